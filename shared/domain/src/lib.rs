@@ -1,0 +1,20 @@
+//! The vocabulary of Daybook, with no I/O, no clock and no randomness.
+//!
+//! Read in this order:
+//! - [`ids`]: tenants, names, partitions and the two kinds of log position;
+//! - [`time`]: instants and business dates;
+//! - [`calendar`]: a calendar as a table of instants, and looking a day up in it;
+//! - [`value`]: exact numbers, and how they are written;
+//! - [`catalogue`]: kinds, views and tenants as users define them;
+//! - [`expression`]: the language of `where` and of metrics;
+//! - [`plan`]: a view compiled against its kind;
+//! - [`accumulator`]: the group elements that figures are made of.
+
+pub mod accumulator;
+pub mod calendar;
+pub mod catalogue;
+pub mod expression;
+pub mod ids;
+pub mod plan;
+pub mod time;
+pub mod value;

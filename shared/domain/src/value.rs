@@ -1,0 +1,299 @@
+//! Exact numbers: an unscaled integer and the number of digits after its point. No binary floats.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::cmp::Ordering;
+use std::fmt;
+
+/// Why a text is not an acceptable number.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NumberError {
+    #[error("{0:?} is not a decimal number")]
+    Syntax(String),
+    #[error("{text} has more than {scale} digits after the point; round it before publishing or raise the measure's scale")]
+    Digits { text: String, scale: u8 },
+    #[error("{0} is out of range; after scaling a measure must fit a signed 64-bit integer")]
+    Overflow(String),
+}
+
+/// `unscaled / 10^scale`, exactly. Figures are written without trailing zeros after the point.
+///
+/// ```
+/// use daybook_domain::value::Number;
+/// assert_eq!(Number::new(-350, 2).to_string(), "-3.5");
+/// assert_eq!(Number::ratio(1, 3, 0).to_string(), "0.333333");
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Number {
+    unscaled: i128,
+    scale: u8,
+}
+
+/// Digits that an average has beyond those of what it averages.
+pub const RATIO_DIGITS: u8 = 6;
+
+impl Number {
+    /// `scale` is at most 36.
+    pub fn new(unscaled: i128, scale: u8) -> Self {
+        assert!(scale <= 36, "scale {scale} is more than 36 digits");
+        Self { unscaled, scale }
+    }
+
+    pub fn integer(value: i128) -> Self {
+        Self::new(value, 0)
+    }
+
+    /// `numerator / denominator` where the numerator has `scale` digits, rounded half to even at
+    /// `scale +` [`RATIO_DIGITS`] digits. `denominator` is positive.
+    pub fn ratio(numerator: i128, denominator: i128, scale: u8) -> Self {
+        assert!(denominator > 0, "ratio by {denominator}");
+        let factor = pow10(RATIO_DIGITS);
+        // i128 holds sums of 2^64 values of 63 bits; split so that the factor cannot overflow it.
+        let (whole, rest) = (numerator.div_euclid(denominator), numerator.rem_euclid(denominator));
+        let (fraction, tail) = match rest.checked_mul(factor) {
+            Some(scaled) => (scaled / denominator, scaled % denominator),
+            None => (rest / (denominator / factor), 0),
+        };
+        let mut quotient = whole.saturating_mul(factor).saturating_add(fraction);
+        match (tail * 2).cmp(&denominator) {
+            Ordering::Greater => quotient += 1,
+            Ordering::Equal if quotient % 2 != 0 => quotient += 1,
+            _ => {}
+        }
+        Self::new(quotient, scale + RATIO_DIGITS)
+    }
+
+    pub fn unscaled(self) -> i128 {
+        self.unscaled
+    }
+
+    pub fn scale(self) -> u8 {
+        self.scale
+    }
+
+    /// Nearest binary float, for display and for clients that want one.
+    pub fn to_f64(self) -> f64 {
+        self.to_string().parse().unwrap_or(f64::NAN)
+    }
+
+    /// Reads `-12.50`, `3`, `1e3`.
+    ///
+    /// # Errors
+    /// [`NumberError::Syntax`] for anything else, [`NumberError::Overflow`] beyond 36 digits.
+    pub fn parse(text: &str) -> Result<Self, NumberError> {
+        let syntax = || NumberError::Syntax(text.chars().take(64).collect());
+        let overflow = || NumberError::Overflow(text.chars().take(64).collect());
+        let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+            Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().map_err(|_| syntax())?),
+            None => (text, 0),
+        };
+        let (negative, digits) = match mantissa.strip_prefix('-') {
+            Some(rest) => (true, rest),
+            None => (false, mantissa),
+        };
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+        let plain = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+        if whole.is_empty() || !plain(whole) || !plain(fraction) || (digits.contains('.') && fraction.is_empty()) {
+            return Err(syntax());
+        }
+        let mut unscaled: i128 = 0;
+        for byte in whole.bytes().chain(fraction.bytes()) {
+            unscaled = unscaled
+                .checked_mul(10)
+                .and_then(|u| u.checked_add(i128::from(byte - b'0')))
+                .ok_or_else(overflow)?;
+        }
+        let mut scale = i32::try_from(fraction.len()).map_err(|_| overflow())?.saturating_sub(exponent);
+        while scale > 0 && unscaled % 10 == 0 {
+            unscaled /= 10;
+            scale -= 1;
+            if unscaled == 0 {
+                scale = 0;
+            }
+        }
+        while scale < 0 {
+            if unscaled == 0 {
+                scale = 0;
+                break;
+            }
+            unscaled = unscaled.checked_mul(10).ok_or_else(overflow)?;
+            scale += 1;
+        }
+        if scale > 36 {
+            return Err(overflow());
+        }
+        Ok(Self::new(if negative { -unscaled } else { unscaled }, scale as u8))
+    }
+
+    /// The unscaled value at exactly `scale` digits, as a measure keeps it.
+    ///
+    /// # Errors
+    /// [`NumberError::Digits`] when it has more digits, [`NumberError::Overflow`] when it does not fit.
+    pub fn at_scale(self, scale: u8) -> Result<i64, NumberError> {
+        let trimmed = self.trimmed();
+        if trimmed.scale > scale {
+            return Err(NumberError::Digits { text: self.to_string(), scale });
+        }
+        trimmed
+            .unscaled
+            .checked_mul(pow10(scale - trimmed.scale))
+            .and_then(|unscaled| i64::try_from(unscaled).ok())
+            .ok_or_else(|| NumberError::Overflow(self.to_string()))
+    }
+
+    fn trimmed(mut self) -> Self {
+        while self.scale > 0 && self.unscaled % 10 == 0 {
+            self.unscaled /= 10;
+            self.scale -= 1;
+        }
+        self
+    }
+}
+
+/// `10^exponent`; `exponent` is at most 38.
+pub fn pow10(exponent: u8) -> i128 {
+    10_i128.pow(u32::from(exponent))
+}
+
+impl PartialEq for Number {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Number {}
+
+impl PartialOrd for Number {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Number {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // Whole parts first, then fractions brought to the same scale: neither can overflow.
+        let split = |n: &Self| {
+            let unit = pow10(n.scale);
+            (n.unscaled.div_euclid(unit), n.unscaled.rem_euclid(unit))
+        };
+        let ((whole, fraction), (other_whole, other_fraction)) = (split(self), split(other));
+        whole.cmp(&other_whole).then_with(|| {
+            let common = self.scale.max(other.scale);
+            (fraction * pow10(common - self.scale)).cmp(&(other_fraction * pow10(common - other.scale)))
+        })
+    }
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = self.trimmed();
+        let unit = pow10(number.scale).unsigned_abs();
+        let magnitude = number.unscaled.unsigned_abs();
+        let mut text = (magnitude / unit).to_string();
+        if number.scale > 0 {
+            text.push_str(&format!(".{:0width$}", magnitude % unit, width = usize::from(number.scale)));
+        }
+        f.pad_integral(number.unscaled >= 0, "", &text)
+    }
+}
+
+// JSON: a plain number with all its digits. MessagePack: an integer where it is one, else its text.
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let number = self.trimmed();
+        match (number.scale, i64::try_from(number.unscaled)) {
+            (0, Ok(integer)) => serializer.serialize_i64(integer),
+            _ if serializer.is_human_readable() => {
+                let raw = serde_json::value::RawValue::from_string(self.to_string())
+                    .map_err(serde::ser::Error::custom)?;
+                raw.serialize(serializer)
+            }
+            _ => serializer.collect_str(self),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            let raw = Box::<serde_json::value::RawValue>::deserialize(deserializer)?;
+            return Self::parse(raw.get().trim_matches('"')).map_err(de::Error::custom);
+        }
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Number;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an integer or a decimal number as text")
+            }
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Number, E> {
+                Ok(Number::integer(value.into()))
+            }
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Number, E> {
+                Ok(Number::integer(value.into()))
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Number, E> {
+                Number::parse(text).map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parses_and_prints_exactly() {
+        for (text, printed) in [
+            ("0", "0"), ("-0.0", "0"), ("12.50", "12.5"), ("-3", "-3"), ("1e3", "1000"), ("1.5E-2", "0.015"),
+            ("170141183460469231731687303715884105727", "170141183460469231731687303715884105727"),
+            ("0.000000000001", "0.000000000001"), ("0e999999999", "0"),
+        ] {
+            assert_eq!(Number::parse(text).unwrap().to_string(), printed);
+        }
+        for bad in ["", "-", "1.", ".5", "1,5", "0x10", "NaN", "1e", "--1", "+1"] {
+            assert!(Number::parse(bad).is_err(), "{bad}");
+        }
+        assert!(matches!(Number::parse("1e40"), Err(NumberError::Overflow(_))));
+    }
+
+    #[test]
+    fn scaling_refuses_what_it_cannot_hold() {
+        let number = |text: &str| Number::parse(text).unwrap();
+        assert_eq!(number("12.5").at_scale(2), Ok(1250));
+        assert_eq!(number("12.500").at_scale(1), Ok(125));
+        assert!(matches!(number("12.345").at_scale(2), Err(NumberError::Digits { scale: 2, .. })));
+        assert_eq!(number("9223372036854775807").at_scale(0), Ok(i64::MAX));
+        assert!(matches!(number("9223372036854775808").at_scale(0), Err(NumberError::Overflow(_))));
+        assert!(matches!(number("92233720368547758.08").at_scale(3), Err(NumberError::Overflow(_))));
+    }
+
+    #[test]
+    fn ratios_round_half_to_even() {
+        assert_eq!(Number::ratio(-7, 2, 0).to_string(), "-3.5");
+        assert_eq!(Number::ratio(1174, 43, 0).to_string(), "27.302326");
+        assert_eq!(Number::ratio(-2, 3, 0).to_string(), "-0.666667");
+        assert_eq!(Number::ratio(1, 2_000_000, 0).to_string(), "0");
+        assert_eq!(Number::ratio(3, 2_000_000, 0).to_string(), "0.000002");
+        assert_eq!(Number::ratio(-1, 2_000_000, 0).to_string(), "0");
+    }
+
+    #[test]
+    fn ordering_ignores_scale() {
+        assert_eq!(Number::new(150, 2), Number::new(15, 1));
+        assert!(Number::new(-151, 2) < Number::new(-15, 1));
+        assert!(Number::new(i128::MAX, 0) > Number::new(i128::MAX, 36));
+    }
+
+    #[test]
+    fn json_and_messagepack_round_trip() {
+        for text in ["-3.5", "27.302326", "12", "18446744073709551616"] {
+            let number = Number::parse(text).unwrap();
+            let json = serde_json::to_string(&number).unwrap();
+            assert_eq!(json, text);
+            assert_eq!(serde_json::from_str::<Number>(&json).unwrap(), number);
+            let packed = rmp_serde::to_vec(&number).unwrap();
+            assert_eq!(rmp_serde::from_slice::<Number>(&packed).unwrap(), number);
+        }
+    }
+}
