@@ -1,0 +1,15 @@
+//! What services and clients say to each other: subjects, headers and the types that travel.
+//!
+//! Follow an event: [`event`] is what a producer publishes; [`log`] is what ingest records; [`day`] is how a day opens
+//! and closes; [`reject`] is what becomes of bad input; [`report`] is a sealed day; [`ask`] is a question and its
+//! answer; [`admin`] is how definitions and clocks are changed. [`subjects`] names every place on the broker.
+
+pub mod admin;
+pub mod ask;
+pub mod day;
+pub mod event;
+pub mod headers;
+pub mod log;
+pub mod reject;
+pub mod report;
+pub mod subjects;

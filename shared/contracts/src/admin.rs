@@ -1,0 +1,95 @@
+//! The admin service of day-manager: `daybook.admin.apply`, `.catalogue`, `.clock`. JSON in, JSON out.
+
+use daybook_domain::catalogue::{Catalogue, Clocks, Kind, Tenant, View};
+use daybook_domain::ids::Name;
+use daybook_domain::time::Instant;
+use serde::{Deserialize, Serialize};
+
+/// Most definitions in one [`Apply`].
+pub const MAX_DEFINITIONS: usize = 5_000;
+
+/// Definitions to be put into force, all or none. `revision` and `table` are filled in by day-manager.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Apply {
+    #[serde(default)]
+    pub kinds: Vec<Kind>,
+    #[serde(default)]
+    pub views: Vec<View>,
+    #[serde(default)]
+    pub tenants: Vec<Tenant>,
+    /// Only check and tell what would change.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What was done to one definition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    Created,
+    Changed,
+    Unchanged,
+}
+
+/// One line of the outcome of [`Apply`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// `kind`, `view` or `tenant`.
+    pub what: String,
+    pub name: String,
+    pub action: Action,
+    /// What differs, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// Why a definition was refused: `what` and `name` say which.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    pub what: String,
+    pub name: String,
+    pub reason: String,
+}
+
+/// The outcome of [`Apply`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ApplyReply {
+    Applied(Vec<Applied>),
+    /// Nothing was changed.
+    Refused(Vec<Refusal>),
+}
+
+/// The answer of `daybook.admin.catalogue`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatalogueReply {
+    pub catalogue: Catalogue,
+    pub clocks: Clocks,
+    pub partitions: u16,
+}
+
+/// Drives a named clock: everything due up to and including `advance_to` is closed and opened before the answer comes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClockAdvance {
+    pub clock: Name,
+    /// A clock never goes back: an earlier instant leaves it where it is.
+    pub advance_to: Instant,
+}
+
+/// How a clock stands after [`ClockAdvance`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockReply {
+    pub now: Instant,
+    /// When the next day opens or closes by this clock.
+    pub next_due: Option<Instant>,
+    /// How many markers this call published; each stands in INBOX before the answer is sent.
+    pub markers: u64,
+}
+
+/// Why an admin request failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdminError {
+    pub message: String,
+}

@@ -1,0 +1,409 @@
+//! Reads the fields of one event straight into the kind's order, without an intermediate map.
+
+use super::{Encoding, MAX_DIMENSION_BYTES, MAX_ID_BYTES, Problem, ValidEvent};
+use crate::reject::Code;
+use compact_str::{CompactString, ToCompactString};
+use daybook_domain::catalogue::{Kind, Mode, Status};
+use daybook_domain::time::Instant;
+use daybook_domain::value::{Number, NumberError};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::fmt;
+
+/// Reads one event.
+///
+/// # Errors
+/// The first problem found.
+pub(super) fn read_fields(bytes: &[u8], encoding: Encoding, tenant: &str, kind: &Kind) -> Result<ValidEvent, Problem> {
+    let mut draft = Draft {
+        kind,
+        tenant,
+        encoding,
+        problem: None,
+        at: None,
+        id: None,
+        version: None,
+        status: None,
+        dims: vec![None; kind.dimensions.len()],
+        measures: vec![None; kind.measures.len()],
+    };
+    let read = match encoding {
+        Encoding::Json => {
+            let mut json = serde_json::Deserializer::from_slice(bytes);
+            json.deserialize_map(&mut draft).and_then(|()| json.end()).map_err(|error| error.to_string())
+        }
+        Encoding::MessagePack => {
+            let mut packed = rmp_serde::Deserializer::from_read_ref(bytes);
+            packed.deserialize_map(&mut draft).map_err(|error| error.to_string())
+        }
+    };
+    match (draft.problem.take(), read) {
+        (Some(problem), _) => Err(problem),
+        (None, Err(error)) => Err(Problem::new(Code::Malformed, None, format!("not an event: {error}"))),
+        (None, Ok(())) => draft.finish(),
+    }
+}
+
+struct Draft<'k> {
+    kind: &'k Kind,
+    tenant: &'k str,
+    encoding: Encoding,
+    problem: Option<Problem>,
+    at: Option<Instant>,
+    id: Option<CompactString>,
+    version: Option<u64>,
+    status: Option<Status>,
+    dims: Vec<Option<CompactString>>,
+    measures: Vec<Option<i64>>,
+}
+
+impl Draft<'_> {
+    fn finish(self) -> Result<ValidEvent, Problem> {
+        let missing = |field: &str, why: &str| Problem::new(Code::MissingField, Some(field), format!("{field} is missing; {why}"));
+        let at = self.at.ok_or_else(|| missing("at", "it decides the business day, such as \"2013-03-08T13:12:00Z\""))?;
+        let status = match (self.kind.mode, self.status) {
+            (Mode::Entity, status) => {
+                if self.id.is_none() {
+                    return Err(missing("id", "an entity is known by it"));
+                }
+                status.unwrap_or_default()
+            }
+            (Mode::Fact, None | Some(Status::Final)) => Status::Final,
+            (Mode::Fact, Some(status)) => {
+                let reason = format!("status is {:?}, but {} is a fact, which is always final", status.as_str(), self.kind.name);
+                return Err(Problem::new(Code::WrongType, Some("status"), reason));
+            }
+        };
+        Ok(ValidEvent { at, id: self.id, version: self.version, status, dims: self.dims, measures: self.measures })
+    }
+
+    /// Notes the problem and ends the reading.
+    fn fail<T, E: serde::de::Error>(&mut self, problem: Problem) -> Result<T, E> {
+        self.problem = Some(problem);
+        Err(E::custom("rejected"))
+    }
+
+    fn field<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        match name {
+            "id" => {
+                let value: Scalar<'_> = map.next_value()?;
+                self.id = match value.text() {
+                    None if matches!(value, Scalar::Null) => None,
+                    Some(id) if !id.is_empty() && id.len() <= MAX_ID_BYTES => Some(CompactString::new(id)),
+                    Some(id) => {
+                        let reason = format!("id is {} bytes long; use 1 to {MAX_ID_BYTES}", id.len());
+                        return self.fail(Problem::new(Code::InvalidText, Some("id"), reason));
+                    }
+                    None => return self.wrong_type("id", "a text", &value),
+                };
+            }
+            "at" => {
+                let value: Scalar<'_> = map.next_value()?;
+                match &value {
+                    Scalar::Null => self.at = None,
+                    Scalar::Text(text) => match text.parse() {
+                        Ok(at) => self.at = Some(at),
+                        Err(error) => {
+                            return self.fail(Problem::new(Code::InvalidTime, Some("at"), format!("at: {error}")));
+                        }
+                    },
+                    _ => return self.wrong_type("at", "an RFC 3339 time as text", &value),
+                }
+            }
+            "version" => {
+                let value: Scalar<'_> = map.next_value()?;
+                self.version = match value {
+                    Scalar::Null => None,
+                    Scalar::Integer(version) => match u64::try_from(version) {
+                        // The largest one has no successor for an event without a version.
+                        Ok(version) if version < u64::MAX => Some(version),
+                        _ => {
+                            let reason = format!("version {version} is out of range; use 0 to {}", u64::MAX - 1);
+                            return self.fail(Problem::new(Code::Overflow, Some("version"), reason));
+                        }
+                    },
+                    _ => return self.wrong_type("version", "a whole number", &value),
+                };
+            }
+            "status" => {
+                let value: Scalar<'_> = map.next_value()?;
+                self.status = match value {
+                    Scalar::Null => None,
+                    Scalar::Text(ref text) => match Status::ALL.into_iter().find(|status| status.as_str() == text) {
+                        Some(status) => Some(status),
+                        None => return self.wrong_type("status", "\"draft\", \"final\" or \"void\"", &value),
+                    },
+                    _ => return self.wrong_type("status", "\"draft\", \"final\" or \"void\"", &value),
+                };
+            }
+            "tenant" | "kind" => {
+                let value: Scalar<'_> = map.next_value()?;
+                let expected = if name == "tenant" { self.tenant } else { self.kind.name.as_str() };
+                if !matches!(value, Scalar::Null) && value.text().as_deref() != Some(expected) {
+                    let reason = format!("{name} is {value} in the event but {expected:?} in the subject it was published to");
+                    return self.fail(Problem::new(Code::SubjectMismatch, Some(name), reason));
+                }
+            }
+            "dims" => map.next_value_seed(Columns { draft: self, dims: true })?,
+            "measures" => map.next_value_seed(Columns { draft: self, dims: false })?,
+            _ => {
+                let taken = self.kind.dimensions.iter().position(|d| d.field.as_ref().is_some_and(|f| f.as_str() == name));
+                match taken {
+                    Some(index) => {
+                        let value: Scalar<'_> = map.next_value()?;
+                        self.dimension(index, name, &value)?;
+                    }
+                    None => {
+                        map.next_value::<IgnoredAny>()?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn dimension<E: serde::de::Error>(&mut self, index: usize, field: &str, value: &Scalar<'_>) -> Result<(), E> {
+        self.dims[index] = match value.text() {
+            None if matches!(value, Scalar::Null) => None,
+            Some(text) if text.len() <= MAX_DIMENSION_BYTES => Some(CompactString::new(text)),
+            Some(text) => {
+                let reason = format!("{field} is {} bytes long; at most {MAX_DIMENSION_BYTES} are allowed", text.len());
+                return self.fail(Problem::new(Code::InvalidText, Some(field), reason));
+            }
+            None => return self.wrong_type(field, "a text", value),
+        };
+        Ok(())
+    }
+
+    fn measure<E: serde::de::Error>(&mut self, index: usize, field: &str, value: &NumberText<'_>) -> Result<(), E> {
+        let scale = self.kind.measures[index].scale;
+        let number = match value {
+            NumberText::Null => {
+                self.measures[index] = None;
+                return Ok(());
+            }
+            NumberText::Other(found) => {
+                let reason = format!("{field} is {found}; it must be a number");
+                return self.fail(Problem::new(Code::WrongType, Some(field), reason));
+            }
+            NumberText::Number(text) => match (scale, text.parse::<i64>()) {
+                (0, Ok(integer)) => Ok(integer),
+                _ => Number::parse(text).and_then(|number| number.at_scale(scale)),
+            },
+        };
+        match number {
+            Ok(unscaled) => {
+                self.measures[index] = Some(unscaled);
+                Ok(())
+            }
+            Err(error) => {
+                let code = match error {
+                    NumberError::Syntax(_) => Code::WrongType,
+                    NumberError::Digits { .. } => Code::TooManyDigits,
+                    NumberError::Overflow(_) => Code::Overflow,
+                };
+                self.fail(Problem::new(code, Some(field), format!("{field}: {error}")))
+            }
+        }
+    }
+
+    fn wrong_type<T, E: serde::de::Error>(&mut self, field: &str, expected: &str, found: &Scalar<'_>) -> Result<T, E> {
+        self.fail(Problem::new(Code::WrongType, Some(field), format!("{field} is {found}; it must be {expected}")))
+    }
+}
+
+impl<'de> Visitor<'de> for &mut Draft<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("an event as an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(Scalar::Text(name)) = map.next_key::<Scalar<'de>>()? {
+            self.field(&name, &mut map)?;
+        }
+        Ok(())
+    }
+}
+
+/// The object in `dims` or `measures`.
+struct Columns<'a, 'k> {
+    draft: &'a mut Draft<'k>,
+    dims: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for Columns<'_, '_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Columns<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("an object in dims and measures")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_none<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Self { draft, dims } = self;
+        let kind = draft.kind;
+        while let Some(Scalar::Text(name)) = map.next_key::<Scalar<'de>>()? {
+            let index = if dims {
+                kind.dimension(&name).filter(|index| kind.dimensions[*index].field.is_none())
+            } else {
+                kind.measure(&name)
+            };
+            let field = || format!("{}.{name}", if dims { "dims" } else { "measures" });
+            match index {
+                Some(index) if dims => {
+                    let value: Scalar<'_> = map.next_value()?;
+                    draft.dimension(index, &field(), &value)?;
+                }
+                Some(index) if draft.encoding == Encoding::Json => {
+                    // The number's own text: a binary float in between would lose digits.
+                    let raw: &RawValue = map.next_value()?;
+                    draft.measure(index, &field(), &NumberText::of_json(raw.get()))?;
+                }
+                Some(index) => {
+                    let value: Scalar<'_> = map.next_value()?;
+                    draft.measure(index, &field(), &NumberText::of_scalar(&value))?;
+                }
+                None => {
+                    let shown: String = name.chars().take(64).collect();
+                    let what = if dims { "dimension" } else { "measure" };
+                    let reason = format!("{} has no {what} {shown:?}; add it to the kind or leave it out", kind.name);
+                    return draft.fail(Problem::new(Code::UnknownField, Some(&field()), reason));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A single value. Numbers with a fraction stay floats here; measures in JSON are read from their text instead.
+#[derive(Debug)]
+enum Scalar<'a> {
+    Null,
+    Bool(bool),
+    Integer(i128),
+    Float(f64),
+    Text(Cow<'a, str>),
+    /// An array, an object or bytes.
+    Compound,
+}
+
+impl Scalar<'_> {
+    /// As a dimension value or id: texts, and whole numbers and booleans by their text.
+    fn text(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Text(text) => Some(Cow::Borrowed(text)),
+            Self::Integer(integer) => Some(Cow::Owned(integer.to_string())),
+            Self::Bool(flag) => Some(Cow::Borrowed(if *flag { "true" } else { "false" })),
+            Self::Null | Self::Float(_) | Self::Compound => None,
+        }
+    }
+}
+
+impl fmt::Display for Scalar<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("null"),
+            Self::Bool(flag) => flag.fmt(f),
+            Self::Integer(integer) => integer.fmt(f),
+            Self::Float(float) => float.fmt(f),
+            Self::Text(text) => write!(f, "{:?}", text.chars().take(64).collect::<String>()),
+            Self::Compound => f.write_str("an array or object"),
+        }
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Scalar<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ScalarVisitor;
+        impl<'de> Visitor<'de> for ScalarVisitor {
+            type Value = Scalar<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a value")
+            }
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Scalar::Null)
+            }
+            fn visit_none<E>(self) -> Result<Self::Value, E> {
+                Ok(Scalar::Null)
+            }
+            fn visit_bool<E>(self, flag: bool) -> Result<Self::Value, E> {
+                Ok(Scalar::Bool(flag))
+            }
+            fn visit_i64<E>(self, integer: i64) -> Result<Self::Value, E> {
+                Ok(Scalar::Integer(integer.into()))
+            }
+            fn visit_u64<E>(self, integer: u64) -> Result<Self::Value, E> {
+                Ok(Scalar::Integer(integer.into()))
+            }
+            fn visit_f64<E>(self, float: f64) -> Result<Self::Value, E> {
+                Ok(Scalar::Float(float))
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Scalar::Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Scalar::Text(Cow::Owned(text.to_owned())))
+            }
+            fn visit_bytes<E: serde::de::Error>(self, _: &[u8]) -> Result<Self::Value, E> {
+                Ok(Scalar::Compound)
+            }
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Scalar::Compound)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Scalar::Compound)
+            }
+        }
+        deserializer.deserialize_any(ScalarVisitor)
+    }
+}
+
+/// A measure's value as text, exact to the last digit.
+enum NumberText<'a> {
+    Null,
+    Number(Cow<'a, str>),
+    /// What it is instead, for the reason.
+    Other(String),
+}
+
+impl<'a> NumberText<'a> {
+    fn of_json(raw: &'a str) -> Self {
+        match raw.as_bytes().first() {
+            Some(b'n') => Self::Null,
+            Some(b'-' | b'0'..=b'9') => Self::Number(Cow::Borrowed(raw)),
+            // A number in quotes, as many producers send decimals.
+            Some(b'"') if raw.len() > 2 && !raw.contains('\\') => Self::Number(Cow::Borrowed(&raw[1..raw.len() - 1])),
+            _ => Self::Other(raw.chars().take(64).collect()),
+        }
+    }
+
+    fn of_scalar(value: &'a Scalar<'_>) -> Self {
+        match value {
+            Scalar::Null => Self::Null,
+            Scalar::Integer(integer) => Self::Number(Cow::Owned(integer.to_compact_string().into())),
+            // The shortest decimal that stands for the float: what the producer meant.
+            Scalar::Float(float) if float.is_finite() => Self::Number(Cow::Owned(float.to_string())),
+            Scalar::Text(text) => Self::Number(Cow::Borrowed(text)),
+            other => Self::Other(other.to_string()),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What producers publish on `daybook.in.<tenant>.<kind>`: one event, or an array of them, in JSON or MessagePack.
+//!
+//! ```json
+//! {"id": "2013-03-08-B6-725", "status": "final", "version": 3, "at": "2013-03-08T13:12:00Z",
+//!  "dims": {"carrier": "B6", "tailnum": null}, "measures": {"arr_delay": -4}}
+//! ```
+//! `tenant` and `kind` may be given and must then agree with the subject. Other top-level fields are ignored unless
+//! the kind takes a dimension from them. Names in `dims` and `measures` must be the kind's; absent ones are null.
+//!
+//! [`read`] turns a payload into events, each valid by itself or a [`Problem`]; it knows no calendar and no state.
+
+mod fields;
+mod split;
+
+use crate::reject::Code;
+use compact_str::CompactString;
+use daybook_domain::catalogue::{Kind, Status};
+use daybook_domain::time::Instant;
+
+/// Longest single event, in bytes.
+pub const MAX_EVENT_BYTES: usize = 64 * 1024;
+/// Most events in one message.
+pub const MAX_MESSAGE_EVENTS: usize = 10_000;
+/// Longest id, in bytes.
+pub const MAX_ID_BYTES: usize = 256;
+/// Longest dimension value, in bytes.
+pub const MAX_DIMENSION_BYTES: usize = 512;
+
+/// How a payload is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    Json,
+    MessagePack,
+}
+
+/// An event whose fields are sound. Whether its day exists, and what it changes, is decided further on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValidEvent {
+    pub at: Instant,
+    pub id: Option<CompactString>,
+    pub version: Option<u64>,
+    pub status: Status,
+    pub dims: Vec<Option<CompactString>>,
+    pub measures: Vec<Option<i64>>,
+}
+
+/// What is wrong with an event, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub code: Code,
+    pub field: Option<String>,
+    pub reason: String,
+}
+
+impl Problem {
+    pub fn new(code: Code, field: Option<&str>, reason: impl Into<String>) -> Self {
+        Self { code, field: field.map(str::to_owned), reason: reason.into() }
+    }
+}
+
+/// One event of a message: its own bytes, and what they mean.
+#[derive(Debug)]
+pub struct Read<'a> {
+    pub original: &'a [u8],
+    pub outcome: Result<ValidEvent, Problem>,
+}
+
+/// Reads the events of one message. A message that cannot be split into events is one problem.
+pub fn read<'a>(payload: &'a [u8], encoding: Encoding, tenant: &str, kind: &Kind) -> Vec<Read<'a>> {
+    let parts = match split::split(payload, encoding) {
+        Ok(parts) => parts,
+        Err(problem) => return vec![Read { original: payload, outcome: Err(problem) }],
+    };
+    parts
+        .into_iter()
+        .map(|original| Read { original, outcome: read_one(original, encoding, tenant, kind) })
+        .collect()
+}
+
+fn read_one(bytes: &[u8], encoding: Encoding, tenant: &str, kind: &Kind) -> Result<ValidEvent, Problem> {
+    if bytes.len() > MAX_EVENT_BYTES {
+        let reason = format!("the event is {} bytes long; at most {MAX_EVENT_BYTES} are allowed", bytes.len());
+        return Err(Problem::new(Code::TooLarge, None, reason));
+    }
+    fields::read_fields(bytes, encoding, tenant, kind)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,18 @@
+//! NATS headers that Daybook sets or reads. Trace context travels in the W3C header `traceparent`.
+
+/// On a batch of EVENTS: the last INBOX sequence it covers.
+pub const INBOX_SEQ: &str = "Daybook-Inbox-Seq";
+/// On a batch of EVENTS: the last sequence of CATALOG that it and its predecessors have taken in.
+pub const CATALOG_SEQ: &str = "Daybook-Catalog-Seq";
+/// On a batch of EVENTS: the last sequence of DAYS that it and its predecessors have taken in.
+pub const DAYS_SEQ: &str = "Daybook-Days-Seq";
+/// On outputs: where the message stands in its subject's own order, so that nothing is written twice.
+pub const POSITION: &str = "Daybook-Position";
+/// On a report: BLAKE3 of the payload, in hex.
+pub const HASH: &str = "Daybook-Hash";
+/// `application/msgpack` marks a MessagePack payload; anything else is JSON.
+pub const CONTENT_TYPE: &str = "Content-Type";
+/// The value of [`CONTENT_TYPE`] for MessagePack.
+pub const MSGPACK: &str = "application/msgpack";
+/// Set by the broker on a sourced message: `<stream> <sequence> …`.
+pub const STREAM_SOURCE: &str = "Nats-Stream-Source";

@@ -1,0 +1,129 @@
+//! EVENTS, the log of record. One message is one batch of one partition, in MessagePack.
+//!
+//! A batch covers every INBOX message of its partition after its predecessor's [`Batch::inbox_through`] and up to its
+//! own. Nothing else decides state: an aggregator-shard is a function of these records in this order.
+
+use crate::day::DayMarker;
+use crate::reject::Reject;
+use compact_str::CompactString;
+use daybook_domain::catalogue::{Definition, Status};
+use daybook_domain::ids::{InboxSeq, Name, TenantId};
+use daybook_domain::time::{Date, Instant};
+use serde::{Deserialize, Serialize};
+
+/// Version of the encoding; a batch of another one is refused.
+pub const FORMAT: u8 = 1;
+
+/// One message of EVENTS.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Batch {
+    pub format: u8,
+    /// The last INBOX sequence of this partition that this batch covers.
+    pub inbox_through: InboxSeq,
+    pub records: Vec<Record>,
+}
+
+/// One entry of the log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Record {
+    #[serde(rename = "e")]
+    Events(Events),
+    #[serde(rename = "r")]
+    Rejected(Reject),
+    #[serde(rename = "d")]
+    Day(DayMarker),
+    #[serde(rename = "c")]
+    Define(Definition),
+}
+
+/// The valid events of one INBOX message.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Events {
+    pub inbox: InboxSeq,
+    pub tenant: TenantId,
+    pub kind: Name,
+    pub events: Vec<Event>,
+}
+
+/// A valid event with its business day stamped on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its place in the message it came in, from 0.
+    pub index: u32,
+    pub date: Date,
+    pub at: Instant,
+    /// Always present on entities.
+    pub id: Option<CompactString>,
+    /// Absent: newer than what came before.
+    pub version: Option<u64>,
+    pub status: Status,
+    /// In the order of the kind's dimensions.
+    pub dims: Vec<Option<CompactString>>,
+    /// Unscaled, in the order of the kind's measures.
+    pub measures: Vec<Option<i64>>,
+}
+
+/// A batch that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    #[error("not a batch of EVENTS")]
+    Malformed(#[from] rmp_serde::decode::Error),
+    #[error("batch format {0} is not the one this version reads ({FORMAT}); upgrade this service")]
+    Format(u8),
+}
+
+impl Batch {
+    pub fn encode(&self) -> Vec<u8> {
+        rmp_serde::to_vec(self).expect("a batch holds nothing that MessagePack cannot")
+    }
+
+    /// # Errors
+    /// When the bytes are no batch, or one of another format.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        match bytes {
+            // An array of three whose first element is the format, a small integer.
+            [0x93, format, ..] if *format != FORMAT => Err(DecodeError::Format(*format)),
+            _ => Ok(rmp_serde::from_slice(bytes)?),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn golden_bytes_of_a_batch() {
+        let batch = Batch {
+            format: FORMAT,
+            inbox_through: InboxSeq(7),
+            records: vec![Record::Events(Events {
+                inbox: InboxSeq(7),
+                tenant: TenantId::new("ABQ").unwrap(),
+                kind: Name::new("f").unwrap(),
+                events: vec![Event {
+                    index: 0,
+                    date: Date::from_days(1),
+                    at: Instant::from_millis(86_400_000),
+                    id: Some("x".into()),
+                    version: Some(2),
+                    status: Status::Final,
+                    dims: vec![Some("B6".into()), None],
+                    measures: vec![Some(-5)],
+                }],
+            })],
+        };
+        let bytes = batch.encode();
+        let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(
+            hex,
+            "93010791\
+             81a1659407a3414251a16691980001ce05265c00a17802a566696e616c92a24236c091fb"
+        );
+        assert_eq!(Batch::decode(&bytes).unwrap(), batch);
+        let mut other = bytes;
+        other[1] = 9;
+        assert!(matches!(Batch::decode(&other), Err(DecodeError::Format(9))));
+        assert!(Batch::decode(b"garbage").is_err());
+    }
+}

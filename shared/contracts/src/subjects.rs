@@ -1,0 +1,211 @@
+//! Every subject and stream by name. The prefix is configurable, so that several Daybooks share a broker.
+
+use daybook_domain::ids::{Partition, TenantId};
+use daybook_domain::time::Date;
+
+/// Names of subjects and streams under one prefix.
+///
+/// ```
+/// use daybook_contracts::subjects::Subjects;
+/// let subjects = Subjects::new("daybook").unwrap();
+/// assert_eq!(subjects.input("ABQ", "flight"), "daybook.in.ABQ.flight");
+/// assert_eq!(subjects.inbox_stream(), "DAYBOOK_INBOX");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subjects {
+    prefix: String,
+}
+
+/// The prefix unless another is configured.
+pub const DEFAULT_PREFIX: &str = "daybook";
+
+/// Takes the place of the tenant in `daybook.rejects.<tenant>` when the tenant token is not a valid id.
+pub const INVALID_TENANT: &str = "~invalid";
+
+/// A prefix that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("prefix {0:?} must be 1 to 32 characters out of a-z 0-9 _ and start with a letter")]
+pub struct PrefixError(String);
+
+impl Subjects {
+    /// # Errors
+    /// When the prefix is not 1 to 32 characters out of `a-z 0-9 _`, starting with a letter.
+    pub fn new(prefix: &str) -> Result<Self, PrefixError> {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        let starts = prefix.starts_with(|c: char| c.is_ascii_lowercase());
+        if !starts || prefix.len() > 32 || !prefix.chars().all(plain) {
+            return Err(PrefixError(prefix.chars().take(64).collect()));
+        }
+        Ok(Self { prefix: prefix.to_owned() })
+    }
+
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    fn stream(&self, name: &str) -> String {
+        format!("{}_{name}", self.prefix.to_ascii_uppercase())
+    }
+
+    // --- streams ---
+
+    pub fn inbox_stream(&self) -> String {
+        self.stream("INBOX")
+    }
+    pub fn events_stream(&self) -> String {
+        self.stream("EVENTS")
+    }
+    pub fn days_stream(&self) -> String {
+        self.stream("DAYS")
+    }
+    pub fn catalog_stream(&self) -> String {
+        self.stream("CATALOG")
+    }
+    pub fn clocks_stream(&self) -> String {
+        self.stream("CLOCKS")
+    }
+    pub fn reports_stream(&self) -> String {
+        self.stream("REPORTS")
+    }
+    pub fn rejects_stream(&self) -> String {
+        self.stream("REJECTS")
+    }
+
+    // --- public subjects ---
+
+    /// Where applications publish events.
+    pub fn input(&self, tenant: &str, kind: &str) -> String {
+        format!("{}.in.{tenant}.{kind}", self.prefix)
+    }
+    pub fn every_input(&self) -> String {
+        self.input("*", "*")
+    }
+    /// Where rejected events of a tenant appear; `tenant` may be [`INVALID_TENANT`] or `*`.
+    pub fn rejects(&self, tenant: &str) -> String {
+        format!("{}.rejects.{tenant}", self.prefix)
+    }
+    pub fn day_opened(&self, tenant: &str) -> String {
+        format!("{}.days.{tenant}.opened", self.prefix)
+    }
+    pub fn day_closed(&self, tenant: &str) -> String {
+        format!("{}.days.{tenant}.closed", self.prefix)
+    }
+    pub fn every_day(&self) -> String {
+        format!("{}.days.*.*", self.prefix)
+    }
+    pub fn report(&self, tenant: &TenantId, date: Date) -> String {
+        format!("{}.reports.{tenant}.{date}", self.prefix)
+    }
+    pub fn reports_of(&self, tenant: &str) -> String {
+        format!("{}.reports.{tenant}.*", self.prefix)
+    }
+    /// Request–reply; `tenant` and `view` may be `*`.
+    pub fn query(&self, tenant: &str, view: &str) -> String {
+        format!("{}.query.{tenant}.{view}", self.prefix)
+    }
+    pub fn admin(&self, command: &str) -> String {
+        format!("{}.admin.{command}", self.prefix)
+    }
+
+    // --- between services ---
+
+    /// Everything of one partition, in its one order.
+    pub fn inbox_of(&self, partition: Partition) -> String {
+        format!("{}.inbox.{partition}.>", self.prefix)
+    }
+    /// The stored subject of a day marker, for seeing that it has arrived.
+    pub fn inbox_day(&self, partition: Partition, tenant: &str, what: &str) -> String {
+        format!("{}.inbox.{partition}.{tenant}.day.{what}", self.prefix)
+    }
+    pub fn events(&self, partition: Partition) -> String {
+        format!("{}.events.{partition}", self.prefix)
+    }
+    pub fn every_events(&self) -> String {
+        format!("{}.events.*", self.prefix)
+    }
+    /// A definition as one partition sees it; `what` is `kind`, `view`, `calendar` or `tenant`.
+    pub fn catalog(&self, partition: Partition, what: &str, name: &str) -> String {
+        format!("{}.catalog.{partition}.{what}.{name}", self.prefix)
+    }
+    pub fn catalog_of(&self, partition: Partition) -> String {
+        format!("{}.catalog.{partition}.>", self.prefix)
+    }
+    pub fn every_catalog(&self) -> String {
+        format!("{}.catalog.*.*.*", self.prefix)
+    }
+    pub fn clock(&self, name: &str) -> String {
+        format!("{}.clocks.{name}", self.prefix)
+    }
+    /// Where the shard that runs a partition answers.
+    pub fn shard(&self, partition: Partition) -> String {
+        format!("{}.shard.{partition}", self.prefix)
+    }
+
+    /// How the broker turns the subjects of INBOX and its sources into `…inbox.<partition>.<tenant>.<what>.<detail>`:
+    /// pairs of source and destination for events, days and catalogue.
+    pub fn inbox_transforms(&self, partitions: u16) -> [(String, String); 3] {
+        let p = &self.prefix;
+        [
+            (
+                self.every_input(),
+                format!("{p}.inbox.{{{{partition({partitions},1)}}}}.{{{{wildcard(1)}}}}.event.{{{{wildcard(2)}}}}"),
+            ),
+            (
+                self.every_day(),
+                format!("{p}.inbox.{{{{partition({partitions},1)}}}}.{{{{wildcard(1)}}}}.day.{{{{wildcard(2)}}}}"),
+            ),
+            (
+                self.every_catalog(),
+                format!("{p}.inbox.{{{{wildcard(1)}}}}.{{{{wildcard(3)}}}}.catalog.{{{{wildcard(2)}}}}"),
+            ),
+        ]
+    }
+
+    /// Reads a subject of INBOX back.
+    pub fn parse_inbox<'a>(&self, subject: &'a str) -> Option<InboxSubject<'a>> {
+        let rest = subject.strip_prefix(self.prefix.as_str())?.strip_prefix(".inbox.")?;
+        let mut tokens = rest.split('.');
+        let (_partition, name, what, detail) = (tokens.next()?, tokens.next()?, tokens.next()?, tokens.next()?);
+        match (what, tokens.next()) {
+            ("event", None) => Some(InboxSubject::Event { tenant: name, kind: detail }),
+            ("day", None) => Some(InboxSubject::Day { tenant: name }),
+            ("catalog", None) => Some(InboxSubject::Catalog { name }),
+            _ => None,
+        }
+    }
+}
+
+/// What a message of INBOX is, by its subject. Tokens are as the publisher wrote them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InboxSubject<'a> {
+    Event { tenant: &'a str, kind: &'a str },
+    Day { tenant: &'a str },
+    Catalog { name: &'a str },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inbox_subjects_read_back() {
+        let subjects = Subjects::new("daybook").unwrap();
+        assert_eq!(
+            subjects.parse_inbox("daybook.inbox.3.ABQ.event.flight"),
+            Some(InboxSubject::Event { tenant: "ABQ", kind: "flight" })
+        );
+        assert_eq!(
+            subjects.parse_inbox(&subjects.inbox_day(Partition(1), "ABQ", "closed")),
+            Some(InboxSubject::Day { tenant: "ABQ" })
+        );
+        assert_eq!(subjects.parse_inbox("daybook.inbox.3.ABQ.event.a.b"), None);
+        assert_eq!(subjects.parse_inbox("other.inbox.3.ABQ.event.a"), None);
+    }
+
+    #[test]
+    fn prefixes_are_checked() {
+        for bad in ["", "Day", "a.b", "1a", "a*", &"a".repeat(33)] {
+            assert!(Subjects::new(bad).is_err(), "{bad}");
+        }
+    }
+}
