@@ -25,9 +25,7 @@ mod tests {
 
     #[test]
     fn pauses_grow_and_add_up_to_the_limit() {
-        let pauses: Vec<u128> = delays(Duration::from_millis(200))
-            .map(|delay| delay.as_millis())
-            .collect();
+        let pauses: Vec<u128> = delays(Duration::from_millis(200)).map(|delay| delay.as_millis()).collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 50, 50, 37]);
         assert_eq!(delays(Duration::ZERO).count(), 0);
     }

@@ -25,10 +25,7 @@ pub(crate) struct Finished {
 pub(crate) fn run(command: &mut Command, limit: Duration) -> io::Result<Finished> {
     // A file rather than a pipe: nothing has to drain it while we wait.
     let mut output = tempfile::tempfile()?;
-    command
-        .stdin(Stdio::null())
-        .stdout(output.try_clone()?)
-        .stderr(output.try_clone()?);
+    command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
     let mut child = spawn(command)?;
     let mut pauses = delays(limit);
     let status = loop {
@@ -38,10 +35,7 @@ pub(crate) fn run(command: &mut Command, limit: Duration) -> io::Result<Finished
         let Some(pause) = pauses.next() else {
             child.kill()?;
             child.wait()?;
-            return Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                format!("no end within {} s", limit.as_secs()),
-            ));
+            return Err(io::Error::new(io::ErrorKind::TimedOut, format!("no end within {} s", limit.as_secs())));
         };
         thread::sleep(pause);
     };
@@ -68,21 +62,16 @@ mod tests {
 
     #[test]
     fn gives_status_and_both_outputs() {
-        let finished = run(
-            Command::new("/bin/sh").args(["-c", "echo out; echo err >&2; exit 3"]),
-            Duration::from_secs(10),
-        )
-        .unwrap();
+        let finished =
+            run(Command::new("/bin/sh").args(["-c", "echo out; echo err >&2; exit 3"]), Duration::from_secs(10))
+                .unwrap();
         assert_eq!(finished.status.code(), Some(3));
         assert_eq!(finished.text, "out\nerr\n");
     }
 
     #[test]
     fn kills_what_takes_too_long() {
-        let outcome = run(
-            Command::new("/bin/sh").args(["-c", "exec sleep 600"]),
-            Duration::from_millis(20),
-        );
+        let outcome = run(Command::new("/bin/sh").args(["-c", "exec sleep 600"]), Duration::from_millis(20));
         assert_eq!(outcome.err().unwrap().kind(), io::ErrorKind::TimedOut);
     }
 }

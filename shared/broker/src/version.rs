@@ -10,8 +10,8 @@ use crate::command;
 
 /// The oldest server Daybook works with.
 ///
-/// 2.10 brought subject transforms with `partition()` and sources that use them, 2.11 per-message TTL, and 2.12 the
-/// message schedules (`Nats-Schedule`) and the expected sequence per subject that appends by compare-and-set rely on.
+/// Appending by compare-and-set on a subject is older; 2.10 brought subject transforms with `partition()` and sources
+/// that use them, 2.11 per-message TTL, and 2.12 message schedules (`Nats-Schedule`).
 pub const MIN_VERSION: Version = Version::new(2, 12, 0);
 
 /// Printing a version takes milliseconds; a binary that takes longer than this is something else.
@@ -35,12 +35,7 @@ pub struct Version {
 impl Version {
     /// The release `major.minor.patch`.
     pub const fn new(major: u32, minor: u32, patch: u32) -> Self {
-        Self {
-            major,
-            minor,
-            patch,
-            released: true,
-        }
+        Self { major, minor, patch, released: true }
     }
 
     /// Reads what `nats-server --version` prints: `nats-server: v2.15.1`.
@@ -64,11 +59,7 @@ impl Version {
 impl fmt::Display for Version {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let suffix = if self.released { "" } else { " (pre-release)" };
-        write!(
-            formatter,
-            "{}.{}.{}{suffix}",
-            self.major, self.minor, self.patch
-        )
+        write!(formatter, "{}.{}.{}{suffix}", self.major, self.minor, self.patch)
     }
 }
 
@@ -91,9 +82,7 @@ pub fn probe(binary: &Path) -> Result<Version, ProbeError> {
     let finished = command::run(Command::new(binary).arg("--version"), PROBE_LIMIT)?;
     match Version::parse(&finished.text) {
         Some(version) if finished.status.success() => Ok(version),
-        _ => Err(ProbeError::Answer(
-            finished.text.chars().take(200).collect(),
-        )),
+        _ => Err(ProbeError::Answer(finished.text.lines().next().unwrap_or_default().chars().take(200).collect())),
     }
 }
 
@@ -105,10 +94,7 @@ mod tests {
     fn reads_what_servers_print() {
         let parse = |text| Version::parse(text).map(|version| version.to_string());
         assert_eq!(parse("nats-server: v2.15.1\n").unwrap(), "2.15.1");
-        assert_eq!(
-            parse("nats-server: v2.12.0-RC.3").unwrap(),
-            "2.12.0 (pre-release)"
-        );
+        assert_eq!(parse("nats-server: v2.12.0-RC.3").unwrap(), "2.12.0 (pre-release)");
         assert_eq!(parse("nats-server: v2.15.1+build").unwrap(), "2.15.1");
         for wrong in [
             "",
@@ -132,13 +118,7 @@ mod tests {
 
     #[test]
     fn refuses_other_programs() {
-        assert!(matches!(
-            probe(Path::new("/bin/echo")),
-            Err(ProbeError::Answer(_))
-        ));
-        assert!(matches!(
-            probe(Path::new("/no/such/file")),
-            Err(ProbeError::Run(_))
-        ));
+        assert!(matches!(probe(Path::new("/bin/echo")), Err(ProbeError::Answer(_))));
+        assert!(matches!(probe(Path::new("/no/such/file")), Err(ProbeError::Run(_))));
     }
 }

@@ -1,0 +1,22 @@
+//! What every service stands on: the broker connection and its streams, reading and appending with exact positions,
+//! the checkpoint store, supervision of actors, configuration, health, metrics and traces.
+//!
+//! - [`connection`] and [`streams`]: reaching the broker and finding (or making) the streams;
+//! - [`reader`]: a subject of a stream from a given position on, without gaps;
+//! - [`append`]: compare-and-append, the fence of the log; [`outbox`]: outputs that are written exactly once;
+//! - [`store`]: the disposable checkpoint `state at position`;
+//! - [`supervisor`]: restarts actors that fail;
+//! - [`config`], [`process`], [`http`], [`telemetry`], [`clock`]: what a process needs around its service.
+
+pub mod append;
+pub mod clock;
+pub mod config;
+pub mod connection;
+pub mod http;
+pub mod outbox;
+pub mod process;
+pub mod reader;
+pub mod store;
+pub mod streams;
+pub mod supervisor;
+pub mod telemetry;

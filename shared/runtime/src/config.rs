@@ -1,0 +1,178 @@
+//! Configuration of a process: flags, then environment, then a file, then defaults. The typed struct is the one that
+//! clap fills; the file (YAML) has the same names with underscores, and a name that does not exist is refused.
+
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// Options of every service process, around those of the service.
+#[derive(Clone, Debug, Parser, Serialize)]
+pub struct ProcessOptions<S: Args + Serialize> {
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub service: S,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub broker: crate::connection::BrokerOptions,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub operations: OperationsOptions,
+    /// YAML file with any of these settings, named as here with underscores
+    #[arg(long, env = "DAYBOOK_CONFIG", value_name = "FILE", help_heading = "Configuration")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// Print the settings in force as YAML and exit
+    #[arg(long, help_heading = "Configuration")]
+    #[serde(skip)]
+    pub print_config: bool,
+}
+
+/// Logs, metrics, health and traces of a process.
+#[derive(Clone, Debug, Args, Serialize)]
+#[command(next_help_heading = "Operations")]
+pub struct OperationsOptions {
+    /// Address for /healthz and /metrics over HTTP, such as 0.0.0.0:9464; none when absent
+    #[arg(long, env = "DAYBOOK_HTTP")]
+    pub http: Option<String>,
+    /// Form of the log lines
+    #[arg(long, env = "DAYBOOK_LOG_FORMAT", value_enum, default_value_t = crate::telemetry::LogFormat::Text)]
+    pub log_format: crate::telemetry::LogFormat,
+    /// What is logged, such as info or ingest=debug,info
+    #[arg(long, env = "DAYBOOK_LOG", default_value = "info")]
+    pub log: String,
+    /// OTLP/HTTP endpoint for traces, such as http://127.0.0.1:4318; no traces are sent when absent
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<String>,
+    /// Share of traces that are sent, 0 to 1
+    #[arg(long, env = "DAYBOOK_TRACE_RATIO", default_value_t = 1.0)]
+    pub trace_ratio: f64,
+}
+
+impl Default for OperationsOptions {
+    fn default() -> Self {
+        Self {
+            http: None,
+            log_format: crate::telemetry::LogFormat::Text,
+            log: "info".to_owned(),
+            otlp_endpoint: None,
+            trace_ratio: 1.0,
+        }
+    }
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error(transparent)]
+    Arguments(#[from] clap::Error),
+    #[error("cannot read configuration file {path:?}")]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("configuration file {path:?}: {reason}")]
+    File { path: PathBuf, reason: String },
+}
+
+/// Reads the settings of a process from `arguments` (the first is the program's name), the environment and the file
+/// that `--config` names.
+///
+/// # Errors
+/// When an argument or a setting is unknown or has an impossible value.
+pub fn load<S: Args + Serialize>(arguments: Vec<OsString>) -> Result<ProcessOptions<S>, ConfigError> {
+    let command = ProcessOptions::<S>::command();
+    let matches = command.clone().try_get_matches_from(&arguments)?;
+    let Some(path) = matches.get_one::<PathBuf>("config") else {
+        return Ok(ProcessOptions::from_arg_matches(&matches)?);
+    };
+    // What neither a flag nor the environment says comes from the file, by way of further flags: so there is one place
+    // that knows types and ranges.
+    let mut with_file = arguments.clone();
+    for (key, value) in read_file::<serde_json::Map<String, serde_json::Value>>(path)? {
+        let fail = |reason: String| ConfigError::File { path: path.clone(), reason };
+        let known = command.get_arguments().find(|argument| argument.get_id().as_str() == key);
+        let long = known.and_then(|argument| argument.get_long()).filter(|_| key != "config" && key != "print_config");
+        let Some(long) = long else {
+            let names: Vec<_> = command
+                .get_arguments()
+                .map(|argument| argument.get_id().as_str())
+                .filter(|id| !matches!(*id, "config" | "print_config" | "help" | "version"))
+                .collect();
+            return Err(fail(format!("there is no setting {key:?}; the settings are {}", names.join(", "))));
+        };
+        if matches!(matches.value_source(&key), Some(ValueSource::CommandLine | ValueSource::EnvVariable)) {
+            continue;
+        }
+        let text = match value {
+            serde_json::Value::String(text) => text,
+            serde_json::Value::Number(number) => number.to_string(),
+            serde_json::Value::Bool(flag) => flag.to_string(),
+            serde_json::Value::Null => continue,
+            _ => return Err(fail(format!("setting {key:?} must be a single value"))),
+        };
+        with_file.push(format!("--{long}={text}").into());
+    }
+    let matches = command.try_get_matches_from(with_file)?;
+    Ok(ProcessOptions::from_arg_matches(&matches)?)
+}
+
+fn read_file<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
+    let text =
+        std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    serde_saphyr::from_str(&text)
+        .map_err(|error| ConfigError::File { path: path.to_owned(), reason: error.to_string() })
+}
+
+/// The settings as YAML, in the form that a configuration file has.
+pub fn print<S: Args + Serialize>(options: &ProcessOptions<S>) -> String {
+    serde_saphyr::to_string(options).expect("settings are plain values")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[derive(Clone, Debug, Args, Serialize)]
+    struct Service {
+        /// How long
+        #[arg(long, default_value_t = 2)]
+        linger_ms: u64,
+    }
+
+    fn load_with(file: &str, flags: &[&str]) -> Result<ProcessOptions<Service>, ConfigError> {
+        let mut temporary = tempfile::NamedTempFile::new().unwrap();
+        temporary.write_all(file.as_bytes()).unwrap();
+        let mut arguments: Vec<OsString> = vec!["service".into(), "--config".into(), temporary.path().into()];
+        arguments.extend(flags.iter().map(OsString::from));
+        load(arguments)
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let options = load_with("linger_ms: 7\npartitions: 3\n", &["--partitions", "5"]).unwrap();
+        assert_eq!((options.service.linger_ms, options.broker.partitions), (7, 5));
+        assert_eq!(options.broker.prefix, "daybook");
+    }
+
+    #[test]
+    fn what_is_printed_can_be_read_back() {
+        let options = load_with("linger_ms: 9\nhttp: 127.0.0.1:0\n", &[]).unwrap();
+        let again = load_with(&print(&options), &[]).unwrap();
+        assert_eq!(print(&again), print(&options));
+    }
+
+    #[test]
+    fn unknown_settings_and_bad_values_are_refused() {
+        let unknown = load_with("linger: 7\n", &[]).unwrap_err().to_string();
+        assert!(unknown.contains("\"linger\"") && unknown.contains("linger_ms"), "{unknown}");
+        assert!(load_with("partitions: 999\n", &[]).is_err());
+        assert!(load_with("partitions: [1]\n", &[]).is_err());
+        assert!(load_with("partitions: 1\npartitions: 2\n", &[]).is_err());
+        assert!(load_with(": :\n", &[]).is_err());
+    }
+}

@@ -1,0 +1,89 @@
+//! `/healthz` and `/metrics` over HTTP.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock};
+use tokio_util::sync::CancellationToken;
+
+/// Whether the parts of a process are ready. A part is not ready until it says so.
+#[derive(Clone, Default)]
+pub struct Health {
+    parts: Arc<Mutex<BTreeMap<String, bool>>>,
+}
+
+impl Health {
+    /// Says whether `part` is ready.
+    pub fn set(&self, part: &str, ready: bool) {
+        self.lock().insert(part.to_owned(), ready);
+    }
+
+    /// Whether there are parts and all of them are ready.
+    pub fn is_ready(&self) -> bool {
+        let parts = self.lock();
+        !parts.is_empty() && parts.values().all(|ready| *ready)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, bool>> {
+        self.parts.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// The process-wide registry of metrics.
+pub fn metrics_handle() -> &'static PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    HANDLE.get_or_init(|| {
+        let recorder = PrometheusBuilder::new()
+            .set_buckets(&[0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0])
+            .expect("there are buckets")
+            .build_recorder();
+        let handle = recorder.handle();
+        // A second recorder in the process (a test's own) keeps its place; ours then stays empty.
+        let _ = metrics::set_global_recorder(recorder);
+        handle
+    })
+}
+
+/// Serves until `stop` is cancelled; returns the address it listens on.
+///
+/// # Errors
+/// When the address cannot be listened on.
+pub async fn serve(address: &str, health: Health, stop: CancellationToken) -> std::io::Result<std::net::SocketAddr> {
+    let listener = tokio::net::TcpListener::bind(address).await?;
+    let local = listener.local_addr()?;
+    let router = Router::new()
+        .route("/healthz", get(ready))
+        .route("/healthz/live", get(|| async { "live\n" }))
+        .route("/healthz/ready", get(ready))
+        .route("/metrics", get(metrics_text))
+        .with_state(health);
+    let upkeep = stop.clone();
+    tokio::spawn(async move {
+        // Histograms are folded now and then, or they would grow until someone asks.
+        while tokio::time::timeout(std::time::Duration::from_secs(5), upkeep.cancelled()).await.is_err() {
+            metrics_handle().run_upkeep();
+        }
+    });
+    tokio::spawn(async move {
+        let served = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await }).await;
+        if let Err(error) = served {
+            tracing::warn!(%error, "health and metrics are no longer served");
+        }
+    });
+    Ok(local)
+}
+
+async fn ready(State(health): State<Health>) -> impl IntoResponse {
+    let ready = health.is_ready();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = serde_json::json!({ "live": true, "ready": ready, "parts": *health.lock() }).to_string() + "\n";
+    (status, [(header::CONTENT_TYPE, "application/json")], body)
+}
+
+async fn metrics_text() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics_handle().render())
+}

@@ -1,0 +1,109 @@
+//! A service as a process of its own: settings, telemetry, health, the broker, signals.
+
+use crate::config::{self, ConfigError, ProcessOptions};
+use crate::connection::{Connection, connect_service};
+use crate::http::{self, Health};
+use clap::Args;
+use serde::Serialize;
+use std::process::ExitCode;
+use tokio_util::sync::CancellationToken;
+
+/// What a service is given to run with.
+#[derive(Clone)]
+pub struct Context {
+    pub connection: Connection,
+    pub health: Health,
+    /// Cancelled when the service is to end.
+    pub stop: CancellationToken,
+}
+
+/// Runs `service` as this process until it ends or a signal (Ctrl-C, SIGTERM) asks it to.
+pub fn main<S, F>(name: &'static str, service: impl FnOnce(S, Context) -> F) -> ExitCode
+where
+    S: Args + Serialize + Clone,
+    F: Future<Output = Result<(), Box<dyn std::error::Error + Send + Sync>>>,
+{
+    let options = match config::load::<S>(std::env::args_os().collect()) {
+        Ok(options) => options,
+        Err(ConfigError::Arguments(error)) => error.exit(),
+        Err(error) => return fail(name, &error),
+    };
+    if options.print_config {
+        print!("{}", config::print(&options));
+        return ExitCode::SUCCESS;
+    }
+    // Before the runtime: the trace exporter has a blocking client of its own.
+    let _telemetry = match crate::telemetry::start(name, &options.operations) {
+        Ok(telemetry) => telemetry,
+        Err(error) => return fail(name, &error),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(name, &error),
+    };
+    match runtime.block_on(run(name, options, service)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(name, error.as_ref()),
+    }
+}
+
+async fn run<S, F>(
+    name: &'static str,
+    options: ProcessOptions<S>,
+    service: impl FnOnce(S, Context) -> F,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
+where
+    S: Args + Serialize + Clone,
+    F: Future<Output = Result<(), Box<dyn std::error::Error + Send + Sync>>>,
+{
+    let stop = CancellationToken::new();
+    let signalled = stop.clone();
+    tokio::spawn(async move {
+        wait_for_signal().await;
+        signalled.cancel();
+    });
+    http::metrics_handle();
+    let health = Health::default();
+    health.set("broker", false);
+    if let Some(address) = &options.operations.http {
+        let address = http::serve(address, health.clone(), stop.clone())
+            .await
+            .map_err(|error| format!("cannot listen on {address} (--http): {error}"))?;
+        tracing::info!(%address, "health and metrics are served");
+    }
+    let connection = tokio::select! {
+        connection = connect_service(&options.broker, name) => connection?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    health.set("broker", true);
+    tracing::info!(service = name, partitions = connection.partitions, "connected");
+    service(options.service, Context { connection, health, stop }).await?;
+    tracing::info!(service = name, "stopped");
+    Ok(())
+}
+
+/// Returns on Ctrl-C or SIGTERM.
+pub async fn wait_for_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+        }
+        Err(_) => {
+            let _ = tokio::signal::ctrl_c().await;
+        }
+    }
+}
+
+fn fail(name: &str, error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("{name}: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        eprintln!("  because: {cause}");
+        source = cause.source();
+    }
+    ExitCode::FAILURE
+}

@@ -1,0 +1,173 @@
+//! Reads the messages of a stream that match one filter, from a position that the caller keeps, in order and without
+//! gaps, over reconnects and restarts of the broker.
+
+use crate::append::{retry, stream_handle};
+use crate::connection::Connection;
+use async_nats::HeaderMap;
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use bytes::Bytes;
+use futures::{FutureExt, StreamExt};
+use std::time::Duration;
+
+/// Most bytes that one pull asks for, well below the 64 MiB at which the server drops a connection as too slow.
+const PULL_BYTES: usize = 4 << 20;
+/// How often the server says that it is still there while there is nothing to deliver.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How long one pull lasts.
+const PULL_EXPIRES: Duration = Duration::from_secs(5);
+/// How long the server keeps a consumer that nobody pulls from.
+const INACTIVE: Duration = Duration::from_secs(60);
+
+/// A message of the stream.
+#[derive(Debug, Clone)]
+pub struct Delivered {
+    pub sequence: u64,
+    pub subject: async_nats::Subject,
+    pub headers: HeaderMap,
+    pub payload: Bytes,
+    /// How many matching messages stood behind it when it was delivered.
+    pub pending: u64,
+}
+
+/// A reading position in a stream.
+pub struct Reader {
+    connection: Connection,
+    stream: String,
+    filter: String,
+    /// The next sequence wanted.
+    next: u64,
+    open: Option<Open>,
+}
+
+struct Open {
+    messages: pull::Stream,
+    /// The consumer's own count of what it delivered: a jump means that something was lost on the way.
+    delivered: u64,
+}
+
+impl Reader {
+    /// Reads what `filter` matches in `stream`, from `from` on (1 for the beginning).
+    pub fn new(connection: &Connection, stream: String, filter: String, from: u64) -> Self {
+        Self { connection: connection.clone(), stream, filter, next: from.max(1), open: None }
+    }
+
+    /// The next sequence that will be read, or a later one.
+    pub fn position(&self) -> u64 {
+        self.next
+    }
+
+    /// The next message, waiting for it as long as it takes.
+    ///
+    /// Cancel safe: a message is either returned or will be delivered again.
+    pub async fn next(&mut self) -> Delivered {
+        loop {
+            let open = match &mut self.open {
+                Some(open) => open,
+                None => {
+                    let opened = self.reopen().await;
+                    self.open.insert(opened)
+                }
+            };
+            let item = open.messages.next().await;
+            if let Some(message) = self.accept(item) {
+                return message;
+            }
+        }
+    }
+
+    /// The next message if it is here already.
+    pub fn next_buffered(&mut self) -> Option<Delivered> {
+        let item = self.open.as_mut()?.messages.next().now_or_never()?;
+        self.accept(item)
+    }
+
+    /// Takes a delivery in, or drops the consumer so that the next call makes a new one from `self.next` on.
+    fn accept(
+        &mut self,
+        item: Option<Result<async_nats::jetstream::Message, pull::MessagesError>>,
+    ) -> Option<Delivered> {
+        let message = match item {
+            Some(Ok(message)) => message,
+            Some(Err(error)) => {
+                tracing::debug!(stream = self.stream, filter = self.filter, %error, "reading again from {}", self.next);
+                self.open = None;
+                return None;
+            }
+            None => {
+                self.open = None;
+                return None;
+            }
+        };
+        let open = self.open.as_mut()?;
+        let (sequence, delivered, pending) = match message.info() {
+            Ok(info) => (info.stream_sequence, info.consumer_sequence, info.pending),
+            Err(error) => {
+                tracing::warn!(stream = self.stream, %error, "a delivery without its position");
+                self.open = None;
+                return None;
+            }
+        };
+        if delivered != open.delivered + 1 {
+            tracing::debug!(stream = self.stream, filter = self.filter, "deliveries were lost; reading again");
+            self.open = None;
+            return None;
+        }
+        open.delivered = delivered;
+        assert!(sequence >= self.next, "stream {} went back from {} to {sequence}", self.stream, self.next);
+        self.next = sequence + 1;
+        let (message, _) = message.split();
+        Some(Delivered {
+            sequence,
+            subject: message.subject,
+            headers: message.headers.unwrap_or_default(),
+            payload: message.payload,
+            pending,
+        })
+    }
+
+    async fn reopen(&self) -> Open {
+        retry("open a consumer", || async {
+            let stream = stream_handle(&self.connection, &self.stream).await?;
+            let consumer = stream
+                .create_consumer(pull::Config {
+                    deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: self.next },
+                    ack_policy: AckPolicy::None,
+                    filter_subject: self.filter.clone(),
+                    memory_storage: true,
+                    num_replicas: 1,
+                    inactive_threshold: INACTIVE,
+                    ..pull::Config::default()
+                })
+                .await?;
+            let messages = consumer
+                .stream()
+                .max_bytes_per_batch(PULL_BYTES)
+                .heartbeat(HEARTBEAT)
+                .expires(PULL_EXPIRES)
+                .messages()
+                .await?;
+            Ok(Open { messages, delivered: 0 })
+        })
+        .await
+    }
+}
+
+/// Everything that a filter matches now, in order, from `from` on.
+pub async fn read_all(connection: &Connection, stream: String, filter: String, from: u64) -> Vec<Delivered> {
+    let Some(last) = crate::append::last_message(connection, &stream, &filter).await else {
+        return Vec::new();
+    };
+    let mut all = Vec::new();
+    if last.sequence < from {
+        return all;
+    }
+    let mut reader = Reader::new(connection, stream, filter, from);
+    loop {
+        let message = reader.next().await;
+        let done = message.sequence >= last.sequence;
+        all.push(message);
+        if done {
+            return all;
+        }
+    }
+}

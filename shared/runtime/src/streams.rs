@@ -1,0 +1,136 @@
+//! The streams, and making them. Every service calls [`ensure`] when it starts; whoever comes first makes them.
+
+use crate::connection::{BrokerOptions, Connection};
+use async_nats::jetstream::stream::{
+    Config, DiscardPolicy, RetentionPolicy, Source, StorageType, SubjectTransform,
+};
+use async_nats::jetstream::{ErrorCode, context::CreateStreamErrorKind};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Key in INBOX's metadata under which the number of partitions is kept.
+const PARTITIONS_KEY: &str = "daybook-partitions";
+/// Largest message that INBOX and EVENTS take, in bytes: the broker's default payload limit.
+pub const MAX_MESSAGE_BYTES: i32 = 1 << 20;
+/// How long a producer's `Nats-Msg-Id` is remembered by the broker.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+
+/// Streams cannot be made or used.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    #[error(
+        "this Daybook has {stored} partitions, but {wanted} were asked for; the number is fixed once events exist: \
+         start with --partitions {stored}"
+    )]
+    Partitions { stored: String, wanted: u16 },
+    #[error("cannot make stream {name}")]
+    Create {
+        name: String,
+        #[source]
+        source: async_nats::jetstream::context::CreateStreamError,
+    },
+}
+
+impl StreamError {
+    /// Whether trying again may help.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Partitions { .. } => false,
+            Self::Create { source, .. } => match source.kind() {
+                // A subject overlap, a limit or a bad name will not go away by itself.
+                CreateStreamErrorKind::JetStream(error) => matches!(
+                    error.error_code(),
+                    ErrorCode::JETSTREAM_NOT_ENABLED
+                        | ErrorCode::CLUSTER_NOT_AVAILABLE
+                        | ErrorCode::CLUSTER_NO_PEERS
+                        | ErrorCode::CLUSTER_NOT_LEADER
+                        | ErrorCode::INSUFFICIENT_RESOURCES
+                ),
+                _ => true,
+            },
+        }
+    }
+}
+
+/// Makes the streams that do not exist yet, and checks the number of partitions.
+///
+/// # Errors
+/// When a stream cannot be made, or INBOX was made for another number of partitions.
+pub async fn ensure(connection: &Connection, options: &BrokerOptions) -> Result<(), StreamError> {
+    // Sources must exist before the stream that takes from them.
+    for config in configs(connection, options) {
+        let name = config.name.clone();
+        let wanted = options.partitions;
+        let is_inbox = name == connection.subjects.inbox_stream();
+        let stream = connection
+            .jetstream
+            .get_or_create_stream(config)
+            .await
+            .map_err(|source| StreamError::Create { name, source })?;
+        if is_inbox {
+            let stored = stream.cached_info().config.metadata.get(PARTITIONS_KEY).cloned().unwrap_or_default();
+            if stored != wanted.to_string() {
+                return Err(StreamError::Partitions { stored, wanted });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn configs(connection: &Connection, options: &BrokerOptions) -> Vec<Config> {
+    let subjects = &connection.subjects;
+    let [events, days, catalog] = subjects.inbox_transforms(options.partitions);
+    let transform = |(source, destination): (String, String)| SubjectTransform { source, destination };
+    let base = |name: String, subject: String| Config {
+        name,
+        subjects: vec![subject],
+        retention: RetentionPolicy::Limits,
+        storage: StorageType::File,
+        num_replicas: usize::from(options.stream_replicas),
+        max_message_size: MAX_MESSAGE_BYTES,
+        duplicate_window: DUPLICATE_WINDOW,
+        discard: DiscardPolicy::New,
+        allow_direct: true,
+        ..Config::default()
+    };
+    let record = |name: String, subject: String| Config {
+        deny_delete: true,
+        deny_purge: true,
+        ..base(name, subject)
+    };
+    vec![
+        // Definitions and day markers are read from the beginning, so nothing of them is ever dropped.
+        record(subjects.catalog_stream(), subjects.every_catalog()),
+        record(subjects.days_stream(), subjects.every_day()),
+        Config {
+            max_messages_per_subject: 1,
+            discard: DiscardPolicy::Old,
+            ..base(subjects.clocks_stream(), subjects.clock("*"))
+        },
+        Config {
+            subject_transform: Some(transform(events)),
+            sources: Some(vec![
+                Source {
+                    name: subjects.days_stream(),
+                    subject_transforms: vec![transform(days)],
+                    ..Source::default()
+                },
+                Source {
+                    name: subjects.catalog_stream(),
+                    subject_transforms: vec![transform(catalog)],
+                    ..Source::default()
+                },
+            ]),
+            max_bytes: options.inbox_max_bytes,
+            metadata: HashMap::from([(PARTITIONS_KEY.to_owned(), options.partitions.to_string())]),
+            ..base(subjects.inbox_stream(), subjects.every_input())
+        },
+        record(subjects.events_stream(), subjects.every_events()),
+        record(subjects.reports_stream(), subjects.reports_of("*")),
+        Config {
+            max_bytes: options.inbox_max_bytes,
+            discard: DiscardPolicy::Old,
+            ..base(subjects.rejects_stream(), subjects.rejects("*"))
+        },
+    ]
+}

@@ -1,0 +1,110 @@
+//! Keeps a set of actors running: one that fails or ends is started again after a pause that grows with its failures.
+
+use futures::future::BoxFuture;
+use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Pause before the first restart of an actor; it doubles with each further failure in a row.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// Longest pause before a restart.
+const MAX_PAUSE: Duration = Duration::from_secs(10);
+/// How long children get to end before they are killed.
+const STOP_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How to start one child, linked to the supervisor it is given.
+pub struct Child {
+    pub label: String,
+    pub start: Box<dyn Fn(ActorCell) -> BoxFuture<'static, Result<ActorCell, SpawnErr>> + Send + Sync>,
+}
+
+impl Child {
+    /// `start` spawns the actor linked to the cell it gets.
+    pub fn new<F, Fut>(label: impl Into<String>, start: F) -> Self
+    where
+        F: Fn(ActorCell) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<ActorCell, SpawnErr>> + Send + 'static,
+    {
+        Self { label: label.into(), start: Box::new(move |cell| Box::pin(start(cell))) }
+    }
+}
+
+/// The actor; see [`run`].
+pub struct Supervisor;
+
+/// Messages of a supervisor to itself.
+pub enum Message {
+    Start(usize),
+}
+
+/// What a supervisor knows of its children.
+pub struct State {
+    children: Vec<Child>,
+    running: HashMap<ActorId, usize>,
+    failures: Vec<u32>,
+}
+
+impl Actor for Supervisor {
+    type Msg = Message;
+    type State = State;
+    type Arguments = Vec<Child>;
+
+    async fn pre_start(&self, myself: ActorRef<Message>, children: Vec<Child>) -> Result<State, ActorProcessingErr> {
+        for index in 0..children.len() {
+            myself.cast(Message::Start(index))?;
+        }
+        Ok(State { failures: vec![0; children.len()], running: HashMap::new(), children })
+    }
+
+    async fn handle(&self, myself: ActorRef<Message>, message: Message, state: &mut State) -> Result<(), ActorProcessingErr> {
+        let Message::Start(index) = message;
+        match (state.children[index].start)(myself.get_cell()).await {
+            Ok(cell) => {
+                state.running.insert(cell.get_id(), index);
+            }
+            Err(error) => state.restart_later(&myself, index, &error.to_string()),
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<Message>,
+        event: SupervisionEvent,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        let (who, why) = match event {
+            SupervisionEvent::ActorFailed(who, error) => (who, error.to_string()),
+            SupervisionEvent::ActorTerminated(who, _, reason) => (who, reason.unwrap_or_else(|| "it ended".to_owned())),
+            _ => return Ok(()),
+        };
+        if let Some(index) = state.running.remove(&who.get_id()) {
+            state.restart_later(&myself, index, &why);
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn restart_later(&mut self, myself: &ActorRef<Message>, index: usize, why: &str) {
+        let failures = &mut self.failures[index];
+        let pause = (FIRST_PAUSE * 2_u32.saturating_pow((*failures).min(16))).min(MAX_PAUSE);
+        *failures += 1;
+        tracing::warn!(actor = self.children[index].label, why, ?pause, "an actor failed; it will be started again");
+        metrics::counter!("daybook_actor_restarts_total").increment(1);
+        myself.send_after(pause, move || Message::Start(index));
+    }
+}
+
+/// Runs `children` until `stop` is cancelled, then lets each end after what it is doing.
+///
+/// # Errors
+/// When the supervisor itself cannot be started.
+pub async fn run(children: Vec<Child>, stop: tokio_util::sync::CancellationToken) -> Result<(), SpawnErr> {
+    let (supervisor, handle) = Actor::spawn(None, Supervisor, children).await?;
+    stop.cancelled().await;
+    supervisor.get_cell().stop_children_and_wait(None, Some(STOP_DEADLINE)).await;
+    supervisor.stop(None);
+    let _ = handle.await;
+    Ok(())
+}
