@@ -1,0 +1,59 @@
+//! The ingest service: the sequencer of each partition.
+//!
+//! It reads INBOX in order, validates every event against its kind's model, stamps its business day by table look-up
+//! and appends batches to EVENTS. [`sequencer`] is the pure core; [`partition`] is the actor that feeds it and appends
+//! what it cuts; [`trimmer`] takes out of INBOX what every partition has recorded.
+//!
+//! **Exactly once** rests on one condition: a batch is appended only if the partition's last batch is the one this
+//! owner knows. That is the fence between two owners and the offset in one, because each batch says how far into INBOX
+//! it reaches. There is no lease and no de-duplication window to trust.
+
+pub mod partition;
+pub mod sequencer;
+pub mod trimmer;
+
+use daybook_domain::ids::Partition;
+use daybook_runtime::process::Context;
+use daybook_runtime::supervisor::{self, Child};
+use serde::Serialize;
+use std::time::Duration;
+
+/// Settings of ingest.
+#[derive(Clone, Debug, clap::Args, Serialize)]
+#[command(next_help_heading = "Ingest")]
+pub struct Options {
+    /// Milliseconds that a batch waits for company before it is appended [0..=1000]
+    #[arg(long, env = "DAYBOOK_LINGER_MS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=1000))]
+    pub linger_ms: u64,
+    /// Milliseconds between two trims of INBOX [100..=600000]
+    #[arg(long, env = "DAYBOOK_TRIM_INTERVAL_MS", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(100..=600_000))]
+    pub trim_interval_ms: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { linger_ms: 2, trim_interval_ms: 2000 }
+    }
+}
+
+/// Runs until `context.stop` is cancelled.
+///
+/// # Errors
+/// When the actors cannot be started at all.
+pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let linger = Duration::from_millis(options.linger_ms);
+    let mut children: Vec<Child> = Partition::all(context.connection.partitions)
+        .map(|partition| {
+            let context = context.clone();
+            Child::new(format!("ingest {partition}"), move |supervisor| {
+                partition::spawn(context.clone(), partition, linger, supervisor)
+            })
+        })
+        .collect();
+    let trimming = context.clone();
+    children.push(Child::new("trimmer", move |supervisor| {
+        trimmer::spawn(trimming.clone(), Duration::from_millis(options.trim_interval_ms), supervisor)
+    }));
+    supervisor::run(children, context.stop).await?;
+    Ok(())
+}

@@ -2,6 +2,8 @@
 
 /// On a batch of EVENTS: the last INBOX sequence it covers.
 pub const INBOX_SEQ: &str = "Daybook-Inbox-Seq";
+/// On a batch of EVENTS: how many events of that INBOX message it covers, when not all.
+pub const INBOX_EVENTS: &str = "Daybook-Inbox-Events";
 /// On a batch of EVENTS: the last sequence of CATALOG that it and its predecessors have taken in.
 pub const CATALOG_SEQ: &str = "Daybook-Catalog-Seq";
 /// On a batch of EVENTS: the last sequence of DAYS that it and its predecessors have taken in.

@@ -1,7 +1,7 @@
 //! EVENTS, the log of record. One message is one batch of one partition, in MessagePack.
 //!
-//! A batch covers every INBOX message of its partition after its predecessor's [`Batch::inbox_through`] and up to its
-//! own. Nothing else decides state: an aggregator-shard is a function of these records in this order.
+//! A batch covers every INBOX message of its partition after its predecessor's [`Batch::through`] and up to its own.
+//! Nothing else decides state: an aggregator-shard is a function of these records in this order.
 
 use crate::day::DayMarker;
 use crate::reject::Reject;
@@ -18,9 +18,25 @@ pub const FORMAT: u8 = 1;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Batch {
     pub format: u8,
-    /// The last INBOX sequence of this partition that this batch covers.
-    pub inbox_through: InboxSeq,
+    pub through: Through,
     pub records: Vec<Record>,
+}
+
+/// How far into INBOX the log reaches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Through {
+    /// The last INBOX sequence of this partition that is covered.
+    pub inbox: InboxSeq,
+    /// 0 when that message is covered as a whole; otherwise how many of its events are: a message that makes more
+    /// than one batch is read again for the rest.
+    pub events: u32,
+}
+
+impl Through {
+    /// Where reading goes on in INBOX.
+    pub fn next(self) -> u64 {
+        if self.events == 0 { self.inbox.0 + 1 } else { self.inbox.0 }
+    }
 }
 
 /// One entry of the log.
@@ -96,7 +112,7 @@ mod tests {
     fn golden_bytes_of_a_batch() {
         let batch = Batch {
             format: FORMAT,
-            inbox_through: InboxSeq(7),
+            through: Through { inbox: InboxSeq(7), events: 0 },
             records: vec![Record::Events(Events {
                 inbox: InboxSeq(7),
                 tenant: TenantId::new("ABQ").unwrap(),
@@ -117,7 +133,7 @@ mod tests {
         let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(
             hex,
-            "93010791\
+            "930192070091\
              81a1659407a3414251a16691980001ce05265c00a17802a566696e616c92a24236c091fb"
         );
         assert_eq!(Batch::decode(&bytes).unwrap(), batch);

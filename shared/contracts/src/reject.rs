@@ -172,7 +172,7 @@ fn serde_bytes_ref(bytes: &[u8]) -> bytes::Bytes {
     bytes::Bytes::copy_from_slice(bytes)
 }
 
-/// A message of `daybook.rejects.<tenant>`, in JSON: the rejects of one batch of the log.
+/// A message of `daybook.rejects.<tenant>`, in JSON: rejects of one batch of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejects {
     /// Where in EVENTS they are recorded.

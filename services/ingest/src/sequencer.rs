@@ -1,0 +1,329 @@
+//! The pure core of ingest: messages of INBOX in, batches of EVENTS out. No clock, no I/O, no randomness.
+
+use daybook_contracts::day::DayMarker;
+use daybook_contracts::event::{self, Encoding, Problem, ValidEvent};
+use daybook_contracts::log::{Batch, Event, Events, FORMAT, Record, Through};
+use daybook_contracts::reject::{Code, Original, Reject};
+use daybook_contracts::subjects::{InboxSubject, Subjects};
+use daybook_domain::calendar::{CalendarTable, Lookup};
+use daybook_domain::catalogue::{Definition, Kind, Tenant};
+use daybook_domain::ids::{InboxSeq, Name, TenantId};
+use daybook_domain::time::Date;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Size at which a batch is cut, in estimated bytes. With the largest record on top it stays below the broker's 1 MiB.
+pub const BATCH_BYTES: usize = 384 * 1024;
+
+/// A message of INBOX as the sequencer needs it.
+#[derive(Clone, Copy, Debug)]
+pub struct Inbound<'a> {
+    pub sequence: u64,
+    pub subject: &'a str,
+    pub encoding: Encoding,
+    /// The sequence in the stream that the broker sourced it from; none for events.
+    pub source_sequence: Option<u64>,
+    pub payload: &'a [u8],
+}
+
+/// How far a log reaches into what it is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    pub through: Through,
+    /// The last sequence of CATALOG taken in.
+    pub catalog: u64,
+    /// The last sequence of DAYS taken in.
+    pub days: u64,
+}
+
+/// A batch ready to be appended, and how far the log reaches with it.
+#[derive(Debug)]
+pub struct Cut {
+    pub batch: Batch,
+    pub marks: Marks,
+}
+
+struct Customer {
+    tenant: Tenant,
+    /// Absent while its calendar has not arrived.
+    table: Option<Arc<CalendarTable>>,
+}
+
+/// The sequencer of one partition.
+///
+/// # Invariants
+/// Every INBOX message up to [`Marks::through`] is in a batch that was cut, in order, exactly once; a definition or a
+/// day marker is taken in once however often the broker sources it.
+pub struct Sequencer {
+    subjects: Subjects,
+    kinds: HashMap<Name, Arc<Kind>>,
+    tables: HashMap<Name, Arc<CalendarTable>>,
+    tenants: HashMap<TenantId, Customer>,
+    /// How far everything taken in reaches.
+    marks: Marks,
+    records: Vec<Record>,
+    bytes: usize,
+    /// Full batches that wait for [`Sequencer::cut`].
+    ready: Vec<Cut>,
+}
+
+impl Sequencer {
+    /// A sequencer whose log reaches `marks`, with the definitions that stand in CATALOG up to `marks.catalog`.
+    pub fn new(subjects: Subjects, marks: Marks, definitions: impl IntoIterator<Item = Definition>) -> Self {
+        let mut sequencer = Self {
+            subjects,
+            kinds: HashMap::new(),
+            tables: HashMap::new(),
+            tenants: HashMap::new(),
+            marks,
+            records: Vec::new(),
+            bytes: 0,
+            ready: Vec::new(),
+        };
+        for definition in definitions {
+            sequencer.define(definition);
+        }
+        sequencer
+    }
+
+    /// How far everything taken in so far reaches, whether it was cut or not.
+    pub fn marks(&self) -> Marks {
+        self.marks
+    }
+
+    /// Whether a batch of full size waits.
+    pub fn is_full(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Whether there is anything to cut.
+    pub fn is_empty(&self) -> bool {
+        self.ready.is_empty() && self.records.is_empty() && self.bytes == 0
+    }
+
+    /// The next batch, full or not.
+    pub fn cut(&mut self) -> Option<Cut> {
+        if self.ready.is_empty() && !self.is_empty() {
+            self.close_batch(self.marks);
+        }
+        (!self.ready.is_empty()).then(|| self.ready.remove(0))
+    }
+
+    /// Takes the next message in. Messages come in the order of their sequences; one that is covered already is
+    /// passed over.
+    pub fn take(&mut self, message: Inbound<'_>) {
+        if message.sequence < self.marks.through.next() {
+            return;
+        }
+        // Even a message that adds no record moves the mark, so that it is not read again.
+        self.bytes += 1;
+        match self.subjects.parse_inbox(message.subject) {
+            Some(InboxSubject::Event { tenant, kind }) => {
+                let (tenant, kind) = (tenant.to_owned(), kind.to_owned());
+                return self.take_events(message, &tenant, &kind);
+            }
+            Some(InboxSubject::Day { .. }) => self.take_marker(message),
+            Some(InboxSubject::Catalog { .. }) => self.take_definition(message),
+            None => tracing::error!(subject = message.subject, "a subject that INBOX should not hold"),
+        }
+        self.marks.through = Through { inbox: InboxSeq(message.sequence), events: 0 };
+    }
+
+    fn take_marker(&mut self, message: Inbound<'_>) {
+        let source = message.source_sequence.unwrap_or(0);
+        // After a restart the broker may source again what was trimmed from INBOX.
+        if source <= self.marks.days {
+            return;
+        }
+        self.marks.days = source;
+        match serde_json::from_slice::<DayMarker>(message.payload) {
+            Ok(marker) => self.push(Record::Day(marker), 300),
+            Err(error) => tracing::error!(sequence = message.sequence, %error, "a day marker that cannot be read"),
+        }
+    }
+
+    fn take_definition(&mut self, message: Inbound<'_>) {
+        let source = message.source_sequence.unwrap_or(0);
+        if source <= self.marks.catalog {
+            return;
+        }
+        self.marks.catalog = source;
+        match serde_json::from_slice::<Definition>(message.payload) {
+            Ok(definition) => {
+                self.define(definition.clone());
+                // Calendars are for stamping only; the log carries days already stamped.
+                if !matches!(definition, Definition::Calendar(_)) {
+                    self.push(Record::Define(definition), message.payload.len() + 100);
+                }
+            }
+            Err(error) => tracing::error!(sequence = message.sequence, %error, "a definition that cannot be read"),
+        }
+    }
+
+    fn define(&mut self, definition: Definition) {
+        match definition {
+            Definition::Kind(kind) => {
+                self.kinds.insert(kind.name.clone(), Arc::new(kind));
+            }
+            Definition::View(_) => {}
+            Definition::Calendar(table) => {
+                let table = Arc::new(table);
+                for customer in self.tenants.values_mut().filter(|c| c.tenant.table.as_ref() == Some(&table.name)) {
+                    customer.table = Some(table.clone());
+                }
+                self.tables.insert(table.name.clone(), table);
+            }
+            Definition::Tenant(tenant) => {
+                let table = tenant.table.as_ref().and_then(|name| self.tables.get(name)).cloned();
+                self.tenants.insert(tenant.id.clone(), Customer { tenant, table });
+            }
+        }
+    }
+
+    fn take_events(&mut self, message: Inbound<'_>, tenant_token: &str, kind_token: &str) {
+        let sequence = InboxSeq(message.sequence);
+        // The part of this message that an earlier batch covers.
+        let through = self.marks.through;
+        let skip = if through.inbox == sequence { through.events } else { 0 };
+        let source = Source { tenant: tenant_token, kind: kind_token, inbox: sequence };
+
+        let (tenant, kind) = match self.addressee(tenant_token, kind_token) {
+            Ok(found) => found,
+            Err(problem) => {
+                self.push_reject(source.reject(0, message.payload, problem, None));
+                self.marks.through = Through { inbox: sequence, events: 0 };
+                return;
+            }
+        };
+        let read = event::read(message.payload, message.encoding, tenant_token, &kind);
+        for (index, event) in read.into_iter().enumerate().skip(skip as usize) {
+            let index = index as u32;
+            let stamped = event.outcome.and_then(|valid| match self.stamp(&tenant, &valid) {
+                Ok(date) => Ok((date, valid)),
+                Err(problem) => Err(problem),
+            });
+            match stamped {
+                Ok((date, valid)) => self.push_event(sequence, &tenant, &kind.name, index, date, valid),
+                Err(problem) => self.push_reject(source.reject(index, event.original, problem, None)),
+            }
+            self.marks.through = Through { inbox: sequence, events: index + 1 };
+            self.cut_when_full();
+        }
+        self.marks.through = Through { inbox: sequence, events: 0 };
+        // A cut right behind the last event left the mark inside the message; the next batch moves it on.
+        if self.records.is_empty() {
+            self.bytes = self.bytes.max(1);
+        }
+    }
+
+    fn addressee(&self, tenant_token: &str, kind_token: &str) -> Result<(TenantId, Arc<Kind>), Problem> {
+        let tenant = TenantId::new(tenant_token).map_err(|error| {
+            Problem::new(Code::InvalidTenant, Some("subject"), format!("the tenant in the subject {error}"))
+        })?;
+        if !self.tenants.contains_key(&tenant) {
+            let reason = format!("there is no tenant {tenant}; define it with `daybook apply` and publish again");
+            return Err(Problem::new(Code::UnknownTenant, Some("subject"), reason));
+        }
+        let kind = self.kinds.get(kind_token).cloned().ok_or_else(|| {
+            let mut known: Vec<_> = self.kinds.keys().map(Name::as_str).collect();
+            known.sort_unstable();
+            known.truncate(16);
+            let shown: String = kind_token.chars().take(64).collect();
+            let reason = format!("there is no kind {shown:?}; the kinds are [{}]", known.join(", "));
+            Problem::new(Code::UnknownKind, Some("subject"), reason)
+        })?;
+        Ok((tenant, kind))
+    }
+
+    /// The business day of an event.
+    fn stamp(&self, tenant: &TenantId, event: &ValidEvent) -> Result<Date, Problem> {
+        let customer = &self.tenants[tenant];
+        let at = event.at;
+        let Some(table) = &customer.table else {
+            let reason = format!("the calendar of tenant {tenant} is not published yet; publish again in a moment");
+            return Err(Problem::new(Code::TooFarAhead, Some("at"), reason));
+        };
+        let first = customer.tenant.first_day;
+        let before = || {
+            let reason = format!("{at} is before the tenant's first business day {first}; move first_day or drop the event");
+            Problem::new(Code::BeforeFirstDay, Some("at"), reason)
+        };
+        match table.day_at(at) {
+            Lookup::Before => Err(before()),
+            Lookup::Day(day) if day.date < first => Err(before()),
+            Lookup::Day(day) => Ok(day.date),
+            Lookup::Beyond => {
+                let reason = format!("{at} is too far ahead; business days are published up to {}", table.horizon());
+                Err(Problem::new(Code::TooFarAhead, Some("at"), reason))
+            }
+        }
+    }
+
+    fn push_event(&mut self, inbox: InboxSeq, tenant: &TenantId, kind: &Name, index: u32, date: Date, valid: ValidEvent) {
+        let bytes = 40
+            + valid.id.as_ref().map_or(1, |id| id.len() + 3)
+            + valid.dims.iter().map(|dim| dim.as_ref().map_or(1, |text| text.len() + 3)).sum::<usize>()
+            + valid.measures.len() * 9;
+        let ValidEvent { at, id, version, status, dims, measures } = valid;
+        let event = Event { index, date, at, id, version, status, dims, measures };
+        match self.records.last_mut() {
+            Some(Record::Events(events)) if events.inbox == inbox => {
+                events.events.push(event);
+                self.bytes += bytes;
+            }
+            _ => {
+                let events = Events { inbox, tenant: tenant.clone(), kind: kind.clone(), events: vec![event] };
+                self.push(Record::Events(events), bytes + 40 + tenant.as_str().len() + kind.as_str().len());
+            }
+        }
+    }
+
+    fn push_reject(&mut self, reject: Reject) {
+        metrics::counter!("daybook_ingest_rejects_total", "code" => reject.code.as_str()).increment(1);
+        let bytes = 200 + reject.reason.len() + reject.original.bytes().len() + reject.tenant.len() + reject.kind.len();
+        self.push(Record::Rejected(reject), bytes);
+    }
+
+    fn push(&mut self, record: Record, bytes: usize) {
+        self.records.push(record);
+        self.bytes += bytes;
+    }
+
+    fn cut_when_full(&mut self) {
+        if self.bytes >= BATCH_BYTES {
+            self.close_batch(self.marks);
+        }
+    }
+
+    fn close_batch(&mut self, marks: Marks) {
+        let records = std::mem::take(&mut self.records);
+        self.bytes = 0;
+        self.ready.push(Cut { batch: Batch { format: FORMAT, through: marks.through, records }, marks });
+    }
+}
+
+/// Where a rejected event came from.
+struct Source<'a> {
+    tenant: &'a str,
+    kind: &'a str,
+    inbox: InboxSeq,
+}
+
+impl Source<'_> {
+    fn reject(&self, index: u32, original: &[u8], problem: Problem, date: Option<Date>) -> Reject {
+        Reject {
+            code: problem.code,
+            reason: problem.reason,
+            tenant: self.tenant.chars().take(256).collect(),
+            kind: self.kind.chars().take(256).collect(),
+            inbox: self.inbox,
+            index,
+            field: problem.field,
+            date,
+            original: Original::new(original),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

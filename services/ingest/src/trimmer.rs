@@ -1,0 +1,72 @@
+//! Takes out of INBOX what every partition has recorded, so that the buffer stays a buffer. Any number of trimmers do
+//! no harm: what is removed is in the log for good.
+
+use crate::partition::log_end;
+use daybook_domain::ids::Partition;
+use daybook_runtime::append::{last_message, stream_handle};
+use daybook_runtime::connection::Connection;
+use daybook_runtime::process::Context;
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
+use std::time::Duration;
+
+/// Starts the trimmer as a child of `supervisor`.
+///
+/// # Errors
+/// When the actor cannot be started.
+pub async fn spawn(context: Context, interval: Duration, supervisor: ActorCell) -> Result<ActorCell, SpawnErr> {
+    let (actor, _) = Actor::spawn_linked(None, Trimmer, (context, interval), supervisor).await?;
+    Ok(actor.get_cell())
+}
+
+struct Trimmer;
+
+struct Trim;
+
+impl Actor for Trimmer {
+    type Msg = Trim;
+    type State = Context;
+    type Arguments = (Context, Duration);
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Trim>,
+        (context, interval): (Context, Duration),
+    ) -> Result<Context, ActorProcessingErr> {
+        myself.send_interval(interval, || Trim);
+        Ok(context)
+    }
+
+    async fn handle(&self, _: ActorRef<Trim>, Trim: Trim, context: &mut Context) -> Result<(), ActorProcessingErr> {
+        // A broker that is away is no reason to fail; the next round will do.
+        if let Err(error) = trim(&context.connection).await {
+            tracing::debug!(error = %error, "INBOX was not trimmed");
+        }
+        Ok(())
+    }
+}
+
+async fn trim(connection: &Connection) -> Result<(), async_nats::Error> {
+    let subjects = &connection.subjects;
+    let stream = stream_handle(connection, &subjects.inbox_stream()).await?;
+    let inbox = stream.get_info().await?.state;
+    metrics::gauge!("daybook_inbox_messages").set(inbox.messages as f64);
+    metrics::gauge!("daybook_inbox_bytes").set(inbox.bytes as f64);
+    if inbox.messages == 0 {
+        return Ok(());
+    }
+    // `inbox.last_sequence` was read first: what a partition has no newer message for, it has recorded up to there.
+    let mut floor = inbox.last_sequence;
+    for partition in Partition::all(connection.partitions) {
+        let (_, marks) = log_end(connection, partition).await;
+        let recorded = marks.through.next() - 1;
+        let newest = last_message(connection, &subjects.inbox_stream(), &subjects.inbox_of(partition)).await;
+        if newest.is_some_and(|message| message.sequence > recorded) {
+            floor = floor.min(recorded);
+        }
+    }
+    if floor >= inbox.first_sequence {
+        stream.purge().sequence(floor + 1).await?;
+        metrics::gauge!("daybook_inbox_trimmed_through").set(floor as f64);
+    }
+    Ok(())
+}
