@@ -1,0 +1,78 @@
+//! Opening a partition's store and committing to it. Whatever is wrong with the store, the answer is to wipe it and to
+//! read the log from the beginning.
+
+use crate::state::PartitionState;
+use daybook_domain::ids::Partition;
+use daybook_runtime::append::last_message;
+use daybook_runtime::connection::Connection;
+use daybook_runtime::store::{Changes, Store, StoreError, wipe};
+use std::path::{Path, PathBuf};
+
+/// The store of `partition` in `folder` and the state it holds.
+///
+/// # Errors
+/// When not even an empty store can be made there.
+pub async fn open(connection: &Connection, partition: Partition, folder: &Path) -> Result<(Store, PartitionState), StoreError> {
+    let path = folder.to_owned();
+    let (store, state) = blocking(move || open_blocking(partition, &path)).await?;
+    // A log that ends before the checkpoint is another log: the stream was made anew.
+    let subjects = &connection.subjects;
+    let end = last_message(connection, &subjects.events_stream(), &subjects.events(partition)).await;
+    let end = end.map_or(0, |message| message.sequence);
+    if state.position().0 <= end {
+        return Ok((store, state));
+    }
+    tracing::warn!(%partition, position = %state.position(), end, "the checkpoint is ahead of the log; beginning again");
+    drop((store, state));
+    let path = folder.to_owned();
+    blocking(move || Ok((fresh(&path)?, PartitionState::new(partition)))).await
+}
+
+fn open_blocking(partition: Partition, folder: &Path) -> Result<(Store, PartitionState), StoreError> {
+    let why = match Store::open(folder) {
+        Ok(store) => match restore(partition, &store) {
+            Ok(state) => return Ok((store, state)),
+            Err(why) => why,
+        },
+        Err(error) => error.to_string(),
+    };
+    tracing::warn!(%partition, ?folder, why, "the checkpoint cannot be used; wiping it and reading the log from the beginning");
+    metrics::counter!("daybook_checkpoints_wiped_total").increment(1);
+    Ok((fresh(folder)?, PartitionState::new(partition)))
+}
+
+fn restore(partition: Partition, store: &Store) -> Result<PartitionState, String> {
+    let rows = store.scan().collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+    match PartitionState::restore(partition, rows) {
+        Ok(state) => Ok(state.unwrap_or_else(|| PartitionState::new(partition))),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn fresh(folder: &Path) -> Result<Store, StoreError> {
+    wipe(folder).map_err(|source| StoreError::Open { path: PathBuf::from(folder), source: source.into() })?;
+    Store::open(folder)
+}
+
+/// Commits on a thread of its own.
+///
+/// # Errors
+/// When the store is damaged or the disk is full.
+pub async fn commit(store: Store, changes: Changes) -> Result<(), StoreError> {
+    metrics::histogram!("daybook_checkpoint_rows").record(changes.rows() as f64);
+    metrics::counter!("daybook_checkpoint_bytes_total").increment(changes.bytes() as u64);
+    blocking(move || store.commit(changes)).await
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(error) => match error.try_into_panic() {
+            Ok(_) => Err(StoreError::Hung(PathBuf::new())),
+            // The runtime is going down.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}

@@ -1,0 +1,50 @@
+//! Brings the batches of a partition to its actor, decoded, a few at a time: the actor's mailbox has no bound of its
+//! own, so the feed waits for a permit before each, and for the outbox to have room.
+
+use crate::partition::Message;
+use daybook_contracts::log::{Batch, DecodeError};
+use daybook_domain::ids::LogSeq;
+use daybook_runtime::outbox::Outbox;
+use daybook_runtime::reader::Reader;
+use daybook_runtime::telemetry;
+use ractor::ActorRef;
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Batches that wait in the actor's mailbox at most.
+const AHEAD: usize = 4;
+/// Outputs that may wait to be written before the feed pauses.
+const MAX_BACKLOG: u64 = 20_000;
+
+/// A batch on its way to the actor.
+pub struct Fed {
+    pub position: LogSeq,
+    pub batch: Result<Batch, DecodeError>,
+    /// Batches that stood behind it in the log when it was read.
+    pub pending: u64,
+    pub trace: Option<opentelemetry::Context>,
+    /// Given back when the batch has been applied.
+    pub permit: OwnedSemaphorePermit,
+}
+
+/// Feeds until the actor is gone.
+pub async fn feed(mut reader: Reader, outbox: Outbox, actor: ActorRef<Message>) {
+    let ahead = Arc::new(Semaphore::new(AHEAD));
+    loop {
+        let Ok(permit) = ahead.clone().acquire_owned().await else { return };
+        if !outbox.wait_for_backlog(MAX_BACKLOG).await {
+            return;
+        }
+        let message = reader.next().await;
+        let fed = Fed {
+            position: LogSeq(message.sequence),
+            batch: Batch::decode(&message.payload),
+            pending: message.pending,
+            trace: telemetry::context_of(&message.headers),
+            permit,
+        };
+        if actor.cast(Message::Apply(Box::new(fed))).is_err() {
+            return;
+        }
+    }
+}

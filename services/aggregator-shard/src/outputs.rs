@@ -1,0 +1,105 @@
+//! Turns effects into outputs for the outbox.
+
+use crate::state::{Effect, SealedReport};
+use async_nats::HeaderMap;
+use bytes::Bytes;
+use daybook_contracts::headers;
+use daybook_contracts::reject::{Reject, Rejects};
+use daybook_contracts::subjects::Subjects;
+use daybook_domain::ids::LogSeq;
+use daybook_domain::time::Date;
+use daybook_domain::ids::TenantId;
+use daybook_runtime::outbox::Output;
+use daybook_runtime::telemetry;
+use std::collections::HashMap;
+
+/// Size at which a message of rejects is cut, in estimated bytes of JSON.
+const REJECTS_BYTES: usize = 512 * 1024;
+/// Messages of rejects that one batch of the log can make for a tenant at most; it is far from reaching it.
+const MAX_REJECTS_MESSAGES: u64 = 1 << 16;
+/// Tenant-days whose last producer's trace is remembered.
+const MAX_TRACES: usize = 10_000;
+
+/// The traces of those whose events went into days that are not sealed yet. Not part of the state: they are lost with
+/// the process, and nothing depends on them.
+#[derive(Default)]
+pub struct Traces {
+    by_day: HashMap<(TenantId, Date), opentelemetry::Context>,
+}
+
+impl Traces {
+    /// Notes that `trace` has to do with the day.
+    pub fn note(&mut self, tenant: &TenantId, date: Date, trace: &opentelemetry::Context) {
+        if self.by_day.len() < MAX_TRACES {
+            self.by_day.insert((tenant.clone(), date), trace.clone());
+        }
+    }
+
+    fn take(&mut self, tenant: &TenantId, date: Date) -> Option<opentelemetry::Context> {
+        self.by_day.remove(&(tenant.clone(), date))
+    }
+}
+
+/// The outputs of one effect of the batch at `position`.
+pub fn outputs(subjects: &Subjects, position: LogSeq, effect: Effect, traces: &mut Traces) -> Vec<Output> {
+    match effect {
+        Effect::Report(report) => vec![report_output(subjects, report, traces)],
+        Effect::Rejects { tenant, rejects } => rejects_outputs(subjects, position, &tenant, rejects),
+    }
+}
+
+fn report_output(subjects: &Subjects, report: SealedReport, traces: &mut Traces) -> Output {
+    let span = tracing::info_span!("seal", tenant = %report.tenant, date = %report.date, version = report.version);
+    // One trace from the producer's publish to the report; the close that caused it is a link away.
+    if let Some(trace) = traces.take(&report.tenant, report.date) {
+        use tracing_opentelemetry::OpenTelemetrySpanExt;
+        let closing = tracing::Span::current().context();
+        telemetry::set_parent(&span, &trace);
+        telemetry::link(&span, &closing);
+    }
+    let mut headers = HeaderMap::new();
+    headers.insert(headers::HASH, report.hash.as_str());
+    telemetry::inject(&span, &mut headers);
+    Output {
+        stream: subjects.reports_stream(),
+        subject: subjects.report(&report.tenant, report.date),
+        position: u64::from(report.version),
+        first: report.version == 1,
+        headers,
+        payload: Bytes::from(report.payload),
+    }
+}
+
+fn rejects_outputs(subjects: &Subjects, position: LogSeq, tenant: &str, rejects: Vec<Reject>) -> Vec<Output> {
+    let token = match TenantId::new(tenant) {
+        Ok(id) => id.to_string(),
+        Err(_) => daybook_contracts::subjects::INVALID_TENANT.to_owned(),
+    };
+    let mut outputs = Vec::new();
+    let mut rejects = rejects.into_iter().peekable();
+    while rejects.peek().is_some() {
+        let mut part = Vec::new();
+        let mut bytes = 0;
+        while let Some(reject) = rejects.next_if(|reject| part.is_empty() || bytes + json_bytes(reject) <= REJECTS_BYTES) {
+            bytes += json_bytes(&reject);
+            part.push(reject);
+        }
+        let number = outputs.len() as u64;
+        assert!(number < MAX_REJECTS_MESSAGES, "a batch of the log is too small for so many rejects");
+        let payload = serde_json::to_vec(&Rejects { log: position, rejects: part }).expect("rejects are plain values");
+        outputs.push(Output {
+            stream: subjects.rejects_stream(),
+            subject: subjects.rejects(&token),
+            position: position.0 * MAX_REJECTS_MESSAGES + number,
+            first: false,
+            headers: HeaderMap::new(),
+            payload: Bytes::from(payload),
+        });
+    }
+    outputs
+}
+
+/// At most how long the reject is in JSON: a control character takes six bytes.
+fn json_bytes(reject: &Reject) -> usize {
+    400 + 6 * (reject.reason.len() + reject.original.bytes().len() + reject.tenant.len() + reject.kind.len())
+}

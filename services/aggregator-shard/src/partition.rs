@@ -1,0 +1,318 @@
+//! The actor of one partition: applies batches, hands effects on, answers questions, checkpoints.
+//!
+//! A checkpoint at position X is committed only after every output up to X is written: so after any crash the log is
+//! replayed from a point before the first output that may be missing, and the outbox passes over the ones that are
+//! there.
+
+use crate::checkpoints;
+use crate::feed::{Fed, feed};
+use crate::outputs::{Traces, outputs};
+use crate::state::PartitionState;
+use async_nats::Subject;
+use daybook_contracts::ask::{AskError, AskErrorCode, Asked, ShardQuestion};
+use daybook_contracts::log::Record;
+use daybook_domain::ids::{LogSeq, Partition};
+use daybook_runtime::outbox::Outbox;
+use daybook_runtime::process::Context;
+use daybook_runtime::reader::Reader;
+use daybook_runtime::store::{Store, StoreError};
+use daybook_runtime::telemetry;
+use futures::StreamExt;
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
+use serde::Serialize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// Questions that wait at most; more are refused at once.
+const MAX_QUESTIONS: usize = 4_096;
+/// How long the last checkpoint of a stopping partition may take.
+const LAST_CHECKPOINT: Duration = Duration::from_secs(5);
+
+/// Shards that run the same partition share its questions.
+const QUEUE_GROUP: &str = "shard";
+
+/// Starts the actor of `partition` as a child of `supervisor`.
+///
+/// # Errors
+/// When the actor cannot be started.
+pub async fn spawn(
+    context: Context,
+    partition: Partition,
+    folder: PathBuf,
+    checkpoint_interval: Duration,
+    supervisor: ActorCell,
+) -> Result<ActorCell, SpawnErr> {
+    let arguments = Arguments { context, partition, folder, checkpoint_interval };
+    let (actor, _) = Actor::spawn_linked(None, PartitionActor, arguments, supervisor).await?;
+    Ok(actor.get_cell())
+}
+
+struct PartitionActor;
+
+struct Arguments {
+    context: Context,
+    partition: Partition,
+    folder: PathBuf,
+    checkpoint_interval: Duration,
+}
+
+/// What the actor is told.
+pub enum Message {
+    Apply(Box<Fed>),
+    Ask { question: Vec<u8>, reply: Subject, permit: OwnedSemaphorePermit },
+    CheckpointDue,
+    CheckpointDone(Result<LogSeq, StoreError>),
+}
+
+struct State {
+    context: Context,
+    partition: Partition,
+    label: String,
+    state: PartitionState,
+    store: Store,
+    outbox: Outbox,
+    traces: Traces,
+    /// The position of the last committed checkpoint.
+    checkpointed: LogSeq,
+    checkpoint_under_way: bool,
+    /// When the state was last known to be level with the log.
+    level_at: Option<Instant>,
+    is_level: bool,
+    tasks: Vec<JoinHandle<()>>,
+    /// Ends the outbox with the actor.
+    _outbox_guard: DropGuard,
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Actor for PartitionActor {
+    type Msg = Message;
+    type State = State;
+    type Arguments = Arguments;
+
+    async fn pre_start(&self, myself: ActorRef<Message>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
+        let Arguments { context, partition, folder, checkpoint_interval } = arguments;
+        let label = format!("shard {partition}");
+        context.health.set(&label, false);
+        let connection = &context.connection;
+        let (store, state) = checkpoints::open(connection, partition, &folder).await?;
+        let outbox_stop = CancellationToken::new();
+        let outbox = Outbox::start(connection.clone(), outbox_stop.clone());
+        let subjects = &connection.subjects;
+        let from = state.position().0 + 1;
+        let reader = Reader::new(connection, subjects.events_stream(), subjects.events(partition), from);
+        let questions =
+            connection.client.queue_subscribe(subjects.shard(partition), QUEUE_GROUP.to_owned()).await?;
+        let end = daybook_runtime::append::last_message(connection, &subjects.events_stream(), &subjects.events(partition)).await;
+        let is_level = end.is_none_or(|end| end.sequence <= state.position().0);
+        tracing::info!(%partition, position = %state.position(), is_level, "aggregating");
+        if is_level {
+            context.health.set(&label, true);
+        }
+        let tasks = vec![
+            tokio::spawn(feed(reader, outbox.clone(), myself.clone())),
+            tokio::spawn(listen(questions, connection.client.clone(), myself.clone())),
+        ];
+        myself.send_interval(checkpoint_interval, || Message::CheckpointDue);
+        Ok(State {
+            checkpointed: state.position(),
+            context,
+            partition,
+            label,
+            state,
+            store,
+            outbox,
+            traces: Traces::default(),
+            checkpoint_under_way: false,
+            level_at: is_level.then(Instant::now),
+            is_level,
+            tasks,
+            _outbox_guard: outbox_stop.drop_guard(),
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Message>,
+        message: Message,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            Message::Apply(fed) => state.apply(*fed),
+            Message::Ask { question, reply, permit } => {
+                let answer = state.answer(&question);
+                drop(permit);
+                // A reply that cannot be sent is a client that has to ask again.
+                let _ = state.context.connection.client.publish(reply, answer.into()).await;
+                Ok(())
+            }
+            Message::CheckpointDue => {
+                state.begin_checkpoint(myself);
+                Ok(())
+            }
+            Message::CheckpointDone(outcome) => {
+                state.checkpoint_under_way = false;
+                state.checkpointed = outcome?;
+                Ok(())
+            }
+        }
+    }
+
+    async fn post_stop(&self, _: ActorRef<Message>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        state.context.health.set(&state.label, false);
+        if state.checkpoint_under_way || state.state.position() == state.checkpointed {
+            return Ok(());
+        }
+        let count = state.outbox.accepted();
+        let last = async {
+            if state.outbox.wait_for_written(count).await {
+                checkpoints::commit(state.store.clone(), state.state.checkpoint()).await?;
+            }
+            Ok::<_, StoreError>(())
+        };
+        match tokio::time::timeout(LAST_CHECKPOINT, last).await {
+            Ok(outcome) => outcome?,
+            Err(_) => tracing::info!(partition = %state.partition, "stopped without a last checkpoint; the log will be replayed"),
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn apply(&mut self, fed: Fed) -> Result<(), ActorProcessingErr> {
+        let Fed { position, batch, pending, trace, permit } = fed;
+        let batch = batch?;
+        let started = Instant::now();
+        let records = batch.records.len();
+        let span = tracing::info_span!("apply", partition = self.partition.0, position = position.0, records);
+        if let Some(trace) = &trace {
+            telemetry::set_parent(&span, trace);
+        }
+        let _entered = span.enter();
+        if trace.is_some() {
+            use tracing_opentelemetry::OpenTelemetrySpanExt;
+            self.note_traces(&batch.records, &span.context());
+        }
+        let through = batch.through;
+        let effects = self.state.apply(position, batch);
+        for effect in effects {
+            for output in outputs(&self.context.connection.subjects, position, effect, &mut self.traces) {
+                self.outbox.put(output);
+            }
+        }
+        drop(permit);
+        self.is_level = pending == 0;
+        if self.is_level {
+            if self.level_at.is_none() {
+                tracing::info!(partition = %self.partition, %position, "level with the log");
+                self.context.health.set(&self.label, true);
+            }
+            self.level_at = Some(Instant::now());
+        }
+        let partition = self.partition.to_string();
+        metrics::counter!("daybook_shard_batches_total").increment(1);
+        metrics::counter!("daybook_shard_records_total").increment(records as u64);
+        metrics::gauge!("daybook_shard_lag_batches", "partition" => partition.clone()).set(pending as f64);
+        metrics::gauge!("daybook_shard_inbox_sequence", "partition" => partition).set(through.inbox.0 as f64);
+        metrics::histogram!("daybook_shard_apply_seconds").record(started.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    fn note_traces(&mut self, records: &[Record], trace: &opentelemetry::Context) {
+        for record in records {
+            if let Record::Events(events) = record {
+                for event in &events.events {
+                    self.traces.note(&events.tenant, event.date, trace);
+                }
+            }
+        }
+    }
+
+    /// The answer to a question, in JSON.
+    fn answer(&self, question: &[u8]) -> Vec<u8> {
+        match serde_json::from_slice(question) {
+            Ok(ShardQuestion::View { tenant, view, query }) => {
+                json(&self.state.view(&tenant, &view, query).map(|mut answer| {
+                    answer.freshness_ms = self.freshness_ms();
+                    answer
+                }))
+            }
+            Ok(ShardQuestion::Days { tenant }) => json(&self.state.days(&tenant)),
+            Err(error) => json(&Err::<(), _>(AskError {
+                code: AskErrorCode::BadRequest,
+                message: format!("the question cannot be read: {error}"),
+                hint: Some("query and aggregator-shard may be of different versions".to_owned()),
+            })),
+        }
+    }
+
+    fn freshness_ms(&self) -> u64 {
+        let connected =
+            self.context.connection.client.connection_state() == async_nats::connection::State::Connected;
+        match self.level_at {
+            Some(_) if self.is_level && connected => 0,
+            Some(at) => at.elapsed().as_millis() as u64,
+            None => u64::MAX,
+        }
+    }
+
+    fn begin_checkpoint(&mut self, myself: ActorRef<Message>) {
+        let sizes = self.state.sizes();
+        let partition = self.partition.to_string();
+        metrics::gauge!("daybook_shard_tenants", "partition" => partition.clone()).set(sizes.tenants as f64);
+        metrics::gauge!("daybook_shard_days", "partition" => partition.clone()).set(sizes.days as f64);
+        metrics::gauge!("daybook_shard_entities", "partition" => partition.clone()).set(sizes.entities as f64);
+        metrics::gauge!("daybook_shard_groups", "partition" => partition.clone()).set(sizes.groups as f64);
+        metrics::gauge!("daybook_outbox_backlog", "partition" => partition.clone()).set(self.outbox.backlog() as f64);
+        metrics::gauge!("daybook_checkpoint_disk_bytes", "partition" => partition).set(self.store.disk_bytes() as f64);
+        if self.checkpoint_under_way || self.state.position() == self.checkpointed {
+            return;
+        }
+        self.checkpoint_under_way = true;
+        let (store, outbox) = (self.store.clone(), self.outbox.clone());
+        let (position, count, changes) = (self.state.position(), self.outbox.accepted(), self.state.checkpoint());
+        self.tasks.retain(|task| !task.is_finished());
+        self.tasks.push(tokio::spawn(async move {
+            if !outbox.wait_for_written(count).await {
+                return;
+            }
+            let started = Instant::now();
+            let outcome = checkpoints::commit(store, changes).await;
+            metrics::histogram!("daybook_checkpoint_seconds").record(started.elapsed().as_secs_f64());
+            let _ = myself.cast(Message::CheckpointDone(outcome.map(|()| position)));
+        }));
+    }
+}
+
+/// Brings questions to the actor until it is gone.
+async fn listen(mut questions: async_nats::Subscriber, client: async_nats::Client, actor: ActorRef<Message>) {
+    let room = Arc::new(Semaphore::new(MAX_QUESTIONS));
+    while let Some(message) = questions.next().await {
+        let Some(reply) = message.reply else { continue };
+        let Ok(permit) = room.clone().try_acquire_owned() else {
+            let refusal: Asked<()> = Err(AskError {
+                code: AskErrorCode::Unavailable,
+                message: "the shard has too many questions waiting".to_owned(),
+                hint: Some("ask again in a moment".to_owned()),
+            });
+            let _ = client.publish(reply, json(&refusal).into()).await;
+            continue;
+        };
+        if actor.cast(Message::Ask { question: message.payload.to_vec(), reply, permit }).is_err() {
+            return;
+        }
+    }
+}
+
+fn json(answer: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(answer).expect("answers are plain values")
+}

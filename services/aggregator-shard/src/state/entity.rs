@@ -1,0 +1,106 @@
+//! What is known of one entity: its newest version.
+
+use super::pages::{FNV_BASIS, PageKey, fnv1a64};
+use compact_str::CompactString;
+use daybook_contracts::log::Event;
+use daybook_domain::catalogue::{Kind, Status};
+use daybook_domain::expression::Row;
+use daybook_domain::time::Instant;
+use serde::{Deserialize, Serialize};
+
+/// The number of a kind in its partition, in the order in which kinds were defined there.
+pub type KindId = u16;
+
+/// Which entity.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct EntityKey {
+    pub kind: KindId,
+    pub id: CompactString,
+}
+
+impl PageKey for EntityKey {
+    fn page_hash(&self) -> u64 {
+        fnv1a64(fnv1a64(FNV_BASIS, &self.kind.to_be_bytes()), self.id.as_bytes())
+    }
+}
+
+/// The newest version of an entity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entity {
+    pub version: u64,
+    pub status: Status,
+    pub at: Instant,
+    pub dims: Box<[Option<CompactString>]>,
+    pub measures: Box<[Option<i64>]>,
+}
+
+impl Entity {
+    /// The entity as `event` describes it, at `version`.
+    pub fn new(event: Event, version: u64) -> Self {
+        Self { version, status: event.status, at: event.at, dims: event.dims.into(), measures: event.measures.into() }
+    }
+
+    /// Whether the event says what is known already, apart from its version.
+    pub fn says_the_same(&self, event: &Event) -> bool {
+        self.status == event.status
+            && self.at == event.at
+            && same(&self.dims, &event.dims)
+            && same(&self.measures, &event.measures)
+    }
+}
+
+/// Equal but for columns that were added to the kind since, which are null in the older one.
+fn same<T: PartialEq>(one: &[Option<T>], other: &[Option<T>]) -> bool {
+    let (short, long) = if one.len() < other.len() { (one, other) } else { (other, one) };
+    long.starts_with(short) && long[short.len()..].iter().all(Option::is_none)
+}
+
+impl Row for Entity {
+    fn dimension(&self, index: usize) -> Option<&str> {
+        self.dims.get(index)?.as_deref()
+    }
+
+    fn measure(&self, index: usize) -> Option<i64> {
+        *self.measures.get(index)?
+    }
+
+    fn status(&self) -> Status {
+        self.status
+    }
+}
+
+/// The event as JSON, for rejects that are found only here: the bytes that were published are in INBOX by then, or gone.
+pub fn event_json(event: &Event, kind: &Kind) -> Vec<u8> {
+    use daybook_domain::value::Number;
+    use serde_json::{Map, Value};
+    let mut dims = Map::new();
+    let mut object = Map::new();
+    object.insert("id".into(), event.id.as_deref().into());
+    object.insert("version".into(), event.version.into());
+    object.insert("status".into(), event.status.as_str().into());
+    object.insert("at".into(), event.at.to_string().into());
+    for (dimension, value) in kind.dimensions.iter().zip(&event.dims) {
+        let value: Value = value.as_deref().into();
+        match &dimension.field {
+            Some(field) => object.insert(field.to_string(), value),
+            None => dims.insert(dimension.name.to_string(), value),
+        };
+    }
+    let measures: Map<String, Value> = kind
+        .measures
+        .iter()
+        .zip(&event.measures)
+        .map(|(measure, value)| {
+            let value = match (value, measure.scale) {
+                (None, _) => Value::Null,
+                (Some(integer), 0) => (*integer).into(),
+                // As text, which is read back exactly.
+                (Some(unscaled), scale) => Number::new((*unscaled).into(), scale).to_string().into(),
+            };
+            (measure.name.to_string(), value)
+        })
+        .collect();
+    object.insert("dims".into(), dims.into());
+    object.insert("measures".into(), measures.into());
+    Value::Object(object).to_string().into_bytes()
+}
