@@ -12,7 +12,11 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// When not even an empty store can be made there.
-pub async fn open(connection: &Connection, partition: Partition, folder: &Path) -> Result<(Store, PartitionState), StoreError> {
+pub async fn open(
+    connection: &Connection,
+    partition: Partition,
+    folder: &Path,
+) -> Result<(Store, PartitionState), StoreError> {
     let path = folder.to_owned();
     let (store, state) = blocking(move || open_blocking(partition, &path)).await?;
     // A log that ends before the checkpoint is another log: the stream was made anew.

@@ -7,8 +7,8 @@ use daybook_contracts::headers;
 use daybook_contracts::reject::{Reject, Rejects};
 use daybook_contracts::subjects::Subjects;
 use daybook_domain::ids::LogSeq;
-use daybook_domain::time::Date;
 use daybook_domain::ids::TenantId;
+use daybook_domain::time::Date;
 use daybook_runtime::outbox::Output;
 use daybook_runtime::telemetry;
 use std::collections::HashMap;
@@ -80,7 +80,9 @@ fn rejects_outputs(subjects: &Subjects, position: LogSeq, tenant: &str, rejects:
     while rejects.peek().is_some() {
         let mut part = Vec::new();
         let mut bytes = 0;
-        while let Some(reject) = rejects.next_if(|reject| part.is_empty() || bytes + json_bytes(reject) <= REJECTS_BYTES) {
+        while let Some(reject) =
+            rejects.next_if(|reject| part.is_empty() || bytes + json_bytes(reject) <= REJECTS_BYTES)
+        {
             bytes += json_bytes(&reject);
             part.push(reject);
         }

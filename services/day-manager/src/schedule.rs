@@ -144,10 +144,7 @@ impl Clock {
 
     /// Puts a tenant that is not queued where its next marker belongs.
     fn enqueue(&mut self, plan: &mut Plan) {
-        let calendar = self
-            .calendars
-            .get_mut(&plan.table)
-            .expect("a calendar lives while it has users");
+        let calendar = self.calendars.get_mut(&plan.table).expect("a calendar lives while it has users");
         match plan.next(&calendar.table) {
             Some((due_at, edge, _)) => {
                 self.queue.insert((due_at, plan.tenant.id.clone(), edge));
@@ -214,13 +211,7 @@ impl Schedule {
             waiting: BTreeSet::new(),
         });
         calendar.users += 1;
-        let mut plan = Plan {
-            tenant,
-            table: table.name.clone(),
-            opened,
-            closed,
-            queued: None,
-        };
+        let mut plan = Plan { tenant, table: table.name.clone(), opened, closed, queued: None };
         let woken = clock.publish(&table);
         clock.enqueue(&mut plan);
         self.plans.insert(id, plan);
@@ -241,14 +232,8 @@ impl Schedule {
         let Some(plan) = self.plans.get_mut(&marker.tenant) else {
             return Observed::Unknown;
         };
-        let clock = self
-            .clocks
-            .get_mut(&plan.tenant.clock)
-            .expect("a clock lives while it has tenants");
-        let calendar = clock
-            .calendars
-            .get(&plan.table)
-            .expect("a calendar lives while it has users");
+        let clock = self.clocks.get_mut(&plan.tenant.clock).expect("a clock lives while it has tenants");
+        let calendar = clock.calendars.get(&plan.table).expect("a calendar lives while it has users");
         let date = marker.day.date;
         let differs = date < last_published(&calendar.table) && calendar.table.day(date) != Some(marker.day);
         if differs || date < plan.tenant.first_day {
@@ -275,9 +260,7 @@ impl Schedule {
             return Vec::new();
         };
         let due = clock.queue.iter().take_while(|(due_at, ..)| *due_at <= now);
-        due.take(limit)
-            .map(|(_, tenant, _)| self.next_marker(clock, tenant))
-            .collect()
+        due.take(limit).map(|(_, tenant, _)| self.next_marker(clock, tenant)).collect()
     }
 
     /// When something is due next under that clock.
@@ -294,15 +277,9 @@ impl Schedule {
         ahead: Duration,
     ) -> Vec<(&Arc<CalendarTable>, &[CalendarRule])> {
         let until = now.after(ahead);
-        let calendars = self
-            .clocks
-            .get(clock)
-            .into_iter()
-            .flat_map(|clock| clock.calendars.values());
+        let calendars = self.clocks.get(clock).into_iter().flat_map(|clock| clock.calendars.values());
         let short = calendars.filter(|calendar| calendar.table.horizon() <= until);
-        short
-            .map(|calendar| (&calendar.table, calendar.rules.as_slice()))
-            .collect()
+        short.map(|calendar| (&calendar.table, calendar.rules.as_slice())).collect()
     }
 
     /// The clocks that tenants go by, in order.
@@ -334,11 +311,7 @@ impl Schedule {
 
     fn next_marker(&self, clock: &Clock, tenant: &TenantId) -> DayMarker {
         let plan = self.plans.get(tenant).expect("what is queued is planned");
-        let table = &clock
-            .calendars
-            .get(&plan.table)
-            .expect("a calendar lives while it has users")
-            .table;
+        let table = &clock.calendars.get(&plan.table).expect("a calendar lives while it has users").table;
         let (due_at, edge, day) = plan.next(table).expect("published days stay published");
         DayMarker {
             tenant: tenant.clone(),
@@ -359,10 +332,7 @@ impl Schedule {
         let name = &plan.tenant.clock.clone();
         let clock = self.clocks.get_mut(name).expect("a clock lives while it has tenants");
         clock.unqueue(&mut plan);
-        let calendar = clock
-            .calendars
-            .get_mut(&plan.table)
-            .expect("a calendar lives while it has users");
+        let calendar = clock.calendars.get_mut(&plan.table).expect("a calendar lives while it has users");
         calendar.users -= 1;
         if calendar.users == 0 {
             clock.calendars.remove(&plan.table);
@@ -388,20 +358,11 @@ fn check_table(tenant: &Tenant, table: &CalendarTable, seen: [Option<Date>; 2]) 
     let (id, name) = (tenant.id.clone(), table.name.clone());
     if table.first > tenant.first_day {
         let (first_day, first) = (tenant.first_day, table.first);
-        return Err(DefineError::TooLate {
-            tenant: id,
-            first_day,
-            table: name,
-            first,
-        });
+        return Err(DefineError::TooLate { tenant: id, first_day, table: name, first });
     }
     let missing = |date: &Date| *date < last_published(table) && table.day(*date).is_none();
     match seen.into_iter().flatten().find(missing) {
-        Some(date) => Err(DefineError::Contradicts {
-            tenant: id,
-            table: name,
-            date,
-        }),
+        Some(date) => Err(DefineError::Contradicts { tenant: id, table: name, date }),
         None => Ok(()),
     }
 }
@@ -451,22 +412,13 @@ pub enum ChangeError {
 /// cut-off is published.
 pub fn check_change(old: &Tenant, new: &Tenant, table: Option<&CalendarTable>) -> Result<(), ChangeError> {
     if old.id != new.id {
-        return Err(ChangeError::Id {
-            old: old.id.clone(),
-            new: new.id.clone(),
-        });
+        return Err(ChangeError::Id { old: old.id.clone(), new: new.id.clone() });
     }
     if old.clock != new.clock {
-        return Err(ChangeError::Clock {
-            old: old.clock.clone(),
-            new: new.clock.clone(),
-        });
+        return Err(ChangeError::Clock { old: old.clock.clone(), new: new.clock.clone() });
     }
     if old.first_day != new.first_day {
-        return Err(ChangeError::FirstDay {
-            old: old.first_day,
-            new: new.first_day,
-        });
+        return Err(ChangeError::FirstDay { old: old.first_day, new: new.first_day });
     }
     check_rules(&new.calendar)?;
     match table.map(last_published) {
@@ -510,11 +462,7 @@ mod tests {
         Tenant {
             id: TenantId::new(id).unwrap(),
             name: None,
-            calendar: vec![CalendarRule {
-                from: Date::from_days(0),
-                zone: "Etc/UTC".into(),
-                cutoff_minutes: 0,
-            }],
+            calendar: vec![CalendarRule { from: Date::from_days(0), zone: "Etc/UTC".into(), cutoff_minutes: 0 }],
             grace_ms: grace_hours * HOUR as u64,
             first_day: Date::from_days(0),
             clock: name("system"),
@@ -547,9 +495,7 @@ mod tests {
     #[test]
     fn the_next_day_opens_at_the_cutoff_and_the_last_closes_after_its_grace() {
         let mut schedule = Schedule::new();
-        schedule
-            .define(tenant("a", 2), table(1, &[10, 34, 34, 58, 82]))
-            .unwrap();
+        schedule.define(tenant("a", 2), table(1, &[10, 34, 34, 58, 82])).unwrap();
         assert_eq!(schedule.next_deadline(&name("system")), Some(hour(10)));
         assert_eq!(run(&mut schedule, 9), []);
         assert_eq!(run(&mut schedule, 33), [(Opened, 0, 10)]);
@@ -558,29 +504,18 @@ mod tests {
         assert_eq!(run(&mut schedule, 36), [(Closed, 0, 36)]);
         assert_eq!(run(&mut schedule, 60), [(Opened, 3, 58), (Closed, 2, 60)]);
         let plan = schedule.get(&TenantId::new("a").unwrap()).unwrap();
-        assert_eq!(
-            (plan.opened(), plan.closed()),
-            (Some(Date::from_days(3)), Some(Date::from_days(2)))
-        );
+        assert_eq!((plan.opened(), plan.closed()), (Some(Date::from_days(3)), Some(Date::from_days(2))));
     }
 
     #[test]
     fn at_one_instant_opening_comes_first_even_with_a_grace_longer_than_days() {
         let mut schedule = Schedule::new();
         schedule.define(tenant("a", 0), table(1, &[0, 24, 48, 72])).unwrap();
-        let all = [
-            (Opened, 0, 0),
-            (Opened, 1, 24),
-            (Closed, 0, 24),
-            (Opened, 2, 48),
-            (Closed, 1, 48),
-        ];
+        let all = [(Opened, 0, 0), (Opened, 1, 24), (Closed, 0, 24), (Opened, 2, 48), (Closed, 1, 48)];
         assert_eq!(run(&mut schedule, 999), all);
 
         let mut schedule = Schedule::new();
-        schedule
-            .define(tenant("a", 24), table(1, &[0, 24, 25, 48, 72, 96]))
-            .unwrap();
+        schedule.define(tenant("a", 24), table(1, &[0, 24, 25, 48, 72, 96])).unwrap();
         let all = [
             (Opened, 0, 0),
             (Opened, 1, 24),
@@ -600,11 +535,7 @@ mod tests {
         schedule.define(tenant("a", 1), table(7, &[0, 24, 48, 72])).unwrap();
         run(&mut schedule, 24);
         let markers = due(&schedule, 25);
-        let day = BusinessDay {
-            date: Date::from_days(0),
-            opens_at: hour(0),
-            closes_at: hour(24),
-        };
+        let day = BusinessDay { date: Date::from_days(0), opens_at: hour(0), closes_at: hour(24) };
         let marker = DayMarker {
             tenant: TenantId::new("a").unwrap(),
             edge: Closed,
@@ -624,23 +555,14 @@ mod tests {
         // A close that comes after the next opening waits for it, so that the order is the same whenever tables grow.
         schedule.define(tenant("a", 24), table(1, &[0, 24, 25])).unwrap();
         schedule.define(tenant("b", 0), table(1, &[0, 24, 25])).unwrap();
-        let all = [
-            (Opened, 0, 0),
-            (Opened, 0, 0),
-            (Opened, 1, 24),
-            (Opened, 1, 24),
-            (Closed, 0, 24),
-        ];
+        let all = [(Opened, 0, 0), (Opened, 0, 0), (Opened, 1, 24), (Opened, 1, 24), (Closed, 0, 24)];
         assert_eq!(run(&mut schedule, 999), all);
         assert_eq!(schedule.next_deadline(&system), None);
         assert_eq!(schedule.clocks().collect::<Vec<_>>(), [&system]);
 
         let short = |schedule: &Schedule, now, ahead: u64| {
             let short = schedule.horizon_short(&system, hour(now), Duration::from_secs(ahead * 3600));
-            short
-                .into_iter()
-                .map(|(table, rules)| (table.name.to_string(), rules.len()))
-                .collect::<Vec<_>>()
+            short.into_iter().map(|(table, rules)| (table.name.to_string(), rules.len())).collect::<Vec<_>>()
         };
         assert_eq!(short(&schedule, 20, 4), []);
         assert_eq!(short(&schedule, 20, 5), [("table".to_owned(), 1)]);
@@ -648,13 +570,7 @@ mod tests {
         assert_eq!(short(&schedule, 20, 5), []);
         schedule.publish(&table(1, &[0, 24, 25]));
         assert_eq!(schedule.table(&TenantId::new("a").unwrap()).unwrap().revision, 2);
-        let all = [
-            (Opened, 2, 25),
-            (Opened, 2, 25),
-            (Closed, 1, 25),
-            (Closed, 0, 48),
-            (Closed, 1, 49),
-        ];
+        let all = [(Opened, 2, 25), (Opened, 2, 25), (Closed, 1, 25), (Closed, 0, 48), (Closed, 1, 49)];
         assert_eq!(run(&mut schedule, 999), all);
 
         // Nor does a definition with an older table take days back.
@@ -685,10 +601,7 @@ mod tests {
         assert_eq!(schedule.due(&name("replay"), hour(999), 9).len(), 1);
         assert_eq!(schedule.due(&name("nobody"), hour(999), 9), []);
         assert_eq!(schedule.next_deadline(&name("nobody")), None);
-        assert_eq!(
-            schedule.clocks().map(Name::as_str).collect::<Vec<_>>(),
-            ["replay", "system"]
-        );
+        assert_eq!(schedule.clocks().map(Name::as_str).collect::<Vec<_>>(), ["replay", "system"]);
         // The only tenant of a clock moves to another.
         schedule.define(tenant("d", 0), table(1, &[0, 24, 48])).unwrap();
         assert_eq!(schedule.clocks().map(Name::as_str).collect::<Vec<_>>(), ["system"]);
@@ -712,10 +625,7 @@ mod tests {
         let mut schedule = Schedule::new();
         schedule.define(tenant("a", 0), table(1, &[0, 24, 24, 48])).unwrap();
         let good = due(&schedule, 0).remove(0);
-        let stranger = DayMarker {
-            tenant: TenantId::new("z").unwrap(),
-            ..good.clone()
-        };
+        let stranger = DayMarker { tenant: TenantId::new("z").unwrap(), ..good.clone() };
         assert_eq!(schedule.observe(&stranger), Observed::Unknown);
         let day = |date, opens, closes| BusinessDay {
             date: Date::from_days(date),
@@ -723,18 +633,11 @@ mod tests {
             closes_at: hour(closes),
         };
         for day in [day(0, 0, 23), day(1, 24, 24), day(-1, -24, 0)] {
-            assert_eq!(
-                schedule.observe(&DayMarker { day, ..good.clone() }),
-                Observed::Contradicts
-            );
+            assert_eq!(schedule.observe(&DayMarker { day, ..good.clone() }), Observed::Contradicts);
         }
         assert_eq!(due(&schedule, 0).first(), Some(&good));
         // Another day-manager may be ahead of our table. A closed day was opened.
-        let closed = DayMarker {
-            edge: Closed,
-            day: day(3, 48, 72),
-            ..good.clone()
-        };
+        let closed = DayMarker { edge: Closed, day: day(3, 48, 72), ..good.clone() };
         assert_eq!(schedule.observe(&closed), Observed::Applied);
         assert_eq!(schedule.observe(&good), Observed::Stale);
         assert_eq!(due(&schedule, 999), []);
@@ -745,13 +648,8 @@ mod tests {
         late.first_day = Date::from_days(-1);
         let error = schedule.define(late, table(2, &[0, 24])).unwrap_err();
         assert!(matches!(error, DefineError::TooLate { .. }), "{error}");
-        let error = schedule
-            .define(tenant("a", 0), table(3, &[0, 24, 24, 48, 72, 72, 99]))
-            .unwrap_err();
-        assert!(
-            matches!(error, DefineError::Contradicts { date, .. } if date == Date::from_days(4)),
-            "{error}"
-        );
+        let error = schedule.define(tenant("a", 0), table(3, &[0, 24, 24, 48, 72, 72, 99])).unwrap_err();
+        assert!(matches!(error, DefineError::Contradicts { date, .. } if date == Date::from_days(4)), "{error}");
     }
 
     #[test]
@@ -771,11 +669,8 @@ mod tests {
         assert!(error(&|new| new.first_day = Date::from_days(-1)).contains("from 1970-01-01 to 1969-12-31"));
         assert!(error(&|new| new.calendar.clear()).contains("at least one rule"));
 
-        let rule = |from, cutoff_minutes| CalendarRule {
-            from: Date::from_days(from),
-            zone: "Etc/UTC".into(),
-            cutoff_minutes,
-        };
+        let rule =
+            |from, cutoff_minutes| CalendarRule { from: Date::from_days(from), zone: "Etc/UTC".into(), cutoff_minutes };
         // The cut-off of 1970-01-03 is published: it closes 1970-01-02.
         assert!(error(&|new| new.calendar.push(rule(2, 60))).contains("begin on 1970-01-04 or later"));
         assert_eq!(check(&|new| new.calendar.push(rule(3, 60))), Ok(()));
@@ -806,23 +701,13 @@ mod tests {
     }
 
     fn any_rules() -> impl Strategy<Value = Vec<CalendarRule>> {
-        let zones = [
-            "Etc/UTC",
-            "America/New_York",
-            "Pacific/Apia",
-            "Pacific/Pago_Pago",
-            "Asia/Kolkata",
-        ];
+        let zones = ["Etc/UTC", "America/New_York", "Pacific/Apia", "Pacific/Pago_Pago", "Asia/Kolkata"];
         let step = (1..40i32, prop::sample::select(zones.to_vec()), 0..1440u16);
         prop::collection::vec(step, 1..5).prop_map(|steps| {
             let mut from = Date::from_days(15_310); // 2011-12-02
             let rule = |(days, zone, cutoff_minutes): (i32, &str, u16)| {
                 from = from.plus(days);
-                CalendarRule {
-                    from,
-                    zone: zone.to_owned(),
-                    cutoff_minutes,
-                }
+                CalendarRule { from, zone: zone.to_owned(), cutoff_minutes }
             };
             steps.into_iter().map(rule).collect()
         })
@@ -872,12 +757,7 @@ mod tests {
                     tables.insert(name, Arc::new(grown));
                 }
             }
-            let mut new = Self {
-                tenants,
-                tables,
-                log: Vec::new(),
-                schedule: Schedule::new(),
-            };
+            let mut new = Self { tenants, tables, log: Vec::new(), schedule: Schedule::new() };
             new.restart();
             new
         }
@@ -945,9 +825,7 @@ mod tests {
     /// The whole sequence of a tenant, by sorting all markers that there will ever be.
     fn expected(tenant: &Tenant, table: &CalendarTable, now: Instant) -> Vec<(Edge, BusinessDay, Instant)> {
         let dates = (0..table.cutoffs.len() as i32).map(|index| table.first.plus(index));
-        let days = dates
-            .filter(|date| *date >= tenant.first_day)
-            .filter_map(|date| table.day(date));
+        let days = dates.filter(|date| *date >= tenant.first_day).filter_map(|date| table.day(date));
         let grace = Duration::from_millis(tenant.grace_ms);
         let markers = days.flat_map(|day| [(Opened, day, day.opens_at), (Closed, day, day.closes_at.after(grace))]);
         let mut markers: Vec<_> = markers.filter(|(_, _, due_at)| *due_at <= now).collect();

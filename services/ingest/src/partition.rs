@@ -205,7 +205,11 @@ async fn append_batch(
                 None if last == 0 => {}
                 Some(end) if end.sequence == last => {}
                 Some(end) if end.sequence > last && end.payload == payload => return Ok(end.sequence),
-                _ => return Err(ActorProcessingErr::from("another owner appended to this partition; reading the log again")),
+                _ => {
+                    return Err(ActorProcessingErr::from(
+                        "another owner appended to this partition; reading the log again",
+                    ));
+                }
             }
         }
     }

@@ -245,7 +245,8 @@ impl Sequencer {
         };
         let first = customer.tenant.first_day;
         let before = || {
-            let reason = format!("{at} is before the tenant's first business day {first}; move first_day or drop the event");
+            let reason =
+                format!("{at} is before the tenant's first business day {first}; move first_day or drop the event");
             Problem::new(Code::BeforeFirstDay, Some("at"), reason)
         };
         match table.day_at(at) {
@@ -259,7 +260,15 @@ impl Sequencer {
         }
     }
 
-    fn push_event(&mut self, inbox: InboxSeq, tenant: &TenantId, kind: &Name, index: u32, date: Date, valid: ValidEvent) {
+    fn push_event(
+        &mut self,
+        inbox: InboxSeq,
+        tenant: &TenantId,
+        kind: &Name,
+        index: u32,
+        date: Date,
+        valid: ValidEvent,
+    ) {
         let bytes = 40
             + valid.id.as_ref().map_or(1, |id| id.len() + 3)
             + valid.dims.iter().map(|dim| dim.as_ref().map_or(1, |text| text.len() + 3)).sum::<usize>()

@@ -1,14 +1,38 @@
 //! The admin service of day-manager: `daybook.admin.apply`, `.catalogue`, `.clock`. JSON in, JSON out.
 
-use daybook_domain::catalogue::{Catalogue, Clocks, Kind, Tenant, View};
-use daybook_domain::ids::Name;
-use daybook_domain::time::Instant;
+use daybook_domain::catalogue::{CalendarRule, Clocks, Kind, View};
+use daybook_domain::ids::{Name, TenantId};
+use daybook_domain::time::{Date, Instant};
 use serde::{Deserialize, Serialize};
 
 /// Most definitions in one [`Apply`].
 pub const MAX_DEFINITIONS: usize = 5_000;
 
-/// Definitions to be put into force, all or none. `revision` and `table` are filled in by day-manager.
+/// A tenant as its owner describes it; what is absent keeps its value, or gets a default when the tenant is new.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TenantSpec {
+    pub id: TenantId,
+    #[serde(default)]
+    pub name: Option<String>,
+    /// An IANA time zone such as `America/New_York`.
+    pub zone: String,
+    /// Minutes after local midnight at which a business day opens, 0 to 1439.
+    pub cutoff_minutes: u16,
+    /// Other zones or cut-offs from later business days on.
+    #[serde(default)]
+    pub changes: Vec<CalendarRule>,
+    #[serde(default)]
+    pub grace_ms: u64,
+    /// Default: the business day in which the tenant is defined.
+    #[serde(default)]
+    pub first_day: Option<Date>,
+    /// Default: `system`.
+    #[serde(default)]
+    pub clock: Option<Name>,
+}
+
+/// Definitions to be put into force, all or none. Revisions are day-manager's to give.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Apply {
@@ -17,7 +41,7 @@ pub struct Apply {
     #[serde(default)]
     pub views: Vec<View>,
     #[serde(default)]
-    pub tenants: Vec<Tenant>,
+    pub tenants: Vec<TenantSpec>,
     /// Only check and tell what would change.
     #[serde(default)]
     pub dry_run: bool,
@@ -61,10 +85,12 @@ pub enum ApplyReply {
     Refused(Vec<Refusal>),
 }
 
-/// The answer of `daybook.admin.catalogue`.
+/// The answer of `daybook.admin.catalogue`. Tenants can be many and are read from the stream CATALOG.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CatalogueReply {
-    pub catalogue: Catalogue,
+    pub kinds: Vec<Kind>,
+    pub views: Vec<View>,
+    pub tenants: usize,
     pub clocks: Clocks,
     pub partitions: u16,
 }

@@ -23,10 +23,7 @@ fn check_name(text: &str) -> Result<(), NameError> {
     if text.is_empty() {
         return Err(NameError::Empty);
     }
-    if let Some(bad) = text
-        .chars()
-        .find(|c| !(c.is_ascii_alphanumeric() || *c == '_' || *c == '-'))
-    {
+    if let Some(bad) = text.chars().find(|c| !(c.is_ascii_alphanumeric() || *c == '_' || *c == '-')) {
         return Err(NameError::Character(bad));
     }
     if text.len() > MAX_NAME_BYTES {
@@ -119,9 +116,8 @@ impl Partition {
     /// assert_eq!(Partition::of("ABQ", 1).0, 0);
     /// ```
     pub fn of(tenant: &str, count: u16) -> Self {
-        let hash = tenant.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
-            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-        });
+        let hash =
+            tenant.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
         Self((hash % u32::from(count.max(1))) as u16)
     }
 

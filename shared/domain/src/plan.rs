@@ -36,7 +36,9 @@ impl Cell {
     pub fn update(&self, accumulator: &mut Accumulator, sign: Sign, row: &impl Row) {
         match self.shape {
             Shape::Count => accumulator.update(sign, None, None),
-            Shape::Sum { measure } | Shape::Multiset { measure } => accumulator.update(sign, row.measure(measure), None),
+            Shape::Sum { measure } | Shape::Multiset { measure } => {
+                accumulator.update(sign, row.measure(measure), None)
+            }
             Shape::Distinct { dimension } => accumulator.update(sign, None, row.dimension(dimension)),
         }
     }
@@ -90,7 +92,10 @@ impl Plan {
             return Err(shape(format!("{} metrics; a view has 1 to {MAX_METRICS}", view.metrics.len())));
         }
         if view.group_by.len() > MAX_GROUP_BY {
-            return Err(shape(format!("groups by {} dimensions; at most {MAX_GROUP_BY} are allowed", view.group_by.len())));
+            return Err(shape(format!(
+                "groups by {} dimensions; at most {MAX_GROUP_BY} are allowed",
+                view.group_by.len()
+            )));
         }
         let mut names = BTreeSet::new();
         for name in view.group_by.iter().chain(view.metrics.iter().map(|metric| &metric.name)) {
@@ -357,7 +362,10 @@ mod tests {
     #[test]
     fn nearest_rank_is_the_ceiling() {
         let rank = |q: &str, n: i64| nearest_rank(Number::parse(q).unwrap(), n);
-        assert_eq!([rank("0.5", 4), rank("0.5", 5), rank("0.95", 20), rank("0.95", 21), rank("1", 3)], [2, 3, 19, 20, 3]);
+        assert_eq!(
+            [rank("0.5", 4), rank("0.5", 5), rank("0.95", 20), rank("0.95", 21), rank("1", 3)],
+            [2, 3, 19, 20, 3]
+        );
         assert_eq!(rank("0.000000000001", 1_000_000), 1);
     }
 

@@ -58,9 +58,7 @@ impl From<jiff::Timestamp> for Instant {
 impl FromStr for Instant {
     type Err = TimeError;
     fn from_str(text: &str) -> Result<Self, TimeError> {
-        text.parse::<jiff::Timestamp>()
-            .map(Self::from)
-            .map_err(|_| TimeError::Instant(shorten(text)))
+        text.parse::<jiff::Timestamp>().map(Self::from).map_err(|_| TimeError::Instant(shorten(text)))
     }
 }
 
@@ -166,11 +164,7 @@ macro_rules! serde_text_or_number {
     ($type:ident, $number:ty, $from:path) => {
         impl Serialize for $type {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                if serializer.is_human_readable() {
-                    serializer.collect_str(self)
-                } else {
-                    self.0.serialize(serializer)
-                }
+                if serializer.is_human_readable() { serializer.collect_str(self) } else { self.0.serialize(serializer) }
             }
         }
 

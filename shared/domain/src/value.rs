@@ -9,7 +9,9 @@ use std::fmt;
 pub enum NumberError {
     #[error("{0:?} is not a decimal number")]
     Syntax(String),
-    #[error("{text} has more than {scale} digits after the point; round it before publishing or raise the measure's scale")]
+    #[error(
+        "{text} has more than {scale} digits after the point; round it before publishing or raise the measure's scale"
+    )]
     Digits { text: String, scale: u8 },
     #[error("{0} is out of range; after scaling a measure must fit a signed 64-bit integer")]
     Overflow(String),
@@ -97,10 +99,8 @@ impl Number {
         }
         let mut unscaled: i128 = 0;
         for byte in whole.bytes().chain(fraction.bytes()) {
-            unscaled = unscaled
-                .checked_mul(10)
-                .and_then(|u| u.checked_add(i128::from(byte - b'0')))
-                .ok_or_else(overflow)?;
+            unscaled =
+                unscaled.checked_mul(10).and_then(|u| u.checked_add(i128::from(byte - b'0'))).ok_or_else(overflow)?;
         }
         let mut scale = i32::try_from(fraction.len()).map_err(|_| overflow())?.saturating_sub(exponent);
         while scale > 0 && unscaled % 10 == 0 {
@@ -203,8 +203,8 @@ impl Serialize for Number {
         match (number.scale, i64::try_from(number.unscaled)) {
             (0, Ok(integer)) => serializer.serialize_i64(integer),
             _ if serializer.is_human_readable() => {
-                let raw = serde_json::value::RawValue::from_string(self.to_string())
-                    .map_err(serde::ser::Error::custom)?;
+                let raw =
+                    serde_json::value::RawValue::from_string(self.to_string()).map_err(serde::ser::Error::custom)?;
                 raw.serialize(serializer)
             }
             _ => serializer.collect_str(self),
@@ -245,9 +245,15 @@ mod tests {
     #[test]
     fn parses_and_prints_exactly() {
         for (text, printed) in [
-            ("0", "0"), ("-0.0", "0"), ("12.50", "12.5"), ("-3", "-3"), ("1e3", "1000"), ("1.5E-2", "0.015"),
+            ("0", "0"),
+            ("-0.0", "0"),
+            ("12.50", "12.5"),
+            ("-3", "-3"),
+            ("1e3", "1000"),
+            ("1.5E-2", "0.015"),
             ("170141183460469231731687303715884105727", "170141183460469231731687303715884105727"),
-            ("0.000000000001", "0.000000000001"), ("0e999999999", "0"),
+            ("0.000000000001", "0.000000000001"),
+            ("0e999999999", "0"),
         ] {
             assert_eq!(Number::parse(text).unwrap().to_string(), printed);
         }

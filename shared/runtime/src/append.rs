@@ -24,7 +24,13 @@ pub enum Appended {
 }
 
 /// Appends `payload` on `subject` if the subject's last message has the sequence `expected` (0 for none).
-pub async fn append(connection: &Connection, subject: &str, expected: u64, headers: HeaderMap, payload: Bytes) -> Appended {
+pub async fn append(
+    connection: &Connection,
+    subject: &str,
+    expected: u64,
+    headers: HeaderMap,
+    payload: Bytes,
+) -> Appended {
     let message = PublishMessage::build().headers(headers).payload(payload).expected_last_subject_sequence(expected);
     let published = async {
         let ack = connection.jetstream.send_publish(subject.to_owned(), message).await?;

@@ -121,8 +121,7 @@ pub fn load<S: Args + Serialize>(arguments: Vec<OsString>) -> Result<ProcessOpti
 }
 
 fn read_file<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     serde_saphyr::from_str(&text)
         .map_err(|error| ConfigError::File { path: path.to_owned(), reason: error.to_string() })
 }

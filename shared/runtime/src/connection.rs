@@ -98,10 +98,8 @@ pub async fn connect(options: &BrokerOptions, name: &str) -> Result<Connection, 
             .map_err(|source| ConnectError::Credentials { path: path.clone(), source })?;
     }
     let servers: Vec<&str> = options.nats.split(',').map(str::trim).collect();
-    let client = connect
-        .connect(servers)
-        .await
-        .map_err(|source| ConnectError::Connect { url: options.nats.clone(), source })?;
+    let client =
+        connect.connect(servers).await.map_err(|source| ConnectError::Connect { url: options.nats.clone(), source })?;
     let jetstream = ContextBuilder::new().timeout(REQUEST_TIMEOUT).ack_timeout(ACK_TIMEOUT).build(client.clone());
     Ok(Connection { client, jetstream, subjects, partitions: options.partitions })
 }

@@ -51,7 +51,8 @@ impl Outbox {
         let (sender, receiver) = mpsc::unbounded_channel();
         let (written_sender, written) = watch::channel(0);
         tokio::spawn(async move {
-            let writer = Writer { connection, remembered: HashMap::new(), lanes: HashMap::new(), waiting: VecDeque::new() };
+            let writer =
+                Writer { connection, remembered: HashMap::new(), lanes: HashMap::new(), waiting: VecDeque::new() };
             tokio::select! {
                 () = writer.run(receiver, written_sender) => {}
                 () = stop.cancelled() => {}
@@ -205,7 +206,11 @@ async fn look_up(connection: &Connection, output: &Output) -> End {
             };
             if position == Some(output.position) && !same_hash {
                 metrics::counter!("daybook_divergence_total").increment(1);
-                tracing::error!(subject = output.subject, position = output.position, "a replay made another report than the one that was sealed");
+                tracing::error!(
+                    subject = output.subject,
+                    position = output.position,
+                    "a replay made another report than the one that was sealed"
+                );
             }
             End { sequence: message.sequence, position }
         }

@@ -138,7 +138,10 @@ mod tests {
         let path = folder.path().join("p0");
         let store = Store::open(&path).unwrap();
         store
-            .commit(Changes { put: vec![(b"a".to_vec(), b"1".to_vec()), (b"b".to_vec(), b"2".to_vec())], remove: vec![] })
+            .commit(Changes {
+                put: vec![(b"a".to_vec(), b"1".to_vec()), (b"b".to_vec(), b"2".to_vec())],
+                remove: vec![],
+            })
             .unwrap();
         store.commit(Changes { put: vec![(b"a".to_vec(), b"3".to_vec())], remove: vec![b"b".to_vec()] }).unwrap();
         drop(store);

@@ -1,9 +1,7 @@
 //! The streams, and making them. Every service calls [`ensure`] when it starts; whoever comes first makes them.
 
 use crate::connection::{BrokerOptions, Connection};
-use async_nats::jetstream::stream::{
-    Config, DiscardPolicy, RetentionPolicy, Source, StorageType, SubjectTransform,
-};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, Source, StorageType, SubjectTransform};
 use async_nats::jetstream::{ErrorCode, context::CreateStreamErrorKind};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -93,11 +91,7 @@ fn configs(connection: &Connection, options: &BrokerOptions) -> Vec<Config> {
         allow_direct: true,
         ..Config::default()
     };
-    let record = |name: String, subject: String| Config {
-        deny_delete: true,
-        deny_purge: true,
-        ..base(name, subject)
-    };
+    let record = |name: String, subject: String| Config { deny_delete: true, deny_purge: true, ..base(name, subject) };
     vec![
         // Definitions and day markers are read from the beginning, so nothing of them is ever dropped.
         record(subjects.catalog_stream(), subjects.every_catalog()),
@@ -110,11 +104,7 @@ fn configs(connection: &Connection, options: &BrokerOptions) -> Vec<Config> {
         Config {
             subject_transform: Some(transform(events)),
             sources: Some(vec![
-                Source {
-                    name: subjects.days_stream(),
-                    subject_transforms: vec![transform(days)],
-                    ..Source::default()
-                },
+                Source { name: subjects.days_stream(), subject_transforms: vec![transform(days)], ..Source::default() },
                 Source {
                     name: subjects.catalog_stream(),
                     subject_transforms: vec![transform(catalog)],

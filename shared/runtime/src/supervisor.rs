@@ -56,7 +56,12 @@ impl Actor for Supervisor {
         Ok(State { failures: vec![0; children.len()], running: HashMap::new(), children })
     }
 
-    async fn handle(&self, myself: ActorRef<Message>, message: Message, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        myself: ActorRef<Message>,
+        message: Message,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
         let Message::Start(index) = message;
         match (state.children[index].start)(myself.get_cell()).await {
             Ok(cell) => {

@@ -54,7 +54,8 @@ impl Drop for Telemetry {
 /// # Errors
 /// When the filter or the endpoint cannot be used.
 pub fn start(service: &str, options: &crate::config::OperationsOptions) -> Result<Telemetry, TelemetryError> {
-    let filter = EnvFilter::try_new(&options.log).map_err(|source| TelemetryError::Filter(options.log.clone(), source))?;
+    let filter =
+        EnvFilter::try_new(&options.log).map_err(|source| TelemetryError::Filter(options.log.clone(), source))?;
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let lines = match options.log_format {
         LogFormat::Text => lines.with_target(true).with_filter(filter).boxed(),
@@ -65,9 +66,9 @@ pub fn start(service: &str, options: &crate::config::OperationsOptions) -> Resul
         None => None,
     };
     let traces = provider.as_ref().map(|provider| {
-        tracing_opentelemetry::layer()
-            .with_tracer(provider.tracer("daybook"))
-            .with_filter(EnvFilter::new("off,daybook=info,ingest=info,aggregator_shard=info,day_manager=info,query=info,daybook_runtime=info"))
+        tracing_opentelemetry::layer().with_tracer(provider.tracer("daybook")).with_filter(EnvFilter::new(
+            "off,daybook=info,ingest=info,aggregator_shard=info,day_manager=info,query=info,daybook_runtime=info",
+        ))
     });
     let _ = tracing_subscriber::registry().with(lines).with(traces).try_init();
     Ok(Telemetry { provider })

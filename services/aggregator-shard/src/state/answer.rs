@@ -4,7 +4,8 @@ use super::PartitionState;
 use super::day::DayView;
 use super::seal::fit;
 use daybook_contracts::ask::{
-    Answer, AsOf, AskError, AskErrorCode, Asked, DayAccount, DaySelector, Days, MAX_ANSWER_BYTES, MAX_ANSWER_ROWS, Query,
+    Answer, AsOf, AskError, AskErrorCode, Asked, DayAccount, DaySelector, Days, MAX_ANSWER_BYTES, MAX_ANSWER_ROWS,
+    Query,
 };
 use daybook_domain::ids::{Name, TenantId};
 use daybook_domain::time::Date;
@@ -85,7 +86,9 @@ impl PartitionState {
         let tenant = &self.tenants[tenant_id];
         let hint = match tenant.open_day {
             None => "no day of this tenant has opened yet".to_owned(),
-            Some(open) => format!("days from {} to {open} are kept live; older ones have reports", tenant.expired_before),
+            Some(open) => {
+                format!("days from {} to {open} are kept live; older ones have reports", tenant.expired_before)
+            }
         };
         AskError {
             code: AskErrorCode::UnknownDay,

@@ -51,7 +51,8 @@ impl DayView {
         if !plan.cells.iter().any(|cell| cell.takes(row)) {
             return false;
         }
-        let key = GroupKey(plan.group_by.iter().map(|dimension| row.dimension(*dimension).map(CompactString::new)).collect());
+        let key =
+            GroupKey(plan.group_by.iter().map(|dimension| row.dimension(*dimension).map(CompactString::new)).collect());
         let group = self.groups.entry(key.clone(), || Group { weight: 0, cells: plan.zero() });
         group.weight += sign.unit();
         for (cell, accumulator) in plan.cells.iter().zip(&mut group.cells) {
@@ -134,10 +135,10 @@ impl Day {
         for plan in plans {
             let view = match self.views.get_mut(&plan.view.name) {
                 Some(view) => view,
-                None => self.views.entry(plan.view.name.clone()).or_insert_with(|| DayView {
-                    revision: plan.view.revision,
-                    ..DayView::default()
-                }),
+                None => self
+                    .views
+                    .entry(plan.view.name.clone())
+                    .or_insert_with(|| DayView { revision: plan.view.revision, ..DayView::default() }),
             };
             touched |= view.contribute(plan, sign, row);
         }

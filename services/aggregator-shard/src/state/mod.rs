@@ -35,7 +35,10 @@ pub const KEEP_DAYS: i32 = 35;
 pub enum Effect {
     Report(SealedReport),
     /// To be told on `daybook.rejects.<tenant>`; the tenant is the subject's own token.
-    Rejects { tenant: String, rejects: Vec<Reject> },
+    Rejects {
+        tenant: String,
+        rejects: Vec<Reject>,
+    },
 }
 
 /// A report version, ready to be published.

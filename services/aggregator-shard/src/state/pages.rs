@@ -124,7 +124,10 @@ impl<K: PageKey, V> Pages<K, V> {
             return;
         }
         let count = self.pages.len() * 2;
-        let old = std::mem::replace(&mut self.pages, (0..count).map(|_| Page { rows: Rows::default(), dirty: true }).collect());
+        let old = std::mem::replace(
+            &mut self.pages,
+            (0..count).map(|_| Page { rows: Rows::default(), dirty: true }).collect(),
+        );
         for page in old {
             for (key, value) in page.rows {
                 let index = self.page(&key);
@@ -156,7 +159,11 @@ impl<K: PageKey, V> Pages<K, V> {
     pub fn is_sound(&self) -> bool {
         self.pages.is_empty()
             || (self.pages.len().is_power_of_two()
-                && self.pages.iter().enumerate().all(|(index, page)| page.rows.keys().all(|key| self.page(key) == index)))
+                && self
+                    .pages
+                    .iter()
+                    .enumerate()
+                    .all(|(index, page)| page.rows.keys().all(|key| self.page(key) == index)))
     }
 }
 
@@ -172,7 +179,10 @@ impl<K: PageKey, V> FromIterator<(K, V)> for Pages<K, V> {
 
 /// The stored form of a page.
 #[derive(Serialize, Deserialize)]
-#[serde(bound(serialize = "K: Serialize + Eq + Hash, V: Serialize", deserialize = "K: Deserialize<'de> + Eq + Hash, V: Deserialize<'de>"))]
+#[serde(bound(
+    serialize = "K: Serialize + Eq + Hash, V: Serialize",
+    deserialize = "K: Deserialize<'de> + Eq + Hash, V: Deserialize<'de>"
+))]
 pub struct StoredPage<K, V>(pub HashMap<K, V, foldhash::fast::FixedState>);
 
 #[cfg(test)]

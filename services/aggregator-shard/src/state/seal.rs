@@ -60,11 +60,7 @@ pub fn seal(tenant: &mut TenantState, date: Date, models: &[Model], position: Po
     SealedReport { tenant: report.tenant, date, version, hash, payload }
 }
 
-fn rows_of_views(
-    day: &Day,
-    models: &[Model],
-    budget: &mut usize,
-) -> BTreeMap<daybook_domain::ids::Name, ViewRows> {
+fn rows_of_views(day: &Day, models: &[Model], budget: &mut usize) -> BTreeMap<daybook_domain::ids::Name, ViewRows> {
     let empty = super::day::DayView::default();
     let plans = models.iter().flat_map(|model| &model.plans);
     let mut views = BTreeMap::new();

@@ -60,8 +60,11 @@ struct Draft<'k> {
 
 impl Draft<'_> {
     fn finish(self) -> Result<ValidEvent, Problem> {
-        let missing = |field: &str, why: &str| Problem::new(Code::MissingField, Some(field), format!("{field} is missing; {why}"));
-        let at = self.at.ok_or_else(|| missing("at", "it decides the business day, such as \"2013-03-08T13:12:00Z\""))?;
+        let missing = |field: &str, why: &str| {
+            Problem::new(Code::MissingField, Some(field), format!("{field} is missing; {why}"))
+        };
+        let at =
+            self.at.ok_or_else(|| missing("at", "it decides the business day, such as \"2013-03-08T13:12:00Z\""))?;
         let status = match (self.kind.mode, self.status) {
             (Mode::Entity, status) => {
                 if self.id.is_none() {
@@ -71,7 +74,8 @@ impl Draft<'_> {
             }
             (Mode::Fact, None | Some(Status::Final)) => Status::Final,
             (Mode::Fact, Some(status)) => {
-                let reason = format!("status is {:?}, but {} is a fact, which is always final", status.as_str(), self.kind.name);
+                let reason =
+                    format!("status is {:?}, but {} is a fact, which is always final", status.as_str(), self.kind.name);
                 return Err(Problem::new(Code::WrongType, Some("status"), reason));
             }
         };
@@ -141,14 +145,16 @@ impl Draft<'_> {
                 let value: Scalar<'_> = map.next_value()?;
                 let expected = if name == "tenant" { self.tenant } else { self.kind.name.as_str() };
                 if !matches!(value, Scalar::Null) && value.text().as_deref() != Some(expected) {
-                    let reason = format!("{name} is {value} in the event but {expected:?} in the subject it was published to");
+                    let reason =
+                        format!("{name} is {value} in the event but {expected:?} in the subject it was published to");
                     return self.fail(Problem::new(Code::SubjectMismatch, Some(name), reason));
                 }
             }
             "dims" => map.next_value_seed(Columns { draft: self, dims: true })?,
             "measures" => map.next_value_seed(Columns { draft: self, dims: false })?,
             _ => {
-                let taken = self.kind.dimensions.iter().position(|d| d.field.as_ref().is_some_and(|f| f.as_str() == name));
+                let taken =
+                    self.kind.dimensions.iter().position(|d| d.field.as_ref().is_some_and(|f| f.as_str() == name));
                 match taken {
                     Some(index) => {
                         let value: Scalar<'_> = map.next_value()?;

@@ -71,10 +71,7 @@ pub fn read<'a>(payload: &'a [u8], encoding: Encoding, tenant: &str, kind: &Kind
         Ok(parts) => parts,
         Err(problem) => return vec![Read { original: payload, outcome: Err(problem) }],
     };
-    parts
-        .into_iter()
-        .map(|original| Read { original, outcome: read_one(original, encoding, tenant, kind) })
-        .collect()
+    parts.into_iter().map(|original| Read { original, outcome: read_one(original, encoding, tenant, kind) }).collect()
 }
 
 fn read_one(bytes: &[u8], encoding: Encoding, tenant: &str, kind: &Kind) -> Result<ValidEvent, Problem> {

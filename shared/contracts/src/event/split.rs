@@ -34,8 +34,9 @@ fn split_json(payload: &[u8]) -> Result<Vec<&[u8]>, Problem> {
 }
 
 fn split_messagepack(payload: &[u8]) -> Result<Vec<&[u8]>, Problem> {
-    let malformed =
-        |at: usize| Problem::new(Code::Malformed, None, format!("not MessagePack: the value at byte {at} is cut short or unknown"));
+    let malformed = |at: usize| {
+        Problem::new(Code::Malformed, None, format!("not MessagePack: the value at byte {at} is cut short or unknown"))
+    };
     let (count, mut at) = match *payload {
         [head @ 0x90..=0x9f, ..] => (usize::from(head & 0x0f), 1),
         [0xdc, a, b, ..] => (usize::from(u16::from_be_bytes([a, b])), 3),

@@ -34,10 +34,11 @@ fn code(json: &str) -> (Code, Option<String>) {
 
 #[test]
 fn a_full_event_is_read_in_the_kinds_order() {
-    let event = one(r#"{"tenant":"ABQ","kind":"flight","id":"x","version":3,"status":"void","at":"2013-03-08T13:12:00Z",
+    let event =
+        one(r#"{"tenant":"ABQ","kind":"flight","id":"x","version":3,"status":"void","at":"2013-03-08T13:12:00Z",
         "event":"cancelled","seen_at":"whatever","extra":{"a":[1]},
         "measures":{"price":12.5,"delay":-4},"dims":{"carrier":"B6"}}"#)
-    .unwrap();
+        .unwrap();
     assert_eq!(event.id.as_deref(), Some("x"));
     assert_eq!((event.version, event.status), (Some(3), Status::Void));
     assert_eq!(event.dims, [Some("B6".into()), Some("cancelled".into())]);
