@@ -1,2 +1,45 @@
+//! The day-manager service: it owns the catalogue and decides when business days open and close.
+//!
+//! [`calendar`] converts time zones into tables of instants, the only place that does. [`schedule`] knows which marker
+//! is due when. [`registry`] holds what is defined and checks changes. All three are pure. [`manager`] is the actor
+//! that publishes definitions and markers; [`admin`] is its face to the outside, a NATS micro service.
+
+pub mod admin;
 pub mod calendar;
+pub mod loading;
+pub mod manager;
+pub mod publishing;
+pub mod registry;
 pub mod schedule;
+
+use daybook_runtime::process::Context;
+use daybook_runtime::supervisor::{self, Child};
+use serde::Serialize;
+use std::time::Duration;
+
+/// Settings of day-manager.
+#[derive(Clone, Debug, clap::Args, Serialize)]
+#[command(next_help_heading = "Day manager")]
+pub struct Options {
+    /// Milliseconds between two looks at the system clock [10..=60000]
+    #[arg(long, env = "DAYBOOK_TICK_INTERVAL_MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(10..=60_000))]
+    pub tick_interval_ms: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { tick_interval_ms: 100 }
+    }
+}
+
+/// Runs until `context.stop` is cancelled.
+///
+/// # Errors
+/// When the actors cannot be started at all.
+pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let tick = Duration::from_millis(options.tick_interval_ms);
+    let managing = context.clone();
+    let manager = Child::new("day-manager", move |supervisor| manager::spawn(managing.clone(), tick, supervisor));
+    supervisor::run(vec![manager], context.stop).await?;
+    Ok(())
+}

@@ -148,18 +148,14 @@ async fn gather(
 
 fn take(sequencer: &mut Sequencer, message: &Delivered) {
     let is_msgpack = message.headers.get(headers::CONTENT_TYPE).is_some_and(|value| value.as_str() == headers::MSGPACK);
+    let source = message.headers.get(headers::STREAM_SOURCE).and_then(|value| headers::source_sequence(value.as_str()));
     sequencer.take(Inbound {
         sequence: message.sequence,
         subject: message.subject.as_str(),
         encoding: if is_msgpack { Encoding::MessagePack } else { Encoding::Json },
-        source_sequence: source_sequence(&message.headers),
+        source_sequence: source,
         payload: &message.payload,
     });
-}
-
-/// The sequence in the origin stream: the second word of the header that the broker sets.
-fn source_sequence(headers: &HeaderMap) -> Option<u64> {
-    headers.get(headers::STREAM_SOURCE)?.as_str().split(' ').nth(1)?.parse().ok()
 }
 
 /// Appends a batch behind `last` and returns its sequence.

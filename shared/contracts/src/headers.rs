@@ -18,3 +18,8 @@ pub const CONTENT_TYPE: &str = "Content-Type";
 pub const MSGPACK: &str = "application/msgpack";
 /// Set by the broker on a sourced message: `<stream> <sequence> …`.
 pub const STREAM_SOURCE: &str = "Nats-Stream-Source";
+
+/// The sequence in the origin stream, out of the value of [`STREAM_SOURCE`]: its second word.
+pub fn source_sequence(value: &str) -> Option<u64> {
+    value.split(' ').nth(1)?.parse().ok()
+}

@@ -117,6 +117,10 @@ impl Subjects {
     pub fn inbox_day(&self, partition: Partition, tenant: &str, what: &str) -> String {
         format!("{}.inbox.{partition}.{tenant}.day.{what}", self.prefix)
     }
+    /// The stored subject of a definition, for seeing that it has arrived.
+    pub fn inbox_catalog(&self, partition: Partition, what: &str, name: &str) -> String {
+        format!("{}.inbox.{partition}.{name}.catalog.{what}", self.prefix)
+    }
     pub fn events(&self, partition: Partition) -> String {
         format!("{}.events.{partition}", self.prefix)
     }

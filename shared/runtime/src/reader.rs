@@ -171,3 +171,56 @@ pub async fn read_all(connection: &Connection, stream: String, filter: String, f
         }
     }
 }
+
+/// The newest message of every subject that a filter matches now, in order of their sequences.
+pub async fn read_last_per_subject(connection: &Connection, stream: String, filter: String) -> Vec<Delivered> {
+    retry("read the newest messages", || async {
+        let handle = stream_handle(connection, &stream).await?;
+        let mut consumer = handle
+            .create_consumer(pull::Config {
+                deliver_policy: DeliverPolicy::LastPerSubject,
+                ack_policy: AckPolicy::None,
+                filter_subject: filter.clone(),
+                memory_storage: true,
+                num_replicas: 1,
+                inactive_threshold: INACTIVE,
+                ..pull::Config::default()
+            })
+            .await?;
+        let count = consumer.info().await?.num_pending;
+        let mut newest = Vec::with_capacity(usize::try_from(count).unwrap_or_default());
+        if count == 0 {
+            return Ok(newest);
+        }
+        let mut messages = consumer
+            .stream()
+            .max_bytes_per_batch(PULL_BYTES)
+            .heartbeat(HEARTBEAT)
+            .expires(PULL_EXPIRES)
+            .messages()
+            .await?;
+        while let Some(message) = messages.next().await {
+            let message = message?;
+            let (sequence, pending, delivered) = {
+                let info = message.info()?;
+                (info.stream_sequence, info.pending, info.consumer_sequence)
+            };
+            if delivered != newest.len() as u64 + 1 {
+                return Err("deliveries were lost".into());
+            }
+            let (message, _) = message.split();
+            newest.push(Delivered {
+                sequence,
+                subject: message.subject,
+                headers: message.headers.unwrap_or_default(),
+                payload: message.payload,
+                pending,
+            });
+            if pending == 0 {
+                return Ok(newest);
+            }
+        }
+        Err("the newest messages were not delivered".into())
+    })
+    .await
+}

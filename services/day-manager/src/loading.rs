@@ -1,0 +1,110 @@
+//! Reads back what was published: the catalogue, the days and the clocks.
+
+use crate::publishing::{Outgoing, Publisher, describe};
+use crate::registry::Registry;
+use crate::schedule::Observed;
+use daybook_contracts::day::DayMarker;
+use daybook_domain::catalogue::Definition;
+use daybook_domain::ids::{Name, Partition};
+use daybook_domain::time::Instant;
+use daybook_runtime::connection::Connection;
+use daybook_runtime::reader::{Delivered, read_last_per_subject};
+use std::collections::{BTreeMap, HashMap};
+
+/// What a day-manager begins with.
+pub struct Loaded {
+    pub registry: Registry,
+    pub publisher: Publisher,
+    /// Definitions that did not reach every partition, because a day-manager ended half-way.
+    pub repairs: Vec<Outgoing>,
+}
+
+/// A definition's newest revision, and the revision each partition has.
+struct Shared {
+    definition: Definition,
+    revision: u64,
+    partitions: BTreeMap<u16, u64>,
+}
+
+/// Reads everything.
+pub async fn load(connection: &Connection) -> Loaded {
+    let subjects = &connection.subjects;
+    let catalog = read_last_per_subject(connection, subjects.catalog_stream(), subjects.every_catalog()).await;
+    let days = read_last_per_subject(connection, subjects.days_stream(), subjects.every_day()).await;
+    let clocks = read_last_per_subject(connection, subjects.clocks_stream(), subjects.clock("*")).await;
+
+    let ends: HashMap<String, u64> =
+        catalog.iter().chain(&days).map(|message| (message.subject.to_string(), message.sequence)).collect();
+    let publisher = Publisher::new(connection.clone(), ends);
+    let mut registry = Registry { clocks: read_clocks(&clocks), ..Registry::default() };
+    let shared = collect(&catalog);
+    let mut repairs = Vec::new();
+    for definition in shared {
+        if !matches!(definition.definition, Definition::Tenant(_)) {
+            repairs.extend(
+                Partition::all(connection.partitions)
+                    .filter(|partition| definition.partitions.get(&partition.0).copied() != Some(definition.revision))
+                    .map(|partition| publisher.definition_for(partition, &definition.definition)),
+            );
+        }
+        if let Err(error) = registry.adopt(definition.definition) {
+            tracing::error!(error, "a published definition cannot be used");
+        }
+    }
+    for message in &days {
+        match serde_json::from_slice::<DayMarker>(&message.payload) {
+            Ok(marker) => {
+                if registry.schedule.observe(&marker) == Observed::Contradicts {
+                    tracing::error!(subject = %message.subject, "a published day contradicts the tenant's calendar");
+                }
+            }
+            Err(error) => tracing::error!(subject = %message.subject, %error, "a day marker that cannot be read"),
+        }
+    }
+    Loaded { registry, publisher, repairs }
+}
+
+/// The newest revision of every definition: kinds, then views, calendars and tenants, as each needs the ones before.
+fn collect(catalog: &[Delivered]) -> Vec<Shared> {
+    let mut newest: BTreeMap<(u8, String), Shared> = BTreeMap::new();
+    for message in catalog {
+        let definition: Definition = match serde_json::from_slice(&message.payload) {
+            Ok(definition) => definition,
+            Err(error) => {
+                tracing::error!(subject = %message.subject, %error, "a definition that cannot be read");
+                continue;
+            }
+        };
+        let (rank, revision) = match &definition {
+            Definition::Kind(kind) => (0, kind.revision),
+            Definition::View(view) => (1, view.revision),
+            Definition::Calendar(table) => (2, table.revision),
+            Definition::Tenant(tenant) => (3, tenant.revision),
+        };
+        let key = (rank, describe(&definition).1.to_owned());
+        // `<prefix>.catalog.<partition>.<what>.<name>`
+        let partition: Option<u16> = message.subject.as_str().split('.').nth(2).and_then(|token| token.parse().ok());
+        let shared = newest.entry(key).or_insert_with(|| Shared {
+            definition: definition.clone(),
+            revision,
+            partitions: BTreeMap::new(),
+        });
+        if revision > shared.revision {
+            shared.definition = definition;
+            shared.revision = revision;
+        }
+        shared.partitions.extend(partition.map(|partition| (partition, revision)));
+    }
+    newest.into_values().collect()
+}
+
+fn read_clocks(messages: &[Delivered]) -> BTreeMap<Name, Instant> {
+    messages
+        .iter()
+        .filter_map(|message| {
+            let name = message.subject.as_str().rsplit('.').next()?;
+            let instant = std::str::from_utf8(&message.payload).ok()?.parse().ok()?;
+            Some((Name::new(name).ok()?, instant))
+        })
+        .collect()
+}

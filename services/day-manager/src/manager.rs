@@ -1,0 +1,237 @@
+//! The actor: publishes definitions and markers, one thing after the other. Whatever goes wrong, it ends and is
+//! started again with what the streams say.
+
+use crate::admin;
+use crate::loading::{Loaded, load};
+use crate::publishing::{Arrival, Publisher};
+use crate::registry::Registry;
+use async_nats::HeaderMap;
+use daybook_contracts::admin::{AdminError, Apply, ApplyReply, CatalogueReply, ClockAdvance, ClockReply};
+use daybook_domain::catalogue::{Definition, SYSTEM_CLOCK};
+use daybook_domain::ids::Name;
+use daybook_domain::time::Instant;
+use daybook_runtime::process::Context;
+use daybook_runtime::{clock, telemetry};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tracing::Instrument;
+
+/// Markers published in one go; between two goes nothing else is done for a replay, but the system clock's tick looks
+/// at its mailbox.
+const MARKERS_AT_ONCE: usize = 2_000;
+
+/// Starts the actor as a child of `supervisor`.
+///
+/// # Errors
+/// When the actor cannot be started.
+pub async fn spawn(context: Context, tick: Duration, supervisor: ActorCell) -> Result<ActorCell, SpawnErr> {
+    let (actor, _) = Actor::spawn_linked(None, Manager, (context, tick), supervisor).await?;
+    Ok(actor.get_cell())
+}
+
+struct Manager;
+
+/// What the actor is asked.
+pub enum Message {
+    /// Look at the system clock.
+    Tick,
+    Apply(Apply, RpcReplyPort<Result<ApplyReply, AdminError>>),
+    Catalogue(RpcReplyPort<Result<CatalogueReply, AdminError>>),
+    Advance(ClockAdvance, RpcReplyPort<Result<ClockReply, AdminError>>),
+}
+
+struct State {
+    context: Context,
+    registry: Registry,
+    publisher: Publisher,
+    endpoints: JoinHandle<()>,
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.endpoints.abort();
+    }
+}
+
+impl Actor for Manager {
+    type Msg = Message;
+    type State = State;
+    type Arguments = (Context, Duration);
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Message>,
+        (context, tick): (Context, Duration),
+    ) -> Result<State, ActorProcessingErr> {
+        context.health.set("day-manager", false);
+        let Loaded { registry, mut publisher, repairs } = load(&context.connection).await;
+        if !repairs.is_empty() {
+            tracing::info!(count = repairs.len(), "publishing definitions that had not reached every partition");
+            publisher.publish(repairs, &HeaderMap::new()).await?;
+        }
+        let endpoints = admin::serve(&context.connection, myself.clone()).await?;
+        let (tenants, kinds, views) = (registry.schedule.len(), registry.kinds.len(), registry.views.len());
+        tracing::info!(tenants, kinds, views, "managing days");
+        context.health.set("day-manager", true);
+        myself.send_interval(tick, || Message::Tick);
+        Ok(State { context, registry, publisher, endpoints })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Message>,
+        message: Message,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        let outcome = match message {
+            Message::Tick => state.tick(&myself).await,
+            Message::Apply(apply, reply) => state.apply(apply).await.map(|outcome| {
+                let _ = reply.send(Ok(outcome));
+            }),
+            Message::Catalogue(reply) => {
+                let _ = reply.send(Ok(state.catalogue()));
+                Ok(())
+            }
+            Message::Advance(request, reply) => state.advance(request).await.map(|outcome| {
+                let _ = reply.send(outcome);
+            }),
+        };
+        if outcome.is_err() {
+            state.context.health.set("day-manager", false);
+        }
+        outcome
+    }
+}
+
+impl State {
+    async fn tick(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
+        let system = Name::new(SYSTEM_CLOCK).expect("a valid name");
+        let now = clock::now();
+        self.extend(&system, now).await?;
+        let (count, _) = self.publish_due(&system, now).await?;
+        let late = self.registry.schedule.next_deadline(&system).map_or(0.0, |due| now.since(due).as_secs_f64());
+        metrics::gauge!("daybook_days_overdue_seconds").set(late);
+        metrics::gauge!("daybook_tenants").set(self.registry.schedule.len() as f64);
+        if count > 0 {
+            // There may be more; let others have their turn first.
+            myself.cast(Message::Tick)?;
+        }
+        Ok(())
+    }
+
+    async fn apply(&mut self, apply: Apply) -> Result<ApplyReply, ActorProcessingErr> {
+        let change = match self.registry.check(&apply, clock::now()) {
+            Ok(change) => change,
+            Err(refusals) => return Ok(ApplyReply::Refused(refusals)),
+        };
+        if apply.dry_run {
+            return Ok(ApplyReply::Applied(change.applied));
+        }
+        let last = self.publish_definitions(change.definitions).await?;
+        if let Some((sequence, arrival)) = last {
+            // An event published after the answer finds its tenant defined.
+            self.publisher.arrived(sequence, &arrival).await?;
+        }
+        for line in &change.applied {
+            tracing::info!(what = line.what, name = line.name, action = ?line.action, "applied");
+        }
+        Ok(ApplyReply::Applied(change.applied))
+    }
+
+    fn catalogue(&self) -> CatalogueReply {
+        CatalogueReply {
+            kinds: self.registry.kinds.values().cloned().collect(),
+            views: self.registry.views.values().cloned().collect(),
+            tenants: self.registry.schedule.len(),
+            clocks: self.registry.clocks.clone(),
+            partitions: self.context.connection.partitions,
+        }
+    }
+
+    async fn advance(&mut self, request: ClockAdvance) -> Result<Result<ClockReply, AdminError>, ActorProcessingErr> {
+        let name = request.clock;
+        if name.as_str() == SYSTEM_CLOCK {
+            let message = "the system clock cannot be driven; give the tenants a clock of their own".to_owned();
+            return Ok(Err(AdminError { message }));
+        }
+        let stood = self.registry.clocks.get(&name).copied();
+        let now = stood.map_or(request.advance_to, |stood| stood.max(request.advance_to));
+        self.extend(&name, now).await?;
+        let mut markers = 0;
+        let mut last = None;
+        loop {
+            let (count, newest) = self.publish_due(&name, now).await?;
+            last = newest.or(last);
+            markers += count;
+            if count == 0 {
+                break;
+            }
+        }
+        if let Some((sequence, arrival)) = last {
+            self.publisher.arrived(sequence, &arrival).await?;
+        }
+        if stood != Some(now) {
+            // Only once everything due by then is published: a repeated request finishes what a crash left.
+            let subject = self.context.connection.subjects.clock(name.as_str());
+            let ack = self.context.connection.jetstream.publish(subject, now.to_string().into()).await?;
+            ack.await?;
+            self.registry.clocks.insert(name.clone(), now);
+        }
+        let next_due = self.registry.schedule.next_deadline(&name);
+        Ok(Ok(ClockReply { now, next_due, markers: markers as u64 }))
+    }
+
+    /// Publishes further days of the calendars that need it.
+    async fn extend(&mut self, clock: &Name, now: Instant) -> Result<(), ActorProcessingErr> {
+        let tables = self.registry.extensions(clock, now);
+        if tables.is_empty() {
+            return Ok(());
+        }
+        tracing::debug!(%clock, count = tables.len(), "publishing further days");
+        let last = self.publish_definitions(tables.into_iter().map(Definition::Calendar).collect()).await?;
+        if let Some((sequence, arrival)) = last {
+            self.publisher.arrived(sequence, &arrival).await?;
+        }
+        Ok(())
+    }
+
+    /// Publishes definitions in their order, those of one sort together, and takes them in.
+    async fn publish_definitions(
+        &mut self,
+        definitions: Vec<Definition>,
+    ) -> Result<Option<(u64, Arrival)>, ActorProcessingErr> {
+        let mut last = None;
+        for group in definitions.chunk_by(|one, other| std::mem::discriminant(one) == std::mem::discriminant(other)) {
+            let messages = group.iter().flat_map(|definition| self.publisher.definition(definition)).collect();
+            last = self.publisher.publish(messages, &HeaderMap::new()).await?.or(last);
+            for definition in group {
+                self.registry.adopt(definition.clone())?;
+            }
+        }
+        Ok(last)
+    }
+
+    /// Publishes some of the markers that are due by `now`: how many, and the last of them.
+    async fn publish_due(
+        &mut self,
+        clock: &Name,
+        now: Instant,
+    ) -> Result<(usize, Option<(u64, Arrival)>), ActorProcessingErr> {
+        let due = self.registry.schedule.due(clock, now, MARKERS_AT_ONCE);
+        if due.is_empty() {
+            return Ok((0, None));
+        }
+        let span = tracing::info_span!("days", %clock, count = due.len());
+        let mut trace = HeaderMap::new();
+        telemetry::inject(&span, &mut trace);
+        let messages = due.iter().map(|marker| self.publisher.marker(marker)).collect();
+        let last = self.publisher.publish(messages, &trace).instrument(span).await?;
+        for marker in &due {
+            self.registry.schedule.observe(marker);
+            metrics::counter!("daybook_day_markers_total", "edge" => marker.edge.as_str()).increment(1);
+            tracing::debug!(tenant = %marker.tenant, date = %marker.day.date, edge = marker.edge.as_str(), "published");
+        }
+        Ok((due.len(), last))
+    }
+}

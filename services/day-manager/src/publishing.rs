@@ -1,0 +1,192 @@
+//! Publishing definitions and markers, each on the condition that its subject stands where this day-manager left it.
+//! Two of them at once do no harm: the loser's publish fails, and it reads everything anew.
+
+use async_nats::HeaderMap;
+use bytes::Bytes;
+use daybook_contracts::day::{DayMarker, Edge};
+use daybook_contracts::headers;
+use daybook_domain::catalogue::Definition;
+use daybook_domain::ids::Partition;
+use daybook_runtime::append::{Appended, append, header_number, last_message};
+use daybook_runtime::connection::Connection;
+use futures::{StreamExt, TryStreamExt};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Publishes under way at once.
+const IN_FLIGHT: usize = 256;
+/// How long a published message may take to come through to INBOX before the broker counts as unwell.
+const ARRIVAL_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Another day-manager is at work, or the broker did not say what became of a message: read everything anew.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    #[error("another day-manager published on {0}")]
+    Conflict(String),
+    #[error("the fate of a message on {subject} is unclear")]
+    Unclear {
+        subject: String,
+        #[source]
+        source: async_nats::jetstream::context::PublishError,
+    },
+    #[error("a message on {0} did not come through to INBOX")]
+    NotArrived(String),
+}
+
+/// A message to be published, and where it will appear in INBOX.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    pub subject: String,
+    pub payload: Bytes,
+    pub arrival: Arrival,
+}
+
+/// How to see that a message has come through to INBOX.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    partition: Partition,
+    inbox_subject: String,
+    /// The header of EVENTS in which ingest tells how far it has taken the origin in.
+    mark: &'static str,
+}
+
+/// What is known of the subjects that this day-manager publishes on.
+pub struct Publisher {
+    connection: Connection,
+    /// The sequence of each subject's last message.
+    ends: HashMap<String, u64>,
+}
+
+impl Publisher {
+    pub fn new(connection: Connection, ends: HashMap<String, u64>) -> Self {
+        Self { connection, ends }
+    }
+
+    /// The messages by which a definition reaches everyone it concerns: a tenant's own partition, or all of them.
+    pub fn definition(&self, definition: &Definition) -> Vec<Outgoing> {
+        let (what, name) = describe(definition);
+        let count = self.connection.partitions;
+        match definition {
+            Definition::Tenant(tenant) => {
+                vec![self.definition_for(Partition::of(tenant.id.as_str(), count), definition)]
+            }
+            _ => Partition::all(count).map(|partition| self.definition_for(partition, definition)).collect(),
+        }
+        .into_iter()
+        .inspect(|outgoing| tracing::debug!(what, name, subject = outgoing.subject, "publishing a definition"))
+        .collect()
+    }
+
+    /// The message by which a definition reaches one partition.
+    pub fn definition_for(&self, partition: Partition, definition: &Definition) -> Outgoing {
+        let subjects = &self.connection.subjects;
+        let (what, name) = describe(definition);
+        Outgoing {
+            subject: subjects.catalog(partition, what, name),
+            payload: json(definition),
+            arrival: Arrival {
+                partition,
+                inbox_subject: subjects.inbox_catalog(partition, what, name),
+                mark: headers::CATALOG_SEQ,
+            },
+        }
+    }
+
+    /// The broadcast of a marker.
+    pub fn marker(&self, marker: &DayMarker) -> Outgoing {
+        let subjects = &self.connection.subjects;
+        let tenant = marker.tenant.as_str();
+        let partition = Partition::of(tenant, self.connection.partitions);
+        Outgoing {
+            subject: match marker.edge {
+                Edge::Opened => subjects.day_opened(tenant),
+                Edge::Closed => subjects.day_closed(tenant),
+            },
+            payload: json(marker),
+            arrival: Arrival {
+                partition,
+                inbox_subject: subjects.inbox_day(partition, tenant, marker.edge.as_str()),
+                mark: headers::DAYS_SEQ,
+            },
+        }
+    }
+
+    /// Publishes messages on different subjects, many at once. Returns the last of them in the order of the stream.
+    ///
+    /// # Errors
+    /// When another day-manager is at work or the broker is in trouble.
+    pub async fn publish(
+        &mut self,
+        messages: Vec<Outgoing>,
+        trace: &HeaderMap,
+    ) -> Result<Option<(u64, Arrival)>, PublishError> {
+        let connection = &self.connection;
+        let ends = &self.ends;
+        let stored: Vec<(u64, Outgoing)> = futures::stream::iter(messages)
+            .map(|outgoing| async move {
+                let expected = ends.get(&outgoing.subject).copied().unwrap_or(0);
+                let payload = outgoing.payload.clone();
+                match append(connection, &outgoing.subject, expected, trace.clone(), payload).await {
+                    Appended::At(sequence) => Ok((sequence, outgoing)),
+                    Appended::Conflict => Err(PublishError::Conflict(outgoing.subject)),
+                    Appended::Unclear(source) => Err(PublishError::Unclear { subject: outgoing.subject, source }),
+                }
+            })
+            .buffered(IN_FLIGHT)
+            .try_collect()
+            .await?;
+        let mut last: Option<(u64, Arrival)> = None;
+        for (sequence, outgoing) in stored {
+            self.ends.insert(outgoing.subject, sequence);
+            if last.as_ref().is_none_or(|(known, _)| *known < sequence) {
+                last = Some((sequence, outgoing.arrival));
+            }
+        }
+        Ok(last)
+    }
+
+    /// Waits until the message at `sequence` of its own stream stands in INBOX; all before it then do too.
+    ///
+    /// # Errors
+    /// When it does not come through in time.
+    pub async fn arrived(&self, sequence: u64, arrival: &Arrival) -> Result<(), PublishError> {
+        let seen = async {
+            let mut pause = Duration::from_micros(500);
+            while !self.stands_in_inbox(sequence, arrival).await {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_millis(50));
+            }
+        };
+        tokio::time::timeout(ARRIVAL_DEADLINE, seen)
+            .await
+            .map_err(|_| PublishError::NotArrived(arrival.inbox_subject.clone()))
+    }
+
+    async fn stands_in_inbox(&self, sequence: u64, arrival: &Arrival) -> bool {
+        let subjects = &self.connection.subjects;
+        let inbox = last_message(&self.connection, &subjects.inbox_stream(), &arrival.inbox_subject).await;
+        let source = inbox
+            .as_ref()
+            .and_then(|message| headers::source_sequence(message.headers.get(headers::STREAM_SOURCE)?.as_str()));
+        if source.is_some_and(|source| source >= sequence) {
+            return true;
+        }
+        // Recorded and trimmed already?
+        let log = last_message(&self.connection, &subjects.events_stream(), &subjects.events(arrival.partition)).await;
+        log.and_then(|message| header_number(&message.headers, arrival.mark)).is_some_and(|mark| mark >= sequence)
+    }
+}
+
+/// What kind of definition it is, as in its subject, and its name.
+pub fn describe(definition: &Definition) -> (&'static str, &str) {
+    match definition {
+        Definition::Kind(kind) => ("kind", kind.name.as_str()),
+        Definition::View(view) => ("view", view.name.as_str()),
+        Definition::Calendar(table) => ("calendar", table.name.as_str()),
+        Definition::Tenant(tenant) => ("tenant", tenant.id.as_str()),
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Bytes {
+    serde_json::to_vec(value).expect("definitions and markers are plain values").into()
+}

@@ -1,0 +1,364 @@
+//! What is defined, and what a change to it means. Pure: nothing is published here.
+
+use crate::calendar;
+use crate::schedule::{Schedule, check_change};
+use daybook_contracts::admin::{Action, Applied, Apply, MAX_DEFINITIONS, Refusal, TenantSpec};
+use daybook_domain::calendar::CalendarTable;
+use daybook_domain::catalogue::{
+    CalendarRule, Clocks, Definition, Kind, MAX_COLUMNS, MAX_GRACE_MS, MAX_SCALE, SYSTEM_CLOCK, Tenant, View,
+};
+use daybook_domain::ids::Name;
+use daybook_domain::plan::Plan;
+use daybook_domain::time::{Date, Instant};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Most kinds, and most views, of a Daybook.
+pub const MAX_MODELS: usize = 256;
+/// How far ahead of a tenant's clock business days are published at least: the notice that a change of zone or cut-off
+/// needs, and how far ahead events may be dated.
+pub const HORIZON: Duration = Duration::from_secs(8 * 86_400);
+/// How far days are published when the horizon has come too near.
+pub const EXTENSION: Duration = Duration::from_secs(16 * 86_400);
+/// How many days before the present one a tenant on the system clock may begin. Older history is replayed by a clock
+/// of its own.
+pub const MAX_BACKFILL_DAYS: i32 = 400;
+
+/// Everything that is defined, and the schedule that follows from it.
+#[derive(Default)]
+pub struct Registry {
+    pub kinds: BTreeMap<Name, Kind>,
+    pub views: BTreeMap<Name, View>,
+    pub tables: BTreeMap<Name, Arc<CalendarTable>>,
+    pub schedule: Schedule,
+    pub clocks: Clocks,
+}
+
+/// A change that has been found sound.
+#[derive(Debug, Default)]
+pub struct Change {
+    /// What is to be published, in this order.
+    pub definitions: Vec<Definition>,
+    pub applied: Vec<Applied>,
+}
+
+impl Registry {
+    /// The instant that a clock has reached; `system_now` for the system clock.
+    pub fn clock_now(&self, clock: &Name, system_now: Instant) -> Option<Instant> {
+        if clock.as_str() == SYSTEM_CLOCK { Some(system_now) } else { self.clocks.get(clock).copied() }
+    }
+
+    /// Takes a published definition in.
+    ///
+    /// # Errors
+    /// When a tenant contradicts what the schedule knows of its days; it then stays as it was.
+    pub fn adopt(&mut self, definition: Definition) -> Result<(), String> {
+        match definition {
+            Definition::Kind(kind) => {
+                self.kinds.insert(kind.name.clone(), kind);
+            }
+            Definition::View(view) => {
+                self.views.insert(view.name.clone(), view);
+            }
+            Definition::Calendar(table) => {
+                let table = Arc::new(table);
+                self.schedule.publish(&table);
+                self.tables.insert(table.name.clone(), table);
+            }
+            Definition::Tenant(tenant) => {
+                let name = tenant.table.as_ref().ok_or_else(|| format!("tenant {} has no calendar", tenant.id))?;
+                let table = self.tables.get(name).ok_or_else(|| format!("tenant {}: no calendar {name}", tenant.id))?;
+                self.schedule.define(tenant, table.clone()).map_err(|error| error.to_string())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The tables that must grow for `clock` to run up to `now`, grown.
+    pub fn extensions(&self, clock: &Name, now: Instant) -> Vec<CalendarTable> {
+        let through = now.after(EXTENSION);
+        self.schedule
+            .horizon_short(clock, now, HORIZON)
+            .into_iter()
+            .filter_map(|(table, rules)| {
+                match calendar::extend(Some(table), &table.name, rules, table.first, through) {
+                    Ok(table) => table,
+                    Err(error) => {
+                        tracing::error!(table = %table.name, %error, "a calendar cannot be extended");
+                        None
+                    }
+                }
+            })
+            .collect()
+    }
+
+    /// What `apply` would change.
+    ///
+    /// # Errors
+    /// Every definition that is refused; nothing may be published then.
+    pub fn check(&self, apply: &Apply, system_now: Instant) -> Result<Change, Vec<Refusal>> {
+        let mut check =
+            Check { registry: self, change: Change::default(), refusals: Vec::new(), tables: BTreeMap::new() };
+        let count = apply.kinds.len() + apply.views.len() + apply.tenants.len();
+        if count > MAX_DEFINITIONS {
+            let reason = format!("{count} definitions in one request; at most {MAX_DEFINITIONS} are allowed");
+            return Err(vec![Refusal { what: "request".into(), name: String::new(), reason }]);
+        }
+        check.kinds(&apply.kinds);
+        check.views(apply);
+        let mut tenants = Vec::new();
+        for spec in &apply.tenants {
+            match check.tenant(spec, system_now) {
+                Ok(tenant) => tenants.push(tenant),
+                Err(reason) => check.refuse("tenant", spec.id.as_str(), reason),
+            }
+        }
+        check.unique("tenant", apply.tenants.iter().map(|spec| spec.id.as_str()));
+        if !check.refusals.is_empty() {
+            return Err(check.refusals);
+        }
+        // Calendars before the tenants that follow them.
+        let tables = std::mem::take(&mut check.tables);
+        check.change.definitions.extend(tables.into_values().map(Definition::Calendar));
+        for (tenant, action, detail) in tenants {
+            check.change.applied.push(Applied { what: "tenant".into(), name: tenant.id.to_string(), action, detail });
+            if action != Action::Unchanged {
+                check.change.definitions.push(Definition::Tenant(tenant));
+            }
+        }
+        Ok(check.change)
+    }
+}
+
+struct Check<'a> {
+    registry: &'a Registry,
+    change: Change,
+    refusals: Vec<Refusal>,
+    /// Tables that this change makes or extends.
+    tables: BTreeMap<Name, CalendarTable>,
+}
+
+impl Check<'_> {
+    fn refuse(&mut self, what: &str, name: &str, reason: String) {
+        self.refusals.push(Refusal { what: what.into(), name: name.into(), reason });
+    }
+
+    fn unique<'n>(&mut self, what: &str, names: impl Iterator<Item = &'n str>) {
+        let mut seen = BTreeSet::new();
+        for name in names {
+            if !seen.insert(name) {
+                self.refuse(what, name, "is defined twice in this request".to_owned());
+            }
+        }
+    }
+
+    fn kinds(&mut self, kinds: &[Kind]) {
+        self.unique("kind", kinds.iter().map(|kind| kind.name.as_str()));
+        let registry = self.registry;
+        let added = kinds.iter().filter(|kind| !registry.kinds.contains_key(&kind.name)).count();
+        if registry.kinds.len() + added > MAX_MODELS {
+            self.refuse("request", "", format!("there would be more than {MAX_MODELS} kinds"));
+        }
+        for kind in kinds {
+            if let Err(reason) = check_kind(kind, registry.kinds.get(&kind.name)) {
+                self.refuse("kind", kind.name.as_str(), reason);
+                continue;
+            }
+            let old = registry.kinds.get(&kind.name);
+            let revision = old.map_or(0, |old| old.revision);
+            let new = Kind { revision: revision + 1, ..kind.clone() };
+            let action =
+                action(old.map(|old| Kind { revision: 0, ..old.clone() }), &Kind { revision: 0, ..kind.clone() });
+            let detail = old.filter(|_| action == Action::Changed).map(|old| {
+                let dimensions = kind.dimensions[old.dimensions.len()..].iter().map(|d| d.name.as_str());
+                let measures = kind.measures[old.measures.len()..].iter().map(|m| m.name.as_str());
+                format!("added {}", dimensions.chain(measures).collect::<Vec<_>>().join(", "))
+            });
+            self.change.applied.push(Applied { what: "kind".into(), name: kind.name.to_string(), action, detail });
+            if action != Action::Unchanged {
+                self.change.definitions.push(Definition::Kind(new));
+            }
+        }
+    }
+
+    fn views(&mut self, apply: &Apply) {
+        self.unique("view", apply.views.iter().map(|view| view.name.as_str()));
+        let registry = self.registry;
+        let added = apply.views.iter().filter(|view| !registry.views.contains_key(&view.name)).count();
+        if registry.views.len() + added > MAX_MODELS {
+            self.refuse("request", "", format!("there would be more than {MAX_MODELS} views"));
+        }
+        let kind_of =
+            |name: &Name| apply.kinds.iter().find(|kind| kind.name == *name).or_else(|| registry.kinds.get(name));
+        for view in &apply.views {
+            let old = registry.views.get(&view.name);
+            let refusal = match (kind_of(&view.kind), old) {
+                (None, _) => Some(format!("there is no kind {}", view.kind)),
+                (Some(_), Some(old)) if old.kind != view.kind => {
+                    Some(format!("is a view of {}; give a view of {} another name", old.kind, view.kind))
+                }
+                (Some(kind), _) => Plan::compile(view, kind).err().map(|error| error.to_string()),
+            };
+            if let Some(reason) = refusal {
+                self.refuse("view", view.name.as_str(), reason);
+                continue;
+            }
+            let revision = old.map_or(0, |old| old.revision);
+            let action =
+                action(old.map(|old| View { revision: 0, ..old.clone() }), &View { revision: 0, ..view.clone() });
+            let detail = (action == Action::Changed).then(|| "made anew from what is kept".to_owned());
+            self.change.applied.push(Applied { what: "view".into(), name: view.name.to_string(), action, detail });
+            if action != Action::Unchanged {
+                self.change.definitions.push(Definition::View(View { revision: revision + 1, ..view.clone() }));
+            }
+        }
+    }
+
+    fn tenant(&mut self, spec: &TenantSpec, system_now: Instant) -> Result<(Tenant, Action, Option<String>), String> {
+        let registry = self.registry;
+        let old = registry.schedule.get(&spec.id).map(|plan| plan.tenant());
+        let clock = spec.clock.clone().or_else(|| old.map(|old| old.clock.clone())).unwrap_or_else(system_clock);
+        let first = CalendarRule { from: Date::MIN, zone: spec.zone.clone(), cutoff_minutes: spec.cutoff_minutes };
+        let rules: Vec<CalendarRule> = std::iter::once(first).chain(spec.changes.iter().cloned()).collect();
+        calendar::check_rules(&rules).map_err(|error| error.to_string())?;
+        if spec.grace_ms > MAX_GRACE_MS {
+            return Err(format!("grace of {} ms is more than a day ({MAX_GRACE_MS} ms)", spec.grace_ms));
+        }
+        let now = registry.clock_now(&clock, system_now);
+        let first_day = match (spec.first_day, old, now) {
+            (Some(first_day), _, _) => first_day,
+            (None, Some(old), _) => old.first_day,
+            (None, None, Some(now)) => calendar::business_date(&rules, now).map_err(|error| error.to_string())?,
+            (None, None, None) => return Err(format!("needs a first_day, for the clock {clock} has not begun")),
+        };
+        if old.is_none() && clock.as_str() == SYSTEM_CLOCK {
+            let today = calendar::business_date(&rules, system_now).map_err(|error| error.to_string())?;
+            if today.days_since(first_day).abs() > MAX_BACKFILL_DAYS {
+                return Err(format!(
+                    "first_day {first_day} is more than {MAX_BACKFILL_DAYS} days from today; give the tenant a clock \
+                     of its own and replay its history"
+                ));
+            }
+        }
+        let table = calendar::table_name(&rules, &clock);
+        let revision = old.map_or(0, |old| old.revision);
+        let tenant = Tenant {
+            id: spec.id.clone(),
+            name: spec.name.clone(),
+            calendar: rules,
+            grace_ms: spec.grace_ms,
+            first_day,
+            clock,
+            revision: revision + 1,
+            table: Some(table.clone()),
+        };
+        let old_table = old.and_then(|_| registry.schedule.table(&spec.id));
+        if let Some(old) = old {
+            check_change(old, &tenant, old_table.map(Arc::as_ref)).map_err(|error| error.to_string())?;
+        }
+        let action = action(old.cloned().map(|old| Tenant { revision: revision + 1, ..old }), &tenant);
+        self.table(&tenant, &table, old_table.map(Arc::as_ref), now)?;
+        let detail = old.filter(|_| action == Action::Changed).map(|old| difference(old, &tenant));
+        Ok((tenant, action, detail))
+    }
+
+    /// Makes sure that the table covers the tenant's days, making or extending it if need be.
+    fn table(
+        &mut self,
+        tenant: &Tenant,
+        name: &Name,
+        old_table: Option<&CalendarTable>,
+        now: Option<Instant>,
+    ) -> Result<(), String> {
+        let known = self.tables.get(name).or_else(|| self.registry.tables.get(name).map(Arc::as_ref));
+        if let (Some(old), Some(known)) = (old_table, known)
+            && let Some(date) = calendar::disagreement(old, known)
+        {
+            return Err(format!(
+                "the published calendar and the new one differ on {date}, because the time zone database changed in between; \
+                 choose a cut-off that differs by a minute"
+            ));
+        }
+        // Far enough for the tenant's present, and for its first days if they are still to come.
+        let origin = known.or(old_table);
+        let first_opens = calendar::extend(None, name, &tenant.calendar, tenant.first_day, Instant::MIN)
+            .map_err(|error| error.to_string())?
+            .map_or(Instant::MIN, |table| table.opens_at());
+        let through = now.map_or(first_opens, |now| now.max(first_opens)).after(EXTENSION);
+        let needed = now.map_or(first_opens, |now| now.max(first_opens)).after(HORIZON);
+        let enough = known.is_some_and(|table| table.first <= tenant.first_day && table.horizon() > needed);
+        if enough {
+            return Ok(());
+        }
+        let extended = calendar::extend(origin, name, &tenant.calendar, tenant.first_day, through)
+            .map_err(|error| error.to_string())?;
+        if let Some(table) = extended {
+            self.tables.insert(name.clone(), table);
+        }
+        Ok(())
+    }
+}
+
+fn system_clock() -> Name {
+    Name::new(SYSTEM_CLOCK).expect("a valid name")
+}
+
+fn action<T: PartialEq>(old: Option<T>, new: &T) -> Action {
+    match old {
+        None => Action::Created,
+        Some(old) if old == *new => Action::Unchanged,
+        Some(_) => Action::Changed,
+    }
+}
+
+fn difference(old: &Tenant, new: &Tenant) -> String {
+    let mut parts = Vec::new();
+    if old.name != new.name {
+        parts.push("name");
+    }
+    if old.calendar != new.calendar {
+        parts.push("calendar");
+    }
+    if old.grace_ms != new.grace_ms {
+        parts.push("grace");
+    }
+    parts.join(", ")
+}
+
+fn check_kind(kind: &Kind, old: Option<&Kind>) -> Result<(), String> {
+    if kind.dimensions.len() > MAX_COLUMNS || kind.measures.len() > MAX_COLUMNS {
+        return Err(format!("has more than {MAX_COLUMNS} dimensions or measures"));
+    }
+    let mut names = BTreeSet::new();
+    let columns = kind.dimensions.iter().map(|d| &d.name).chain(kind.measures.iter().map(|m| &m.name));
+    for name in columns {
+        if !names.insert(name) {
+            return Err(format!("has two columns named {name}"));
+        }
+        if name.as_str() == "status" {
+            return Err("status is the entity's state; name the column otherwise".to_owned());
+        }
+    }
+    if let Some(measure) = kind.measures.iter().find(|measure| measure.scale > MAX_SCALE) {
+        return Err(format!("measure {} has scale {}; at most {MAX_SCALE} is allowed", measure.name, measure.scale));
+    }
+    const ENVELOPE: [&str; 8] = ["id", "at", "version", "status", "tenant", "kind", "dims", "measures"];
+    let taken =
+        kind.dimensions.iter().filter_map(|d| d.field.as_ref()).find(|field| ENVELOPE.contains(&field.as_str()));
+    if let Some(field) = taken {
+        return Err(format!("a dimension cannot be taken from the event's own field {field}"));
+    }
+    let Some(old) = old else { return Ok(()) };
+    if old.mode != kind.mode {
+        return Err("was defined with the other mode; give the new kind another name".to_owned());
+    }
+    if !kind.dimensions.starts_with(&old.dimensions) || !kind.measures.starts_with(&old.measures) {
+        return Err(
+            "columns can only be added at the end of dimensions and of measures, and must keep name, field and \
+                    scale; give a kind with other columns another name"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
