@@ -1,1 +1,121 @@
+//! What the end-to-end tests stand on: a private broker, the services in this process or as processes of their own,
+//! and a client. Everything is in a temporary folder and ends with the value that started it.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+pub mod flights;
+pub mod processes;
+
+use daybook::client::Client;
+use daybook::commands::apply::apply;
+use daybook::definitions;
+use daybook::embedded::{Embedded, EmbeddedOptions};
+use daybook_broker::{Broker, Options};
+use daybook_domain::ids::InboxSeq;
+use daybook_runtime::connection::BrokerOptions;
+use std::path::PathBuf;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// How long anything that must happen may take.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A broker of the test's own.
+pub struct PrivateBroker {
+    pub broker: Broker,
+    pub folder: TempDir,
+}
+
+impl PrivateBroker {
+    pub async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let binary = tokio::task::spawn_blocking(|| daybook_broker::locate(None, &|_| {})).await.unwrap().unwrap();
+        let broker = Broker::start(Options::new(binary, folder.path().join("broker"))).await.unwrap();
+        Self { broker, folder }
+    }
+
+    /// Settings for a small Daybook on this broker.
+    pub fn options(&self) -> BrokerOptions {
+        BrokerOptions { partitions: 4, ..BrokerOptions::at(self.broker.client_url()) }
+    }
+}
+
+/// A whole Daybook in this process.
+pub struct Daybook {
+    // Dropped in this order: services, then the broker, then the folder.
+    services: Option<Embedded>,
+    options: EmbeddedOptions,
+    pub client: Client,
+    pub broker: PrivateBroker,
+}
+
+impl Daybook {
+    pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// Starts with settings changed by `change`.
+    pub async fn start_with(change: impl FnOnce(&mut EmbeddedOptions)) -> Self {
+        let broker = PrivateBroker::start().await;
+        let mut options = EmbeddedOptions::new(broker.options(), broker.folder.path().join("shard"));
+        options.checkpoint_interval_ms = 300;
+        options.ingest.trim_interval_ms = 300;
+        change(&mut options);
+        let services = Embedded::start(options.clone()).await.unwrap();
+        let client = Client::connect(&options.broker).await.unwrap();
+        Self { services: Some(services), options, client, broker }
+    }
+
+    /// Stops the services in good order and starts them again on what they kept.
+    pub async fn restart_services(&mut self) {
+        self.services.take().unwrap().stop().await;
+        self.services = Some(Embedded::start(self.options.clone()).await.unwrap());
+    }
+
+    /// Loses every checkpoint: the shards read the log from the beginning.
+    pub async fn restart_without_checkpoints(&mut self) {
+        self.services.take().unwrap().stop().await;
+        std::fs::remove_dir_all(&self.options.shard_data).unwrap();
+        self.services = Some(Embedded::start(self.options.clone()).await.unwrap());
+    }
+
+    /// Puts YAML definitions into force; they must be sound.
+    pub async fn define(&self, yaml: &str) {
+        define(&self.client, yaml).await;
+    }
+
+    /// Publishes one message and returns its sequence.
+    pub async fn publish(&self, tenant: &str, kind: &str, payload: impl Into<bytes::Bytes>) -> InboxSeq {
+        let subject = self.client.connection.subjects.input(tenant, kind);
+        let ack = self.client.connection.jetstream.publish(subject, payload.into()).await.unwrap().await.unwrap();
+        InboxSeq(ack.sequence)
+    }
+
+    /// Waits until the figures rest on everything published, and everything that caused is written.
+    pub async fn settle(&self) {
+        self.client.settle().await.unwrap();
+    }
+}
+
+/// Puts YAML definitions into force; they must be sound.
+pub async fn define(client: &Client, yaml: &str) {
+    let known = client.catalogue().await.unwrap().kinds;
+    let files = [(PathBuf::from("test.yaml"), yaml.to_owned())];
+    let loaded = definitions::load(&files, &known)
+        .unwrap_or_else(|mistakes| panic!("{}", mistakes.iter().map(|m| m.to_string()).collect::<Vec<_>>().join("\n")));
+    apply(client, &loaded, false).await.unwrap().unwrap();
+}
+
+/// Waits until `check` gives a value.
+pub async fn eventually<T, F>(what: &str, mut check: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    let began = std::time::Instant::now();
+    loop {
+        if let Some(value) = check().await {
+            return value;
+        }
+        assert!(began.elapsed() < PATIENCE, "{what} did not happen within {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -9,7 +9,7 @@ use crate::feed::{Fed, feed};
 use crate::outputs::{Traces, outputs};
 use crate::state::PartitionState;
 use async_nats::Subject;
-use daybook_contracts::ask::{AskError, AskErrorCode, Asked, ShardQuestion};
+use daybook_contracts::ask::{AskError, AskErrorCode, Asked, Position, ShardQuestion};
 use daybook_contracts::log::Record;
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_runtime::outbox::Outbox;
@@ -250,6 +250,9 @@ impl State {
                 }))
             }
             Ok(ShardQuestion::Days { tenant }) => json(&self.state.days(&tenant)),
+            Ok(ShardQuestion::Position) => {
+                json(&Asked::Ok(Position { as_of: self.state.as_of(), outputs_waiting: self.outbox.backlog() }))
+            }
             Err(error) => json(&Err::<(), _>(AskError {
                 code: AskErrorCode::BadRequest,
                 message: format!("the question cannot be read: {error}"),

@@ -1,1 +1,19 @@
+//! The `daybook` binary: the command line, and the four services with a private broker in one process.
+//!
+//! - [`cli`]: the commands and their flags;
+//! - [`commands`]: a file for each;
+//! - [`embedded`]: broker and services in this process, for `daybook up`, `daybook demo` and the tests;
+//! - [`client`]: what commands ask of the services;
+//! - [`replayer`]: publishes recorded events and drives a clock;
+//! - [`definitions`]: reads the YAML files of `daybook apply`; [`expected`]: checks the flights' reports;
+//! - [`table`]: how lists are shown.
 
+pub mod cli;
+pub mod client;
+pub mod commands;
+pub mod definitions;
+pub mod embedded;
+pub mod expected;
+pub mod replayer;
+pub mod source;
+pub mod table;

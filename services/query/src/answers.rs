@@ -2,8 +2,8 @@
 
 use async_nats::jetstream::stream::DirectGetErrorKind;
 use daybook_contracts::ask::{
-    Answer, AsOf, AskError, AskErrorCode, Asked, DAYS_VIEW, DayAccount, DaySelector, DayState, Days, Query,
-    ShardQuestion,
+    Answer, AsOf, AskError, AskErrorCode, Asked, DAYS_VIEW, DayAccount, DaySelector, DayState, Days, POSITION_VIEW,
+    Query, ShardQuestion,
 };
 use daybook_contracts::report::Report;
 use daybook_domain::ids::{Name, Partition, TenantId};
@@ -29,6 +29,10 @@ pub async fn answer(
     let tenant = TenantId::new(tenant).map_err(|error| bad_request(format!("the tenant {error}")))?;
     if view == DAYS_VIEW {
         return days(connection, tenant, timeout).await.map(|days| json(&days));
+    }
+    if view == POSITION_VIEW {
+        let position = ask_shard::<Box<RawValue>>(connection, &tenant, &ShardQuestion::Position, timeout).await?;
+        return Ok(position.get().as_bytes().to_vec());
     }
     let view = Name::new(view).map_err(|error| bad_request(format!("the view {error}")))?;
     let query: Query = match body {

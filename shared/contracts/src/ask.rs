@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 /// The reserved view name under which a tenant's days and their accounts are asked for.
 pub const DAYS_VIEW: &str = "~days";
+/// The reserved view name under which is asked how far the figures of a tenant reach.
+pub const POSITION_VIEW: &str = "~position";
 /// Most rows in one answer.
 pub const MAX_ANSWER_ROWS: usize = 10_000;
 /// Most bytes of rows in one answer, below the broker's payload limit.
@@ -66,6 +68,7 @@ pub struct Query {
 pub enum ShardQuestion {
     View { tenant: TenantId, view: Name, query: Query },
     Days { tenant: TenantId },
+    Position,
 }
 
 /// Where a day stands.
@@ -84,6 +87,14 @@ pub enum DayState {
 pub struct AsOf {
     pub log: LogSeq,
     pub inbox: InboxSeq,
+}
+
+/// How far the figures of a tenant's partition reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    pub as_of: AsOf,
+    /// Reports and rejects that are made but not written yet.
+    pub outputs_waiting: u64,
 }
 
 /// The rows of a view for a day, and how far they can be relied on.

@@ -137,6 +137,9 @@ impl Subjects {
     pub fn every_catalog(&self) -> String {
         format!("{}.catalog.*.*.*", self.prefix)
     }
+    pub fn every_tenant(&self) -> String {
+        format!("{}.catalog.*.tenant.*", self.prefix)
+    }
     pub fn clock(&self, name: &str) -> String {
         format!("{}.clocks.{name}", self.prefix)
     }

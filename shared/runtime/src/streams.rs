@@ -75,6 +75,11 @@ pub async fn ensure(connection: &Connection, options: &BrokerOptions) -> Result<
     Ok(())
 }
 
+/// The number of partitions that INBOX was made for.
+pub fn partitions_of(inbox: &async_nats::jetstream::stream::Info) -> Option<u16> {
+    inbox.config.metadata.get(PARTITIONS_KEY)?.parse().ok()
+}
+
 fn configs(connection: &Connection, options: &BrokerOptions) -> Vec<Config> {
     let subjects = &connection.subjects;
     let [events, days, catalog] = subjects.inbox_transforms(options.partitions);

@@ -78,7 +78,8 @@ impl PartitionState {
         Ok(Days { tenant: tenant_id.clone(), days, as_of: self.as_of() })
     }
 
-    fn as_of(&self) -> AsOf {
+    /// How far the state reaches.
+    pub fn as_of(&self) -> AsOf {
         AsOf { log: self.position, inbox: self.through.inbox }
     }
 

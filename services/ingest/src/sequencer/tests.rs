@@ -1,1 +1,666 @@
+//! The sequencer message by message; [`properties`] has the random INBOXes and the crashes.
 
+mod properties;
+
+use super::{BATCH_BYTES, Cut, Inbound, Marks, Sequencer};
+use daybook_contracts::day::{DayMarker, Edge};
+use daybook_contracts::event::Encoding;
+use daybook_contracts::log::{Event, Record, Through};
+use daybook_contracts::reject::{Code, Reject};
+use daybook_contracts::subjects::Subjects;
+use daybook_domain::calendar::{BusinessDay, CalendarTable};
+use daybook_domain::catalogue::{Definition, Dimension, Kind, Measure, Metric, Mode, Status, Tenant, View, only_final};
+use daybook_domain::ids::{InboxSeq, Name, TenantId};
+use daybook_domain::time::{Date, Instant};
+use serde_json::{Value, json};
+
+const HOUR_MS: i64 = 3_600_000;
+/// What a batch may take of the broker's 1 MiB; the rest is for headers.
+const MAX_BATCH_BYTES: usize = 900_000;
+/// Cut-offs of the usual calendar, in hours: days 0 to 3, of which day 1 is short and day 2 long.
+const CUTOFF_HOURS: [i64; 5] = [0, 24, 47, 72, 96];
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn subjects() -> Subjects {
+    Subjects::new("daybook").unwrap()
+}
+
+fn time(millis: i64) -> String {
+    Instant::from_millis(millis).to_string()
+}
+
+fn measure(text: &str, scale: u8) -> Measure {
+    Measure { name: name(text), scale }
+}
+
+fn dimension(text: &str) -> Dimension {
+    Dimension { name: name(text), field: None }
+}
+
+fn kind() -> Kind {
+    Kind {
+        name: name("order"),
+        mode: Mode::Entity,
+        dimensions: vec![dimension("city")],
+        measures: vec![measure("qty", 0), measure("price", 2)],
+        revision: 1,
+    }
+}
+
+/// A kind with as many columns as there may be.
+fn wide_kind() -> Kind {
+    Kind {
+        name: name("wide"),
+        mode: Mode::Entity,
+        dimensions: (0..64).map(|n| dimension(&format!("d{n}"))).collect(),
+        measures: (0..64).map(|n| measure(&format!("m{n}"), 0)).collect(),
+        revision: 1,
+    }
+}
+
+fn view() -> View {
+    let count = Metric { name: name("n"), value: "count".into(), filter: Some("qty > 0".into()), status: only_final() };
+    View { name: name("totals"), kind: name("order"), group_by: vec![], metrics: vec![count], revision: 1 }
+}
+
+fn calendar(text: &str, hours: &[i64]) -> CalendarTable {
+    CalendarTable {
+        name: name(text),
+        revision: hours.len() as u64,
+        tzdb: "test".into(),
+        first: Date::from_days(0),
+        cutoffs: hours.iter().map(|hour| Instant::from_millis(hour * HOUR_MS)).collect(),
+    }
+}
+
+/// A tenant that follows the table `cal` from day `first_day` on.
+fn tenant(id: &str, first_day: i32) -> Tenant {
+    Tenant {
+        id: TenantId::new(id).unwrap(),
+        name: Some("A customer".into()),
+        calendar: vec![],
+        grace_ms: 0,
+        first_day: Date::from_days(first_day),
+        clock: name("system"),
+        revision: 1,
+        table: Some(name("cal")),
+    }
+}
+
+fn marker(id: &str, edge: Edge, days: i32) -> DayMarker {
+    let at = |days: i32| Instant::from_millis(i64::from(days) * 24 * HOUR_MS);
+    let day = BusinessDay { date: Date::from_days(days), opens_at: at(days), closes_at: at(days + 1) };
+    DayMarker {
+        tenant: TenantId::new(id).unwrap(),
+        edge,
+        day,
+        due_at: at(days),
+        calendar: name("cal"),
+        calendar_revision: 1,
+        tzdb: "test".into(),
+    }
+}
+
+fn order(id: &str, at_ms: i64) -> Value {
+    json!({"id": id, "at": time(at_ms), "dims": {"city": "Bern"}, "measures": {"qty": 3}})
+}
+
+/// A message as INBOX holds it.
+#[derive(Clone, Debug)]
+struct Message {
+    sequence: u64,
+    subject: String,
+    encoding: Encoding,
+    source_sequence: Option<u64>,
+    payload: Vec<u8>,
+}
+
+impl Message {
+    fn events(sequence: u64, tenant: &str, kind: &str, payload: impl Into<Vec<u8>>) -> Self {
+        let subject = format!("daybook.inbox.0.{tenant}.event.{kind}");
+        Self { sequence, subject, encoding: Encoding::Json, source_sequence: None, payload: payload.into() }
+    }
+
+    fn marker(sequence: u64, source_sequence: u64, marker: &DayMarker) -> Self {
+        let subject = format!("daybook.inbox.0.{}.day.{}", marker.tenant, marker.edge.as_str());
+        let payload = serde_json::to_vec(marker).unwrap();
+        Self { sequence, subject, encoding: Encoding::Json, source_sequence: Some(source_sequence), payload }
+    }
+
+    fn definition(sequence: u64, source_sequence: u64, definition: &Definition) -> Self {
+        let subject = "daybook.inbox.0.some.catalog.kind".to_owned();
+        let payload = serde_json::to_vec(definition).unwrap();
+        Self { sequence, subject, encoding: Encoding::Json, source_sequence: Some(source_sequence), payload }
+    }
+
+    fn give(&self, sequencer: &mut Sequencer) {
+        sequencer.take(Inbound {
+            sequence: self.sequence,
+            subject: &self.subject,
+            encoding: self.encoding,
+            source_sequence: self.source_sequence,
+            payload: &self.payload,
+        });
+    }
+}
+
+/// Knows the kinds, the calendar and tenant ABQ, whose first day is day 1.
+fn sequencer() -> Sequencer {
+    sequencer_at(Marks::default())
+}
+
+fn sequencer_at(marks: Marks) -> Sequencer {
+    let definitions = [
+        Definition::Kind(kind()),
+        Definition::Kind(wide_kind()),
+        Definition::Calendar(calendar("cal", &CUTOFF_HOURS)),
+        Definition::Tenant(tenant("ABQ", 1)),
+    ];
+    Sequencer::new(subjects(), marks, definitions)
+}
+
+fn through(inbox: u64, events: u32) -> Through {
+    Through { inbox: InboxSeq(inbox), events }
+}
+
+/// Everything that waits, batch by batch.
+fn drain(sequencer: &mut Sequencer) -> Vec<Cut> {
+    std::iter::from_fn(|| sequencer.cut()).collect()
+}
+
+fn records(sequencer: &mut Sequencer) -> Vec<Record> {
+    drain(sequencer).into_iter().flat_map(|cut| cut.batch.records).collect()
+}
+
+fn events_of(records: &[Record]) -> Vec<&Event> {
+    records
+        .iter()
+        .filter_map(|record| if let Record::Events(run) = record { Some(run) } else { None })
+        .flat_map(|run| &run.events)
+        .collect()
+}
+
+fn rejects_of(records: &[Record]) -> Vec<&Reject> {
+    records
+        .iter()
+        .filter_map(|record| if let Record::Rejected(reject) = record { Some(reject) } else { None })
+        .collect()
+}
+
+/// The one outcome of a message of ABQ with one order at `at_ms`: its day, or the code of its reject.
+fn stamp(sequencer: &mut Sequencer, at_ms: i64) -> Result<i32, Code> {
+    let sequence = sequencer.marks().through.inbox.0 + 1;
+    Message::events(sequence, "ABQ", "order", order("1", at_ms).to_string()).give(sequencer);
+    let records = records(sequencer);
+    match records.as_slice() {
+        [Record::Events(run)] => Ok(run.events[0].date.as_days()),
+        [Record::Rejected(reject)] => Err(reject.code),
+        other => panic!("one event became {other:?}"),
+    }
+}
+
+/// The one reject that a message of `payload` becomes.
+fn only_reject(sequencer: &mut Sequencer, tenant: &str, kind: &str, payload: &[u8]) -> Reject {
+    Message::events(1, tenant, kind, payload).give(sequencer);
+    match records(sequencer).as_slice() {
+        [Record::Rejected(reject)] => reject.clone(),
+        other => panic!("the message became {other:?}"),
+    }
+}
+
+/// Every event of a message of `count` is in the batches once, as event or as reject, and every batch fits the broker.
+fn assert_whole_and_small(cuts: &[Cut], count: u32) {
+    let mut indices = Vec::new();
+    for cut in cuts {
+        let bytes = cut.batch.encode().len();
+        assert!(bytes < MAX_BATCH_BYTES, "a batch of {bytes} bytes");
+        indices.extend(events_of(&cut.batch.records).iter().map(|event| event.index));
+        indices.extend(rejects_of(&cut.batch.records).iter().map(|reject| reject.index));
+    }
+    indices.sort_unstable();
+    assert_eq!(indices, (0..count).collect::<Vec<_>>());
+}
+
+// --- what becomes of an event ---
+
+#[test]
+fn a_valid_event_is_recorded_as_its_kind_reads_it() {
+    let mut sequencer = sequencer();
+    let payload = json!({"id": "x", "version": 7, "status": "void", "at": time(30 * HOUR_MS),
+                         "dims": {"city": "Bern"}, "measures": {"price": 1.5}});
+    Message::events(9, "ABQ", "order", payload.to_string()).give(&mut sequencer);
+    let cut = sequencer.cut().unwrap();
+    assert_eq!(cut.batch.through, through(9, 0));
+    let [Record::Events(run)] = cut.batch.records.as_slice() else { panic!("{:?}", cut.batch.records) };
+    assert_eq!((run.inbox, run.tenant.as_str(), run.kind.as_str()), (InboxSeq(9), "ABQ", "order"));
+    let event = Event {
+        index: 0,
+        date: Date::from_days(1),
+        at: Instant::from_millis(30 * HOUR_MS),
+        id: Some("x".into()),
+        version: Some(7),
+        status: Status::Void,
+        dims: vec![Some("Bern".into())],
+        measures: vec![None, Some(150)],
+    };
+    assert_eq!(run.events, [event]);
+}
+
+#[test]
+fn messagepack_is_read_where_the_header_says_so() {
+    let mut sequencer = sequencer();
+    let payload = rmp_serde::to_vec(&vec![order("1", 30 * HOUR_MS), order("2", 50 * HOUR_MS)]).unwrap();
+    let message = Message { encoding: Encoding::MessagePack, ..Message::events(1, "ABQ", "order", payload) };
+    message.give(&mut sequencer);
+    let records = records(&mut sequencer);
+    let dates: Vec<_> = events_of(&records).iter().map(|event| event.date.as_days()).collect();
+    assert_eq!(dates, [1, 2]);
+}
+
+#[test]
+fn one_bad_event_does_not_take_the_others_with_it() {
+    let mut sequencer = sequencer();
+    let late = json!({"id": "c", "at": time(500 * HOUR_MS)});
+    let payload = json!([order("a", 30 * HOUR_MS), 5, late, order("d", 30 * HOUR_MS)]).to_string();
+    Message::events(1, "ABQ", "order", payload).give(&mut sequencer);
+    let records = records(&mut sequencer);
+    assert_eq!(events_of(&records).iter().map(|event| event.index).collect::<Vec<_>>(), [0, 3]);
+    let rejects = rejects_of(&records);
+    let seen: Vec<_> = rejects.iter().map(|reject| (reject.index, reject.code)).collect();
+    assert_eq!(seen, [(1, Code::Malformed), (2, Code::TooFarAhead)]);
+    assert_eq!(rejects[0].original.bytes(), b"5");
+    assert_eq!(rejects[1].original.bytes(), late.to_string().as_bytes());
+    assert_eq!(rejects[1].inbox, InboxSeq(1));
+}
+
+#[test]
+fn a_message_that_cannot_be_split_is_one_reject() {
+    let reject = only_reject(&mut sequencer(), "ABQ", "order", b"[{}, ");
+    assert_eq!((reject.code, reject.index), (Code::Malformed, 0));
+    assert_eq!(only_reject(&mut sequencer(), "ABQ", "order", b"\xff").code, Code::InvalidUtf8);
+    assert_eq!(only_reject(&mut sequencer(), "ABQ", "order", b"[]").code, Code::BatchSize);
+    assert_eq!(only_reject(&mut sequencer(), "ABQ", "order", b"").code, Code::Malformed);
+}
+
+#[test]
+fn an_unknown_tenant_is_one_reject_a_message() {
+    let payload = json!([order("a", 0), order("b", 0), order("c", 0)]).to_string();
+    let reject = only_reject(&mut sequencer(), "JFK", "order", payload.as_bytes());
+    assert_eq!((reject.code, reject.index), (Code::UnknownTenant, 0));
+    assert_eq!((reject.tenant.as_str(), reject.kind.as_str()), ("JFK", "order"));
+    assert_eq!(reject.original.bytes(), payload.as_bytes());
+    assert_eq!(reject.date, None);
+}
+
+#[test]
+fn a_tenant_token_that_is_no_id_is_told_as_it_was_written() {
+    for token in ["a~b", "é", &"x".repeat(65), &"y".repeat(10_000)] {
+        let reject = only_reject(&mut sequencer(), token, "order", b"{}");
+        assert_eq!(reject.code, Code::InvalidTenant, "{token}");
+        assert_eq!(reject.tenant, token.chars().take(256).collect::<String>());
+    }
+}
+
+#[test]
+fn an_unknown_kind_is_told_with_those_that_there_are() {
+    let reject = only_reject(&mut sequencer(), "ABQ", "ordr", b"{}");
+    assert_eq!((reject.code, reject.kind.as_str()), (Code::UnknownKind, "ordr"));
+    assert!(reject.reason.contains("[order, wide]"), "{}", reject.reason);
+}
+
+#[test]
+fn an_unknown_tenant_is_named_before_an_unknown_kind() {
+    assert_eq!(only_reject(&mut sequencer(), "JFK", "ordr", b"{}").code, Code::UnknownTenant);
+}
+
+// --- days ---
+
+#[test]
+fn a_boundary_belongs_to_the_day_that_opens() {
+    let mut sequencer = sequencer();
+    assert_eq!(stamp(&mut sequencer, 24 * HOUR_MS), Ok(1));
+    assert_eq!(stamp(&mut sequencer, 47 * HOUR_MS - 1), Ok(1));
+    assert_eq!(stamp(&mut sequencer, 47 * HOUR_MS), Ok(2));
+    assert_eq!(stamp(&mut sequencer, 72 * HOUR_MS - 1), Ok(2));
+    assert_eq!(stamp(&mut sequencer, 72 * HOUR_MS), Ok(3));
+}
+
+#[test]
+fn days_before_the_first_one_are_refused() {
+    let mut sequencer = sequencer();
+    assert_eq!(stamp(&mut sequencer, -1), Err(Code::BeforeFirstDay), "before the table");
+    assert_eq!(stamp(&mut sequencer, 0), Err(Code::BeforeFirstDay), "in the table, before the tenant's first day");
+    assert_eq!(stamp(&mut sequencer, 24 * HOUR_MS - 1), Err(Code::BeforeFirstDay));
+    assert_eq!(stamp(&mut sequencer, 24 * HOUR_MS), Ok(1));
+}
+
+#[test]
+fn days_beyond_the_published_ones_are_refused() {
+    let mut sequencer = sequencer();
+    assert_eq!(stamp(&mut sequencer, 96 * HOUR_MS - 1), Ok(3));
+    assert_eq!(stamp(&mut sequencer, 96 * HOUR_MS), Err(Code::TooFarAhead));
+}
+
+#[test]
+fn a_date_that_does_not_exist_is_never_stamped() {
+    let table = Definition::Calendar(calendar("cal", &[0, 24, 24, 48]));
+    let definitions = [Definition::Kind(kind()), table, Definition::Tenant(tenant("ABQ", 0))];
+    let mut sequencer = Sequencer::new(subjects(), Marks::default(), definitions);
+    assert_eq!(stamp(&mut sequencer, 24 * HOUR_MS - 1), Ok(0));
+    assert_eq!(stamp(&mut sequencer, 24 * HOUR_MS), Ok(2));
+}
+
+#[test]
+fn a_tenant_waits_for_its_calendar() {
+    let mut sequencer = Sequencer::new(subjects(), Marks::default(), [Definition::Kind(kind())]);
+    Message::definition(1, 1, &Definition::Tenant(tenant("ABQ", 1))).give(&mut sequencer);
+    Message::definition(2, 2, &Definition::Calendar(calendar("other", &CUTOFF_HOURS))).give(&mut sequencer);
+    drain(&mut sequencer);
+    assert_eq!(stamp(&mut sequencer, 30 * HOUR_MS), Err(Code::TooFarAhead));
+    Message::definition(4, 3, &Definition::Calendar(calendar("cal", &CUTOFF_HOURS))).give(&mut sequencer);
+    drain(&mut sequencer);
+    assert_eq!(stamp(&mut sequencer, 30 * HOUR_MS), Ok(1));
+}
+
+#[test]
+fn a_calendar_waits_for_its_tenants() {
+    let mut sequencer = Sequencer::new(subjects(), Marks::default(), [Definition::Kind(kind())]);
+    Message::definition(1, 1, &Definition::Calendar(calendar("cal", &CUTOFF_HOURS))).give(&mut sequencer);
+    Message::definition(2, 2, &Definition::Tenant(tenant("ABQ", 1))).give(&mut sequencer);
+    drain(&mut sequencer);
+    assert_eq!(stamp(&mut sequencer, 30 * HOUR_MS), Ok(1));
+}
+
+#[test]
+fn a_table_that_grows_does_so_for_every_tenant_of_it() {
+    let mut sequencer = sequencer();
+    Message::definition(1, 1, &Definition::Tenant(tenant("JFK", 1))).give(&mut sequencer);
+    let grown = [CUTOFF_HOURS.as_slice(), &[120]].concat();
+    Message::definition(2, 2, &Definition::Calendar(calendar("cal", &grown))).give(&mut sequencer);
+    Message::events(3, "JFK", "order", order("1", 100 * HOUR_MS).to_string()).give(&mut sequencer);
+    let records = records(&mut sequencer);
+    assert_eq!(events_of(&records)[0].date.as_days(), 4);
+    assert_eq!(stamp(&mut sequencer, 100 * HOUR_MS), Ok(4));
+    assert_eq!(stamp(&mut sequencer, 120 * HOUR_MS), Err(Code::TooFarAhead));
+}
+
+#[test]
+fn a_tenant_that_changes_its_calendar_is_stamped_by_the_new_one() {
+    let mut sequencer = sequencer();
+    Message::definition(1, 1, &Definition::Calendar(calendar("new", &[0, 29, 48]))).give(&mut sequencer);
+    drain(&mut sequencer);
+    assert_eq!(stamp(&mut sequencer, 29 * HOUR_MS), Ok(1));
+    let moved = Tenant { table: Some(name("new")), first_day: Date::from_days(0), ..tenant("ABQ", 1) };
+    Message::definition(3, 2, &Definition::Tenant(moved)).give(&mut sequencer);
+    drain(&mut sequencer);
+    assert_eq!(stamp(&mut sequencer, 29 * HOUR_MS - 1), Ok(0));
+    assert_eq!(stamp(&mut sequencer, 29 * HOUR_MS), Ok(1));
+}
+
+// --- what is sourced ---
+
+#[test]
+fn definitions_take_effect_where_they_stand() {
+    let mut sequencer = Sequencer::new(subjects(), Marks::default(), []);
+    let payload = order("1", 30 * HOUR_MS).to_string();
+    let definitions = [
+        Definition::Calendar(calendar("cal", &CUTOFF_HOURS)),
+        Definition::Tenant(tenant("ABQ", 1)),
+        Definition::Kind(kind()),
+    ];
+    let mut sequence = 0;
+    for (index, definition) in definitions.iter().enumerate() {
+        Message::definition(sequence + 1, index as u64 + 1, definition).give(&mut sequencer);
+        Message::events(sequence + 2, "ABQ", "order", payload.clone()).give(&mut sequencer);
+        sequence += 2;
+    }
+    let records = records(&mut sequencer);
+    let codes: Vec<_> = rejects_of(&records).iter().map(|reject| reject.code).collect();
+    assert_eq!(codes, [Code::UnknownTenant, Code::UnknownKind]);
+    assert_eq!(events_of(&records).len(), 1);
+}
+
+#[test]
+fn calendars_do_not_enter_the_log_but_move_the_marks() {
+    let mut sequencer = sequencer();
+    Message::definition(1, 8, &Definition::Calendar(calendar("cal", &CUTOFF_HOURS))).give(&mut sequencer);
+    let cut = sequencer.cut().unwrap();
+    assert_eq!(cut.batch.records, []);
+    assert_eq!(cut.marks, Marks { through: through(1, 0), catalog: 8, days: 0 });
+    let others = [Definition::Kind(kind()), Definition::View(view()), Definition::Tenant(tenant("JFK", 1))];
+    for (index, definition) in others.iter().enumerate() {
+        Message::definition(index as u64 + 2, index as u64 + 9, definition).give(&mut sequencer);
+    }
+    let recorded: Vec<_> = others.into_iter().map(Record::Define).collect();
+    assert_eq!(records(&mut sequencer), recorded);
+}
+
+#[test]
+fn a_definition_that_is_sourced_again_is_passed_over() {
+    let mut sequencer = sequencer();
+    let two_columns = Kind { dimensions: vec![dimension("city"), dimension("sku")], revision: 2, ..kind() };
+    Message::definition(1, 5, &Definition::Kind(two_columns)).give(&mut sequencer);
+    assert_eq!(records(&mut sequencer).len(), 1);
+    for (sequence, source) in [(2, 5), (3, 4), (4, 0)] {
+        Message::definition(sequence, source, &Definition::Kind(kind())).give(&mut sequencer);
+    }
+    let unsourced = Message { source_sequence: None, ..Message::definition(5, 0, &Definition::Kind(kind())) };
+    unsourced.give(&mut sequencer);
+    let cut = sequencer.cut().unwrap();
+    assert_eq!(cut.batch.records, []);
+    assert_eq!(cut.marks, Marks { through: through(5, 0), catalog: 5, days: 0 });
+    Message::events(6, "ABQ", "order", order("1", 30 * HOUR_MS).to_string()).give(&mut sequencer);
+    assert_eq!(events_of(&records(&mut sequencer))[0].dims.len(), 2, "the newer kind stands");
+}
+
+#[test]
+fn a_marker_that_is_sourced_again_is_passed_over() {
+    let mut sequencer = sequencer();
+    let (opened, closed) = (marker("ABQ", Edge::Opened, 1), marker("ABQ", Edge::Closed, 1));
+    Message::marker(1, 3, &opened).give(&mut sequencer);
+    Message::marker(2, 7, &closed).give(&mut sequencer);
+    for (sequence, source) in [(3, 3), (4, 7), (5, 0)] {
+        Message::marker(sequence, source, &opened).give(&mut sequencer);
+    }
+    let unsourced = Message { source_sequence: None, ..Message::marker(6, 0, &opened) };
+    unsourced.give(&mut sequencer);
+    let cut = sequencer.cut().unwrap();
+    assert_eq!(cut.batch.records, [Record::Day(opened), Record::Day(closed)]);
+    assert_eq!(cut.marks, Marks { through: through(6, 0), catalog: 0, days: 7 });
+}
+
+#[test]
+fn days_and_catalogue_have_marks_of_their_own() {
+    let mut sequencer = sequencer();
+    Message::marker(1, 50, &marker("ABQ", Edge::Opened, 1)).give(&mut sequencer);
+    Message::definition(2, 1, &Definition::View(view())).give(&mut sequencer);
+    let cut = sequencer.cut().unwrap();
+    assert_eq!(cut.batch.records.len(), 2);
+    assert_eq!((cut.marks.days, cut.marks.catalog), (50, 1));
+}
+
+#[test]
+fn what_is_sourced_and_cannot_be_read_is_left_behind() {
+    let mut sequencer = sequencer();
+    let bad_marker = Message { payload: b"{".into(), ..Message::marker(1, 1, &marker("ABQ", Edge::Opened, 1)) };
+    let bad_definition = Message { payload: b"[]".into(), ..Message::definition(2, 1, &Definition::View(view())) };
+    let bad_subject = Message { subject: "daybook.inbox.0.x".into(), ..Message::events(3, "ABQ", "order", "{}") };
+    for message in [bad_marker, bad_definition, bad_subject] {
+        message.give(&mut sequencer);
+    }
+    let cut = sequencer.cut().unwrap();
+    assert_eq!(cut.batch.records, []);
+    assert_eq!(cut.marks, Marks { through: through(3, 0), catalog: 1, days: 1 });
+}
+
+// --- marks and batches ---
+
+#[test]
+fn a_message_that_is_covered_is_passed_over() {
+    let mut sequencer = sequencer_at(Marks { through: through(7, 0), catalog: 4, days: 4 });
+    for sequence in [1, 6, 7] {
+        Message::events(sequence, "ABQ", "order", order("1", 30 * HOUR_MS).to_string()).give(&mut sequencer);
+        assert!(sequencer.is_empty());
+    }
+    Message::events(8, "ABQ", "order", order("1", 30 * HOUR_MS).to_string()).give(&mut sequencer);
+    Message::events(8, "ABQ", "order", order("1", 30 * HOUR_MS).to_string()).give(&mut sequencer);
+    assert_eq!(events_of(&records(&mut sequencer)).len(), 1);
+}
+
+#[test]
+fn there_is_nothing_to_cut_before_something_was_taken() {
+    let mut sequencer = sequencer();
+    assert!(sequencer.is_empty() && !sequencer.is_full());
+    assert!(sequencer.cut().is_none());
+    Message::events(1, "ABQ", "order", order("1", 30 * HOUR_MS).to_string()).give(&mut sequencer);
+    assert!(!sequencer.is_empty() && !sequencer.is_full());
+    assert_eq!(sequencer.marks().through, through(1, 0));
+    assert!(sequencer.cut().is_some());
+    assert!(sequencer.is_empty() && sequencer.cut().is_none());
+}
+
+#[test]
+fn messages_share_a_batch_but_not_a_run_of_events() {
+    let mut sequencer = sequencer();
+    for sequence in 1..=3 {
+        Message::events(sequence, "ABQ", "order", order("1", 30 * HOUR_MS).to_string()).give(&mut sequencer);
+    }
+    let cut = sequencer.cut().unwrap();
+    assert_eq!(cut.batch.records.len(), 3);
+    assert_eq!((cut.batch.through, cut.marks.through), (through(3, 0), through(3, 0)));
+    assert!(sequencer.cut().is_none());
+}
+
+/// A message of `count` events of the wide kind, each of some 20 kB.
+fn big_message(sequence: u64, count: u32) -> Message {
+    let dims: serde_json::Map<_, _> = (0..40).map(|n| (format!("d{n}"), "x".repeat(500).into())).collect();
+    let events: Vec<_> =
+        (0..count).map(|id| json!({"id": id.to_string(), "at": time(30 * HOUR_MS), "dims": dims})).collect();
+    Message::events(sequence, "ABQ", "wide", Value::from(events).to_string())
+}
+
+#[test]
+fn a_big_message_is_split_and_the_marks_say_how_far_it_is_covered() {
+    let mut sequencer = sequencer();
+    big_message(1, 50).give(&mut sequencer);
+    assert!(sequencer.is_full());
+    let cuts = drain(&mut sequencer);
+    assert!(cuts.len() > 2, "{} batches", cuts.len());
+    let mut covered = 0;
+    for cut in &cuts {
+        covered += events_of(&cut.batch.records).len() as u32;
+        let events = if covered == 50 { 0 } else { covered };
+        assert_eq!((cut.batch.through, cut.marks.through), (through(1, events), through(1, events)));
+    }
+    assert_whole_and_small(&cuts, 50);
+}
+
+#[test]
+fn a_split_message_is_taken_up_where_the_log_ends() {
+    let mut whole = sequencer();
+    big_message(1, 50).give(&mut whole);
+    let cuts = drain(&mut whole);
+    for (index, cut) in cuts.iter().enumerate() {
+        let mut again = sequencer_at(cut.marks);
+        big_message(1, 50).give(&mut again);
+        let rest: Vec<_> = drain(&mut again).into_iter().map(|cut| cut.batch).collect();
+        assert_eq!(rest, cuts[index + 1..].iter().map(|cut| cut.batch.clone()).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_cut_right_behind_the_last_event_leaves_a_mark_to_move_on() {
+    let mut first = sequencer();
+    big_message(1, 50).give(&mut first);
+    let count = events_of(&first.cut().unwrap().batch.records).len() as u32;
+
+    let mut sequencer = sequencer();
+    big_message(1, count).give(&mut sequencer);
+    let full = sequencer.cut().unwrap();
+    assert_eq!(full.marks.through, through(1, count));
+    assert!(!sequencer.is_empty(), "the message is not covered as a whole yet");
+    let rest = sequencer.cut().unwrap();
+    assert_eq!((rest.batch.records.len(), rest.marks.through), (0, through(1, 0)));
+    assert!(sequencer.is_empty());
+
+    let mut again = sequencer_at(full.marks);
+    big_message(1, count).give(&mut again);
+    let rest = again.cut().unwrap();
+    assert_eq!((rest.batch.records.len(), rest.marks.through), (0, through(1, 0)));
+}
+
+// --- hostile input ---
+
+#[test]
+fn ten_thousand_bad_events_of_one_byte_make_small_batches() {
+    let mut sequencer = sequencer();
+    let payload = format!("[{}]", vec!["1"; 10_000].join(","));
+    Message::events(1, "ABQ", "order", payload).give(&mut sequencer);
+    assert_whole_and_small(&drain(&mut sequencer), 10_000);
+}
+
+#[test]
+fn ten_thousand_events_without_any_column_make_small_batches() {
+    let mut sequencer = sequencer();
+    let event = json!({"id": "1", "at": time(30 * HOUR_MS)}).to_string();
+    Message::events(1, "ABQ", "wide", format!("[{}]", vec![event; 10_000].join(","))).give(&mut sequencer);
+    assert_whole_and_small(&drain(&mut sequencer), 10_000);
+}
+
+#[test]
+fn columns_filled_to_the_brim_make_small_batches() {
+    let mut sequencer = sequencer();
+    let dims: serde_json::Map<_, _> = (0..64).map(|n| (format!("d{n}"), "x".repeat(512).into())).collect();
+    let measures: serde_json::Map<_, _> = (0..64).map(|n| (format!("m{n}"), i64::MIN.into())).collect();
+    let event = json!({"id": "i".repeat(256), "version": u64::MAX - 1, "at": time(30 * HOUR_MS),
+                       "dims": dims, "measures": measures});
+    Message::events(1, "ABQ", "wide", Value::from(vec![event; 28]).to_string()).give(&mut sequencer);
+    assert_whole_and_small(&drain(&mut sequencer), 28);
+}
+
+#[test]
+fn long_originals_make_small_batches() {
+    let mut sequencer = sequencer();
+    let long = "x".repeat(64 * 1024 - 20);
+    let payload = json!(vec![json!({"id": long}); 15]).to_string();
+    Message::events(1, "ABQ", "order", payload).give(&mut sequencer);
+    assert_whole_and_small(&drain(&mut sequencer), 15);
+}
+
+#[test]
+fn reasons_longer_than_their_originals_make_small_batches() {
+    // A text in place of an event is told in the reason, where DEL takes six bytes.
+    let mut sequencer = sequencer();
+    let text = format!("\"{}\"", "\u{7f}".repeat(64 * 1024 - 2));
+    Message::events(1, "ABQ", "order", format!("[{}]", vec![text; 15].join(","))).give(&mut sequencer);
+    let cuts = drain(&mut sequencer);
+    assert!(rejects_of(&cuts[0].batch.records)[0].reason.len() > 300_000);
+    assert_whole_and_small(&cuts, 15);
+}
+
+#[test]
+fn a_message_beyond_all_limits_is_one_reject_of_which_the_beginning_is_kept() {
+    let mut sequencer = sequencer();
+    let payload = format!("[{}]", vec!["{}"; 100_000].join(","));
+    Message::events(1, "ABQ", "order", payload.clone()).give(&mut sequencer);
+    let cuts = drain(&mut sequencer);
+    assert_whole_and_small(&cuts, 1);
+    let reject = rejects_of(&cuts[0].batch.records)[0];
+    assert_eq!((reject.code, reject.original.total()), (Code::BatchSize, payload.len() as u64));
+    assert!(reject.original.is_cut());
+}
+
+#[test]
+fn a_batch_is_cut_at_its_size_and_not_before() {
+    let mut sequencer = sequencer();
+    let mut sequence = 0;
+    while !sequencer.is_full() {
+        sequence += 1;
+        big_message(sequence, 1).give(&mut sequencer);
+    }
+    let bytes = sequencer.cut().unwrap().batch.encode().len();
+    assert!(bytes > BATCH_BYTES / 2 && bytes < MAX_BATCH_BYTES, "{bytes}");
+}

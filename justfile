@@ -1,0 +1,38 @@
+# The everyday recipes; `just` lists them.
+
+_default:
+    @just --list --unsorted
+
+# Five days of real flights through everything, every report checked
+demo:
+    cargo run --release -- demo
+
+# Run the four services and a private broker, state kept in DATA
+up DATA="daybook-data":
+    cargo run --release -- up --data {{DATA}}
+
+# Everything that must hold before a commit; CI runs fmt, lint and test
+verify: fmt-check lint test docs
+
+test:
+    cargo test --workspace
+
+lint:
+    cargo clippy --workspace --all-targets -- -D warnings
+
+fmt:
+    cargo fmt --all
+
+fmt-check:
+    cargo fmt --all --check
+
+docs:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# The end-to-end tests only, with what they print
+e2e FILTER="":
+    cargo test -p daybook-tests {{FILTER}} -- --nocapture
+
+# A year of flights from FILE (full.ndjson.zst), and the check of every report; needs the file
+year FILE:
+    cargo test --release -p daybook-tests --test year -- --ignored --nocapture

@@ -1,0 +1,104 @@
+//! The commands and their flags.
+
+use crate::commands;
+use clap::{Parser, Subcommand};
+use daybook_runtime::config::OperationsOptions;
+use daybook_runtime::connection::BrokerOptions;
+use std::process::ExitCode;
+
+/// Exact live figures and sealed day reports for every tenant, on NATS JetStream.
+#[derive(Debug, Parser)]
+#[command(name = "daybook", version, max_term_width = 100, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Replay five days of real flights through everything and check every report
+    Demo(commands::demo::Arguments),
+    /// Run the four services and a private broker in this process, until Ctrl-C
+    Up(commands::up::Arguments),
+    /// Put kinds, views and tenants from YAML files into force
+    Apply(commands::apply::Arguments),
+    /// Show what is defined
+    Get(commands::get::Arguments),
+    /// Publish recorded events, and drive a clock with them
+    Replay(commands::replay::Arguments),
+    /// Show the sealed report of a day
+    Report(commands::report::Arguments),
+    /// List sealed reports
+    Reports(commands::reports::Arguments),
+    /// Ask for the figures of a view
+    Query(commands::query::Arguments),
+    /// Show a tenant's days and what became of its events
+    Days(commands::days::Arguments),
+    /// Show a tenant's rejected events
+    Rejects(commands::rejects::Arguments),
+    /// Find nats-server, or fetch it, and print where it is
+    Broker(commands::broker::Arguments),
+}
+
+/// How a command reaches Daybook, and how it prints.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ClientArguments {
+    #[command(flatten)]
+    pub broker: BrokerOptions,
+    /// Print JSON for machines
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// A command's outcome: success, or success with something amiss that was already told.
+pub type Outcome = anyhow::Result<ExitCode>;
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let operations = match &cli.command {
+        Command::Up(arguments) => arguments.operations.clone(),
+        // Commands speak for themselves; warnings of their parts are shown.
+        _ => OperationsOptions { log: std::env::var("DAYBOOK_LOG").unwrap_or("error".to_owned()), ..Default::default() },
+    };
+    let name = if matches!(cli.command, Command::Up(_)) { "daybook" } else { "daybook-cli" };
+    let outcome = daybook_runtime::telemetry::start(name, &operations).map_err(anyhow::Error::from).and_then(|_telemetry| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(run(cli.command))
+    });
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("daybook: {error}");
+            error.chain().skip(1).for_each(|cause| eprintln!("  because: {cause}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> Outcome {
+    match command {
+        Command::Demo(arguments) => commands::demo::run(arguments).await,
+        Command::Up(arguments) => commands::up::run(arguments).await,
+        Command::Apply(arguments) => commands::apply::run(arguments).await,
+        Command::Get(arguments) => commands::get::run(arguments).await,
+        Command::Replay(arguments) => commands::replay::run(arguments).await,
+        Command::Report(arguments) => commands::report::run(arguments).await,
+        Command::Reports(arguments) => commands::reports::run(arguments).await,
+        Command::Query(arguments) => commands::query::run(arguments).await,
+        Command::Days(arguments) => commands::days::run(arguments).await,
+        Command::Rejects(arguments) => commands::rejects::run(arguments).await,
+        Command::Broker(arguments) => commands::broker::run(arguments).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

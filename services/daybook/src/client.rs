@@ -1,0 +1,227 @@
+//! What commands ask of the services, over NATS like anyone else.
+
+use anyhow::{Context as _, anyhow, bail};
+use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
+use daybook_contracts::admin::{Apply, ApplyReply, CatalogueReply, ClockAdvance, ClockReply};
+use daybook_contracts::ask::{Answer, AskError, AskErrorCode, DAYS_VIEW, Days, POSITION_VIEW, Position, Query};
+use daybook_contracts::report::Report;
+use daybook_domain::catalogue::{Definition, Tenant};
+use daybook_domain::ids::{InboxSeq, Partition, TenantId};
+use daybook_domain::time::Date;
+use daybook_runtime::append::last_message;
+use daybook_runtime::connection::{BrokerOptions, Connection, connect};
+use daybook_runtime::reader::{Delivered, read_last_per_subject};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::time::Duration;
+
+/// How long one request may take.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(65);
+/// How long a request is repeated while nobody answers it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A client of one Daybook.
+#[derive(Clone)]
+pub struct Client {
+    pub connection: Connection,
+}
+
+impl Client {
+    /// Connects, and takes the number of partitions from INBOX.
+    ///
+    /// # Errors
+    /// When no server answers or there is no Daybook on it.
+    pub async fn connect(options: &BrokerOptions) -> anyhow::Result<Self> {
+        let mut connection = connect(options, "daybook-cli").await?;
+        let inbox = connection.jetstream.get_stream(connection.subjects.inbox_stream()).await;
+        let inbox = inbox.with_context(|| {
+            format!("there is no Daybook at {} yet; start one with `daybook up --data DIR`", options.nats)
+        })?;
+        connection.partitions = daybook_runtime::streams::partitions_of(inbox.cached_info())
+            .with_context(|| format!("stream {} was not made by Daybook", connection.subjects.inbox_stream()))?;
+        Ok(Self { connection })
+    }
+
+    /// Puts definitions into force.
+    ///
+    /// # Errors
+    /// When day-manager does not answer.
+    pub async fn apply(&self, apply: &Apply) -> anyhow::Result<ApplyReply> {
+        self.admin("apply", apply).await
+    }
+
+    /// Kinds, views and clocks.
+    ///
+    /// # Errors
+    /// When day-manager does not answer.
+    pub async fn catalogue(&self) -> anyhow::Result<CatalogueReply> {
+        self.admin("catalogue", &()).await
+    }
+
+    /// Drives a clock; returns when every marker due by then stands in INBOX.
+    ///
+    /// # Errors
+    /// When day-manager does not answer.
+    pub async fn advance(&self, advance: &ClockAdvance) -> anyhow::Result<ClockReply> {
+        self.admin("clock", advance).await
+    }
+
+    /// Asks day-manager, again and again while it is away or starting: every admin request may be repeated.
+    async fn admin<T: DeserializeOwned>(&self, command: &str, request: &impl Serialize) -> anyhow::Result<T> {
+        let subject = self.connection.subjects.admin(command);
+        let body = serde_json::to_vec(request)?;
+        let began = tokio::time::Instant::now();
+        loop {
+            let request = async_nats::Request::new().payload(body.clone().into()).timeout(Some(REQUEST_DEADLINE));
+            let failure = match self.connection.client.send_request(subject.clone(), request).await {
+                Ok(reply) => {
+                    let header = |name| reply.headers.as_ref().and_then(|headers| headers.get(name)).map(|v| v.as_str());
+                    match (header(NATS_SERVICE_ERROR_CODE), header(NATS_SERVICE_ERROR)) {
+                        (None, _) => return Ok(serde_json::from_slice(&reply.payload)?),
+                        (Some("503"), why) => anyhow!("{}", why.unwrap_or_default().to_owned()),
+                        (Some(_), why) => bail!("{}", why.unwrap_or("the request was refused")),
+                    }
+                }
+                Err(error) => anyhow!("day-manager does not answer: {error}"),
+            };
+            if began.elapsed() > PATIENCE {
+                return Err(failure);
+            }
+            tracing::warn!(%failure, "asking again");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// The figures of a view.
+    ///
+    /// # Errors
+    /// As the query service tells them.
+    pub async fn query(&self, tenant: &TenantId, view: &str, query: &Query) -> Result<Answer, AskError> {
+        self.ask(tenant, view, query).await
+    }
+
+    /// The days of a tenant, with their accounts.
+    ///
+    /// # Errors
+    /// As the query service tells them.
+    pub async fn days(&self, tenant: &TenantId) -> Result<Days, AskError> {
+        self.ask(tenant, DAYS_VIEW, &()).await
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, tenant: &TenantId, view: &str, body: &impl Serialize) -> Result<T, AskError> {
+        let failed = |code, message: String| AskError { code, message, hint: None };
+        let body = serde_json::to_vec(body).map_err(|error| failed(AskErrorCode::BadRequest, error.to_string()))?;
+        let subject = self.connection.subjects.query(tenant.as_str(), view);
+        let reply = self.connection.client.request(subject, body.into()).await.map_err(|error| AskError {
+            hint: Some("is the query service running?".to_owned()),
+            ..failed(AskErrorCode::Unavailable, format!("no answer: {error}"))
+        })?;
+        let refused = reply.headers.as_ref().is_some_and(|headers| headers.get(NATS_SERVICE_ERROR_CODE).is_some());
+        let unreadable = |error: serde_json::Error| failed(AskErrorCode::Internal, format!("unreadable answer: {error}"));
+        if refused {
+            return Err(serde_json::from_slice(&reply.payload).map_err(unreadable)?);
+        }
+        serde_json::from_slice(&reply.payload).map_err(unreadable)
+    }
+
+    /// Waits until figures, reports and rejects rest on everything that stands in INBOX now.
+    ///
+    /// # Errors
+    /// When a shard stays away for too long.
+    pub async fn settle(&self) -> anyhow::Result<()> {
+        let subjects = &self.connection.subjects;
+        for partition in Partition::all(self.connection.partitions) {
+            let newest = last_message(&self.connection, &subjects.inbox_stream(), &subjects.inbox_of(partition)).await;
+            if let Some(newest) = newest {
+                self.settle_partition(partition, InboxSeq(newest.sequence)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn settle_partition(&self, partition: Partition, sequence: InboxSeq) -> anyhow::Result<()> {
+        // Any name that falls into the partition will do to ask for its position.
+        let tenant = (0..)
+            .map(|number| TenantId::new(&format!("position-{number}")).expect("a valid name"))
+            .find(|tenant| Partition::of(tenant.as_str(), self.connection.partitions) == partition)
+            .expect("some number falls into it");
+        let mut quiet_since = tokio::time::Instant::now();
+        let mut reached = InboxSeq(0);
+        loop {
+            match self.ask::<Position>(&tenant, POSITION_VIEW, &()).await {
+                Ok(position) if position.as_of.inbox >= sequence && position.outputs_waiting == 0 => return Ok(()),
+                Ok(position) if position.as_of.inbox > reached => {
+                    reached = position.as_of.inbox;
+                    quiet_since = tokio::time::Instant::now();
+                }
+                Ok(_) | Err(_) if quiet_since.elapsed() < PATIENCE => {}
+                Ok(_) => bail!("the shard of partition {partition} stands at {reached} and does not reach {sequence}"),
+                Err(error) => return Err(error.into()),
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Every tenant, in order.
+    pub async fn tenants(&self) -> Vec<Tenant> {
+        let subjects = &self.connection.subjects;
+        let filter = subjects.every_tenant();
+        let messages = read_last_per_subject(&self.connection, subjects.catalog_stream(), filter).await;
+        let mut tenants: Vec<Tenant> = messages
+            .iter()
+            .filter_map(|message| match serde_json::from_slice(&message.payload) {
+                Ok(Definition::Tenant(tenant)) => Some(tenant),
+                _ => None,
+            })
+            .collect();
+        tenants.sort_by(|one, other| one.id.cmp(&other.id));
+        tenants
+    }
+
+    /// The newest versions of a tenant's reports from `from` to `to`, in order of their dates.
+    ///
+    /// # Errors
+    /// When a report cannot be read.
+    pub async fn reports(&self, tenant: &TenantId, from: Date, to: Date) -> anyhow::Result<Vec<Sealed>> {
+        let subjects = &self.connection.subjects;
+        let filter = subjects.reports_of(tenant.as_str());
+        let messages = read_last_per_subject(&self.connection, subjects.reports_stream(), filter).await;
+        let mut reports = Vec::new();
+        for message in messages {
+            let date = message.subject.as_str().rsplit('.').next().and_then(|token| token.parse::<Date>().ok());
+            if date.is_some_and(|date| (from..=to).contains(&date)) {
+                reports.push(Sealed::read(message)?);
+            }
+        }
+        reports.sort_by_key(|sealed| sealed.report.date);
+        Ok(reports)
+    }
+
+    /// The newest version of one report.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn report(&self, tenant: &TenantId, date: Date) -> anyhow::Result<Option<Sealed>> {
+        let subjects = &self.connection.subjects;
+        let subject = subjects.report(tenant, date);
+        let newest = read_last_per_subject(&self.connection, subjects.reports_stream(), subject).await;
+        newest.into_iter().next().map(Sealed::read).transpose()
+    }
+}
+
+/// A report as it stands in the stream.
+pub struct Sealed {
+    pub report: Report,
+    pub hash: String,
+    /// The exact bytes that the hash is of.
+    pub payload: bytes::Bytes,
+}
+
+impl Sealed {
+    fn read(message: Delivered) -> anyhow::Result<Self> {
+        let report = serde_json::from_slice(&message.payload)
+            .with_context(|| format!("the report on {} cannot be read", message.subject))?;
+        let hash = message.headers.get(daybook_contracts::headers::HASH);
+        Ok(Self { report, hash: hash.map(|h| h.to_string()).unwrap_or_default(), payload: message.payload })
+    }
+}

@@ -1,0 +1,153 @@
+//! `daybook demo`: five days of real flights through everything, every report checked.
+
+use crate::cli::Outcome;
+use crate::client::Client;
+use crate::commands::replay::{describe, progress, replay};
+use crate::definitions;
+use crate::embedded::{Embedded, EmbeddedOptions, locate_broker, start_broker};
+use crate::expected;
+use crate::replayer::ReplayOptions;
+use crate::source::Source;
+use crate::table::{Table, count, figure};
+use anyhow::bail;
+use daybook_broker::Port;
+use daybook_contracts::report::Report;
+use daybook_domain::ids::Name;
+use daybook_domain::time::Date;
+use daybook_runtime::connection::BrokerOptions;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const KIND: &str = include_str!("../../../../examples/flights/kind.yaml");
+const VIEWS: &str = include_str!("../../../../examples/flights/views.yaml");
+const TENANTS: &str = include_str!("../../../../examples/flights/tenants.yaml");
+const EVENTS: &[u8] = include_bytes!("../../../../examples/flights/data/march.ndjson.zst");
+const EXPECTED: &str = include_str!("../../../../examples/flights/expected/march/daily.csv");
+/// The day before the first of the slice, in which its first flights are announced.
+const FIRST_DAY: &str = "2013-03-07";
+const FROM: &str = "2013-03-08";
+const TO: &str = "2013-03-12";
+/// Reports shown of each day.
+const SHOWN_A_DAY: usize = 4;
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Run this nats-server as the private broker
+    #[arg(long, env = "DAYBOOK_NATS_SERVER", value_name = "FILE")]
+    nats_server: Option<PathBuf>,
+}
+
+pub async fn run(arguments: Arguments) -> Outcome {
+    let folder = tempfile::Builder::new().prefix("daybook-demo-").tempdir()?;
+    let binary = tokio::select! {
+        binary = locate_broker(arguments.nats_server) => binary?,
+        () = daybook_runtime::process::wait_for_signal() => return Ok(ExitCode::from(130)),
+    };
+    let broker = start_broker(binary, folder.path().join("broker"), Port::Free, Port::Free).await?;
+    eprintln!("a private broker is running at {}", broker.client_url());
+    let options = EmbeddedOptions::new(BrokerOptions::at(broker.client_url()), folder.path().join("shard"));
+    let outcome = tokio::select! {
+        outcome = show(options) => outcome,
+        () = daybook_runtime::process::wait_for_signal() => {
+            eprintln!("\nstopping …");
+            Ok(ExitCode::from(130))
+        }
+    };
+    broker.stop().await?;
+    outcome
+}
+
+async fn show(options: EmbeddedOptions) -> Outcome {
+    let services = Embedded::start(options.clone()).await?;
+    eprintln!("day-manager, ingest, aggregator-shard and query are ready");
+    let client = Client::connect(&options.broker).await?;
+    define(&client).await?;
+
+    let replaying = ReplayOptions {
+        kind: Name::new("flight")?,
+        tenant_field: "tenant".to_owned(),
+        tenant: None,
+        clock: Some(("seen_at".to_owned(), Name::new("flights")?)),
+    };
+    let source = Source::of_bytes(EVENTS, "zst");
+    let bar = progress(source.length, false);
+    let summary = replay(&client, replaying, source, None, true, &bar).await?;
+    eprintln!("{}\n", describe(&summary));
+
+    let (from, to): (Date, Date) = (FROM.parse()?, TO.parse()?);
+    let mut reports: Vec<Report> = Vec::new();
+    for tenant in client.tenants().await {
+        reports.extend(client.reports(&tenant.id, from, to).await?.into_iter().map(|sealed| sealed.report));
+    }
+    busiest(&reports).print()?;
+    let outcome = expected::check(reports.iter(), EXPECTED, from, to)?;
+    for difference in outcome.differences.iter().take(20) {
+        eprintln!("  {difference}");
+    }
+    super::print_line(&format!(
+        "\n{} sealed reports; {} of {} expected rows match, computed apart from Daybook from the same flights",
+        count(reports.len() as u64),
+        count(outcome.matching as u64),
+        count(outcome.checked as u64),
+    ))?;
+    services.stop().await;
+    if !outcome.differences.is_empty() {
+        bail!("the reports differ from the expected results in {} places", outcome.differences.len());
+    }
+    super::print_line(
+        "\nWhere to look next\n  \
+         daybook up --data DIR                        run it, and keep what it knows\n  \
+         daybook apply -f examples/flights/*.yaml     define the flights\n  \
+         daybook replay examples/flights/data/march.ndjson.zst --kind flight --clock seen_at\n  \
+         daybook report ATL 2013-03-10                one sealed report, with its manifest\n  \
+         README.md and ARCHITECTURE.md",
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn define(client: &Client) -> anyhow::Result<()> {
+    let mut definitions = flights()?;
+    let first_day = FIRST_DAY.parse()?;
+    definitions.apply.tenants.iter_mut().for_each(|tenant| tenant.first_day = Some(first_day));
+    match super::apply::apply(client, &definitions, false).await? {
+        Ok(applied) => eprintln!("{} definitions put into force", applied.len()),
+        Err(refusals) => bail!("{refusals:?}"),
+    }
+    Ok(())
+}
+
+/// The busiest airports of each day.
+fn busiest(reports: &[Report]) -> Table {
+    let flights = |report: &Report| -> Option<i128> {
+        match report.views.values().find_map(|view| view.rows.first()?.get("tails").and(view.rows.first()?.get("flights")))? {
+            daybook_contracts::report::Figure::Number(number) => Some(number.unscaled()),
+            _ => None,
+        }
+    };
+    let names = ["flights", "cancelled", "diverted", "arr_delay_avg", "arr_delay_p95", "on_time", "tails"];
+    let header = ["DATE", "TENANT", "VERSION", "HOURS"].into_iter().map(str::to_owned);
+    let mut table = Table::new(header.chain(names.iter().map(|name| name.to_ascii_uppercase())));
+    let mut sorted: Vec<&Report> = reports.iter().collect();
+    sorted.sort_by_key(|report| (report.date, std::cmp::Reverse(flights(report)), report.tenant.clone()));
+    for day in sorted.chunk_by(|one, other| one.date == other.date) {
+        for report in day.iter().take(SHOWN_A_DAY) {
+            let hours = (report.day.closes_at.as_millis() - report.day.opens_at.as_millis()) / 3_600_000;
+            let cell = |name: &str| report.views.values().filter_map(|view| view.rows.first()?.get(name)).map(figure).next();
+            let place = [report.date.to_string(), report.tenant.to_string(), report.version.to_string(), hours.to_string()];
+            table.row(place.into_iter().chain(names.iter().map(|name| cell(name).unwrap_or_default())));
+        }
+    }
+    table
+}
+
+/// The definitions of the flights, as the demo embeds them.
+///
+/// # Errors
+/// Never with the files of this repository.
+pub fn flights() -> anyhow::Result<definitions::Definitions> {
+    let files = [("kind.yaml", KIND), ("views.yaml", VIEWS), ("tenants.yaml", TENANTS)]
+        .map(|(name, text)| (PathBuf::from(name), text.to_owned()));
+    definitions::load(&files, &[]).map_err(|mistakes| {
+        anyhow::anyhow!("{}", mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    })
+}

@@ -1,0 +1,33 @@
+//! A file for each command.
+
+pub mod apply;
+pub mod broker;
+pub mod days;
+pub mod demo;
+pub mod get;
+pub mod query;
+pub mod rejects;
+pub mod replay;
+pub mod report;
+pub mod reports;
+pub mod up;
+
+/// Prints a value as JSON on standard output.
+///
+/// # Errors
+/// When standard output is gone for another reason than a reader who has seen enough.
+fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    print_line(&serde_json::to_string_pretty(value)?)
+}
+
+/// Prints a line; a reader who has gone away is no error.
+///
+/// # Errors
+/// When standard output fails otherwise.
+fn print_line(line: &str) -> anyhow::Result<()> {
+    use std::io::Write;
+    match writeln!(std::io::stdout(), "{line}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        outcome => Ok(outcome?),
+    }
+}

@@ -1,0 +1,83 @@
+//! `daybook rejects`: a tenant's rejected events.
+
+use crate::cli::{ClientArguments, Outcome};
+use crate::client::Client;
+use crate::table::Table;
+use daybook_contracts::reject::{Reject, Rejects};
+use daybook_contracts::subjects::INVALID_TENANT;
+use daybook_domain::ids::TenantId;
+use daybook_runtime::append::last_message;
+use daybook_runtime::reader::Reader;
+use std::collections::VecDeque;
+use std::process::ExitCode;
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The tenant that the events were published for, whether it exists or not; leave it out for events whose tenant
+    /// is not even a valid id
+    tenant: Option<TenantId>,
+    /// Show the newest N
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    last: usize,
+    #[command(flatten)]
+    client: ClientArguments,
+}
+
+pub async fn run(arguments: Arguments) -> Outcome {
+    let client = Client::connect(&arguments.client.broker).await?;
+    let token = arguments.tenant.as_ref().map_or(INVALID_TENANT, TenantId::as_str);
+    let (rejects, total) = newest(&client, token, arguments.last).await?;
+    if arguments.client.json {
+        super::print_json(&rejects)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if rejects.is_empty() {
+        super::print_line("no rejects")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = Table::new(["INBOX", "EVENT", "KIND", "CODE", "FIELD", "REASON", "ORIGINAL"]);
+    for reject in &rejects {
+        let original: String = String::from_utf8_lossy(reject.original.bytes()).chars().take(60).collect();
+        table.row([
+            reject.inbox.to_string(),
+            reject.index.to_string(),
+            reject.kind.clone(),
+            reject.code.to_string(),
+            reject.field.clone().unwrap_or_default(),
+            reject.reason.clone(),
+            original,
+        ]);
+    }
+    table.print()?;
+    if total > rejects.len() {
+        super::print_line(&format!("the newest {} of {total}; --last N shows more, --json the whole originals", rejects.len()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The newest `count` rejects under a tenant's token, and how many there are.
+///
+/// # Errors
+/// When a message cannot be read.
+pub async fn newest(client: &Client, token: &str, count: usize) -> anyhow::Result<(Vec<Reject>, usize)> {
+    let subjects = &client.connection.subjects;
+    let (stream, subject) = (subjects.rejects_stream(), subjects.rejects(token));
+    let Some(last) = last_message(&client.connection, &stream, &subject).await else {
+        return Ok((Vec::new(), 0));
+    };
+    let mut reader = Reader::new(&client.connection, stream, subject, 1);
+    let mut kept = VecDeque::new();
+    let mut total = 0;
+    while reader.position() <= last.sequence {
+        let message = reader.next().await;
+        let rejects: Rejects = serde_json::from_slice(&message.payload)?;
+        for reject in rejects.rejects {
+            total += 1;
+            kept.push_back(reject);
+            if kept.len() > count {
+                kept.pop_front();
+            }
+        }
+    }
+    Ok((kept.into(), total))
+}

@@ -1,0 +1,236 @@
+//! `daybook replay`: publishes recorded events, and drives a clock with them.
+
+use crate::cli::{ClientArguments, Outcome};
+use crate::client::Client;
+use crate::replayer::{ReplayOptions, Replayer, Tally};
+use crate::source::Source;
+use crate::table::{count, duration};
+use anyhow::bail;
+use daybook_contracts::reject::Rejects;
+use daybook_domain::catalogue::SYSTEM_CLOCK;
+use daybook_domain::ids::{Name, TenantId};
+use daybook_domain::time::Instant;
+use daybook_runtime::append::last_message;
+use daybook_runtime::reader::Reader;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How far the clock runs on after the last event, so that the last days close too.
+const RUN_ON: Duration = Duration::from_secs(48 * 3600);
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// File of events, one JSON object a line; .zst and .gz are decompressed; - for standard input
+    file: PathBuf,
+    /// Kind of the events
+    #[arg(long)]
+    kind: Name,
+    /// Field with the time at which each event became known: it drives the tenants' clock, so that days close as they
+    /// did. Without it the events are published as they are
+    #[arg(long, value_name = "FIELD")]
+    clock: Option<String>,
+    /// The clock that is driven; by default the one that the tenants follow
+    #[arg(long, value_name = "NAME", requires = "clock")]
+    clock_name: Option<Name>,
+    /// Field with the tenant
+    #[arg(long, value_name = "FIELD", default_value = "tenant", conflicts_with = "tenant")]
+    tenant_field: String,
+    /// All events are for this tenant
+    #[arg(long, value_name = "ID")]
+    tenant: Option<TenantId>,
+    /// Stop before the first event after this time, and leave the clock there
+    #[arg(long, value_name = "INSTANT", requires = "clock")]
+    until: Option<Instant>,
+    /// Leave the clock at the last event, with the last days open; by default it runs on for two days
+    #[arg(long, requires = "clock")]
+    keep_open: bool,
+    #[command(flatten)]
+    client: ClientArguments,
+}
+
+pub async fn run(arguments: Arguments) -> Outcome {
+    let client = Client::connect(&arguments.client.broker).await?;
+    let clock = match &arguments.clock {
+        Some(field) => Some((field.clone(), clock_name(&client, arguments.clock_name.clone()).await?)),
+        None => None,
+    };
+    let options = ReplayOptions {
+        kind: arguments.kind.clone(),
+        tenant_field: arguments.tenant_field.clone(),
+        tenant: arguments.tenant.clone(),
+        clock,
+    };
+    let source = Source::open(&arguments.file)?;
+    let bar = progress(source.length, arguments.client.json);
+    let work = replay(&client, options, source, arguments.until, !arguments.keep_open, &bar);
+    let outcome = tokio::select! {
+        outcome = work => outcome?,
+        () = daybook_runtime::process::wait_for_signal() => {
+            bar.abandon_with_message("stopped; what was acknowledged is counted");
+            return Ok(ExitCode::from(130));
+        }
+    };
+    show(&outcome, arguments.client.json)?;
+    Ok(if outcome.unroutable > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// What a replay did.
+#[derive(Debug, Serialize)]
+pub struct Summary {
+    pub published: u64,
+    pub bytes: u64,
+    pub seconds: f64,
+    pub events_per_second: f64,
+    pub repeated: u64,
+    pub markers: u64,
+    pub unroutable: u64,
+    pub unroutable_lines: Vec<(u64, String)>,
+    /// Rejected and stale events, by code.
+    pub rejects: BTreeMap<String, u64>,
+}
+
+/// Replays a source to its end, or to `until`, and waits until everything rests in the figures.
+///
+/// # Errors
+/// When the source cannot be read, or a service or the broker stays away for too long.
+pub async fn replay(
+    client: &Client,
+    options: ReplayOptions,
+    mut source: Source,
+    until: Option<Instant>,
+    run_on: bool,
+    bar: &ProgressBar,
+) -> anyhow::Result<Summary> {
+    let began = tokio::time::Instant::now();
+    let rejects_before = last_reject(client).await;
+    let mut replayer = Replayer::new(client.clone(), options);
+    while let Some((number, line)) = source.next_line()? {
+        if !replayer.publish(number, line, until).await? {
+            break;
+        }
+        if number % 512 == 0 {
+            bar.set_position(source.position());
+            let time = replayer.last_time().map(|time| format!(", at {time}")).unwrap_or_default();
+            bar.set_message(format!("{} events{time}", count(replayer.tally.published)));
+        }
+    }
+    replayer.flush().await?;
+    let seconds = began.elapsed().as_secs_f64();
+    bar.set_position(source.position());
+    bar.set_message("closing the last days");
+    match (until, replayer.last_time()) {
+        (Some(until), _) => replayer.advance(until).await?,
+        (None, Some(last)) if run_on => replayer.advance(last.after(RUN_ON)).await?,
+        (None, Some(last)) => replayer.advance(last).await?,
+        (None, None) => {}
+    }
+    bar.set_message("waiting for the figures");
+    client.settle().await?;
+    let rejects = count_rejects(client, rejects_before).await;
+    bar.finish_and_clear();
+    let Tally { published, bytes, repeated, markers, unroutable, unroutable_shown, .. } = replayer.tally;
+    Ok(Summary {
+        published,
+        bytes,
+        seconds,
+        events_per_second: published as f64 / seconds.max(0.001),
+        repeated,
+        markers,
+        unroutable,
+        unroutable_lines: unroutable_shown,
+        rejects,
+    })
+}
+
+/// A bar on standard error, over the bytes of a file; nothing for machines.
+pub fn progress(length: Option<u64>, quiet: bool) -> ProgressBar {
+    if quiet {
+        return ProgressBar::hidden();
+    }
+    let (bar, template) = match length {
+        Some(length) => (ProgressBar::new(length), "{bar:32} {percent:>3}%  {msg}  ({elapsed}, {eta} left)"),
+        None => (ProgressBar::new_spinner(), "{spinner} {msg}  ({elapsed})"),
+    };
+    let style = ProgressStyle::with_template(template).expect("the template is sound");
+    bar.with_style(style)
+}
+
+/// The one named clock that tenants follow, unless one is named.
+async fn clock_name(client: &Client, named: Option<Name>) -> anyhow::Result<Name> {
+    if let Some(name) = named {
+        return Ok(name);
+    }
+    let tenants = client.tenants().await;
+    let clocks: BTreeSet<Name> = tenants.into_iter().map(|tenant| tenant.clock).collect();
+    let mut named = clocks.iter().filter(|clock| clock.as_str() != SYSTEM_CLOCK);
+    match (named.next(), named.next()) {
+        (Some(clock), None) => Ok(clock.clone()),
+        (None, _) => bail!(
+            "no tenant follows a clock that can be driven; define the tenants with `clock: NAME`, or leave out --clock to publish in real time"
+        ),
+        (Some(_), Some(_)) => {
+            let names: Vec<_> = clocks.iter().map(Name::as_str).collect();
+            bail!("the tenants follow several clocks ({}); say which with --clock-name", names.join(", "))
+        }
+    }
+}
+
+async fn last_reject(client: &Client) -> u64 {
+    let subjects = &client.connection.subjects;
+    let last = last_message(&client.connection, &subjects.rejects_stream(), &subjects.rejects("*")).await;
+    last.map_or(0, |message| message.sequence)
+}
+
+/// How many events were rejected since, by code.
+async fn count_rejects(client: &Client, since: u64) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    let end = last_reject(client).await;
+    let subjects = &client.connection.subjects;
+    let mut reader =
+        Reader::new(&client.connection, subjects.rejects_stream(), subjects.rejects("*"), since + 1);
+    while reader.position() <= end {
+        let message = reader.next().await;
+        if let Ok(rejects) = serde_json::from_slice::<Rejects>(&message.payload) {
+            for reject in rejects.rejects {
+                *counts.entry(reject.code.to_string()).or_default() += 1;
+            }
+        }
+    }
+    counts
+}
+
+fn show(summary: &Summary, json: bool) -> anyhow::Result<()> {
+    if json {
+        return super::print_json(summary);
+    }
+    super::print_line(&describe(summary))?;
+    if !summary.rejects.is_empty() {
+        let codes: Vec<_> = summary.rejects.iter().map(|(code, n)| format!("{code} {}", count(*n))).collect();
+        super::print_line(&format!("not counted: {}; see `daybook rejects TENANT`", codes.join(", ")))?;
+    }
+    if summary.unroutable > 0 {
+        eprintln!("{} lines were not published:", count(summary.unroutable));
+        for (number, reason) in &summary.unroutable_lines {
+            eprintln!("  line {number}: {reason}");
+        }
+    }
+    Ok(())
+}
+
+/// One line for people.
+pub fn describe(summary: &Summary) -> String {
+    let rate = count(summary.events_per_second as u64);
+    let took = duration(Duration::from_secs_f64(summary.seconds));
+    let mut text = format!("{} events published in {took} ({rate}/s)", count(summary.published));
+    if summary.markers > 0 {
+        text.push_str(&format!(", {} day markers", count(summary.markers)));
+    }
+    if summary.repeated > 0 {
+        text.push_str(&format!(", {} published again", count(summary.repeated)));
+    }
+    text
+}

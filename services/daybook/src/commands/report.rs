@@ -1,0 +1,97 @@
+//! `daybook report`: the sealed report of a day.
+
+use crate::cli::{ClientArguments, Outcome};
+use crate::client::{Client, Sealed};
+use crate::table::{Table, figure};
+use daybook_contracts::report::{Coverage, Row};
+use daybook_domain::ids::TenantId;
+use daybook_domain::time::Date;
+use std::process::ExitCode;
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    tenant: TenantId,
+    /// Business day, such as 2013-03-10
+    date: Date,
+    #[command(flatten)]
+    client: ClientArguments,
+}
+
+pub async fn run(arguments: Arguments) -> Outcome {
+    let client = Client::connect(&arguments.client.broker).await?;
+    let Some(sealed) = client.report(&arguments.tenant, arguments.date).await? else {
+        eprintln!(
+            "daybook: there is no sealed report of {} for {}; `daybook days {}` shows its days",
+            arguments.date, arguments.tenant, arguments.tenant
+        );
+        return Ok(ExitCode::FAILURE);
+    };
+    if arguments.client.json {
+        // The very bytes that were sealed.
+        super::print_line(&String::from_utf8_lossy(&sealed.payload))?;
+    } else {
+        show(&sealed)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(sealed: &Sealed) -> anyhow::Result<()> {
+    let report = &sealed.report;
+    let account = &report.dispositions;
+    let line = |text: String| super::print_line(&text);
+    line(format!("{}  {}  version {}", report.tenant, report.date, report.version))?;
+    line(format!("  day        {} to {}", report.day.opens_at, report.day.closes_at))?;
+    line(format!(
+        "  events     {} published = {} counted + {} pending + {} duplicate + {} stale + {} carried + {} rejected",
+        account.published, account.counted, account.pending, account.duplicate, account.stale, account.carried, account.rejected
+    ))?;
+    match &report.coverage {
+        Coverage::Complete => line("  coverage   complete".to_owned())?,
+        Coverage::Partial { from, reason } => line(format!("  coverage   from log position {from}: {reason}"))?,
+    }
+    line(format!(
+        "  log        partition {}, positions {} to {}",
+        report.log.partition, report.log.from, report.log.through
+    ))?;
+    line(format!("  calendar   {}, tzdb {}", report.definitions.calendar.as_ref().map_or("", |c| c.as_str()), report.definitions.tzdb))?;
+    line(format!("  hash       {} (BLAKE3 of the JSON)", sealed.hash))?;
+    if let Some(old) = &report.supersedes {
+        line(format!("  supersedes version {}, {}", old.version, old.hash))?;
+        for change in &report.changes {
+            let id = change.id.as_deref().unwrap_or("-");
+            line(format!("    because  {} {id}: {} (INBOX {})", change.kind, change.what, change.inbox))?;
+        }
+        if report.changes_omitted > 0 {
+            line(format!("    and {} more", report.changes_omitted))?;
+        }
+    }
+    for (name, view) in &report.views {
+        line(format!("\n{name}"))?;
+        rows_table(&view.rows).print()?;
+        if view.total > view.rows.len() as u64 {
+            line(format!("… {} of {} rows", view.rows.len(), view.total))?;
+        }
+    }
+    Ok(())
+}
+
+/// Rows as a table: across, or down when there is only one.
+pub fn rows_table(rows: &[Row]) -> Table {
+    match rows {
+        [] => Table::new(["no rows"]),
+        [row] => {
+            let mut table = Table::new(["METRIC", "VALUE"]);
+            for (name, value) in &row.0 {
+                table.row([name.to_string(), figure(value)]);
+            }
+            table
+        }
+        rows => {
+            let mut table = Table::new(rows[0].0.iter().map(|(name, _)| name.to_string()));
+            for row in rows {
+                table.row(row.0.iter().map(|(_, value)| figure(value)));
+            }
+            table
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! `daybook up`: everything in one process, kept running.
+
+use crate::cli::Outcome;
+use crate::embedded::{Embedded, EmbeddedOptions, locate_broker, start_broker};
+use anyhow::Context as _;
+use daybook_broker::Port;
+use daybook_runtime::config::OperationsOptions;
+use daybook_runtime::connection::BrokerOptions;
+use daybook_runtime::{http, process};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tokio_util::sync::CancellationToken;
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Folder for everything that is kept: the broker's streams and the checkpoints
+    #[arg(long, env = "DAYBOOK_DATA", default_value = "daybook-data")]
+    data: PathBuf,
+    /// Use the broker at this URL instead of a private one
+    #[arg(long, env = "DAYBOOK_NATS")]
+    nats: Option<String>,
+    /// Port of the private broker for NATS clients
+    #[arg(long, env = "DAYBOOK_PORT", default_value_t = 4222)]
+    port: u16,
+    /// Port of the private broker for WebSocket clients
+    #[arg(long, env = "DAYBOOK_WEBSOCKET_PORT", default_value_t = 4223)]
+    websocket_port: u16,
+    /// Run this nats-server as the private broker
+    #[arg(long, env = "DAYBOOK_NATS_SERVER", value_name = "FILE")]
+    nats_server: Option<PathBuf>,
+    /// Number of partitions; fixed once the streams exist [1..=256]
+    #[arg(long, env = "DAYBOOK_PARTITIONS", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    partitions: u16,
+    /// First token of every subject and name of the streams
+    #[arg(long, env = "DAYBOOK_PREFIX", default_value = "daybook")]
+    prefix: String,
+    /// Most bytes that INBOX buffers; publishers are refused beyond that
+    #[arg(long, env = "DAYBOOK_INBOX_MAX_BYTES", default_value_t = 1 << 30, value_parser = clap::value_parser!(i64).range(1 << 20..))]
+    inbox_max_bytes: i64,
+    #[command(flatten)]
+    pub operations: OperationsOptions,
+}
+
+pub async fn run(arguments: Arguments) -> Outcome {
+    let stop = CancellationToken::new();
+    let signalled = stop.clone();
+    tokio::spawn(async move {
+        process::wait_for_signal().await;
+        signalled.cancel();
+    });
+    serve(&arguments, &stop).await
+}
+
+async fn serve(arguments: &Arguments, stop: &CancellationToken) -> Outcome {
+    std::fs::create_dir_all(&arguments.data)
+        .with_context(|| format!("cannot make the folder {}", arguments.data.display()))?;
+    let mut broker = match &arguments.nats {
+        Some(_) => None,
+        None => {
+            let binary = tokio::select! {
+                binary = locate_broker(arguments.nats_server.clone()) => binary?,
+                () = stop.cancelled() => return Ok(ExitCode::SUCCESS),
+            };
+            let (port, websocket) = (Port::Fixed(arguments.port), Port::Fixed(arguments.websocket_port));
+            Some(start_broker(binary, arguments.data.join("broker"), port, websocket).await?)
+        }
+    };
+    let url = match (&arguments.nats, &broker) {
+        (Some(url), _) => url.clone(),
+        (None, Some(broker)) => broker.client_url().to_owned(),
+        (None, None) => unreachable!("there is one or the other"),
+    };
+    let options = BrokerOptions {
+        partitions: arguments.partitions,
+        prefix: arguments.prefix.clone(),
+        inbox_max_bytes: arguments.inbox_max_bytes,
+        ..BrokerOptions::at(&url)
+    };
+    http::metrics_handle();
+    let started = tokio::select! {
+        started = Embedded::start(EmbeddedOptions::new(options, arguments.data.join("shard"))) => Some(started?),
+        () = stop.cancelled() => None,
+    };
+    let Some(mut services) = started else {
+        if let Some(broker) = broker {
+            broker.stop().await?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    };
+    eprintln!("Daybook is up. Press Ctrl-C to stop; everything is kept in {}.", arguments.data.display());
+    eprintln!("  NATS       {url}");
+    if let Some(websocket) = broker.as_ref().and_then(|broker| broker.websocket_url()) {
+        eprintln!("  WebSocket  {websocket}");
+    }
+    if let Some(address) = &arguments.operations.http {
+        let address = http::serve(address, services.health.clone(), stop.clone())
+            .await
+            .with_context(|| format!("cannot listen on {address} (--http)"))?;
+        eprintln!("  HTTP       http://{address}/healthz and /metrics");
+    }
+    let ended = loop {
+        tokio::select! {
+            () = stop.cancelled() => break Ok(()),
+            ended = services.ended() => break ended,
+            died = broker_died(&mut broker) => {
+                tracing::warn!(status = died, "the private broker ended; starting it again");
+                if let Some(broker) = &mut broker {
+                    broker.restart().await?;
+                }
+            }
+        }
+    };
+    eprintln!("stopping …");
+    services.stop().await;
+    if let Some(broker) = broker {
+        broker.stop().await?;
+    }
+    ended?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Returns when the private broker has ended by itself.
+async fn broker_died(broker: &mut Option<daybook_broker::Broker>) -> String {
+    match broker {
+        Some(broker) => match broker.wait().await {
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        },
+        None => std::future::pending().await,
+    }
+}

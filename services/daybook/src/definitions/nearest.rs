@@ -1,0 +1,46 @@
+//! Which word was meant.
+
+/// The candidate that `text` was most likely meant to be: at most a third of its characters differ, letter case aside.
+pub(super) fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let wanted: Vec<char> = text.to_lowercase().chars().collect();
+    let allowed = (wanted.len() / 3).max(1);
+    candidates
+        .into_iter()
+        .filter(|candidate| candidate.chars().count().abs_diff(wanted.len()) <= allowed)
+        .map(|candidate| (edit_distance(&wanted, &candidate.to_lowercase()), candidate))
+        .filter(|&(distance, _)| distance <= allowed && distance < wanted.len())
+        .min_by_key(|&(distance, _)| distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Levenshtein's distance: fewest insertions, deletions and replacements, row by row.
+fn edit_distance(left: &[char], right: &str) -> usize {
+    let right: Vec<char> = right.chars().collect();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (i, a) in left.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b) in right.iter().enumerate() {
+            let replaced = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[right.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn a_slip_is_seen_and_another_word_is_not() {
+        let keys = ["id", "zone", "cutoff", "grace", "first_day"];
+        assert_eq!(nearest("cutof", keys), Some("cutoff"));
+        assert_eq!(nearest("Zone", keys), Some("zone"));
+        assert_eq!(nearest("firstday", keys), Some("first_day"));
+        assert_eq!(nearest("owner", keys), None);
+        assert_eq!(nearest("x", keys), None);
+        assert_eq!(nearest("", keys), None);
+    }
+}

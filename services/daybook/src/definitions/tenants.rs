@@ -1,0 +1,167 @@
+//! Tenants and their calendars. Whether a time zone exists is for day-manager to say.
+
+use super::reader::{Fields, Reader};
+use super::yaml::{Node, Value};
+use daybook_contracts::admin::TenantSpec;
+use daybook_domain::catalogue::{CalendarRule, MAX_GRACE_MS};
+use daybook_domain::time::Date;
+
+const TENANT_KEYS: [&str; 8] = ["id", "name", "zone", "cutoff", "grace", "first_day", "clock", "changes"];
+const MINUTES_PER_DAY: u16 = 1440;
+
+/// The node that names the tenant, and the tenant where nothing is wrong with it.
+pub(super) fn read<'a>(node: &'a Node, reader: &mut Reader<'a, '_>) -> (Option<&'a Node>, Option<TenantSpec>) {
+    let before = reader.mistakes();
+    let Some(fields) = reader.fields(node, "tenant", &TENANT_KEYS) else { return (None, None) };
+    let id_node = reader.required(&fields, "id", "ABQ");
+    let id = id_node.and_then(|node| reader.name(node, "id"));
+    let name = fields.get("name").and_then(|node| reader.text(node, "name")).map(str::to_owned);
+    let zone = reader.required(&fields, "zone", "America/New_York").and_then(|node| read_zone(node, reader));
+    let cutoff = reader.required(&fields, "cutoff", "\"05:00\"").and_then(|node| read_cutoff(node, reader));
+    let grace_ms = fields.get("grace").and_then(|node| read_grace(node, reader)).unwrap_or(0);
+    let first_day = fields.get("first_day").and_then(|node| reader.parsed(node, "first_day"));
+    let clock = fields.get("clock").and_then(|node| reader.name(node, "clock"));
+    let changes = reader.optional_list(&fields, "changes");
+    let mut spec = match (id, zone, cutoff) {
+        (Some(id), Some(zone), Some(cutoff_minutes)) => {
+            TenantSpec { id, name, zone, cutoff_minutes, changes: Vec::new(), grace_ms, first_day, clock }
+        }
+        _ => return (id_node, None),
+    };
+    for node in changes {
+        let rule = read_change(node, &spec, reader);
+        spec.changes.extend(rule);
+    }
+    (id_node, (reader.mistakes() == before).then_some(spec))
+}
+
+/// `{ from: 2013-06-01, zone: America/Phoenix, cutoff: "04:00" }`. What it does not say stays as it was before.
+fn read_change<'a>(node: &'a Node, spec: &TenantSpec, reader: &mut Reader<'a, '_>) -> Option<CalendarRule> {
+    let fields: Fields<'a> = reader.fields(node, "change", &["from", "zone", "cutoff"])?;
+    let from_node = reader.required(&fields, "from", "2013-06-01");
+    let from: Option<Date> = from_node.and_then(|node| reader.parsed(node, "from"));
+    let zone_node = fields.get("zone");
+    let zone = zone_node.map(|node| read_zone(node, reader));
+    let cutoff_node = fields.get("cutoff");
+    let cutoff = cutoff_node.map(|node| read_cutoff(node, reader));
+    if zone_node.is_none() && cutoff_node.is_none() {
+        reader.mistake(node, "the change changes nothing; give it a zone or a cutoff");
+    }
+    let before = spec.changes.last();
+    if let (Some(from), Some(node), Some(before)) = (from, from_node, before)
+        && from <= before.from
+    {
+        reader.mistake(node, format!("the change from {from} follows one from {}; put them in order", before.from));
+    }
+    Some(CalendarRule {
+        from: from?,
+        zone: zone.unwrap_or_else(|| Some(before.map_or(&spec.zone, |rule| &rule.zone).clone()))?,
+        cutoff_minutes: cutoff
+            .unwrap_or_else(|| Some(before.map_or(spec.cutoff_minutes, |rule| rule.cutoff_minutes)))?,
+    })
+}
+
+fn read_zone<'a>(node: &'a Node, reader: &mut Reader<'a, '_>) -> Option<String> {
+    let zone = reader.text(node, "zone")?;
+    if zone.trim().is_empty() {
+        reader.mistake(node, "the zone is empty; use a name of the IANA database such as \"America/New_York\"");
+        return None;
+    }
+    Some(zone.to_owned())
+}
+
+/// `"05:00"` in minutes after midnight.
+fn read_cutoff(node: &Node, reader: &mut Reader<'_, '_>) -> Option<u16> {
+    let cutoff = node.as_text().and_then(parse_time_of_day);
+    if cutoff.is_none() {
+        let message = format!("expected a time of day, 00:00 to 23:59, found {}", reader.source.describe(node));
+        let meant = meant_time(node).unwrap_or_else(|| "05:00".to_owned());
+        reader.mistake_with_hint(node, message, format!("write it as hours and minutes in quotes: \"{meant}\""));
+    }
+    cutoff
+}
+
+fn parse_time_of_day(text: &str) -> Option<u16> {
+    let (hours, minutes) = text.split_once(':')?;
+    let two_digits = |part: &str| {
+        let is_two = part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
+        is_two.then(|| part.parse::<u16>().ok()).flatten()
+    };
+    let (hours, minutes) = (two_digits(hours)?, two_digits(minutes)?);
+    (hours < 24 && minutes < 60).then_some(hours * 60 + minutes)
+}
+
+/// What was probably meant by `5:00`, `0500`, or the number that a YAML 1.1 tool makes of an unquoted `05:00`.
+fn meant_time(node: &Node) -> Option<String> {
+    let meant = match node.value() {
+        Value::Text(text) if text.len() == 4 && !text.contains(':') => format!("{}:{}", text.get(..2)?, text.get(2..)?),
+        Value::Text(text) => format!("0{text}"),
+        // Sexagesimal: 05:00 is 300.
+        Value::Integer(minutes) => {
+            let minutes = u16::try_from(*minutes).ok().filter(|minutes| *minutes < MINUTES_PER_DAY)?;
+            format!("{:02}:{:02}", minutes / 60, minutes % 60)
+        }
+        _ => return None,
+    };
+    parse_time_of_day(&meant).map(|_| meant)
+}
+
+/// `90s`, `10m` or `1h30m` in milliseconds.
+fn read_grace(node: &Node, reader: &mut Reader<'_, '_>) -> Option<u64> {
+    match node.as_text().map(parse_duration) {
+        Some(Some(grace)) if grace <= MAX_GRACE_MS => return Some(grace),
+        Some(Some(_)) => reader.mistake(node, "the grace is longer than a day; at most 24h are allowed"),
+        _ => {
+            let message = format!("expected a grace such as 90s, 10m or 1h30m, found {}", reader.source.describe(node));
+            reader.mistake(node, message);
+        }
+    }
+    None
+}
+
+/// Hours, minutes and seconds, each at most once and in that order, in milliseconds; what is beyond 64 bits is `MAX`.
+fn parse_duration(text: &str) -> Option<u64> {
+    let mut units = [('h', 3_600_000), ('m', 60_000), ('s', 1_000)].into_iter();
+    let mut rest = text;
+    let mut total: u64 = 0;
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, tail) = rest.split_at(digits);
+        let unit = tail.chars().next()?;
+        let (_, millis) = units.find(|(known, _)| *known == unit)?;
+        if number.is_empty() {
+            return None;
+        }
+        let number = number.parse::<u64>().unwrap_or(u64::MAX);
+        total = total.saturating_add(number.saturating_mul(millis));
+        rest = &tail[unit.len_utf8()..];
+    }
+    (!text.is_empty()).then_some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_day_are_four_digits() {
+        assert_eq!(parse_time_of_day("00:00"), Some(0));
+        assert_eq!(parse_time_of_day("05:30"), Some(330));
+        assert_eq!(parse_time_of_day("23:59"), Some(1439));
+        for bad in ["", ":", "24:00", "05:60", "5:00", "05:0", "05:00:00", "+5:00", "0500", "०५:००"] {
+            assert_eq!(parse_time_of_day(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn durations_are_hours_minutes_seconds() {
+        for (text, millis) in [("0s", 0), ("90s", 90_000), ("10m", 600_000), ("1h30m", 5_400_000), ("24h", 86_400_000)]
+        {
+            assert_eq!(parse_duration(text), Some(millis), "{text}");
+        }
+        assert_eq!(parse_duration("99999999999999999999h"), Some(u64::MAX));
+        for bad in ["", "10", "m", "10 m", "1m1h", "1m1m", "1.5h", "-1m", "1d", "1hé"] {
+            assert_eq!(parse_duration(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The four services in this process, with a private broker or an existing one.
+
+use anyhow::Context as _;
+use daybook_broker::{Broker, Options, Port, WebSocketOptions};
+use daybook_runtime::connection::{BrokerOptions, connect_service};
+use daybook_runtime::http::Health;
+use daybook_runtime::process;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// How long services get to become ready, and to end.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// What is run.
+#[derive(Clone, Debug)]
+pub struct EmbeddedOptions {
+    pub broker: BrokerOptions,
+    /// Where the shard keeps its checkpoints.
+    pub shard_data: PathBuf,
+    pub day_manager: day_manager::Options,
+    pub ingest: ingest::Options,
+    pub query: query::Options,
+    pub checkpoint_interval_ms: u64,
+}
+
+impl EmbeddedOptions {
+    /// The defaults, with checkpoints in `shard_data`.
+    pub fn new(broker: BrokerOptions, shard_data: PathBuf) -> Self {
+        Self {
+            broker,
+            shard_data,
+            day_manager: Default::default(),
+            ingest: Default::default(),
+            query: Default::default(),
+            checkpoint_interval_ms: 5_000,
+        }
+    }
+}
+
+type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+/// The services, running.
+pub struct Embedded {
+    pub health: Health,
+    stop: CancellationToken,
+    services: JoinSet<(&'static str, Ended)>,
+}
+
+impl Embedded {
+    /// Starts the services and waits until they are ready.
+    ///
+    /// # Errors
+    /// When the broker cannot be used or a service ends.
+    pub async fn start(options: EmbeddedOptions) -> anyhow::Result<Self> {
+        let health = Health::default();
+        let stop = CancellationToken::new();
+        let mut services = JoinSet::new();
+        for name in ["day-manager", "ingest", "aggregator-shard", "query"] {
+            // A connection each, as if they were processes of their own: one's traffic does not hold up another's.
+            let connection = connect_service(&options.broker, name).await?;
+            let context = process::Context { connection, health: health.clone(), stop: stop.clone() };
+            let options = options.clone();
+            services.spawn(async move {
+                let ended = match name {
+                    "day-manager" => day_manager::run(options.day_manager, context).await,
+                    "ingest" => ingest::run(options.ingest, context).await,
+                    "query" => query::run(options.query, context).await,
+                    _ => {
+                        let shard = aggregator_shard::Options {
+                            data: options.shard_data,
+                            checkpoint_interval_ms: options.checkpoint_interval_ms,
+                        };
+                        aggregator_shard::run(shard, context).await
+                    }
+                };
+                (name, ended)
+            });
+        }
+        let expected = 2 + 2 * usize::from(options.broker.partitions);
+        let mut embedded = Self { health, stop, services };
+        let ready = async {
+            while !embedded.health.is_ready_with(expected) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::select! {
+            ready = tokio::time::timeout(DEADLINE, ready) => {
+                ready.context("the services did not become ready in time")?;
+            }
+            Some(ended) = embedded.services.join_next() => report_end(ended)?,
+        }
+        Ok(embedded)
+    }
+
+    /// Returns when a service ends by itself, which none should.
+    ///
+    /// # Errors
+    /// Why it ended.
+    pub async fn ended(&mut self) -> anyhow::Result<()> {
+        match self.services.join_next().await {
+            Some(ended) => report_end(ended),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets every service finish what it is doing.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        let all = async { while self.services.join_next().await.is_some() {} };
+        if tokio::time::timeout(DEADLINE, all).await.is_err() {
+            tracing::warn!("some services did not end in time");
+        }
+    }
+}
+
+fn report_end(ended: Result<(&'static str, Ended), tokio::task::JoinError>) -> anyhow::Result<()> {
+    let (name, outcome) = ended?;
+    match outcome {
+        Ok(()) => anyhow::bail!("{name} ended"),
+        Err(error) => Err(anyhow::anyhow!("{error}")).context(format!("{name} failed")),
+    }
+}
+
+/// Finds nats-server, or fetches it, telling about it on standard error.
+///
+/// # Errors
+/// When there is none to be had.
+pub async fn locate_broker(explicit: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    let found = tokio::task::spawn_blocking(move || {
+        daybook_broker::locate(explicit.as_deref(), &|progress| match progress {
+            daybook_broker::Progress::Ready { .. } => {}
+            progress => eprintln!("{progress}"),
+        })
+    });
+    Ok(found.await??)
+}
+
+/// Starts a private broker that keeps its streams in `store`.
+///
+/// # Errors
+/// When it does not start.
+pub async fn start_broker(binary: PathBuf, store: PathBuf, port: Port, websocket: Port) -> anyhow::Result<Broker> {
+    let mut options = Options::new(binary, store);
+    options.port = port;
+    options.websocket = Some(WebSocketOptions { port: websocket, ..Default::default() });
+    Ok(Broker::start(options).await?)
+}

@@ -1,0 +1,326 @@
+//! Random INBOXes, cut at random moments, and crashes: wherever the sequencer stops, the log goes on as if it had not.
+
+use super::{
+    CUTOFF_HOURS, HOUR_MS, MAX_BATCH_BYTES, Message, calendar, dimension, kind, marker, subjects, tenant, time, view,
+    wide_kind,
+};
+use crate::sequencer::{Cut, Marks, Sequencer};
+use daybook_contracts::day::Edge;
+use daybook_contracts::event::Encoding;
+use daybook_contracts::log::{Batch, Record, Through};
+use daybook_domain::catalogue::{Definition, Kind};
+use daybook_domain::ids::InboxSeq;
+use proptest::prelude::*;
+use proptest::sample::Index;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+const TENANTS: [&str; 2] = ["ABQ", "JFK"];
+
+/// Something that is published, or that the broker sources.
+#[derive(Clone, Debug)]
+enum Item {
+    /// Events for one of the [`TENANTS`].
+    Events {
+        tenant: usize,
+        events: Vec<Event>,
+        packed: bool,
+    },
+    /// As many small events as make several batches.
+    Many(usize),
+    /// As many events of the wide kind, with texts of some length.
+    Wide {
+        count: usize,
+        text: usize,
+    },
+    /// A payload that is no batch of events.
+    Garbage(&'static [u8]),
+    /// To a tenant or kind that there never is.
+    Astray {
+        tenant: &'static str,
+        kind: &'static str,
+    },
+    Marker {
+        tenant: usize,
+        day: i32,
+        edge: Edge,
+    },
+    Define(What),
+    /// A marker or a definition that is sourced again.
+    Again(Index),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    Good { hour: i64 },
+    NoObject,
+    NoTime,
+    UnknownColumn,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Calendar { days: usize },
+    Tenant(usize),
+    Kind { extra_columns: usize },
+    View,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        6 => (-5_i64..150).prop_map(|hour| Event::Good { hour }),
+        1 => Just(Event::NoObject),
+        1 => Just(Event::NoTime),
+        1 => Just(Event::UnknownColumn),
+    ]
+}
+
+fn item() -> impl Strategy<Value = Item> {
+    let what = prop_oneof![
+        (4_usize..8).prop_map(|days| What::Calendar { days }),
+        (0_usize..2).prop_map(What::Tenant),
+        (0_usize..3).prop_map(|extra_columns| What::Kind { extra_columns }),
+        Just(What::View),
+    ];
+    let edge = prop_oneof![Just(Edge::Opened), Just(Edge::Closed)];
+    prop_oneof![
+        12 => (0_usize..2, prop::collection::vec(event(), 1..20), any::<bool>())
+            .prop_map(|(tenant, events, packed)| Item::Events { tenant, events, packed }),
+        1 => (1_000_usize..2_500).prop_map(Item::Many),
+        3 => (1_usize..28, 1_usize..512).prop_map(|(count, text)| Item::Wide { count, text }),
+        1 => prop_oneof![Just(&b"["[..]), Just(&b"\xff\xfe"[..]), Just(&b"[]"[..]), Just(&b""[..])].prop_map(Item::Garbage),
+        1 => prop_oneof![Just(("a~b", "order")), Just(("none", "order")), Just(("ABQ", "none"))]
+            .prop_map(|(tenant, kind)| Item::Astray { tenant, kind }),
+        3 => (0_usize..2, 0_i32..5, edge).prop_map(|(tenant, day, edge)| Item::Marker { tenant, day, edge }),
+        3 => what.prop_map(Item::Define),
+        2 => any::<Index>().prop_map(Item::Again),
+    ]
+}
+
+/// A message of INBOX and how many events, or rejects in their place, it makes.
+#[derive(Debug)]
+struct Entry {
+    message: Message,
+    outcomes: u32,
+}
+
+/// INBOX, and CATALOG with the sequences in it.
+#[derive(Debug, Default)]
+struct Inbox {
+    entries: Vec<Entry>,
+    catalog: Vec<(u64, Definition)>,
+    days: u64,
+    sourced: Vec<Message>,
+    known: [bool; TENANTS.len()],
+}
+
+impl Inbox {
+    /// What begins with kinds, calendar and the first tenant, and goes on with `items`, each so much later in INBOX.
+    fn of(items: &[(Item, u64)]) -> Self {
+        let mut inbox = Self::default();
+        inbox.define(1, Definition::Kind(kind()));
+        inbox.define(2, Definition::Kind(wide_kind()));
+        inbox.define(3, Definition::Tenant(tenant(TENANTS[0], 1)));
+        inbox.define(4, Definition::Calendar(calendar("cal", &CUTOFF_HOURS)));
+        inbox.known[0] = true;
+        let mut sequence = 4;
+        for (item, gap) in items {
+            sequence += gap;
+            inbox.put(sequence, item);
+        }
+        inbox
+    }
+
+    fn put(&mut self, sequence: u64, item: &Item) {
+        match item {
+            Item::Events { tenant, events, packed } => {
+                let values: Vec<_> = events.iter().enumerate().map(|(id, event)| value(id, *event)).collect();
+                let (encoding, payload) = match packed {
+                    true => (Encoding::MessagePack, rmp_serde::to_vec(&values).unwrap()),
+                    false => (Encoding::Json, Value::from(values).to_string().into_bytes()),
+                };
+                let outcomes = if self.known[*tenant] { events.len() as u32 } else { 1 };
+                let message = Message::events(sequence, TENANTS[*tenant], "order", payload);
+                self.entries.push(Entry { message: Message { encoding, ..message }, outcomes });
+            }
+            Item::Many(count) => {
+                let event = value(0, Event::Good { hour: 30 }).to_string();
+                let payload = format!("[{}]", vec![event; *count].join(","));
+                self.events(sequence, TENANTS[0], "wide", payload.into_bytes(), *count as u32);
+            }
+            Item::Wide { count, text } => {
+                let dims: serde_json::Map<_, _> =
+                    (0..64).map(|n| (format!("d{n}"), "x".repeat(*text).into())).collect();
+                let event = json!({"id": "w", "at": time(30 * HOUR_MS), "dims": dims}).to_string();
+                let payload = format!("[{}]", vec![event; *count].join(","));
+                self.events(sequence, TENANTS[0], "wide", payload.into_bytes(), *count as u32);
+            }
+            Item::Garbage(payload) => self.events(sequence, TENANTS[0], "order", payload.to_vec(), 1),
+            Item::Astray { tenant, kind } => self.events(sequence, tenant, kind, b"[{}, {}]".to_vec(), 1),
+            Item::Marker { tenant, day, edge } => {
+                self.days += 1;
+                let message = Message::marker(sequence, self.days, &marker(TENANTS[*tenant], *edge, *day));
+                self.source(message);
+            }
+            Item::Define(What::Calendar { days }) => {
+                let hours: Vec<_> = CUTOFF_HOURS.into_iter().chain((120..).step_by(24)).take(days + 1).collect();
+                self.define(sequence, Definition::Calendar(calendar("cal", &hours)));
+            }
+            Item::Define(What::Tenant(index)) => {
+                self.known[*index] = true;
+                self.define(sequence, Definition::Tenant(tenant(TENANTS[*index], *index as i32)));
+            }
+            Item::Define(What::Kind { extra_columns }) => {
+                let extra = (0..*extra_columns).map(|n| dimension(&format!("extra{n}")));
+                let dimensions = kind().dimensions.into_iter().chain(extra).collect();
+                self.define(sequence, Definition::Kind(Kind { dimensions, ..kind() }));
+            }
+            Item::Define(What::View) => self.define(sequence, Definition::View(view())),
+            Item::Again(index) => {
+                let message = Message { sequence, ..index.get(&self.sourced).clone() };
+                self.entries.push(Entry { message, outcomes: 0 });
+            }
+        }
+    }
+
+    fn events(&mut self, sequence: u64, tenant: &str, kind: &str, payload: Vec<u8>, outcomes: u32) {
+        self.entries.push(Entry { message: Message::events(sequence, tenant, kind, payload), outcomes });
+    }
+
+    fn define(&mut self, sequence: u64, definition: Definition) {
+        // Other partitions' definitions stand in between.
+        let source = self.catalog.len() as u64 * 3 + 1;
+        self.source(Message::definition(sequence, source, &definition));
+        self.catalog.push((source, definition));
+    }
+
+    fn source(&mut self, message: Message) {
+        self.sourced.push(message.clone());
+        self.entries.push(Entry { message, outcomes: 0 });
+    }
+
+    /// What a sequencer that starts behind `marks` appends; it also cuts after those entries that `cuts` says.
+    fn run(&self, marks: Marks, cuts: &[bool]) -> Vec<Cut> {
+        let definitions = self.catalog.iter().filter(|(source, _)| *source <= marks.catalog);
+        let mut sequencer = Sequencer::new(subjects(), marks, definitions.map(|(_, definition)| definition.clone()));
+        let mut appended = Vec::new();
+        for (index, entry) in self.entries.iter().enumerate() {
+            if entry.message.sequence < marks.through.next() {
+                continue;
+            }
+            entry.message.give(&mut sequencer);
+            while sequencer.is_full() {
+                appended.extend(sequencer.cut());
+            }
+            if cuts[index % cuts.len()] {
+                appended.extend(sequencer.cut());
+            }
+        }
+        appended.extend(std::iter::from_fn(|| sequencer.cut()));
+        appended
+    }
+}
+
+fn value(id: usize, event: Event) -> Value {
+    match event {
+        Event::Good { hour } => json!({"id": id.to_string(), "at": time(hour * HOUR_MS)}),
+        Event::NoObject => json!(7),
+        Event::NoTime => json!({"id": id.to_string()}),
+        Event::UnknownColumn => json!({"id": id.to_string(), "at": time(30 * HOUR_MS), "dims": {"colour": "red"}}),
+    }
+}
+
+/// All records in order, with the runs of one message put together however they were cut.
+fn log<'a>(batches: impl IntoIterator<Item = &'a Batch>) -> Vec<Record> {
+    let mut log: Vec<Record> = Vec::new();
+    for record in batches.into_iter().flat_map(|batch| &batch.records) {
+        match (log.last_mut(), record) {
+            (Some(Record::Events(run)), Record::Events(more)) if run.inbox == more.inbox => {
+                assert_eq!((&run.tenant, &run.kind), (&more.tenant, &more.kind));
+                run.events.extend(more.events.iter().cloned());
+            }
+            _ => log.push(record.clone()),
+        }
+    }
+    log
+}
+
+/// How often each event of each message is in the log, as event or as reject.
+fn outcomes(log: &[Record]) -> BTreeMap<(u64, u32), u32> {
+    let mut outcomes = BTreeMap::new();
+    for record in log {
+        let (inbox, indices) = match record {
+            Record::Events(run) => (run.inbox, run.events.iter().map(|event| event.index).collect()),
+            Record::Rejected(reject) => (reject.inbox, vec![reject.index]),
+            Record::Day(_) | Record::Define(_) => continue,
+        };
+        for index in indices {
+            *outcomes.entry((inbox.0, index)).or_insert(0) += 1;
+        }
+    }
+    outcomes
+}
+
+/// How far a mark is: a message that is covered as a whole is further than any of its events.
+fn reach(through: Through) -> (u64, u32) {
+    (through.inbox.0, if through.events == 0 { u32::MAX } else { through.events })
+}
+
+fn reach_of(marks: Marks) -> ((u64, u32), u64, u64) {
+    (reach(marks.through), marks.catalog, marks.days)
+}
+
+fn cuts() -> impl Strategy<Value = Vec<bool>> {
+    prop::collection::vec(prop::bool::weighted(0.3), 1..12)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_crash_anywhere_changes_nothing(
+        items in prop::collection::vec((item(), 1_u64..4), 0..24),
+        first_cuts in cuts(),
+        crashes in prop::collection::vec((any::<Index>(), cuts()), 2),
+    ) {
+        let inbox = Inbox::of(&items);
+        let appended = inbox.run(Marks::default(), &first_cuts);
+        let whole = log(appended.iter().map(|cut| &cut.batch));
+        for (survivors, cuts) in crashes {
+            let survivors = survivors.index(appended.len() + 1);
+            let marks = survivors.checked_sub(1).map_or_else(Marks::default, |last| appended[last].marks);
+            let rest = inbox.run(marks, &cuts);
+            let batches = appended[..survivors].iter().chain(&rest).map(|cut| &cut.batch);
+            prop_assert_eq!(&log(batches), &whole);
+            prop_assert_eq!(rest.last().map_or(marks, |cut| cut.marks), appended.last().unwrap().marks);
+        }
+    }
+
+    #[test]
+    fn every_event_is_in_one_batch_and_every_batch_moves_the_marks(
+        items in prop::collection::vec((item(), 1_u64..4), 0..24),
+        cuts in cuts(),
+    ) {
+        let inbox = Inbox::of(&items);
+        let appended = inbox.run(Marks::default(), &cuts);
+        let mut last = Marks::default();
+        for cut in &appended {
+            let bytes = cut.batch.encode();
+            prop_assert!(bytes.len() < MAX_BATCH_BYTES, "{} bytes", bytes.len());
+            prop_assert_eq!(&Batch::decode(&bytes).unwrap(), &cut.batch);
+            prop_assert_eq!(cut.batch.through, cut.marks.through);
+            prop_assert!(reach(cut.marks.through) > reach(last.through) || last == Marks::default());
+            prop_assert!(reach_of(cut.marks) > reach_of(last) || last == Marks::default());
+            prop_assert!(cut.marks.catalog >= last.catalog && cut.marks.days >= last.days);
+            last = cut.marks;
+        }
+        let newest = inbox.entries.last().unwrap().message.sequence;
+        prop_assert_eq!(last.through, Through { inbox: InboxSeq(newest), events: 0 });
+        let expected: BTreeMap<_, _> = inbox
+            .entries
+            .iter()
+            .flat_map(|entry| (0..entry.outcomes).map(|index| ((entry.message.sequence, index), 1)))
+            .collect();
+        prop_assert_eq!(outcomes(&log(appended.iter().map(|cut| &cut.batch))), expected);
+    }
+}

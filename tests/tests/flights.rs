@@ -1,0 +1,98 @@
+//! Five days of real flights over each change of the clocks, from the publish to the sealed report.
+#![allow(clippy::unwrap_used)]
+
+use daybook::commands::replay::{progress, replay};
+use daybook::replayer::Replayer;
+use daybook::source::Source;
+use daybook_contracts::ask::{DaySelector, Query};
+use daybook_contracts::report::Figure;
+use daybook_domain::ids::TenantId;
+use daybook_domain::time::Instant;
+use daybook_tests::{Daybook, flights};
+use std::collections::BTreeMap;
+
+async fn slice(month: &str, first_day: &str, from: &str, to: &str) -> Daybook {
+    let daybook = Daybook::start().await;
+    flights::define(&daybook.client, first_day).await;
+    let source = Source::open(&flights::file(&format!("data/{month}.ndjson.zst"))).unwrap();
+    let bar = progress(None, true);
+    let summary = replay(&daybook.client, flights::replay_options(), source, None, true, &bar).await.unwrap();
+    assert_eq!(summary.unroutable, 0);
+    assert!(summary.rejects.is_empty(), "{:?}", summary.rejects);
+    let expected = std::fs::read_to_string(flights::file(&format!("expected/{month}/daily.csv"))).unwrap();
+    flights::check(&daybook.client, &expected, from, to).await;
+    daybook
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_march_report_is_as_expected_with_its_day_of_23_hours() {
+    let daybook = slice("march", "2013-03-07", "2013-03-08", "2013-03-12").await;
+    let reports = flights::reports(&daybook.client, "2013-03-09".parse().unwrap(), "2013-03-09".parse().unwrap()).await;
+    let hours = |tenant: &str| {
+        let report = reports.iter().find(|report| report.tenant.as_str() == tenant).unwrap();
+        (report.day.closes_at.as_millis() - report.day.opens_at.as_millis()) / 3_600_000
+    };
+    assert_eq!((hours("ATL"), hours("PHX"), hours("HNL")), (23, 24, 24));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_november_report_is_as_expected_with_its_day_of_25_hours() {
+    let mut daybook = slice("november", "2013-10-31", "2013-11-01", "2013-11-05").await;
+    let (from, to) = ("2013-11-01".parse().unwrap(), "2013-11-05".parse().unwrap());
+    let before = flights::reports(&daybook.client, from, to).await;
+    // What was sealed stays as it is, from checkpoints and from the log alone.
+    daybook.restart_services().await;
+    daybook.restart_without_checkpoints().await;
+    assert_eq!(flights::reports(&daybook.client, from, to).await, before);
+}
+
+const BOARD: &str = "
+views:
+  - name: board
+    kind: flight
+    metrics:
+      - { name: entities, value: count, status: [draft, final, void] }
+      - { name: draft, value: count, status: [draft] }
+      - { name: final, value: count }
+      - { name: void, value: count, status: [void] }
+      - { name: sum_distance_final, value: sum(distance) }
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn live_figures_are_what_was_known_at_each_instant() {
+    let daybook = Daybook::start().await;
+    flights::define(&daybook.client, "2013-03-07").await;
+    daybook.define(BOARD).await;
+    let mut expected: BTreeMap<String, Vec<csv::StringRecord>> = BTreeMap::new();
+    let mut csv = csv::Reader::from_path(flights::file("expected/march/asof.csv")).unwrap();
+    for record in csv.records().map(Result::unwrap) {
+        expected.entry(record[0].to_owned()).or_default().push(record);
+    }
+    let mut source = Source::open(&flights::file("data/march.ndjson.zst")).unwrap();
+    let mut replayer = Replayer::new(daybook.client.clone(), flights::replay_options());
+    let mut held: Option<(u64, Vec<u8>)> = None;
+    let mut checked = 0;
+    for (instant, rows) in expected {
+        let instant: Instant = instant.parse().unwrap();
+        while let Some((number, line)) = held.take().or_else(|| source.next_line().unwrap()) {
+            if !replayer.publish(number, line.clone(), Some(instant)).await.unwrap() {
+                held = Some((number, line));
+                break;
+            }
+        }
+        replayer.advance(instant).await.unwrap();
+        daybook.settle().await;
+        for row in rows {
+            let tenant = TenantId::new(&row[1]).unwrap();
+            let query = Query { day: DaySelector::Date(row[2].parse().unwrap()), at_least: None };
+            let answer = daybook.client.query(&tenant, "board", &query).await.unwrap();
+            let figures = &answer.rows[0];
+            for (column, name) in [(3, "entities"), (4, "draft"), (5, "final"), (6, "void"), (7, "sum_distance_final")] {
+                let Some(Figure::Number(number)) = figures.get(name) else { panic!("{name}: {figures:?}") };
+                assert_eq!(number.to_string(), row[column], "{tenant} {} at {instant}: {name}", &row[2]);
+            }
+            checked += 1;
+        }
+    }
+    assert_eq!(checked, 5_336);
+}
