@@ -105,3 +105,6 @@ fn rejects_outputs(subjects: &Subjects, position: LogSeq, tenant: &str, rejects:
 fn json_bytes(reject: &Reject) -> usize {
     400 + 6 * (reject.reason.len() + reject.original.bytes().len() + reject.tenant.len() + reject.kind.len())
 }
+
+#[cfg(test)]
+mod tests;

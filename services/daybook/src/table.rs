@@ -78,8 +78,8 @@ impl Table {
             };
             cells.iter().zip(&numeric).map(right).collect()
         };
-        // Headings are names such as `ARR_DELAY_AVG`, to be wrapped between their words.
-        table.set_header(aligned(&self.headings).into_iter().map(|heading| heading.set_delimiter('_')));
+        let headings = aligned(&self.headings).into_iter().zip(&self.headings);
+        table.set_header(headings.map(|(cell, heading)| cell.set_delimiter(word_delimiter(heading))));
         table.add_rows(self.rows.iter().map(|row| aligned(row)));
         let least = self.least_widths(&numeric, width.unwrap_or(u16::MAX));
         for (column, least) in table.column_iter_mut().zip(least) {
@@ -106,7 +106,7 @@ impl Table {
         for (column, heading) in self.headings.iter().enumerate() {
             let widest = self.rows.iter().map(|row| characters(&row[column])).max().unwrap_or(0);
             let cells = if numeric[column] || widest <= SHORT_TEXT { widest.max(1) } else { 1 };
-            let word = heading.split('_').map(characters).max().unwrap_or(0);
+            let word = heading.split(word_delimiter(heading)).map(characters).max().unwrap_or(0);
             least.push(cells.saturating_add(GAP));
             whole_words.push(cells.max(word).saturating_add(GAP));
         }
@@ -122,6 +122,11 @@ impl Table {
             is_number(cell)
         }) && numbers > 0
     }
+}
+
+/// What stands between the words of a heading, such as `ARR_DELAY_AVG` or `FIRST DAY`.
+fn word_delimiter(heading: &str) -> char {
+    if heading.contains(' ') { ' ' } else { '_' }
 }
 
 /// Digits with separators, a point and a sign; `%` may follow.

@@ -82,7 +82,7 @@ pub struct Event {
 /// A batch that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    #[error("not a batch of EVENTS")]
+    #[error("not a batch of EVENTS: {0}")]
     Malformed(#[from] rmp_serde::decode::Error),
     #[error("batch format {0} is not the one this version reads ({FORMAT}); upgrade this service")]
     Format(u8),
@@ -141,5 +141,73 @@ mod tests {
         other[1] = 9;
         assert!(matches!(Batch::decode(&other), Err(DecodeError::Format(9))));
         assert!(Batch::decode(b"garbage").is_err());
+    }
+
+    #[test]
+    fn every_record_comes_back() {
+        use crate::day::Edge;
+        use crate::reject::{Code, Original};
+        use daybook_domain::calendar::{BusinessDay, CalendarTable};
+        use daybook_domain::catalogue::{CalendarRule, Dimension, Kind, Measure, Metric, Mode, Tenant, View, only_final};
+        let name = |text: &str| Name::new(text).unwrap();
+        let date = Date::from_days(15_774);
+        let at = Instant::from_millis(1_362_904_200_123);
+        let records = vec![
+            Record::Rejected(Reject {
+                code: Code::WrongType,
+                reason: "r".into(),
+                tenant: "T".into(),
+                kind: "k".into(),
+                inbox: InboxSeq(3),
+                index: 1,
+                field: None,
+                date: Some(date),
+                original: Original::new(b"\xff{}"),
+            }),
+            Record::Day(DayMarker {
+                tenant: TenantId::new("T").unwrap(),
+                edge: Edge::Closed,
+                day: BusinessDay { date, opens_at: at, closes_at: at },
+                due_at: at,
+                calendar: name("c"),
+                calendar_revision: 4,
+                tzdb: "2026a".into(),
+            }),
+            Record::Define(Definition::Kind(Kind {
+                name: name("k"),
+                mode: Mode::Fact,
+                dimensions: vec![Dimension { name: name("d"), field: None }],
+                measures: vec![Measure { name: name("m"), scale: 2 }],
+                revision: 1,
+            })),
+            Record::Define(Definition::View(View {
+                name: name("v"),
+                kind: name("k"),
+                group_by: vec![],
+                metrics: vec![Metric { name: name("n"), value: "count".into(), filter: None, status: only_final() }],
+                revision: 1,
+            })),
+            Record::Define(Definition::Tenant(Tenant {
+                id: TenantId::new("T").unwrap(),
+                name: None,
+                calendar: vec![CalendarRule { from: Date::MIN, zone: "Etc/UTC".into(), cutoff_minutes: 300 }],
+                grace_ms: 0,
+                first_day: date,
+                clock: name("system"),
+                revision: 1,
+                table: None,
+            })),
+            Record::Define(Definition::Calendar(CalendarTable {
+                name: name("c"),
+                revision: 1,
+                tzdb: "2026a".into(),
+                first: date,
+                cutoffs: vec![at, at],
+            })),
+        ];
+        for record in records {
+            let batch = Batch { format: FORMAT, through: Through::default(), records: vec![record] };
+            assert_eq!(Batch::decode(&batch.encode()).map_err(|error| format!("{error:?}")), Ok(batch));
+        }
     }
 }

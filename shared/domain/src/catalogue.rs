@@ -1,4 +1,6 @@
 //! What users define: kinds, views and tenants. Plain data; a view is compiled in [`crate::plan`].
+//!
+//! These travel in JSON and, by position, in MessagePack: so no field may be left out when it is empty.
 
 use crate::ids::{Name, TenantId};
 use crate::time::{Date, Instant};
@@ -79,7 +81,7 @@ impl Kind {
 pub struct Dimension {
     pub name: Name,
     /// The event's own top-level field that holds it (such as `event`); otherwise it is in the event's `dims`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub field: Option<Name>,
 }
 
@@ -112,7 +114,7 @@ pub struct Metric {
     /// What is computed, such as `count`, `sum(distance)` or `quantile(arr_delay, 0.95)`.
     pub value: String,
     /// Which entities take part, such as `arr_delay <= 15`; all when absent.
-    #[serde(rename = "where", default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "where", default)]
     pub filter: Option<String>,
     /// In which states an entity takes part.
     #[serde(default = "only_final")]
@@ -128,7 +130,7 @@ pub fn only_final() -> Vec<Status> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tenant {
     pub id: TenantId,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub name: Option<String>,
     /// Effective-dated rules, in order of `from`; the first one's `from` counts from ever.
     pub calendar: Vec<CalendarRule>,
@@ -143,7 +145,7 @@ pub struct Tenant {
     #[serde(default)]
     pub revision: u64,
     /// The published table of its calendar, named by day-manager.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub table: Option<Name>,
 }
 

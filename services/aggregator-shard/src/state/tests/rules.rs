@@ -1,0 +1,399 @@
+//! One small log per rule.
+
+use super::fixtures::*;
+use crate::state::{KEEP_DAYS, PartitionState};
+use daybook_contracts::ask::{AskErrorCode, DaySelector, DayState, Query};
+use daybook_contracts::day::Edge;
+use daybook_contracts::log::{Batch, FORMAT, Record, Through};
+use daybook_contracts::reject::Code;
+use daybook_contracts::report::{Account, Coverage, MAX_CHANGES};
+use daybook_domain::catalogue::{Definition, Status};
+use daybook_domain::ids::{InboxSeq, LogSeq};
+
+/// Two ids of orders that fall on the same hash.
+const SAME_HASH: [&str; 2] = ["3vrodq7zhbkwg", "scge3cau36htd"];
+
+fn account(published: u64, counted: u64) -> Account {
+    Account { published, counted, ..Account::default() }
+}
+
+// --- versions ---
+
+#[test]
+fn the_newest_version_takes_the_place_of_the_older_one() {
+    let mut shard = Shard::new();
+    shard.orders(vec![with_qty(5, order("x", Some(1), 0)), with_qty(7, order("x", Some(3), 0))]);
+    assert_eq!(shard.rows("totals", 0), ["1 7 0 0"]);
+    assert_eq!(shard.accounts()[&0], account(2, 2));
+}
+
+#[test]
+fn a_draft_becomes_final_and_then_void() {
+    let mut shard = Shard::new();
+    let shown = [(Status::Draft, "0 0 1 0"), (Status::Final, "1 1 0 0"), (Status::Void, "0 0 0 1")];
+    for (version, (status, rows)) in shown.into_iter().enumerate() {
+        shard.orders(vec![with_status(status, order("x", Some(version as u64), 0))]);
+        assert_eq!(shard.rows("totals", 0), [rows]);
+    }
+    assert_eq!(shard.accounts()[&0], Account { pending: 1, ..account(3, 2) });
+}
+
+#[test]
+fn an_older_version_is_stale_even_if_it_says_the_same() {
+    let mut shard = Shard::new();
+    shard.orders(vec![order("x", Some(4), 0), with_qty(9, order("x", Some(3), 0)), order("x", Some(3), 0)]);
+    assert_eq!(shard.rows("totals", 0), ["1 1 0 0"]);
+    assert_eq!(shard.accounts()[&0], Account { stale: 2, ..account(3, 1) });
+    assert_eq!(shard.rejects.iter().map(|reject| reject.code).collect::<Vec<_>>(), [Code::StaleVersion; 2]);
+}
+
+#[test]
+fn the_same_version_is_a_duplicate_or_a_conflict() {
+    let mut shard = Shard::new();
+    shard.orders(vec![order("x", Some(4), 0), order("x", Some(4), 0), with_qty(9, order("x", Some(4), 0))]);
+    assert_eq!(shard.rows("totals", 0), ["1 1 0 0"]);
+    assert_eq!(shard.accounts()[&0], Account { duplicate: 1, rejected: 1, ..account(3, 1) });
+    assert_eq!(shard.rejects[0].code, Code::VersionConflict);
+    assert_eq!((shard.rejects[0].index, shard.rejects[0].date), (2, Some(date(0))));
+}
+
+#[test]
+fn an_event_without_a_version_is_newer_than_what_came_before() {
+    let mut shard = Shard::new();
+    let quantities = [(1, Some(4)), (2, None), (2, None), (3, Some(5)), (4, Some(6))];
+    let event = |(qty, version)| with_qty(qty, order("x", version, 0));
+    shard.orders(quantities.into_iter().map(event).collect());
+    assert_eq!(shard.rows("totals", 0), ["1 4 0 0"]);
+    // The second without one says the same; then 5 is taken.
+    assert_eq!(shard.accounts()[&0], Account { duplicate: 1, rejected: 1, ..account(5, 3) });
+}
+
+#[test]
+fn a_reject_found_here_carries_an_event_that_can_be_published_again() {
+    let mut shard = Shard::new();
+    shard.orders(vec![order("x", Some(4), 0), with_qty(9, order("x", Some(4), 0))]);
+    let original = shard.rejects[0].original.bytes();
+    let read = daybook_contracts::event::read(original, daybook_contracts::event::Encoding::Json, "ABQ", &orders());
+    let event = read[0].outcome.as_ref().unwrap();
+    assert_eq!((event.id.as_deref(), event.version), (Some("x"), Some(4)));
+    assert_eq!(event.measures, [Some(9), Some(150)]);
+    assert_eq!(event.dims, [Some("Bern".into()), Some("a".into())]);
+}
+
+#[test]
+fn facts_without_an_id_all_count_and_with_one_only_once() {
+    let mut shard = Shard::new();
+    let other = daybook_contracts::log::Event { measures: vec![Some(99)], ..click(Some("x"), 0) };
+    shard.clicks(vec![click(None, 0), click(None, 0), click(Some("x"), 0), click(Some("x"), 0), other]);
+    assert_eq!(shard.rows("clicks", 0), ["3 60"]);
+    assert_eq!(shard.accounts()[&0], Account { duplicate: 1, rejected: 1, ..account(5, 3) });
+}
+
+#[test]
+fn kinds_have_ids_of_their_own() {
+    let mut shard = Shard::new();
+    shard.orders(vec![order("x", Some(1), 0)]);
+    shard.clicks(vec![click(Some("x"), 0)]);
+    assert_eq!(shard.accounts()[&0], account(2, 2));
+}
+
+// --- days ---
+
+#[test]
+fn an_entity_that_moves_leaves_its_day() {
+    let mut shard = Shard::new();
+    shard.orders(vec![order("x", Some(1), 0)]);
+    shard.orders(vec![order("x", Some(2), 1)]);
+    assert_eq!((shard.rows("totals", 0), shard.rows("totals", 1)), (vec!["0 0 0 0".into()], vec!["1 1 0 0".into()]));
+    assert_eq!((shard.accounts()[&0], shard.accounts()[&1]), (account(1, 1), account(1, 1)));
+    shard.orders(vec![order("x", Some(1), 0)]);
+    assert_eq!(shard.accounts()[&0], Account { stale: 1, ..account(2, 1) });
+}
+
+#[test]
+fn the_day_in_progress_is_the_newest_that_opened() {
+    let mut shard = Shard::new();
+    let today = |shard: &Shard| shard.state.view(&tenant_id("ABQ"), &name("totals"), Query::default());
+    assert_eq!(today(&shard).unwrap_err().code, AskErrorCode::UnknownDay);
+    shard.orders(vec![order("early", Some(1), 2)]);
+    shard.open(0);
+    assert_eq!(today(&shard).unwrap().date, date(0));
+    shard.close(0);
+    assert_eq!((today(&shard).unwrap().date, today(&shard).unwrap().day), (date(0), DayState::Closed));
+    shard.open(1);
+    assert_eq!((today(&shard).unwrap().date, today(&shard).unwrap().day), (date(1), DayState::Open));
+    assert_eq!(shard.answer("totals", 2).day, DayState::Upcoming);
+}
+
+#[test]
+fn a_marker_takes_effect_once() {
+    let mut shard = Shard::new();
+    for _ in 0..2 {
+        shard.open(0);
+        shard.close(0);
+        shard.open(0);
+        shard.close(0);
+    }
+    assert_eq!(shard.versions(), [(0, 1)]);
+    assert_eq!(shard.answer("totals", 0).day, DayState::Closed);
+}
+
+#[test]
+fn a_marker_of_an_unknown_tenant_is_left_behind() {
+    let mut shard = Shard::new();
+    let effects = shard.apply(vec![Record::Day(marker("JFK", Edge::Closed, 0))]);
+    assert_eq!(effects, []);
+    assert_eq!(shard.state.days(&tenant_id("JFK")).unwrap_err().code, AskErrorCode::UnknownTenant);
+}
+
+#[test]
+fn what_ingest_refused_is_on_the_account_of_its_day_or_of_the_open_one() {
+    let mut shard = Shard::new();
+    shard.apply(vec![Record::Rejected(reject("ABQ", 1, None))]);
+    shard.open(3);
+    shard.apply(vec![Record::Rejected(reject("ABQ", 2, None)), Record::Rejected(reject("ABQ", 3, Some(1)))]);
+    let refused = Account { rejected: 1, ..account(1, 0) };
+    assert_eq!(shard.accounts().into_iter().collect::<Vec<_>>(), [(0, refused), (1, refused), (3, refused)]);
+    let effects = shard.apply(vec![Record::Rejected(reject("nobody", 4, None))]);
+    assert_eq!(effects.len(), 1, "told, though on nobody's account");
+}
+
+// --- reports ---
+
+#[test]
+fn a_close_seals_the_figures_as_of_its_marker() {
+    let mut shard = Shard::new();
+    shard.open(0);
+    let (before, after) = (shard.events("order", vec![order("x", Some(1), 0)]), order("y", Some(1), 0));
+    let after = shard.events("order", vec![after]);
+    shard.apply(vec![before, Record::Day(marker("ABQ", Edge::Closed, 0)), after]);
+    assert_eq!(shard.versions(), [(0, 1), (0, 2)]);
+    let read =
+        |index: usize| serde_json::from_slice::<daybook_contracts::report::Report>(&shard.reports[index].payload);
+    let n = |index| read(index).unwrap().views[&name("totals")].rows[0].get("n").unwrap().to_string();
+    assert_eq!((n(0), n(1)), ("1".to_owned(), "2".to_owned()));
+    assert_eq!(read(1).unwrap().supersedes.unwrap().hash, shard.reports[0].hash);
+    assert_eq!(shard.answer("totals", 0).report, Some(2));
+}
+
+#[test]
+fn late_events_of_one_batch_make_one_version() {
+    let mut shard = Shard::new();
+    shard.close(0);
+    shard.orders(vec![order("x", Some(1), 0), order("y", Some(1), 0)]);
+    shard.orders(vec![order("z", Some(1), 0)]);
+    assert_eq!(shard.versions(), [(0, 1), (0, 2), (0, 3)]);
+    let changes = shard.last_report().changes;
+    assert_eq!(changes.iter().map(|change| change.id.as_deref().unwrap()).collect::<Vec<_>>(), ["z"]);
+}
+
+#[test]
+fn late_events_that_change_nothing_make_no_version() {
+    let mut shard = Shard::new();
+    shard.orders(vec![order("x", Some(2), 0)]);
+    shard.close(0);
+    shard.orders(vec![order("x", Some(2), 0), order("x", Some(1), 0), with_qty(9, order("x", Some(2), 0))]);
+    assert_eq!(shard.versions(), [(0, 1)]);
+    assert_eq!(shard.accounts()[&0], Account { duplicate: 1, stale: 1, rejected: 1, ..account(4, 1) });
+}
+
+#[test]
+fn an_entity_that_leaves_a_closed_day_makes_a_version_of_it() {
+    let mut shard = Shard::new();
+    shard.orders(vec![order("x", Some(1), 0)]);
+    shard.close(0);
+    shard.orders(vec![order("x", Some(2), 1)]);
+    assert_eq!(shard.versions(), [(0, 1), (0, 2)]);
+    assert_eq!(shard.last_report().changes[0].what, "moved to 1970-01-02");
+    assert_eq!(shard.rows("totals", 0), ["0 0 0 0"]);
+}
+
+#[test]
+fn an_entity_that_was_in_no_figure_leaves_a_closed_day_silently() {
+    let mut shard = Shard::new();
+    let mut finals_only = totals();
+    finals_only.metrics.truncate(2);
+    shard.define(Definition::View(finals_only));
+    shard.orders(vec![with_status(Status::Draft, order("x", Some(1), 0))]);
+    shard.close(0);
+    shard.orders(vec![order("x", Some(2), 1)]);
+    assert_eq!(shard.versions(), [(0, 1)]);
+}
+
+#[test]
+fn reasons_beyond_the_limit_are_counted() {
+    let mut shard = Shard::new();
+    shard.close(0);
+    shard.orders((0..MAX_CHANGES + 7).map(|id| order(&id.to_string(), None, 0)).collect());
+    let report = shard.last_report();
+    assert_eq!((report.changes.len(), report.changes_omitted), (MAX_CHANGES, 7));
+    shard.orders(vec![order("one more", None, 0)]);
+    let report = shard.last_report();
+    assert_eq!((report.changes.len(), report.changes_omitted), (1, 0));
+}
+
+// --- definitions ---
+
+#[test]
+fn a_view_of_entities_is_as_if_it_had_always_been_there() {
+    let mut shard = Shard::new();
+    shard.define(Definition::View(by_city("early")));
+    shard.orders(vec![order("x", Some(1), 0), order("y", Some(1), 1), order("x", Some(2), 1)]);
+    shard.define(Definition::View(by_city("late")));
+    shard.orders(vec![order("z", Some(1), 0), order("y", Some(2), 0)]);
+    for day in 0..2 {
+        assert_eq!(shard.rows("late", day), shard.rows("early", day));
+        assert_eq!(shard.answer("late", day).coverage, Coverage::Complete);
+    }
+}
+
+#[test]
+fn a_view_of_facts_says_since_when_it_is_whole() {
+    let mut shard = Shard::new();
+    shard.clicks(vec![click(None, 0), click(Some("x"), 0)]);
+    shard.define(Definition::View(click_totals("late")));
+    let from = shard.state.position();
+    shard.clicks(vec![click(None, 0), click(None, 1)]);
+    assert_eq!(shard.rows("late", 0), ["2 40"], "the one with an id is kept");
+    assert!(matches!(shard.answer("late", 0).coverage, Coverage::Partial { from: since, .. } if since == from));
+    assert_eq!((shard.rows("late", 1), shard.answer("late", 1).coverage), (vec!["1 20".into()], Coverage::Complete));
+    shard.close(0);
+    assert!(matches!(shard.last_report().coverage, Coverage::Partial { from: since, .. } if since == from));
+    assert_eq!(shard.rows("clicks", 0), ["3 60"]);
+}
+
+#[test]
+fn a_column_that_is_added_is_null_in_what_was_there() {
+    let mut shard = Shard::new();
+    shard.orders(vec![order("x", Some(1), 0)]);
+    shard.define(Definition::Kind(wider_orders()));
+    let fees = vec![metric("n", "count", ANY, FINAL), metric("fee", "sum(fee)", ANY, FINAL)];
+    shard.define(Definition::View(view("fees", "order", &["channel"], fees)));
+    assert_eq!(shard.rows("fees", 0), [" 1 0"]);
+    let wider = |version, channel: Option<&str>, fee| daybook_contracts::log::Event {
+        dims: vec![Some("Bern".into()), Some("a".into()), channel.map(Into::into)],
+        measures: vec![Some(1), Some(150), fee],
+        ..order("x", Some(version), 0)
+    };
+    shard.orders(vec![wider(1, None, None)]);
+    assert_eq!(shard.accounts()[&0].duplicate, 1, "it says the same as before");
+    shard.orders(vec![wider(2, Some("web"), Some(25))]);
+    assert_eq!(shard.rows("fees", 0), ["web 1 0.25"]);
+    assert_eq!(shard.rows("totals", 0), ["1 1 0 0"]);
+}
+
+#[test]
+fn a_view_that_changes_is_made_anew() {
+    let mut shard = Shard::new();
+    shard.orders(vec![order("x", Some(1), 0)]);
+    let changed = daybook_domain::catalogue::View { revision: 2, ..by_city("totals") };
+    shard.define(Definition::View(changed));
+    assert_eq!((shard.rows("totals", 0), shard.answer("totals", 0).definition), (vec!["Bern 1 1".into()], 2));
+}
+
+#[test]
+fn a_group_goes_with_its_last_entity() {
+    let mut shard = Shard::new();
+    shard.define(Definition::View(by_city("cities")));
+    shard.orders(vec![order("x", Some(1), 0)]);
+    assert_eq!(shard.rows("cities", 0), ["Bern 1 1"]);
+    shard.orders(vec![with_status(Status::Void, order("x", Some(2), 0))]);
+    assert_eq!(shard.rows("cities", 0), [""; 0]);
+    assert_eq!(shard.state.sizes().groups, 1, "only that of the view without groups");
+}
+
+// --- what is let go of ---
+
+#[test]
+fn days_are_kept_for_a_while_after_they_closed() {
+    let mut shard = Shard::new();
+    for day in 0..=KEEP_DAYS {
+        shard.orders(vec![order(&day.to_string(), Some(1), day)]);
+        shard.close(day);
+    }
+    assert_eq!(shard.accounts().len() as i32, KEEP_DAYS + 1);
+    shard.close(KEEP_DAYS + 1);
+    assert_eq!(shard.accounts().keys().next(), Some(&1));
+    assert_eq!(shard.state.sizes().entities as i32, KEEP_DAYS);
+}
+
+#[test]
+fn an_event_of_a_day_that_is_gone_is_refused_on_the_open_day() {
+    let mut shard = Shard::new();
+    shard.orders(vec![order("x", Some(1), 0)]);
+    shard.close(0);
+    shard.open(50);
+    shard.close(50);
+    let versions = shard.versions();
+    shard.orders(vec![order("x", Some(2), 14), order("y", Some(1), 15)]);
+    assert_eq!(shard.rejects.iter().map(|reject| reject.code).collect::<Vec<_>>(), [Code::DayExpired]);
+    assert_eq!(shard.rejects[0].date, Some(date(14)));
+    let accounts = shard.accounts().into_iter().collect::<Vec<_>>();
+    assert_eq!(accounts, [(15, account(1, 1)), (50, Account { rejected: 1, ..account(1, 0) })]);
+    assert_eq!(shard.versions(), versions);
+}
+
+#[test]
+fn an_entity_whose_day_is_gone_is_not_known_any_more() {
+    let mut shard = Shard::new();
+    shard.orders(vec![order("x", Some(7), 0)]);
+    shard.close(50);
+    shard.orders(vec![order("x", Some(1), 40)]);
+    assert_eq!(shard.accounts()[&40], account(1, 1));
+}
+
+#[test]
+fn refusals_before_any_day_opened_are_never_on_a_day_that_is_gone() {
+    let mut shard = Shard::new();
+    shard.close(50);
+    shard.apply(vec![Record::Rejected(reject("ABQ", 1, None)), Record::Rejected(reject("ABQ", 1, Some(3)))]);
+    assert_eq!(shard.accounts()[&15], Account { rejected: 2, ..account(2, 0) });
+}
+
+// --- positions and hashes ---
+
+#[test]
+fn an_answer_waits_for_what_the_asker_wrote() {
+    let shard = Shard::new();
+    let ask = |at_least| {
+        let query = Query { day: DaySelector::Today, at_least: Some(InboxSeq(at_least)) };
+        shard.state.view(&tenant_id("ABQ"), &name("totals"), query).unwrap_err().code
+    };
+    let reached = shard.state.through().inbox.0;
+    assert_eq!((ask(reached), ask(reached + 1)), (AskErrorCode::UnknownDay, AskErrorCode::NotYet));
+}
+
+#[test]
+fn unknown_tenants_and_views_are_told() {
+    let shard = Shard::new();
+    let ask = |tenant: &str, view: &str| {
+        shard.state.view(&tenant_id(tenant), &name(view), Query::default()).unwrap_err().code
+    };
+    assert_eq!(ask("JFK", "totals"), AskErrorCode::UnknownTenant);
+    assert_eq!(ask("ABQ", "total"), AskErrorCode::UnknownView);
+}
+
+#[test]
+#[should_panic(expected = "does not follow")]
+fn a_batch_that_does_not_follow_is_a_defect() {
+    let mut state = PartitionState::new(PARTITION);
+    let batch = || Batch { format: FORMAT, through: Through::default(), records: vec![] };
+    state.apply(LogSeq(5), batch());
+    state.apply(LogSeq(5), batch());
+}
+
+#[test]
+fn entities_with_the_same_hash_are_told_apart() {
+    let [one, other] = SAME_HASH;
+    let mut shard = Shard::new();
+    shard.orders(vec![order(one, Some(1), 0), order(other, Some(1), 1)]);
+    assert_eq!(shard.state.sizes().entities, 2);
+    for (version, day) in [(2, 2), (3, 0), (4, 1)] {
+        shard.orders(vec![order(one, Some(version), day), order(other, Some(version), 3 - day)]);
+        shard.orders(vec![order(one, Some(version - 1), day), order(other, Some(version - 1), 0)]);
+    }
+    let accounts = shard.accounts();
+    assert_eq!(accounts.values().map(|account| account.stale).sum::<u64>(), 6);
+    assert_eq!(shard.state.sizes().entities, 2);
+    assert_eq!((shard.rows("totals", 1), shard.rows("totals", 2)), (vec!["1 1 0 0".into()], vec!["1 1 0 0".into()]));
+}
