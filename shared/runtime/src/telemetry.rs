@@ -9,11 +9,15 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use serde::Serialize;
+use std::io::IsTerminal;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
+
+/// Parts that have their say only when something is wrong, unless the filter asks for more.
+const QUIET: &str = "ractor=warn,async_nats=warn";
 
 /// Form of the log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
@@ -54,9 +58,10 @@ impl Drop for Telemetry {
 /// # Errors
 /// When the filter or the endpoint cannot be used.
 pub fn start(service: &str, options: &crate::config::OperationsOptions) -> Result<Telemetry, TelemetryError> {
-    let filter =
-        EnvFilter::try_new(&options.log).map_err(|source| TelemetryError::Filter(options.log.clone(), source))?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let filter = EnvFilter::try_new(format!("{QUIET},{}", options.log))
+        .map_err(|source| TelemetryError::Filter(options.log.clone(), source))?;
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let lines = match options.log_format {
         LogFormat::Text => lines.with_target(true).with_filter(filter).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
