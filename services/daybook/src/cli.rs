@@ -59,13 +59,16 @@ pub fn main() -> ExitCode {
     let operations = match &cli.command {
         Command::Up(arguments) => arguments.operations.clone(),
         // Commands speak for themselves; warnings of their parts are shown.
-        _ => OperationsOptions { log: std::env::var("DAYBOOK_LOG").unwrap_or("error".to_owned()), ..Default::default() },
+        _ => {
+            OperationsOptions { log: std::env::var("DAYBOOK_LOG").unwrap_or("error".to_owned()), ..Default::default() }
+        }
     };
     let name = if matches!(cli.command, Command::Up(_)) { "daybook" } else { "daybook-cli" };
-    let outcome = daybook_runtime::telemetry::start(name, &operations).map_err(anyhow::Error::from).and_then(|_telemetry| {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(run(cli.command))
-    });
+    let outcome =
+        daybook_runtime::telemetry::start(name, &operations).map_err(anyhow::Error::from).and_then(|_telemetry| {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            runtime.block_on(run(cli.command))
+        });
     match outcome {
         Ok(code) => code,
         Err(error) => {

@@ -75,7 +75,8 @@ impl Client {
             let request = async_nats::Request::new().payload(body.clone().into()).timeout(Some(REQUEST_DEADLINE));
             let failure = match self.connection.client.send_request(subject.clone(), request).await {
                 Ok(reply) => {
-                    let header = |name| reply.headers.as_ref().and_then(|headers| headers.get(name)).map(|v| v.as_str());
+                    let header =
+                        |name| reply.headers.as_ref().and_then(|headers| headers.get(name)).map(|v| v.as_str());
                     match (header(NATS_SERVICE_ERROR_CODE), header(NATS_SERVICE_ERROR)) {
                         (None, _) => return Ok(serde_json::from_slice(&reply.payload)?),
                         (Some("503"), why) => anyhow!("{}", why.unwrap_or_default().to_owned()),
@@ -108,7 +109,12 @@ impl Client {
         self.ask(tenant, DAYS_VIEW, &()).await
     }
 
-    async fn ask<T: DeserializeOwned>(&self, tenant: &TenantId, view: &str, body: &impl Serialize) -> Result<T, AskError> {
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        tenant: &TenantId,
+        view: &str,
+        body: &impl Serialize,
+    ) -> Result<T, AskError> {
         let failed = |code, message: String| AskError { code, message, hint: None };
         let body = serde_json::to_vec(body).map_err(|error| failed(AskErrorCode::BadRequest, error.to_string()))?;
         let subject = self.connection.subjects.query(tenant.as_str(), view);
@@ -117,7 +123,8 @@ impl Client {
             ..failed(AskErrorCode::Unavailable, format!("no answer: {error}"))
         })?;
         let refused = reply.headers.as_ref().is_some_and(|headers| headers.get(NATS_SERVICE_ERROR_CODE).is_some());
-        let unreadable = |error: serde_json::Error| failed(AskErrorCode::Internal, format!("unreadable answer: {error}"));
+        let unreadable =
+            |error: serde_json::Error| failed(AskErrorCode::Internal, format!("unreadable answer: {error}"));
         if refused {
             return Err(serde_json::from_slice(&reply.payload).map_err(unreadable)?);
         }

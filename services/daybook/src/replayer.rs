@@ -225,11 +225,13 @@ impl Replayer {
         let clock_field = self.options.clock.as_ref().map(|(field, _)| field.as_str());
         let fields = Fields { tenant: &self.options.tenant_field, clock: clock_field };
         let mut json = serde_json::Deserializer::from_slice(line);
-        let found = serde::de::DeserializeSeed::deserialize(fields, &mut json).map_err(|error| format!("not an event: {error}"))?;
+        let found = serde::de::DeserializeSeed::deserialize(fields, &mut json)
+            .map_err(|error| format!("not an event: {error}"))?;
         let tenant = match &self.options.tenant {
             Some(tenant) => tenant.clone(),
             None => {
-                let tenant = found.tenant.ok_or_else(|| format!("there is no text in {:?}", self.options.tenant_field))?;
+                let tenant =
+                    found.tenant.ok_or_else(|| format!("there is no text in {:?}", self.options.tenant_field))?;
                 TenantId::new(&tenant).map_err(|error| format!("tenant {tenant:?} {error}"))?
             }
         };

@@ -148,7 +148,9 @@ mod tests {
         use crate::day::Edge;
         use crate::reject::{Code, Original};
         use daybook_domain::calendar::{BusinessDay, CalendarTable};
-        use daybook_domain::catalogue::{CalendarRule, Dimension, Kind, Measure, Metric, Mode, Tenant, View, only_final};
+        use daybook_domain::catalogue::{
+            CalendarRule, Dimension, Kind, Measure, Metric, Mode, Tenant, View, only_final,
+        };
         let name = |text: &str| Name::new(text).unwrap();
         let date = Date::from_days(15_774);
         let at = Instant::from_millis(1_362_904_200_123);

@@ -19,11 +19,11 @@ pub struct BusinessDay {
 /// cut-off equals the next date's does not exist (Pacific/Apia has no 2011-12-30).
 ///
 /// # Invariants
-/// `cutoffs` never decreases and holds at least two instants; published entries are never rewritten, the table only
-/// grows at its end.
+/// `cutoffs` never decreases and holds at least two instants. Published entries are never rewritten; the table grows at
+/// either end, so days are looked up by date or instant, never by an index that was kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CalendarTable {
-    /// Which calendar this is, e.g. `America-New_York_0500`; tenants refer to it.
+    /// Which calendar this is, e.g. `New_York-0500-1a2b3c4d`; tenants refer to it.
     pub name: Name,
     /// Grows by one whenever the table is extended.
     pub revision: u64,

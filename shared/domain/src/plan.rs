@@ -69,7 +69,7 @@ pub enum PlanError {
     #[error("view {view}: {what}")]
     Shape { view: Name, what: String },
     #[error("view {view}, metric {metric}: {field} {source}\n{caret}")]
-    Expression { view: Name, metric: Name, field: &'static str, source: ExpressionError, caret: String },
+    Expression { view: Name, metric: Name, field: &'static str, source: Box<ExpressionError>, caret: String },
 }
 
 fn suggest(known: &[Name]) -> String {
@@ -130,7 +130,7 @@ impl Plan {
             metric: metric.name.clone(),
             field,
             caret: source.caret(text),
-            source,
+            source: Box::new(source),
         };
         if metric.status.is_empty() {
             let what = format!("metric {} counts entities in no status", metric.name);

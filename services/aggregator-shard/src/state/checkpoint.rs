@@ -85,6 +85,9 @@ struct MetaRow {
     through: Through,
     kinds: Vec<Kind>,
     views: Vec<View>,
+    /// How many tenants and days there are: a row that was lost is noticed.
+    tenants: u64,
+    days: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -101,7 +104,36 @@ struct DayRow {
     account: Account,
     from: LogSeq,
     sealed: Option<Sealed>,
-    views: BTreeMap<Name, (Coverage, u64)>,
+    /// How many entities the pages hold.
+    entities: u64,
+    views: BTreeMap<Name, ViewRow>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ViewRow {
+    coverage: Coverage,
+    revision: u64,
+    /// How many groups the pages hold.
+    groups: u64,
+}
+
+/// A day being read back, and what its head says about its pages.
+struct Loose {
+    day: Day,
+    entities: u64,
+    groups: BTreeMap<Name, u64>,
+}
+
+impl Loose {
+    fn is_whole(&self) -> bool {
+        let views = &self.day.views;
+        self.day.entities.is_sound()
+            && self.day.entities.len() as u64 == self.entities
+            && views.len() == self.groups.len()
+            && views.iter().all(|(name, view)| {
+                view.groups.is_sound() && self.groups.get(name).copied() == Some(view.groups.len() as u64)
+            })
+    }
 }
 
 impl PartitionState {
@@ -129,6 +161,8 @@ impl PartitionState {
             through: self.through,
             kinds: self.models.iter().map(|model| model.kind.clone()).collect(),
             views: self.models.iter().flat_map(|model| &model.plans).map(|plan| plan.view.clone()).collect(),
+            tenants: self.tenants.len() as u64,
+            days: self.tenants.values().map(|tenant| tenant.days.len() as u64).sum(),
         };
         changes.put.push((META_KEY.to_vec(), encode(&meta)));
         changes
@@ -145,7 +179,7 @@ impl PartitionState {
         let mut state = Self::new(partition);
         let mut meta = None;
         let mut any = false;
-        let mut loose_days: BTreeMap<(Date, TenantId), Day> = BTreeMap::new();
+        let mut loose_days: BTreeMap<(Date, TenantId), Loose> = BTreeMap::new();
         for (key, value) in rows {
             any = true;
             let (key, value) = (key.as_ref(), value.as_ref());
@@ -168,10 +202,13 @@ impl PartitionState {
         state.position = meta.position;
         state.through = meta.through;
         state.models = models(meta.kinds, meta.views)?;
-        for ((date, id), day) in loose_days {
-            let sound = day.entities.is_sound() && day.views.values().all(|view| view.groups.is_sound());
-            let tenant = state.tenants.get_mut(&id).filter(|_| sound);
-            tenant.ok_or_else(|| damaged(id.as_str().as_bytes(), "pages are missing"))?.days.insert(date, day);
+        if (state.tenants.len() as u64, loose_days.len() as u64) != (meta.tenants, meta.days) {
+            return Err(RestoreError::Row("tenants or days are missing".to_owned()));
+        }
+        for ((date, id), loose) in loose_days {
+            let tenant = state.tenants.get_mut(&id).filter(|_| loose.is_whole());
+            let tenant = tenant.ok_or_else(|| damaged(id.as_str().as_bytes(), "rows of a day are missing"))?;
+            tenant.days.insert(date, loose.day);
         }
         state.tenants.values_mut().for_each(TenantState::reindex);
         Ok(Some(state))
@@ -192,13 +229,19 @@ fn models(kinds: Vec<Kind>, views: Vec<View>) -> Result<Vec<Model>, RestoreError
 }
 
 fn write_day(prefix: &[u8], day: &mut Day, changes: &mut Changes) {
-    let views = day.views.iter().map(|(name, view)| (name.clone(), (view.coverage.clone(), view.revision))).collect();
+    let view_row = |view: &DayView| ViewRow {
+        coverage: view.coverage.clone(),
+        revision: view.revision,
+        groups: view.groups.len() as u64,
+    };
+    let views = day.views.iter().map(|(name, view)| (name.clone(), view_row(view))).collect();
     let row = DayRow {
         state: day.state,
         marker: day.marker.clone(),
         account: day.account,
         from: day.from,
         sealed: day.sealed.clone(),
+        entities: day.entities.len() as u64,
         views,
     };
     changes.put.push((head_key(prefix), encode(&row)));
@@ -235,14 +278,20 @@ fn read_day_row(
     key: &[u8],
     rest: &[u8],
     value: &[u8],
-    days: &mut BTreeMap<(Date, TenantId), Day>,
+    days: &mut BTreeMap<(Date, TenantId), Loose>,
 ) -> Result<(), RestoreError> {
     let bad = || damaged(key, "a day's key");
     let (date, rest) = rest.split_first_chunk::<4>().ok_or_else(bad)?;
     let date = Date::from_days((u32::from_be_bytes(*date) ^ 0x8000_0000) as i32);
     let (tenant, rest) = split_name(rest).ok_or_else(bad)?;
     let tenant = TenantId::new(tenant).map_err(|_| bad())?;
-    let day = days.entry((date, tenant)).or_insert_with(|| Day::new(LogSeq(0)));
+    let loose = days.entry((date, tenant)).or_insert_with(|| Loose {
+        day: Day::new(LogSeq(0)),
+        // Until the head is read, more than there can be.
+        entities: u64::MAX,
+        groups: BTreeMap::new(),
+    });
+    let day = &mut loose.day;
     match rest.split_first().ok_or_else(bad)? {
         (b'h', []) => {
             let row: DayRow = decode(key, value)?;
@@ -251,17 +300,19 @@ fn read_day_row(
             day.account = row.account;
             day.from = row.from;
             day.sealed = row.sealed;
-            for (name, (coverage, revision)) in row.views {
+            loose.entities = row.entities;
+            for (name, row) in row.views {
+                loose.groups.insert(name.clone(), row.groups);
                 let view = day.views.entry(name).or_default();
-                view.coverage = coverage;
-                view.revision = revision;
+                view.coverage = row.coverage;
+                view.revision = row.revision;
             }
         }
         (b'e', page) => restore_page::<EntityKey, Entity>(&mut day.entities, key, page, value)?,
         (b'v', rest) => {
             let (name, page) = split_name(rest).ok_or_else(bad)?;
             let name = Name::new(name).map_err(|_| bad())?;
-            let view = day.views.entry(name).or_insert_with(DayView::default);
+            let view = day.views.entry(name).or_default();
             restore_page::<GroupKey, Group>(&mut view.groups, key, page, value)?;
         }
         _ => return Err(bad()),

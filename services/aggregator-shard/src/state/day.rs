@@ -70,7 +70,7 @@ impl DayView {
     /// The rows in order of their dimensions. A view without dimensions always has its one row.
     pub fn rows(&self, plan: &Plan) -> Vec<Row> {
         let mut groups: Vec<(&GroupKey, &Group)> = self.groups.iter().collect();
-        groups.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        groups.sort_unstable_by_key(|(key, _)| *key);
         if groups.is_empty() && plan.group_by.is_empty() {
             return vec![row(plan, &GroupKey(Box::default()), &plan.zero())];
         }

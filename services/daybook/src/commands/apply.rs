@@ -64,7 +64,8 @@ pub async fn apply(
 ) -> anyhow::Result<Result<Vec<Applied>, Vec<Refusal>>> {
     let whole = &definitions.apply;
     let models = Apply { kinds: whole.kinds.clone(), views: whole.views.clone(), ..Apply::default() };
-    let tenants = whole.tenants.chunks(TENANTS_AT_ONCE).map(|tenants| Apply { tenants: tenants.to_vec(), ..Apply::default() });
+    let tenants =
+        whole.tenants.chunks(TENANTS_AT_ONCE).map(|tenants| Apply { tenants: tenants.to_vec(), ..Apply::default() });
     let requests: Vec<Apply> = std::iter::once(models).chain(tenants).collect();
     let mut refused = Vec::new();
     let mut applied = Vec::new();

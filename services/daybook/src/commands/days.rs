@@ -23,7 +23,16 @@ pub async fn run(arguments: Arguments) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     let mut table = Table::new([
-        "DATE", "STATE", "REPORT", "PUBLISHED", "= COUNTED", "+ PENDING", "+ DUPLICATE", "+ STALE", "+ CARRIED", "+ REJECTED",
+        "DATE",
+        "STATE",
+        "REPORT",
+        "PUBLISHED",
+        "= COUNTED",
+        "+ PENDING",
+        "+ DUPLICATE",
+        "+ STALE",
+        "+ CARRIED",
+        "+ REJECTED",
     ]);
     let mut total = Account::default();
     for day in &days.days {

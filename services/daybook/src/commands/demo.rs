@@ -119,7 +119,11 @@ async fn define(client: &Client) -> anyhow::Result<()> {
 /// The busiest airports of each day.
 fn busiest(reports: &[Report]) -> Table {
     let flights = |report: &Report| -> Option<i128> {
-        match report.views.values().find_map(|view| view.rows.first()?.get("tails").and(view.rows.first()?.get("flights")))? {
+        match report
+            .views
+            .values()
+            .find_map(|view| view.rows.first()?.get("tails").and(view.rows.first()?.get("flights")))?
+        {
             daybook_contracts::report::Figure::Number(number) => Some(number.unscaled()),
             _ => None,
         }
@@ -132,8 +136,10 @@ fn busiest(reports: &[Report]) -> Table {
     for day in sorted.chunk_by(|one, other| one.date == other.date) {
         for report in day.iter().take(SHOWN_A_DAY) {
             let hours = (report.day.closes_at.as_millis() - report.day.opens_at.as_millis()) / 3_600_000;
-            let cell = |name: &str| report.views.values().filter_map(|view| view.rows.first()?.get(name)).map(figure).next();
-            let place = [report.date.to_string(), report.tenant.to_string(), report.version.to_string(), hours.to_string()];
+            let cell =
+                |name: &str| report.views.values().filter_map(|view| view.rows.first()?.get(name)).map(figure).next();
+            let place =
+                [report.date.to_string(), report.tenant.to_string(), report.version.to_string(), hours.to_string()];
             table.row(place.into_iter().chain(names.iter().map(|name| cell(name).unwrap_or_default())));
         }
     }

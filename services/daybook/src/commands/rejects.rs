@@ -50,7 +50,10 @@ pub async fn run(arguments: Arguments) -> Outcome {
     }
     table.print()?;
     if total > rejects.len() {
-        super::print_line(&format!("the newest {} of {total}; --last N shows more, --json the whole originals", rejects.len()))?;
+        super::print_line(&format!(
+            "the newest {} of {total}; --last N shows more, --json the whole originals",
+            rejects.len()
+        ))?;
     }
     Ok(ExitCode::SUCCESS)
 }

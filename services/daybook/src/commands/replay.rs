@@ -190,8 +190,7 @@ async fn count_rejects(client: &Client, since: u64) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     let end = last_reject(client).await;
     let subjects = &client.connection.subjects;
-    let mut reader =
-        Reader::new(&client.connection, subjects.rejects_stream(), subjects.rejects("*"), since + 1);
+    let mut reader = Reader::new(&client.connection, subjects.rejects_stream(), subjects.rejects("*"), since + 1);
     while reader.position() <= end {
         let message = reader.next().await;
         if let Ok(rejects) = serde_json::from_slice::<Rejects>(&message.payload) {

@@ -43,7 +43,13 @@ fn show(sealed: &Sealed) -> anyhow::Result<()> {
     line(format!("  day        {} to {}", report.day.opens_at, report.day.closes_at))?;
     line(format!(
         "  events     {} published = {} counted + {} pending + {} duplicate + {} stale + {} carried + {} rejected",
-        account.published, account.counted, account.pending, account.duplicate, account.stale, account.carried, account.rejected
+        account.published,
+        account.counted,
+        account.pending,
+        account.duplicate,
+        account.stale,
+        account.carried,
+        account.rejected
     ))?;
     match &report.coverage {
         Coverage::Complete => line("  coverage   complete".to_owned())?,
@@ -53,7 +59,11 @@ fn show(sealed: &Sealed) -> anyhow::Result<()> {
         "  log        partition {}, positions {} to {}",
         report.log.partition, report.log.from, report.log.through
     ))?;
-    line(format!("  calendar   {}, tzdb {}", report.definitions.calendar.as_ref().map_or("", |c| c.as_str()), report.definitions.tzdb))?;
+    line(format!(
+        "  calendar   {}, tzdb {}",
+        report.definitions.calendar.as_ref().map_or("", |c| c.as_str()),
+        report.definitions.tzdb
+    ))?;
     line(format!("  hash       {} (BLAKE3 of the JSON)", sealed.hash))?;
     if let Some(old) = &report.supersedes {
         line(format!("  supersedes version {}, {}", old.version, old.hash))?;

@@ -89,7 +89,8 @@ impl Output {
                 for (view, rows) in &report.views {
                     for (index, row) in rows.rows.iter().enumerate() {
                         for (name, value) in &row.0 {
-                            let place = [report.tenant.to_string(), report.date.to_string(), report.version.to_string()];
+                            let place =
+                                [report.tenant.to_string(), report.date.to_string(), report.version.to_string()];
                             let cell = [view.to_string(), index.to_string(), name.to_string(), value.to_string()];
                             self.write(place.into_iter().chain(cell))?;
                         }

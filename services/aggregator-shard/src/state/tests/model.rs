@@ -103,7 +103,10 @@ pub(super) fn early_specs() -> Vec<Spec> {
     const PAGE: &[(&str, usize)] = &[("page", 0)];
     let totals = vec![
         means("n", "count", What::Count, FINAL, ANY, always),
-        means("drafts", "count", What::Count, &[Status::Draft], ANY, always),
+        // So some drafts are in no figure at all.
+        means("drafts", "count", What::Count, &[Status::Draft], Some("qty > 0"), |e| {
+            measure(e, QTY).is_some_and(|qty| qty > 0)
+        }),
         means("voids", "count", What::Count, &[Status::Void], ANY, always),
         means("known", "count(price)", What::CountOf(PRICE), FINAL, ANY, always),
         means("qty", "sum(qty)", What::Sum(QTY), FINAL, ANY, always),
@@ -112,7 +115,7 @@ pub(super) fn early_specs() -> Vec<Spec> {
         means("price_min", "min(price)", What::Least(PRICE), FINAL, ANY, always),
         means("price_max", "max(price)", What::Greatest(PRICE), FINAL_OR_VOID, ANY, always),
         means("price_p50", "median(price)", What::Percentile(PRICE, 50), FINAL, ANY, always),
-        means("price_p95", "quantile(price, 0.95)", What::Percentile(PRICE, 95), &Status::ALL, ANY, always),
+        means("price_p95", "quantile(price, 0.95)", What::Percentile(PRICE, 95), FINAL_OR_VOID, ANY, always),
         means("cheap", "count", What::Count, FINAL, Some("price <= 1.5"), |e| {
             measure(e, PRICE).is_some_and(|p| p <= 150)
         }),

@@ -125,7 +125,7 @@ fn check_history(batches: &[Vec<Record>], step: usize) {
             check_report(&report, demand, &model, versions.get(&key), position(number));
             versions.insert(key, report);
         }
-        if number % step == 0 || number + 1 == batches.len() {
+        if number.is_multiple_of(step) || number + 1 == batches.len() {
             check_answers(&state, &model, &versions);
         }
     }
@@ -169,7 +169,7 @@ pub(super) fn restore(rows: &BTreeMap<Vec<u8>, Vec<u8>>) -> PartitionState {
 /// every batch, answers after every `step`th.
 fn check_restarts(batches: &[Vec<Record>], checkpoints: &[bool], crashes: &[bool], step: usize) {
     let answers = |number: usize, state: &PartitionState| {
-        (number % step == 0 || number + 1 == batches.len()).then(|| answers(state))
+        (number.is_multiple_of(step) || number + 1 == batches.len()).then(|| answers(state))
     };
     let mut reference = PartitionState::new(PARTITION);
     let expected: Vec<_> = batches
@@ -243,7 +243,7 @@ proptest! {
 
 proptest! {
     // Each of them is some two hundred and fifty batches.
-    #![proptest_config(ProptestConfig::with_cases(6))]
+    #![proptest_config(ProptestConfig::with_cases(4))]
 
     #[test]
     fn days_expire_as_in_the_model(batches in long_history()) {

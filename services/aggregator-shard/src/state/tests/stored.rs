@@ -46,11 +46,11 @@ fn golden_bytes_of_the_meta_row() {
     let stored = rows(&mut shard);
     assert_eq!(
         hex(&stored[&b"m"[..]]),
-        "960103029203009295a56f72646572a6656e746974799292a463697479c092a3736b75c09292a37174790092a57072696365\
+        "980103029203009295a56f72646572a6656e746974799292a463697479c092a3736b75c09292a37174790092a57072696365\
          020195a5636c69636ba4666163749192a470616765c09192a26d7300019295a6746f74616c73a56f72646572909494a16ea5\
          636f756e74c091a566696e616c94a3717479a873756d2871747929c091a566696e616c94a6647261667473a5636f756e74c0\
          91a5647261667494a5766f696473a5636f756e74c091a4766f69640195a6636c69636b73a5636c69636b909294a16ea5636f\
-         756e74c091a566696e616c94a26d73a773756d286d7329c091a566696e616c01"
+         756e74c091a566696e616c94a26d73a773756d286d7329c091a566696e616c010100"
     );
 }
 
@@ -77,7 +77,7 @@ fn golden_bytes_of_a_tenant_and_a_day() {
     shard.orders(vec![order("x", Some(2), 0)]);
     assert_eq!(
         hex(&rows(&mut shard)[&keys()[0]]),
-        "96a87570636f6d696e67c0970101000000000004c081a6746f74616c7392a8636f6d706c65746501"
+        "97a87570636f6d696e67c0970101000000000004c00181a6746f74616c7393a8636f6d706c6574650101"
     );
 }
 
@@ -111,15 +111,25 @@ fn a_row_that_is_cut_anywhere_is_refused() {
 #[test]
 fn a_row_under_another_key_is_refused() {
     let stored = some_rows();
-    let day = keys()[1].clone();
-    let mut wrong = vec![b"x".to_vec(), b"d".to_vec(), b"mm".to_vec(), [&day[..], b"\0"].concat()];
-    // A page number that has no such row, and the rows of a tenant that is not there.
-    wrong.push([&day[..day.len() - 1], b"\x02"].concat());
-    wrong.push(String::from_utf8_lossy(b"d").into_owned().into_bytes());
+    let page = keys()[1].clone();
+    let after = |page: &[u8], byte: u8| [page, &[byte]].concat();
+    // Keys of no form at all, a page number too long, and one whose predecessors are missing.
+    let gap = after(&page[..page.len() - 1], 2);
+    let wrong = [b"x".to_vec(), b"d".to_vec(), b"mm".to_vec(), after(&page, 0), gap];
     for key in wrong {
         let mut moved = stored.clone();
-        moved.insert(key.clone(), stored[&day].clone());
+        moved.insert(key.clone(), stored[&page].clone());
         assert!(refusal(&moved).is_some(), "{}", String::from_utf8_lossy(&key));
+    }
+}
+
+#[test]
+fn the_loss_of_any_row_is_noticed() {
+    let stored = some_rows();
+    for key in stored.keys() {
+        let mut without = stored.clone();
+        without.remove(key);
+        assert!(refusal(&without).is_some(), "{}", String::from_utf8_lossy(key));
     }
 }
 
