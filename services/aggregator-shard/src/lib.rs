@@ -13,7 +13,8 @@ use daybook_domain::ids::Partition;
 use daybook_runtime::process::Context;
 use daybook_runtime::supervisor::{self, Child};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Settings of aggregator-shard.
@@ -33,6 +34,7 @@ pub struct Options {
 /// # Errors
 /// When the actors cannot be started at all.
 pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let _lock = lock(&options.data)?;
     let interval = Duration::from_millis(options.checkpoint_interval_ms);
     let children = Partition::all(context.connection.partitions)
         .map(|partition| {
@@ -45,4 +47,19 @@ pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::
         .collect();
     supervisor::run(children, context.stop).await?;
     Ok(())
+}
+
+/// Takes the folder for this process: two shards on one would wipe each other's checkpoints as damaged.
+fn lock(folder: &Path) -> Result<File, String> {
+    let failed = |error: std::io::Error| format!("cannot use the folder {} (--data): {error}", folder.display());
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    let file = File::create(folder.join("lock")).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(format!(
+            "the folder {} (--data) is used by another aggregator-shard; give each one a folder of its own",
+            folder.display()
+        )),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
 }

@@ -1,9 +1,11 @@
 //! The commands and their flags.
 
+use crate::client::Client;
 use crate::commands;
 use clap::{Parser, Subcommand};
 use daybook_runtime::config::OperationsOptions;
 use daybook_runtime::connection::BrokerOptions;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Exact live figures and sealed day reports for every tenant, on NATS JetStream.
@@ -43,11 +45,33 @@ enum Command {
 /// How a command reaches Daybook, and how it prints.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ClientArguments {
-    #[command(flatten)]
-    pub broker: BrokerOptions,
+    /// URL of the NATS server that Daybook uses
+    #[arg(long, env = "DAYBOOK_NATS", default_value = "nats://127.0.0.1:4222")]
+    nats: String,
+    /// File with NATS user credentials (JWT and seed)
+    #[arg(long, env = "DAYBOOK_NATS_CREDENTIALS", value_name = "FILE")]
+    nats_credentials: Option<PathBuf>,
+    /// First token of Daybook's subjects
+    #[arg(long, env = "DAYBOOK_PREFIX", default_value = "daybook")]
+    prefix: String,
     /// Print JSON for machines
-    #[arg(long, global = true)]
+    #[arg(long)]
     pub json: bool,
+}
+
+impl ClientArguments {
+    /// Connects to Daybook.
+    ///
+    /// # Errors
+    /// When no server answers or there is no Daybook on it.
+    pub async fn connect(&self) -> anyhow::Result<Client> {
+        let options = BrokerOptions {
+            nats_credentials: self.nats_credentials.clone(),
+            prefix: self.prefix.clone(),
+            ..BrokerOptions::at(&self.nats)
+        };
+        Client::connect(&options).await
+    }
 }
 
 /// A command's outcome: success, or success with something amiss that was already told.

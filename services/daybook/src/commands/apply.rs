@@ -30,7 +30,7 @@ pub async fn run(arguments: Arguments) -> Outcome {
     for path in &arguments.files {
         files.push((path.clone(), read(path)?));
     }
-    let client = Client::connect(&arguments.client.broker).await?;
+    let client = arguments.client.connect().await?;
     let known = client.catalogue().await?;
     let definitions = match definitions::load(&files, &known.kinds) {
         Ok(definitions) => definitions,

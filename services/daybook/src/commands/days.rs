@@ -1,7 +1,6 @@
 //! `daybook days`: a tenant's days, and what became of the events published for each.
 
 use crate::cli::{ClientArguments, Outcome};
-use crate::client::Client;
 use crate::table::Table;
 use daybook_contracts::ask::DayState;
 use daybook_contracts::report::Account;
@@ -16,7 +15,7 @@ pub struct Arguments {
 }
 
 pub async fn run(arguments: Arguments) -> Outcome {
-    let client = Client::connect(&arguments.client.broker).await?;
+    let client = arguments.client.connect().await?;
     let days = client.days(&arguments.tenant).await?;
     if arguments.client.json {
         super::print_json(&days)?;

@@ -1,7 +1,6 @@
 //! `daybook get`: shows what is defined.
 
 use crate::cli::{ClientArguments, Outcome};
-use crate::client::Client;
 use crate::table::{Table, duration};
 use daybook_domain::catalogue::{Mode, Tenant};
 use std::process::ExitCode;
@@ -24,7 +23,7 @@ enum What {
 }
 
 pub async fn run(arguments: Arguments) -> Outcome {
-    let client = Client::connect(&arguments.client.broker).await?;
+    let client = arguments.client.connect().await?;
     let json = arguments.client.json;
     let table = match arguments.what {
         What::Tenants => {

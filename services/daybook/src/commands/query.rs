@@ -1,7 +1,6 @@
 //! `daybook query`: the figures of a view, live or sealed.
 
 use crate::cli::{ClientArguments, Outcome};
-use crate::client::Client;
 use crate::commands::report::rows_table;
 use daybook_contracts::ask::{DaySelector, DayState, Query};
 use daybook_contracts::report::Coverage;
@@ -23,7 +22,7 @@ pub struct Arguments {
 }
 
 pub async fn run(arguments: Arguments) -> Outcome {
-    let client = Client::connect(&arguments.client.broker).await?;
+    let client = arguments.client.connect().await?;
     let query = Query { day: arguments.day, at_least: arguments.at_least.map(InboxSeq) };
     let answer = client.query(&arguments.tenant, arguments.view.as_str(), &query).await?;
     if arguments.client.json {

@@ -24,7 +24,7 @@ pub struct Arguments {
 }
 
 pub async fn run(arguments: Arguments) -> Outcome {
-    let client = Client::connect(&arguments.client.broker).await?;
+    let client = arguments.client.connect().await?;
     let token = arguments.tenant.as_ref().map_or(INVALID_TENANT, TenantId::as_str);
     let (rejects, total) = newest(&client, token, arguments.last).await?;
     if arguments.client.json {

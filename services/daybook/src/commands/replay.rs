@@ -53,7 +53,7 @@ pub struct Arguments {
 }
 
 pub async fn run(arguments: Arguments) -> Outcome {
-    let client = Client::connect(&arguments.client.broker).await?;
+    let client = arguments.client.connect().await?;
     let clock = match &arguments.clock {
         Some(field) => Some((field.clone(), clock_name(&client, arguments.clock_name.clone()).await?)),
         None => None,

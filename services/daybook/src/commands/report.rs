@@ -1,7 +1,7 @@
 //! `daybook report`: the sealed report of a day.
 
 use crate::cli::{ClientArguments, Outcome};
-use crate::client::{Client, Sealed};
+use crate::client::Sealed;
 use crate::table::{Table, figure};
 use daybook_contracts::report::{Coverage, Row};
 use daybook_domain::ids::TenantId;
@@ -18,7 +18,7 @@ pub struct Arguments {
 }
 
 pub async fn run(arguments: Arguments) -> Outcome {
-    let client = Client::connect(&arguments.client.broker).await?;
+    let client = arguments.client.connect().await?;
     let Some(sealed) = client.report(&arguments.tenant, arguments.date).await? else {
         eprintln!(
             "daybook: there is no sealed report of {} for {}; `daybook days {}` shows its days",

@@ -1,7 +1,7 @@
 //! `daybook reports`: lists sealed reports, the newest version of each.
 
 use crate::cli::{ClientArguments, Outcome};
-use crate::client::{Client, Sealed};
+use crate::client::Sealed;
 use crate::table::{Table, figure};
 use daybook_contracts::report::Figure;
 use daybook_domain::ids::TenantId;
@@ -39,7 +39,7 @@ enum Format {
 }
 
 pub async fn run(arguments: Arguments) -> Outcome {
-    let client = Client::connect(&arguments.client.broker).await?;
+    let client = arguments.client.connect().await?;
     let tenants = if arguments.tenant.is_empty() {
         client.tenants().await.into_iter().map(|tenant| tenant.id).collect()
     } else {

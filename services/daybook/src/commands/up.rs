@@ -17,7 +17,7 @@ pub struct Arguments {
     #[arg(long, env = "DAYBOOK_DATA", default_value = "daybook-data")]
     data: PathBuf,
     /// Use the broker at this URL instead of a private one
-    #[arg(long, env = "DAYBOOK_NATS")]
+    #[arg(long, value_name = "URL")]
     nats: Option<String>,
     /// Port of the private broker for NATS clients
     #[arg(long, env = "DAYBOOK_PORT", default_value_t = 4222)]
