@@ -1,7 +1,7 @@
 //! Keeps a set of actors running: one that fails or ends is started again after a pause that grows with its failures.
 
 use futures::future::BoxFuture;
-use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
+use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr, SupervisionEvent};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ pub struct Supervisor;
 /// Messages of a supervisor to itself.
 pub enum Message {
     Start(usize),
+    /// Children that end from now on are not started again; answers when that is so.
+    Stop(RpcReplyPort<()>),
 }
 
 /// What a supervisor knows of its children.
@@ -42,6 +44,7 @@ pub struct State {
     children: Vec<Child>,
     running: HashMap<ActorId, usize>,
     failures: Vec<u32>,
+    stopping: bool,
 }
 
 impl Actor for Supervisor {
@@ -53,7 +56,7 @@ impl Actor for Supervisor {
         for index in 0..children.len() {
             myself.cast(Message::Start(index))?;
         }
-        Ok(State { failures: vec![0; children.len()], running: HashMap::new(), children })
+        Ok(State { failures: vec![0; children.len()], running: HashMap::new(), children, stopping: false })
     }
 
     async fn handle(
@@ -62,12 +65,18 @@ impl Actor for Supervisor {
         message: Message,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        let Message::Start(index) = message;
-        match (state.children[index].start)(myself.get_cell()).await {
-            Ok(cell) => {
-                state.running.insert(cell.get_id(), index);
+        match message {
+            Message::Start(_) if state.stopping => {}
+            Message::Start(index) => match (state.children[index].start)(myself.get_cell()).await {
+                Ok(cell) => {
+                    state.running.insert(cell.get_id(), index);
+                }
+                Err(error) => state.restart_later(&myself, index, &error.to_string()),
+            },
+            Message::Stop(reply) => {
+                state.stopping = true;
+                let _ = reply.send(());
             }
-            Err(error) => state.restart_later(&myself, index, &error.to_string()),
         }
         Ok(())
     }
@@ -83,7 +92,9 @@ impl Actor for Supervisor {
             SupervisionEvent::ActorTerminated(who, _, reason) => (who, reason.unwrap_or_else(|| "it ended".to_owned())),
             _ => return Ok(()),
         };
-        if let Some(index) = state.running.remove(&who.get_id()) {
+        if let Some(index) = state.running.remove(&who.get_id())
+            && !state.stopping
+        {
             state.restart_later(&myself, index, &why);
         }
         Ok(())
@@ -108,6 +119,8 @@ impl State {
 pub async fn run(children: Vec<Child>, stop: tokio_util::sync::CancellationToken) -> Result<(), SpawnErr> {
     let (supervisor, handle) = Actor::spawn(None, Supervisor, children).await?;
     stop.cancelled().await;
+    // A child that is just being started may hold the supervisor up; it is stopped with the others all the same.
+    let _ = supervisor.call(Message::Stop, Some(STOP_DEADLINE)).await;
     supervisor.get_cell().stop_children_and_wait(None, Some(STOP_DEADLINE)).await;
     supervisor.stop(None);
     let _ = handle.await;
