@@ -30,9 +30,11 @@ pub struct Traces {
 impl Traces {
     /// Notes that `trace` has to do with the day.
     pub fn note(&mut self, tenant: &TenantId, date: Date, trace: &opentelemetry::Context) {
-        if self.by_day.len() < MAX_TRACES {
-            self.by_day.insert((tenant.clone(), date), trace.clone());
+        // Days that never seal again would fill it for good; what is lost is a link in a trace.
+        if self.by_day.len() >= MAX_TRACES {
+            self.by_day.clear();
         }
+        self.by_day.insert((tenant.clone(), date), trace.clone());
     }
 
     fn take(&mut self, tenant: &TenantId, date: Date) -> Option<opentelemetry::Context> {
@@ -71,10 +73,6 @@ fn report_output(subjects: &Subjects, report: SealedReport, traces: &mut Traces)
 }
 
 fn rejects_outputs(subjects: &Subjects, position: LogSeq, tenant: &str, rejects: Vec<Reject>) -> Vec<Output> {
-    let token = match TenantId::new(tenant) {
-        Ok(id) => id.to_string(),
-        Err(_) => daybook_contracts::subjects::INVALID_TENANT.to_owned(),
-    };
     let mut outputs = Vec::new();
     let mut rejects = rejects.into_iter().peekable();
     while rejects.peek().is_some() {
@@ -91,7 +89,7 @@ fn rejects_outputs(subjects: &Subjects, position: LogSeq, tenant: &str, rejects:
         let payload = serde_json::to_vec(&Rejects { log: position, rejects: part }).expect("rejects are plain values");
         outputs.push(Output {
             stream: subjects.rejects_stream(),
-            subject: subjects.rejects(&token),
+            subject: subjects.rejects(tenant),
             position: position.0 * MAX_REJECTS_MESSAGES + number,
             first: false,
             headers: HeaderMap::new(),
@@ -103,7 +101,8 @@ fn rejects_outputs(subjects: &Subjects, position: LogSeq, tenant: &str, rejects:
 
 /// At most how long the reject is in JSON: a control character takes six bytes.
 fn json_bytes(reject: &Reject) -> usize {
-    400 + 6 * (reject.reason.len() + reject.original.bytes().len() + reject.tenant.len() + reject.kind.len())
+    let texts = [&reject.reason, &reject.tenant, &reject.kind].map(String::len).iter().sum::<usize>();
+    400 + 6 * (texts + reject.field.as_ref().map_or(0, String::len) + reject.original.bytes().len())
 }
 
 #[cfg(test)]

@@ -4,11 +4,12 @@ use anyhow::{Context as _, anyhow, bail};
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
 use daybook_contracts::admin::{Apply, ApplyReply, CatalogueReply, ClockAdvance, ClockReply};
 use daybook_contracts::ask::{Answer, AskError, AskErrorCode, DAYS_VIEW, Days, POSITION_VIEW, Position, Query};
+use daybook_contracts::headers;
 use daybook_contracts::report::Report;
 use daybook_domain::catalogue::{Definition, Tenant};
 use daybook_domain::ids::{InboxSeq, Partition, TenantId};
 use daybook_domain::time::Date;
-use daybook_runtime::append::last_message;
+use daybook_runtime::append::{header_number, last_message};
 use daybook_runtime::connection::{BrokerOptions, Connection, connect};
 use daybook_runtime::reader::{Delivered, read_last_per_subject};
 use serde::Serialize;
@@ -139,8 +140,12 @@ impl Client {
         let subjects = &self.connection.subjects;
         for partition in Partition::all(self.connection.partitions) {
             let newest = last_message(&self.connection, &subjects.inbox_stream(), &subjects.inbox_of(partition)).await;
-            if let Some(newest) = newest {
-                self.settle_partition(partition, InboxSeq(newest.sequence)).await?;
+            // What was trimmed from INBOX is recorded in the log.
+            let log = last_message(&self.connection, &subjects.events_stream(), &subjects.events(partition)).await;
+            let recorded = log.and_then(|batch| header_number(&batch.headers, headers::INBOX_SEQ));
+            let wanted = newest.map(|message| message.sequence).max(recorded);
+            if let Some(wanted) = wanted {
+                self.settle_partition(partition, InboxSeq(wanted)).await?;
             }
         }
         Ok(())
@@ -228,7 +233,7 @@ impl Sealed {
     fn read(message: Delivered) -> anyhow::Result<Self> {
         let report = serde_json::from_slice(&message.payload)
             .with_context(|| format!("the report on {} cannot be read", message.subject))?;
-        let hash = message.headers.get(daybook_contracts::headers::HASH);
+        let hash = message.headers.get(headers::HASH);
         Ok(Self { report, hash: hash.map(|h| h.to_string()).unwrap_or_default(), payload: message.payload })
     }
 }

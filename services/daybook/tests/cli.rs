@@ -236,7 +236,7 @@ fn a_bad_file_is_refused_as_a_whole_with_file_line_and_reason() {
     let good = write("kind.yaml", "kinds:\n  - name: order\n    mode: fact\n    measures: [amount, weight]\n");
     let bad = write("tenants.yaml", "tenants:\n  - id: SHOP\n    zone: Europe/Atlantis\n    cutoff: \"05:00\"\n");
     let why = up.refused(&["apply", "-f", &good, &bad]);
-    assert!(why.contains(&format!("{bad}:3")) && why.contains("Europe/Atlantis"), "{why}");
+    assert!(why.contains(&format!("{bad}:2")) && why.contains("Europe/Atlantis"), "{why}");
     assert!(why.contains("nothing was changed"), "{why}");
     let unknown =
         write("views.yaml", "views:\n  - name: sums\n    kind: order\n    metrics:\n      - total: sum(amont)\n");

@@ -115,6 +115,10 @@ impl Sequencer {
         if message.sequence < self.marks.through.next() {
             return;
         }
+        // Cut before, if the message might not fit: a record is never apart from the mark that covers it.
+        if !self.records.is_empty() && self.bytes + message.payload.len() > BATCH_BYTES {
+            self.close_batch(self.marks);
+        }
         // Even a message that adds no record moves the mark, so that it is not read again.
         self.bytes += 1;
         match self.subjects.parse_inbox(message.subject) {
@@ -127,6 +131,7 @@ impl Sequencer {
             None => tracing::error!(subject = message.subject, "a subject that INBOX should not hold"),
         }
         self.marks.through = Through { inbox: InboxSeq(message.sequence), events: 0 };
+        self.cut_when_full();
     }
 
     fn take_marker(&mut self, message: Inbound<'_>) {
@@ -192,6 +197,7 @@ impl Sequencer {
             Err(problem) => {
                 self.push_reject(source.reject(0, message.payload, problem, None));
                 self.marks.through = Through { inbox: sequence, events: 0 };
+                self.cut_when_full();
                 return;
             }
         };
@@ -289,7 +295,8 @@ impl Sequencer {
 
     fn push_reject(&mut self, reject: Reject) {
         metrics::counter!("daybook_ingest_rejects_total", "code" => reject.code.as_str()).increment(1);
-        let bytes = 200 + reject.reason.len() + reject.original.bytes().len() + reject.tenant.len() + reject.kind.len();
+        let texts = [&reject.reason, &reject.tenant, &reject.kind].map(String::len).iter().sum::<usize>();
+        let bytes = 200 + texts + reject.field.as_ref().map_or(0, String::len) + reject.original.bytes().len();
         self.push(Record::Rejected(reject), bytes);
     }
 

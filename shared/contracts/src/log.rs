@@ -23,7 +23,7 @@ pub struct Batch {
 }
 
 /// How far into INBOX the log reaches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Through {
     /// The last INBOX sequence of this partition that is covered.
     pub inbox: InboxSeq,
@@ -36,6 +36,25 @@ impl Through {
     /// Where reading goes on in INBOX.
     pub fn next(self) -> u64 {
         if self.events == 0 { self.inbox.0 + 1 } else { self.inbox.0 }
+    }
+
+    /// The last message that is covered as a whole.
+    pub fn whole(self) -> InboxSeq {
+        InboxSeq(self.next() - 1)
+    }
+}
+
+impl Ord for Through {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        // A whole message reaches further than any part of it.
+        let key = |through: &Self| (through.inbox, if through.events == 0 { u32::MAX } else { through.events });
+        key(self).cmp(&key(other))
+    }
+}
+
+impl PartialOrd for Through {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
     }
 }
 

@@ -3,10 +3,12 @@
 
 use crate::connection::Connection;
 use async_nats::HeaderMap;
-use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use bytes::Bytes;
+use std::error::Error;
 use std::time::Duration;
 
 /// Longest pause between two tries of something that must succeed in the end.
@@ -20,7 +22,7 @@ pub enum Appended {
     /// Something else was stored on the subject meanwhile; nothing was written now.
     Conflict,
     /// It may or may not have been stored: look at the subject's last message.
-    Unclear(async_nats::jetstream::context::PublishError),
+    Unclear(PublishError),
 }
 
 /// Appends `payload` on `subject` if the subject's last message has the sequence `expected` (0 for none).
@@ -38,9 +40,16 @@ pub async fn append(
     };
     match published.await {
         Ok(ack) => Appended::At(ack.sequence),
-        Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Appended::Conflict,
+        Err(error) if is_conflict(&error) => Appended::Conflict,
         Err(error) => Appended::Unclear(error),
     }
+}
+
+/// A JetStream cluster tells of a wrong last sequence by another code than a single server does.
+fn is_conflict(error: &PublishError) -> bool {
+    let code = error.source().and_then(|source| source.downcast_ref::<async_nats::jetstream::Error>());
+    error.kind() == PublishErrorKind::WrongLastSequence
+        || code.is_some_and(|error| error.error_code() == ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT)
 }
 
 /// The last message on a subject (wildcards allowed), as the stream's leader has it. Tries until the broker answers.

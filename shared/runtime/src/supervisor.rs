@@ -4,11 +4,14 @@ use futures::future::BoxFuture;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr, SupervisionEvent};
 use std::collections::HashMap;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Pause before the first restart of an actor; it doubles with each further failure in a row.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// Longest pause before a restart.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
+/// An actor that ran for so long before it failed has no failures in a row.
+const STEADY: Duration = Duration::from_secs(30);
 /// How long children get to end before they are killed.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -42,7 +45,7 @@ pub enum Message {
 /// What a supervisor knows of its children.
 pub struct State {
     children: Vec<Child>,
-    running: HashMap<ActorId, usize>,
+    running: HashMap<ActorId, (usize, Instant)>,
     failures: Vec<u32>,
     stopping: bool,
 }
@@ -69,7 +72,7 @@ impl Actor for Supervisor {
             Message::Start(_) if state.stopping => {}
             Message::Start(index) => match (state.children[index].start)(myself.get_cell()).await {
                 Ok(cell) => {
-                    state.running.insert(cell.get_id(), index);
+                    state.running.insert(cell.get_id(), (index, Instant::now()));
                 }
                 Err(error) => state.restart_later(&myself, index, &error.to_string()),
             },
@@ -92,9 +95,12 @@ impl Actor for Supervisor {
             SupervisionEvent::ActorTerminated(who, _, reason) => (who, reason.unwrap_or_else(|| "it ended".to_owned())),
             _ => return Ok(()),
         };
-        if let Some(index) = state.running.remove(&who.get_id())
+        if let Some((index, started)) = state.running.remove(&who.get_id())
             && !state.stopping
         {
+            if started.elapsed() >= STEADY {
+                state.failures[index] = 0;
+            }
             state.restart_later(&myself, index, &why);
         }
         Ok(())

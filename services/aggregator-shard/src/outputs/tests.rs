@@ -1,7 +1,6 @@
 use super::*;
 use daybook_contracts::event::{self, Encoding};
 use daybook_contracts::reject::{Code, MAX_ORIGINAL_BYTES, Original};
-use daybook_contracts::subjects::INVALID_TENANT;
 use daybook_domain::catalogue::{Kind, Mode};
 use daybook_domain::ids::{InboxSeq, Name};
 use proptest::prelude::*;
@@ -83,10 +82,9 @@ fn positions_increase_from_batch_to_batch() {
 }
 
 #[test]
-fn a_tenant_that_is_no_id_is_told_under_a_token_of_its_own() {
-    for tenant in ["a b", "", "a.b", "*", ">", &"x".repeat(65)] {
-        assert_eq!(written(tenant, vec![reject(0, "", b"")])[0].subject, format!("daybook.rejects.{INVALID_TENANT}"));
-    }
+fn fields_of_control_characters_fit() {
+    let long = |index| Reject { field: Some("\u{1}".repeat(64_000)), ..reject(index, "", b"") };
+    assert_whole_and_small(&[long(0), long(1), long(2)]);
 }
 
 #[test]

@@ -16,10 +16,10 @@ impl PartitionState {
     /// # Errors
     /// When tenant, view or day is not known here, or the figures do not reach `at_least`.
     pub fn view(&self, tenant_id: &TenantId, view: &Name, query: Query) -> Asked<Answer> {
-        if query.at_least.is_some_and(|wanted| wanted > self.through.inbox) {
+        if query.at_least.is_some_and(|wanted| wanted > self.through.whole()) {
             return Err(error(
                 AskErrorCode::NotYet,
-                format!("the figures reach INBOX sequence {}", self.through.inbox),
+                format!("the figures reach INBOX sequence {}", self.through.whole()),
                 "ask again in a moment",
             ));
         }
@@ -80,7 +80,7 @@ impl PartitionState {
 
     /// How far the state reaches.
     pub fn as_of(&self) -> AsOf {
-        AsOf { log: self.position, inbox: self.through.inbox }
+        AsOf { log: self.position, inbox: self.through.whole() }
     }
 
     fn unknown_day(&self, tenant_id: &TenantId, date: Date) -> AskError {

@@ -20,6 +20,7 @@ use daybook_contracts::day::{DayMarker, Edge};
 use daybook_contracts::log::{Batch, Events, Record, Through};
 use daybook_contracts::reject::Reject;
 use daybook_contracts::report::Coverage;
+use daybook_contracts::subjects::INVALID_TENANT;
 use daybook_domain::catalogue::{Definition, Kind, Mode, Tenant, View};
 use daybook_domain::ids::{LogSeq, Name, Partition, TenantId};
 use daybook_domain::plan::Plan;
@@ -34,7 +35,7 @@ pub const KEEP_DAYS: i32 = 35;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     Report(SealedReport),
-    /// To be told on `daybook.rejects.<tenant>`; the tenant is the subject's own token.
+    /// To be told on `daybook.rejects.<tenant>`; the tenant is that subject's token.
     Rejects {
         tenant: String,
         rejects: Vec<Reject>,
@@ -124,7 +125,7 @@ impl PartitionState {
                 Record::Events(events) => self.apply_events(events, &mut rejects),
                 Record::Rejected(reject) => {
                     self.account_reject(&reject);
-                    rejects.entry(reject.tenant.clone()).or_default().push(reject);
+                    rejects.entry(subject_token(&reject.tenant)).or_default().push(reject);
                 }
                 Record::Day(marker) => self.apply_marker(marker, batch.through, &mut effects),
                 Record::Define(definition) => self.define(definition),
@@ -203,7 +204,15 @@ impl PartitionState {
                 day.marker = Some(marker);
                 self.through = through;
                 effects.push(self.seal(&id, date));
-                self.expire(&id, date.plus(-KEEP_DAYS));
+                let before = date.plus(-KEEP_DAYS);
+                // What this batch changed about the days that go is sealed while they are still there.
+                let going = (id.clone(), Date::MIN)..(id.clone(), before);
+                let pending: Vec<Date> = self.reseal.range(going).map(|(_, date)| *date).collect();
+                for date in pending {
+                    self.reseal.remove(&(id.clone(), date));
+                    effects.push(self.seal(&id, date));
+                }
+                self.expire(&id, before);
             }
         }
     }
@@ -295,6 +304,14 @@ impl PartitionState {
                 self.tenants.insert(definition.id.clone(), TenantState::new(definition));
             }
         }
+    }
+}
+
+/// The token of `daybook.rejects.<tenant>` for events published under the token `tenant`.
+fn subject_token(tenant: &str) -> String {
+    match TenantId::new(tenant) {
+        Ok(id) => id.to_string(),
+        Err(_) => INVALID_TENANT.to_owned(),
     }
 }
 

@@ -48,7 +48,7 @@ pub fn seal(tenant: &mut TenantState, date: Date, models: &[Model], position: Po
             partition: position.partition,
             from: day.from,
             through: position.log,
-            inbox_through: position.through.inbox,
+            inbox_through: position.through.whole(),
         },
         supersedes: day.sealed.take().map(|sealed| Supersedes { version: sealed.version, hash: sealed.hash }),
         changes: std::mem::take(&mut day.changes),

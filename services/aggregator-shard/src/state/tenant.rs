@@ -183,13 +183,13 @@ impl TenantState {
 
     /// The day that holds the entity.
     fn find(&self, key: &EntityKey) -> Option<Date> {
-        let (date, count) = *self.index.get(&key.page_hash())?;
+        let (date, _) = *self.index.get(&key.page_hash())?;
         let holds = |date: &Date| self.days.get(date).is_some_and(|day| day.entities.get(key).is_some());
         if holds(&date) {
             return Some(date);
         }
         // Another entity with the same hash: rare enough to look everywhere.
-        (count > 1).then(|| self.days.keys().rev().copied().find(holds)).flatten()
+        self.days.keys().rev().copied().find(holds)
     }
 
     fn remember(&mut self, hash: u64, date: Date) {

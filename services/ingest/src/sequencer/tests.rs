@@ -4,7 +4,7 @@ mod properties;
 
 use super::{BATCH_BYTES, Cut, Inbound, Marks, Sequencer};
 use daybook_contracts::day::{DayMarker, Edge};
-use daybook_contracts::event::Encoding;
+use daybook_contracts::event::{Encoding, MAX_REASON_CHARS};
 use daybook_contracts::log::{Event, Record, Through};
 use daybook_contracts::reject::{Code, Reject};
 use daybook_contracts::subjects::Subjects;
@@ -631,13 +631,13 @@ fn long_originals_make_small_batches() {
 }
 
 #[test]
-fn reasons_longer_than_their_originals_make_small_batches() {
+fn reasons_that_quote_their_originals_are_cut() {
     // A text in place of an event is told in the reason, where DEL takes six bytes.
     let mut sequencer = sequencer();
     let text = format!("\"{}\"", "\u{7f}".repeat(64 * 1024 - 2));
     Message::events(1, "ABQ", "order", format!("[{}]", vec![text; 15].join(","))).give(&mut sequencer);
     let cuts = drain(&mut sequencer);
-    assert!(rejects_of(&cuts[0].batch.records)[0].reason.len() > 300_000);
+    assert_eq!(rejects_of(&cuts[0].batch.records)[0].reason.chars().count(), MAX_REASON_CHARS);
     assert_whole_and_small(&cuts, 15);
 }
 
@@ -663,4 +663,64 @@ fn a_batch_is_cut_at_its_size_and_not_before() {
     }
     let bytes = sequencer.cut().unwrap().batch.encode().len();
     assert!(bytes > BATCH_BYTES / 2 && bytes < MAX_BATCH_BYTES, "{bytes}");
+}
+
+#[test]
+fn a_message_covered_as_a_whole_reaches_further_than_its_parts() {
+    let mut sequencer = sequencer();
+    big_message(1, 50).give(&mut sequencer);
+    let reached: Vec<_> = drain(&mut sequencer).iter().map(|cut| cut.batch.through).collect();
+    assert!(reached.len() > 1 && reached.is_sorted(), "{reached:?}");
+}
+
+fn assert_small_when_taken(messages: impl Iterator<Item = Message>) {
+    let (mut sequencer, mut cuts) = (sequencer(), Vec::new());
+    for message in messages {
+        message.give(&mut sequencer);
+        while sequencer.is_full() {
+            cuts.extend(sequencer.cut());
+        }
+    }
+    cuts.extend(drain(&mut sequencer));
+    for cut in cuts {
+        let bytes = cut.batch.encode().len();
+        assert!(bytes < MAX_BATCH_BYTES, "a batch of {bytes} bytes");
+    }
+}
+
+#[test]
+fn messages_refused_as_a_whole_make_small_batches() {
+    assert_small_when_taken((1..=20).map(|n| Message::events(n, "JFK", "order", vec![b'x'; 64 * 1024])));
+}
+
+#[test]
+fn many_markers_make_small_batches() {
+    assert_small_when_taken((1..=20_000).map(|n| Message::marker(n, n, &marker("ABQ", Edge::Opened, n as i32))));
+}
+
+#[test]
+fn many_definitions_make_small_batches() {
+    let tenant = |n| Tenant { name: Some("n".repeat(200)), ..tenant(&format!("T{n}"), 1) };
+    assert_small_when_taken((1..=5_000).map(|n| Message::definition(n, n, &Definition::Tenant(tenant(n)))));
+}
+
+#[test]
+fn one_message_cannot_make_a_batch_that_the_broker_refuses() {
+    let mut sequencer = sequencer();
+    let unknown = json!({"dims": {"x".repeat(65_150): 1}}).to_string();
+    let text = format!("\"{}\"", "\u{7f}".repeat(64 * 1024 - 2));
+    let payload = format!("[{}]", [vec![unknown; 5], vec![text]].concat().join(","));
+    Message::events(1, "ABQ", "order", payload).give(&mut sequencer);
+    for cut in drain(&mut sequencer) {
+        let bytes = cut.batch.encode().len();
+        assert!(bytes < MAX_BATCH_BYTES, "a batch of {bytes} bytes");
+    }
+}
+
+#[test]
+fn long_names_of_unknown_columns_make_small_batches() {
+    let mut sequencer = sequencer();
+    let unknown = json!({"dims": {"x".repeat(65_150): 1}}).to_string();
+    Message::events(1, "ABQ", "order", format!("[{}]", vec![unknown; 14].join(","))).give(&mut sequencer);
+    assert_whole_and_small(&drain(&mut sequencer), 14);
 }

@@ -26,6 +26,11 @@ pub const MAX_ID_BYTES: usize = 256;
 /// Longest dimension value, in bytes.
 pub const MAX_DIMENSION_BYTES: usize = 512;
 
+/// Longest name of a field at fault, in characters.
+pub const MAX_FIELD_CHARS: usize = 96;
+/// Longest reason of a reject, in characters.
+pub const MAX_REASON_CHARS: usize = 512;
+
 /// How a payload is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
@@ -53,8 +58,14 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// `field` and `reason` are cut to [`MAX_FIELD_CHARS`] and [`MAX_REASON_CHARS`]: both may quote what was published.
     pub fn new(code: Code, field: Option<&str>, reason: impl Into<String>) -> Self {
-        Self { code, field: field.map(str::to_owned), reason: reason.into() }
+        let cut = |text: &str, chars: usize| text.chars().take(chars).collect();
+        Self {
+            code,
+            field: field.map(|field| cut(field, MAX_FIELD_CHARS)),
+            reason: cut(&reason.into(), MAX_REASON_CHARS),
+        }
     }
 }
 

@@ -397,3 +397,62 @@ fn entities_with_the_same_hash_are_told_apart() {
     assert_eq!(shard.state.sizes().entities, 2);
     assert_eq!((shard.rows("totals", 1), shard.rows("totals", 2)), (vec!["1 1 0 0".into()], vec!["1 1 0 0".into()]));
 }
+
+#[test]
+fn an_entity_whose_namesake_in_the_hash_expired_is_still_known() {
+    let [one, other] = SAME_HASH;
+    let mut shard = Shard::new();
+    shard.orders(vec![order(one, Some(1), 40), order(other, Some(1), 0)]);
+    shard.close(50);
+    shard.orders(vec![order(one, Some(1), 40)]);
+    assert_eq!(shard.rows("totals", 40), ["1 1 0 0"]);
+    assert_eq!(shard.accounts()[&40].duplicate, 1);
+}
+
+#[test]
+fn a_message_split_over_two_batches_is_applied() {
+    let mut state = PartitionState::new(PARTITION);
+    let batch = |events| Batch { format: FORMAT, through: Through { inbox: InboxSeq(7), events }, records: vec![] };
+    state.apply(LogSeq(1), batch(3_000));
+    state.apply(LogSeq(2), batch(0));
+}
+
+#[test]
+fn a_message_that_is_covered_in_part_is_not_there_yet() {
+    let mut state = PartitionState::new(PARTITION);
+    let through = Through { inbox: InboxSeq(7), events: 3_000 };
+    state.apply(LogSeq(1), Batch { format: FORMAT, through, records: vec![Record::Define(tenant("ABQ"))] });
+    let query = Query { day: DaySelector::Today, at_least: Some(InboxSeq(7)) };
+    let refused = state.view(&tenant_id("ABQ"), &name("totals"), query).unwrap_err();
+    assert_eq!(refused.code, AskErrorCode::NotYet);
+}
+
+#[test]
+fn a_day_that_changes_late_and_expires_in_one_batch_is_sealed_first() {
+    let mut shard = Shard::new();
+    shard.close(0);
+    let late = shard.events("order", vec![order("x", Some(1), 0)]);
+    shard.apply(vec![late, Record::Day(marker("ABQ", Edge::Closed, 50))]);
+    assert_eq!(shard.versions(), [(0, 1), (50, 1), (0, 2)]);
+}
+
+#[test]
+fn tenants_that_are_no_ids_are_told_of_under_one_token() {
+    let refused = |tenant: &str| daybook_contracts::reject::Reject {
+        code: Code::InvalidTenant,
+        reason: "no id".into(),
+        tenant: tenant.into(),
+        kind: "order".into(),
+        inbox: InboxSeq(1),
+        index: 0,
+        field: None,
+        date: None,
+        original: daybook_contracts::reject::Original::new(b"x"),
+    };
+    let mut state = PartitionState::new(PARTITION);
+    let records = ["a b", "", "a.b"].into_iter().map(|tenant| Record::Rejected(refused(tenant))).collect();
+    let through = Through { inbox: InboxSeq(1), events: 0 };
+    let effects = state.apply(LogSeq(1), Batch { format: FORMAT, through, records });
+    let [crate::state::Effect::Rejects { tenant, rejects }] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!((tenant.as_str(), rejects.len()), (daybook_contracts::subjects::INVALID_TENANT, 3));
+}
