@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 pub mod flights;
+pub mod orders;
 pub mod processes;
+pub mod raw;
 
 use daybook::client::Client;
 use daybook::commands::apply::apply;
@@ -69,6 +71,22 @@ impl Daybook {
     pub async fn restart_services(&mut self) {
         self.services.take().unwrap().stop().await;
         self.services = Some(Embedded::start(self.options.clone()).await.unwrap());
+    }
+
+    /// Stops the services in good order; the broker goes on.
+    pub async fn stop_services(&mut self) {
+        self.services.take().unwrap().stop().await;
+    }
+
+    /// Starts the services again on what they kept.
+    pub async fn start_services(&mut self) {
+        assert!(self.services.is_none(), "the services run already");
+        self.services = Some(Embedded::start(self.options.clone()).await.unwrap());
+    }
+
+    /// What the services were started with.
+    pub fn options(&self) -> &EmbeddedOptions {
+        &self.options
     }
 
     /// Loses every checkpoint: the shards read the log from the beginning.

@@ -87,7 +87,8 @@ async fn live_figures_are_what_was_known_at_each_instant() {
             let query = Query { day: DaySelector::Date(row[2].parse().unwrap()), at_least: None };
             let answer = daybook.client.query(&tenant, "board", &query).await.unwrap();
             let figures = &answer.rows[0];
-            for (column, name) in [(3, "entities"), (4, "draft"), (5, "final"), (6, "void"), (7, "sum_distance_final")] {
+            for (column, name) in [(3, "entities"), (4, "draft"), (5, "final"), (6, "void"), (7, "sum_distance_final")]
+            {
                 let Some(Figure::Number(number)) = figures.get(name) else { panic!("{name}: {figures:?}") };
                 assert_eq!(number.to_string(), row[column], "{tenant} {} at {instant}: {name}", &row[2]);
             }

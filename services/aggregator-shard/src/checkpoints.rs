@@ -38,6 +38,8 @@ fn open_blocking(partition: Partition, folder: &Path) -> Result<(Store, Partitio
             Ok(state) => return Ok((store, state)),
             Err(why) => why,
         },
+        // An earlier actor of this process has not let go of it yet; the next start will find it free.
+        Err(error) if error.is_locked() => return Err(error),
         Err(error) => error.to_string(),
     };
     tracing::warn!(%partition, ?folder, why, "the checkpoint cannot be used; wiping it and reading the log from the beginning");

@@ -17,7 +17,7 @@ use daybook_runtime::process::Context;
 use daybook_runtime::reader::Reader;
 use daybook_runtime::store::{Store, StoreError};
 use daybook_runtime::telemetry;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -120,8 +120,8 @@ impl Actor for PartitionActor {
             context.health.set(&label, true);
         }
         let tasks = vec![
-            tokio::spawn(feed(reader, outbox.clone(), myself.clone())),
-            tokio::spawn(listen(questions, connection.client.clone(), myself.clone())),
+            essential("feed", feed(reader, outbox.clone(), myself.clone()), myself.clone()),
+            essential("questions", listen(questions, connection.client.clone(), myself.clone()), myself.clone()),
         ];
         myself.send_interval(checkpoint_interval, || Message::CheckpointDue);
         Ok(State {
@@ -242,7 +242,15 @@ impl State {
 
     /// The answer to a question, in JSON.
     fn answer(&self, question: &[u8]) -> Vec<u8> {
-        match serde_json::from_slice(question) {
+        let question = serde_json::from_slice(question);
+        if self.level_at.is_none() && !matches!(question, Ok(ShardQuestion::Position) | Err(_)) {
+            return json(&Err::<(), _>(AskError {
+                code: AskErrorCode::Unavailable,
+                message: "the shard is catching up with the log".to_owned(),
+                hint: Some("sealed days can be asked for by date".to_owned()),
+            }));
+        }
+        match question {
             Ok(ShardQuestion::View { tenant, view, query }) => {
                 json(&self.state.view(&tenant, &view, query).map(|mut answer| {
                     answer.freshness_ms = self.freshness_ms();
@@ -296,6 +304,18 @@ impl State {
             let _ = myself.cast(Message::CheckpointDone(outcome.map(|()| position)));
         }));
     }
+}
+
+/// Runs a part without which the actor must not go on: when it ends or panics, the actor ends too and is started again.
+fn essential(
+    name: &'static str,
+    part: impl Future<Output = ()> + Send + 'static,
+    actor: ActorRef<Message>,
+) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let _ = std::panic::AssertUnwindSafe(part).catch_unwind().await;
+        actor.stop(Some(format!("its {name} ended")));
+    })
 }
 
 /// Brings questions to the actor until it is gone.

@@ -1,6 +1,6 @@
 //! Reads back what was published: the catalogue, the days and the clocks.
 
-use crate::publishing::{Outgoing, Publisher, describe};
+use crate::publishing::{Arrival, Outgoing, Publisher, describe};
 use crate::registry::Registry;
 use crate::schedule::Observed;
 use daybook_contracts::day::DayMarker;
@@ -17,6 +17,8 @@ pub struct Loaded {
     pub publisher: Publisher,
     /// Definitions that did not reach every partition, because a day-manager ended half-way.
     pub repairs: Vec<Outgoing>,
+    /// The last messages of CATALOG and DAYS, which may still be on their way to INBOX.
+    pub unarrived: Vec<(u64, Arrival)>,
 }
 
 /// A definition's newest revision, and the revision each partition has.
@@ -61,7 +63,12 @@ pub async fn load(connection: &Connection) -> Loaded {
             Err(error) => tracing::error!(subject = %message.subject, %error, "a day marker that cannot be read"),
         }
     }
-    Loaded { registry, publisher, repairs }
+    let last = |messages: &[Delivered]| {
+        let message = messages.iter().max_by_key(|message| message.sequence)?;
+        Some((message.sequence, publisher.arrival(message.subject.as_str())?))
+    };
+    let unarrived = [last(&catalog), last(&days)].into_iter().flatten().collect();
+    Loaded { registry, publisher, repairs, unarrived }
 }
 
 /// The newest revision of every definition: kinds, then views, calendars and tenants, as each needs the ones before.

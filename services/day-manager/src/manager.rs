@@ -45,6 +45,8 @@ struct State {
     context: Context,
     registry: Registry,
     publisher: Publisher,
+    /// What an earlier day-manager published and nobody has seen in INBOX yet: no answer is given before.
+    unarrived: Vec<(u64, Arrival)>,
     endpoints: JoinHandle<()>,
 }
 
@@ -65,17 +67,22 @@ impl Actor for Manager {
         (context, tick): (Context, Duration),
     ) -> Result<State, ActorProcessingErr> {
         context.health.set("day-manager", false);
-        let Loaded { registry, mut publisher, repairs } = load(&context.connection).await;
+        let Loaded { registry, mut publisher, repairs, mut unarrived } = load(&context.connection).await;
         if !repairs.is_empty() {
             tracing::info!(count = repairs.len(), "publishing definitions that had not reached every partition");
-            publisher.publish(repairs, &HeaderMap::new()).await?;
+            let repaired = publisher.publish(repairs, &HeaderMap::new()).await?;
+            unarrived.extend(repaired);
+        }
+        // Definitions and days come into INBOX from two streams: no day is published before its tenant is there.
+        for (sequence, arrival) in unarrived.extract_if(.., |(_, arrival)| arrival.is_of_catalog()) {
+            publisher.arrived(sequence, &arrival).await?;
         }
         let endpoints = admin::serve(&context.connection, myself.clone()).await?;
         let (tenants, kinds, views) = (registry.schedule.len(), registry.kinds.len(), registry.views.len());
         tracing::info!(tenants, kinds, views, "managing days");
         context.health.set("day-manager", true);
         myself.send_interval(tick, || Message::Tick);
-        Ok(State { context, registry, publisher, endpoints })
+        Ok(State { context, registry, publisher, unarrived, endpoints })
     }
 
     async fn handle(
@@ -129,6 +136,7 @@ impl State {
             return Ok(ApplyReply::Applied(change.applied));
         }
         let last = self.publish_definitions(change.definitions).await?;
+        self.see_earlier_ones_arrive().await?;
         if let Some((sequence, arrival)) = last {
             // An event published after the answer finds its tenant defined.
             self.publisher.arrived(sequence, &arrival).await?;
@@ -168,6 +176,7 @@ impl State {
                 break;
             }
         }
+        self.see_earlier_ones_arrive().await?;
         if let Some((sequence, arrival)) = last {
             self.publisher.arrived(sequence, &arrival).await?;
         }
@@ -180,6 +189,14 @@ impl State {
         }
         let next_due = self.registry.schedule.next_deadline(&name);
         Ok(Ok(ClockReply { now, next_due, markers: markers as u64 }))
+    }
+
+    async fn see_earlier_ones_arrive(&mut self) -> Result<(), ActorProcessingErr> {
+        while let Some((sequence, arrival)) = self.unarrived.last() {
+            self.publisher.arrived(*sequence, arrival).await?;
+            self.unarrived.pop();
+        }
+        Ok(())
     }
 
     /// Publishes further days of the calendars that need it.

@@ -50,6 +50,13 @@ pub struct Arrival {
     mark: &'static str,
 }
 
+impl Arrival {
+    /// Whether it is of a definition, rather than of a day.
+    pub fn is_of_catalog(&self) -> bool {
+        self.mark == headers::CATALOG_SEQ
+    }
+}
+
 /// What is known of the subjects that this day-manager publishes on.
 pub struct Publisher {
     connection: Connection,
@@ -81,33 +88,45 @@ impl Publisher {
     pub fn definition_for(&self, partition: Partition, definition: &Definition) -> Outgoing {
         let subjects = &self.connection.subjects;
         let (what, name) = describe(definition);
-        Outgoing {
-            subject: subjects.catalog(partition, what, name),
-            payload: json(definition),
-            arrival: Arrival {
-                partition,
-                inbox_subject: subjects.inbox_catalog(partition, what, name),
-                mark: headers::CATALOG_SEQ,
-            },
-        }
+        self.outgoing(subjects.catalog(partition, what, name), definition)
     }
 
     /// The broadcast of a marker.
     pub fn marker(&self, marker: &DayMarker) -> Outgoing {
         let subjects = &self.connection.subjects;
         let tenant = marker.tenant.as_str();
-        let partition = Partition::of(tenant, self.connection.partitions);
-        Outgoing {
-            subject: match marker.edge {
-                Edge::Opened => subjects.day_opened(tenant),
-                Edge::Closed => subjects.day_closed(tenant),
-            },
-            payload: json(marker),
-            arrival: Arrival {
-                partition,
-                inbox_subject: subjects.inbox_day(partition, tenant, marker.edge.as_str()),
-                mark: headers::DAYS_SEQ,
-            },
+        let subject = match marker.edge {
+            Edge::Opened => subjects.day_opened(tenant),
+            Edge::Closed => subjects.day_closed(tenant),
+        };
+        self.outgoing(subject, marker)
+    }
+
+    fn outgoing(&self, subject: String, value: &impl serde::Serialize) -> Outgoing {
+        let arrival = self.arrival(&subject).expect("a subject of CATALOG or DAYS");
+        Outgoing { subject, payload: json(value), arrival }
+    }
+
+    /// How to see that what was published on a subject of CATALOG or DAYS has come through; `None` for other subjects.
+    pub fn arrival(&self, subject: &str) -> Option<Arrival> {
+        let subjects = &self.connection.subjects;
+        let mut tokens = subject.strip_prefix(subjects.prefix())?.split('.').skip(1);
+        let (stream, one, two, three) = (tokens.next()?, tokens.next()?, tokens.next()?, tokens.next());
+        match (stream, three) {
+            ("days", None) => {
+                let partition = Partition::of(one, self.connection.partitions);
+                Some(Arrival {
+                    partition,
+                    inbox_subject: subjects.inbox_day(partition, one, two),
+                    mark: headers::DAYS_SEQ,
+                })
+            }
+            ("catalog", Some(name)) => {
+                let partition = Partition(one.parse().ok()?);
+                let inbox_subject = subjects.inbox_catalog(partition, two, name);
+                Some(Arrival { partition, inbox_subject, mark: headers::CATALOG_SEQ })
+            }
+            _ => None,
         }
     }
 

@@ -349,6 +349,10 @@ fn check_kind(kind: &Kind, old: Option<&Kind>) -> Result<(), String> {
     if let Some(field) = taken {
         return Err(format!("a dimension cannot be taken from the event's own field {field}"));
     }
+    let mut fields = BTreeSet::new();
+    if let Some(field) = kind.dimensions.iter().filter_map(|d| d.field.as_ref()).find(|field| !fields.insert(*field)) {
+        return Err(format!("two dimensions are taken from the field {field}"));
+    }
     let Some(old) = old else { return Ok(()) };
     if old.mode != kind.mode {
         return Err("was defined with the other mode; give the new kind another name".to_owned());

@@ -17,9 +17,9 @@ use serde::de::DeserializeOwned;
 use std::time::Duration;
 
 /// How long one request may take.
-const REQUEST_DEADLINE: Duration = Duration::from_secs(65);
+const REQUEST_DEADLINE: Duration = Duration::from_secs(20);
 /// How long a request is repeated while nobody answers it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A client of one Daybook.
 #[derive(Clone)]
@@ -139,11 +139,15 @@ impl Client {
     pub async fn settle(&self) -> anyhow::Result<()> {
         let subjects = &self.connection.subjects;
         for partition in Partition::all(self.connection.partitions) {
-            let newest = last_message(&self.connection, &subjects.inbox_stream(), &subjects.inbox_of(partition)).await;
+            let mut newest = None;
+            for filter in subjects.inbox_of(partition) {
+                let last = last_message(&self.connection, &subjects.inbox_stream(), &filter).await;
+                newest = newest.max(last.map(|message| message.sequence));
+            }
             // What was trimmed from INBOX is recorded in the log.
             let log = last_message(&self.connection, &subjects.events_stream(), &subjects.events(partition)).await;
             let recorded = log.and_then(|batch| header_number(&batch.headers, headers::INBOX_SEQ));
-            let wanted = newest.map(|message| message.sequence).max(recorded);
+            let wanted = newest.max(recorded);
             if let Some(wanted) = wanted {
                 self.settle_partition(partition, InboxSeq(wanted)).await?;
             }

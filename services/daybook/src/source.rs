@@ -6,9 +6,13 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::mpsc;
 
 /// Longest line, in bytes; a longer one ends the replay with an error.
 pub const MAX_LINE_BYTES: u64 = 8 << 20;
+
+/// Lines read ahead of the one that is being published.
+const LINES_AHEAD: usize = 1_024;
 
 /// Lines of a file, and how much of the file has been read.
 pub struct Source {
@@ -77,6 +81,42 @@ impl Source {
                 return Ok(Some((number, line)));
             }
         }
+    }
+
+    /// Bytes of the file that have been read.
+    pub fn position(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    /// Reads on a thread of its own, some lines ahead: standard input may keep it waiting, and nobody else.
+    pub fn into_lines(mut self) -> Lines {
+        let (sender, receiver) = mpsc::channel(LINES_AHEAD);
+        let read = self.read.clone();
+        std::thread::spawn(move || {
+            while let Some(line) = self.next_line().transpose() {
+                let failed = line.is_err();
+                if sender.blocking_send(line).is_err() || failed {
+                    return;
+                }
+            }
+        });
+        Lines { receiver, read }
+    }
+}
+
+/// The lines of a [`Source`], as they are read.
+pub struct Lines {
+    receiver: mpsc::Receiver<anyhow::Result<(u64, Vec<u8>)>>,
+    read: Arc<AtomicU64>,
+}
+
+impl Lines {
+    /// The next line and its number.
+    ///
+    /// # Errors
+    /// As [`Source::next_line`].
+    pub async fn next(&mut self) -> anyhow::Result<Option<(u64, Vec<u8>)>> {
+        self.receiver.recv().await.transpose()
     }
 
     /// Bytes of the file that have been read.

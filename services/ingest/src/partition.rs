@@ -76,15 +76,16 @@ impl Actor for PartitionActor {
 
     async fn pre_start(&self, myself: ActorRef<Step>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
         let Arguments { context, partition, linger } = arguments;
+        let label = format!("ingest {partition}");
+        context.health.set(&label, false);
         let connection = &context.connection;
         let subject = connection.subjects.events(partition);
         let (last, marks) = log_end(connection, partition).await;
         let definitions = definitions(connection, partition, marks.catalog).await;
         let sequencer = Sequencer::new(connection.subjects.clone(), marks, definitions);
-        let filter = connection.subjects.inbox_of(partition);
-        let reader = Reader::new(connection, connection.subjects.inbox_stream(), filter, marks.through.next());
+        let (stream, filters) = (connection.subjects.inbox_stream(), connection.subjects.inbox_of(partition));
+        let reader = Reader::with_filters(connection, stream, filters, marks.through.next());
         tracing::info!(%partition, log = last, inbox = %marks.through.inbox, "sequencing");
-        let label = format!("ingest {partition}");
         context.health.set(&label, true);
         myself.cast(Step)?;
         Ok(State { context, linger, subject, last, reader, sequencer, gathered: None, label })

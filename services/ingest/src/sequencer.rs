@@ -126,6 +126,14 @@ impl Sequencer {
                 let (tenant, kind) = (tenant.to_owned(), kind.to_owned());
                 return self.take_events(message, &tenant, &kind);
             }
+            Some(InboxSubject::Wildcard { tokens }) => {
+                let reason =
+                    "the subject has a wildcard in it; publish to <prefix>.in.<tenant>.<kind> with an id and a name";
+                let problem = Problem::new(Code::InvalidTenant, Some("subject"), reason);
+                // The whole subject stands for the tenant: it is no id, whichever tenant was meant.
+                let source = Source { tenant: tokens, kind: "", inbox: InboxSeq(message.sequence) };
+                self.push_reject(source.reject(0, message.payload, problem, None));
+            }
             Some(InboxSubject::Day { .. }) => self.take_marker(message),
             Some(InboxSubject::Catalog { .. }) => self.take_definition(message),
             None => tracing::error!(subject = message.subject, "a subject that INBOX should not hold"),

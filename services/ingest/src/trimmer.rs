@@ -59,9 +59,11 @@ async fn trim(connection: &Connection) -> Result<(), async_nats::Error> {
     for partition in Partition::all(connection.partitions) {
         let (_, marks) = log_end(connection, partition).await;
         let recorded = marks.through.next() - 1;
-        let newest = last_message(connection, &subjects.inbox_stream(), &subjects.inbox_of(partition)).await;
-        if newest.is_some_and(|message| message.sequence > recorded) {
-            floor = floor.min(recorded);
+        for filter in subjects.inbox_of(partition) {
+            let newest = last_message(connection, &subjects.inbox_stream(), &filter).await;
+            if newest.is_some_and(|message| message.sequence > recorded) {
+                floor = floor.min(recorded);
+            }
         }
     }
     if floor >= inbox.first_sequence {

@@ -15,6 +15,9 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use std::time::Duration;
 
+/// How long reading a tenant's reports may take.
+const REPORTS_DEADLINE: Duration = Duration::from_secs(10);
+
 /// The answer to the question on `tenant` and `view`, the tokens of its subject, in JSON.
 ///
 /// # Errors
@@ -46,8 +49,8 @@ pub async fn answer(
         (Ok(answer), _) => Ok(answer.get().as_bytes().to_vec()),
         (Err(error), DaySelector::Date(date)) if may_be_sealed(&error) => {
             match from_report(connection, &tenant, &view, date).await? {
-                Some(answer) => Ok(json(&answer)),
-                None => Err(error),
+                Some(answer) if query.at_least.is_none_or(|wanted| wanted <= answer.as_of.inbox) => Ok(json(&answer)),
+                _ => Err(error),
             }
         }
         (Err(error), _) => Err(error),
@@ -144,8 +147,12 @@ async fn days(connection: &Connection, tenant: TenantId, timeout: Duration) -> A
         Err(error) => return Err(error),
     };
     let subjects = &connection.subjects;
-    let reports =
-        read_last_per_subject(connection, subjects.reports_stream(), subjects.reports_of(tenant.as_str())).await;
+    let reading = read_last_per_subject(connection, subjects.reports_stream(), subjects.reports_of(tenant.as_str()));
+    let reports = tokio::time::timeout(REPORTS_DEADLINE, reading).await.map_err(|_| AskError {
+        code: AskErrorCode::Unavailable,
+        message: "the reports cannot be read in time".to_owned(),
+        hint: None,
+    })?;
     let mut sealed: Vec<DayAccount> = reports
         .iter()
         .filter_map(|message| serde_json::from_slice::<Report>(&message.payload).ok())

@@ -19,7 +19,8 @@ pub struct Subjects {
 /// The prefix unless another is configured.
 pub const DEFAULT_PREFIX: &str = "daybook";
 
-/// Takes the place of the tenant in `daybook.rejects.<tenant>` when the tenant token is not a valid id.
+/// Takes the place of the tenant in `daybook.rejects.<tenant>` when the tenant token is not a valid id: this and the
+/// partition, as in `~invalid-3`, so that each subject has one writer.
 pub const INVALID_TENANT: &str = "~invalid";
 
 /// A prefix that cannot be used.
@@ -77,12 +78,20 @@ impl Subjects {
     pub fn input(&self, tenant: &str, kind: &str) -> String {
         format!("{}.in.{tenant}.{kind}", self.prefix)
     }
+    /// What the broker could not put into a partition: subjects with wildcards in them. The first partition takes it.
+    pub fn untransformed(&self) -> String {
+        format!("{}.in.>", self.prefix)
+    }
     pub fn every_input(&self) -> String {
         self.input("*", "*")
     }
     /// Where rejected events of a tenant appear; `tenant` may be [`INVALID_TENANT`] or `*`.
     pub fn rejects(&self, tenant: &str) -> String {
         format!("{}.rejects.{tenant}", self.prefix)
+    }
+    /// Where rejected events of `partition` appear whose tenant is not a valid id.
+    pub fn invalid_tenant(partition: Partition) -> String {
+        format!("{INVALID_TENANT}-{partition}")
     }
     pub fn day_opened(&self, tenant: &str) -> String {
         format!("{}.days.{tenant}.opened", self.prefix)
@@ -110,8 +119,9 @@ impl Subjects {
     // --- between services ---
 
     /// Everything of one partition, in its one order.
-    pub fn inbox_of(&self, partition: Partition) -> String {
-        format!("{}.inbox.{partition}.>", self.prefix)
+    pub fn inbox_of(&self, partition: Partition) -> Vec<String> {
+        let own = format!("{}.inbox.{partition}.>", self.prefix);
+        if partition.0 == 0 { vec![own, self.untransformed()] } else { vec![own] }
     }
     /// The stored subject of a day marker, for seeing that it has arrived.
     pub fn inbox_day(&self, partition: Partition, tenant: &str, what: &str) -> String {
@@ -170,7 +180,11 @@ impl Subjects {
 
     /// Reads a subject of INBOX back.
     pub fn parse_inbox<'a>(&self, subject: &'a str) -> Option<InboxSubject<'a>> {
-        let rest = subject.strip_prefix(self.prefix.as_str())?.strip_prefix(".inbox.")?;
+        let rest = subject.strip_prefix(self.prefix.as_str())?;
+        if let Some(tokens) = rest.strip_prefix(".in.") {
+            return Some(InboxSubject::Wildcard { tokens });
+        }
+        let rest = rest.strip_prefix(".inbox.")?;
         let mut tokens = rest.split('.');
         let (_partition, name, what, detail) = (tokens.next()?, tokens.next()?, tokens.next()?, tokens.next()?);
         match (what, tokens.next()) {
@@ -185,9 +199,20 @@ impl Subjects {
 /// What a message of INBOX is, by its subject. Tokens are as the publisher wrote them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InboxSubject<'a> {
-    Event { tenant: &'a str, kind: &'a str },
-    Day { tenant: &'a str },
-    Catalog { name: &'a str },
+    Event {
+        tenant: &'a str,
+        kind: &'a str,
+    },
+    Day {
+        tenant: &'a str,
+    },
+    Catalog {
+        name: &'a str,
+    },
+    /// An event published to a subject with wildcards, which the broker stores as it is.
+    Wildcard {
+        tokens: &'a str,
+    },
 }
 
 #[cfg(test)]

@@ -5,9 +5,12 @@ use crate::connection::Connection;
 use async_nats::HeaderMap;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
-use async_nats::jetstream::message::{PublishMessage, StreamMessage};
-use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::Stream;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use serde::Deserialize;
 use std::error::Error;
 use std::time::Duration;
 
@@ -53,16 +56,73 @@ fn is_conflict(error: &PublishError) -> bool {
 }
 
 /// The last message on a subject (wildcards allowed), as the stream's leader has it. Tries until the broker answers.
-pub async fn last_message(connection: &Connection, stream: &str, subject: &str) -> Option<StreamMessage> {
-    retry("read the last message", || async {
-        let stream = stream_handle(connection, stream).await?;
-        match stream.get_last_raw_message_by_subject(subject).await {
-            Ok(message) => Ok(Some(message)),
-            Err(error) if matches!(error.kind(), LastRawMessageErrorKind::NoMessageFound) => Ok(None),
-            Err(error) => Err(error.into()),
+pub async fn last_message(connection: &Connection, stream: &str, subject: &str) -> Option<Stored> {
+    stored_message(connection, stream, &serde_json::json!({ "last_by_subj": subject })).await
+}
+
+/// The first message on a subject (wildcards allowed) at or after a sequence. Tries until the broker answers.
+pub async fn next_message(connection: &Connection, stream: &str, subject: &str, from: u64) -> Option<Stored> {
+    stored_message(connection, stream, &serde_json::json!({ "seq": from, "next_by_subj": subject })).await
+}
+
+/// A message as a stream stores it, read by a request of its own. Whatever a publisher put into its subject and headers,
+/// it can be read so: what is not text is replaced or left out.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    pub subject: String,
+    pub sequence: u64,
+    pub headers: HeaderMap,
+    pub payload: Bytes,
+}
+
+#[derive(Deserialize)]
+struct StoredReply {
+    message: Option<StoredWire>,
+    error: Option<async_nats::jetstream::Error>,
+}
+
+#[derive(Deserialize)]
+struct StoredWire {
+    subject: String,
+    seq: u64,
+    #[serde(default)]
+    hdrs: String,
+    #[serde(default)]
+    data: String,
+}
+
+async fn stored_message(connection: &Connection, stream: &str, request: &serde_json::Value) -> Option<Stored> {
+    retry("read a message", || async {
+        let subject = format!("STREAM.MSG.GET.{stream}");
+        let reply: StoredReply = connection.jetstream.request(subject, request).await?;
+        match (reply.message, reply.error) {
+            (Some(wire), _) => Ok(Some(Stored {
+                subject: wire.subject,
+                sequence: wire.seq,
+                headers: lenient_headers(&STANDARD.decode(wire.hdrs)?),
+                payload: STANDARD.decode(wire.data)?.into(),
+            })),
+            (None, Some(error)) if error.error_code() == ErrorCode::NO_MESSAGE_FOUND => Ok(None),
+            (None, Some(error)) => Err(error.into()),
+            (None, None) => Err("the broker's answer holds no message".into()),
         }
     })
     .await
+}
+
+/// The headers that are well-formed.
+fn lenient_headers(bytes: &[u8]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for line in bytes.split(|byte| *byte == b'\n').skip(1) {
+        let Ok(line) = std::str::from_utf8(line) else { continue };
+        if let Some((name, value)) = line.trim_end_matches('\r').split_once(':')
+            && let Ok(name) = name.parse::<async_nats::HeaderName>()
+            && let Ok(value) = value.trim().parse::<async_nats::HeaderValue>()
+        {
+            headers.append(name, value);
+        }
+    }
+    headers
 }
 
 /// A handle on a stream; no request is made.

@@ -1,13 +1,15 @@
 //! Reads the messages of a stream that match one filter, from a position that the caller keeps, in order and without
 //! gaps, over reconnects and restarts of the broker.
 
-use crate::append::{retry, stream_handle};
+use crate::append::{Stored, next_message, retry, stream_handle};
 use crate::connection::Connection;
 use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Most bytes that one pull asks for, well below the 64 MiB at which the server drops a connection as too slow.
 const PULL_BYTES: usize = 4 << 20;
@@ -17,6 +19,12 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 const PULL_EXPIRES: Duration = Duration::from_secs(5);
 /// How long the server keeps a consumer that nobody pulls from.
 const INACTIVE: Duration = Duration::from_secs(60);
+
+/// Consumers in a row that fail without a delivery before a message is fetched by a request of its own.
+const FRUITLESS: u32 = 3;
+
+/// How long nothing may come before the stream itself is asked whether there is something.
+const QUIET: Duration = Duration::from_secs(4);
 
 /// A message of the stream.
 #[derive(Debug, Clone)]
@@ -33,10 +41,16 @@ pub struct Delivered {
 pub struct Reader {
     connection: Connection,
     stream: String,
-    filter: String,
+    filters: Vec<String>,
     /// The next sequence wanted.
     next: u64,
     open: Option<Open>,
+    /// A consumer that is being made.
+    opening: Option<BoxFuture<'static, Open>>,
+    /// How often a consumer was made in a row that delivered nothing before it failed.
+    fruitless: u32,
+    /// When something was delivered, or looked for, last.
+    quiet_since: Instant,
 }
 
 struct Open {
@@ -48,7 +62,22 @@ struct Open {
 impl Reader {
     /// Reads what `filter` matches in `stream`, from `from` on (1 for the beginning).
     pub fn new(connection: &Connection, stream: String, filter: String, from: u64) -> Self {
-        Self { connection: connection.clone(), stream, filter, next: from.max(1), open: None }
+        Self::with_filters(connection, stream, vec![filter], from)
+    }
+
+    /// As [`Reader::new`], with up to three filters: with more the broker becomes slow.
+    pub fn with_filters(connection: &Connection, stream: String, filters: Vec<String>, from: u64) -> Self {
+        assert!((1..=3).contains(&filters.len()), "{} filters", filters.len());
+        Self {
+            connection: connection.clone(),
+            stream,
+            filters,
+            next: from.max(1),
+            open: None,
+            opening: None,
+            fruitless: 0,
+            quiet_since: Instant::now(),
+        }
     }
 
     /// The next sequence that will be read, or a later one.
@@ -58,17 +87,41 @@ impl Reader {
 
     /// The next message, waiting for it as long as it takes.
     ///
-    /// Cancel safe: a message is either returned or will be delivered again.
+    /// Cancel safe: a message is either returned or will be delivered again, and a consumer that is being opened goes
+    /// on being opened with the next call.
     pub async fn next(&mut self) -> Delivered {
         loop {
+            if self.open.is_none() && self.fruitless >= FRUITLESS {
+                self.fruitless = 0;
+                if let Some(message) = self.fetch().await {
+                    return message;
+                }
+            }
             let open = match &mut self.open {
                 Some(open) => open,
                 None => {
-                    let opened = self.reopen().await;
+                    let opening = self.opening.get_or_insert_with(|| {
+                        let (connection, stream) = (self.connection.clone(), self.stream.clone());
+                        open_consumer(connection, stream, self.filters.clone(), self.next).boxed()
+                    });
+                    let opened = opening.await;
+                    self.opening = None;
+                    self.fruitless += 1;
+                    self.quiet_since = Instant::now();
                     self.open.insert(opened)
                 }
             };
-            let item = open.messages.next().await;
+            let item = tokio::select! {
+                item = open.messages.next() => item,
+                () = tokio::time::sleep_until(self.quiet_since + QUIET) => {
+                    // What was lost on the way with a connection would show at the next delivery only, and there may be none.
+                    self.quiet_since = Instant::now();
+                    match self.fetch().await {
+                        Some(message) => return message,
+                        None => continue,
+                    }
+                }
+            };
             if let Some(message) = self.accept(item) {
                 return message;
             }
@@ -89,7 +142,7 @@ impl Reader {
         let message = match item {
             Some(Ok(message)) => message,
             Some(Err(error)) => {
-                tracing::debug!(stream = self.stream, filter = self.filter, %error, "reading again from {}", self.next);
+                tracing::debug!(stream = self.stream, %error, "reading again from {}", self.next);
                 self.open = None;
                 return None;
             }
@@ -108,13 +161,15 @@ impl Reader {
             }
         };
         if delivered != open.delivered + 1 {
-            tracing::debug!(stream = self.stream, filter = self.filter, "deliveries were lost; reading again");
+            tracing::debug!(stream = self.stream, "deliveries were lost; reading again");
             self.open = None;
             return None;
         }
         open.delivered = delivered;
         assert!(sequence >= self.next, "stream {} went back from {} to {sequence}", self.stream, self.next);
         self.next = sequence + 1;
+        self.fruitless = 0;
+        self.quiet_since = Instant::now();
         let (message, _) = message.split();
         Some(Delivered {
             sequence,
@@ -125,31 +180,53 @@ impl Reader {
         })
     }
 
-    async fn reopen(&self) -> Open {
-        retry("open a consumer", || async {
-            let stream = stream_handle(&self.connection, &self.stream).await?;
-            let consumer = stream
-                .create_consumer(pull::Config {
-                    deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: self.next },
-                    ack_policy: AckPolicy::None,
-                    filter_subject: self.filter.clone(),
-                    memory_storage: true,
-                    num_replicas: 1,
-                    inactive_threshold: INACTIVE,
-                    ..pull::Config::default()
-                })
-                .await?;
-            let messages = consumer
-                .stream()
-                .max_bytes_per_batch(PULL_BYTES)
-                .heartbeat(HEARTBEAT)
-                .expires(PULL_EXPIRES)
-                .messages()
-                .await?;
-            Ok(Open { messages, delivered: 0 })
-        })
-        .await
+    /// The next message by a request of its own. A subject or header that the client library cannot take makes it drop
+    /// the connection at every delivery; this way the message is read all the same, and the stream goes on behind it.
+    async fn fetch(&mut self) -> Option<Delivered> {
+        let mut first: Option<Stored> = None;
+        for filter in &self.filters {
+            let found = next_message(&self.connection, &self.stream, filter, self.next).await;
+            if let Some(found) = found
+                && first.as_ref().is_none_or(|first| found.sequence < first.sequence)
+            {
+                first = Some(found);
+            }
+        }
+        let found = first?;
+        tracing::debug!(stream = self.stream, sequence = found.sequence, "read a message that was not delivered");
+        // A consumer that is open would deliver it once more.
+        self.open = None;
+        self.next = found.sequence + 1;
+        let (sequence, headers, payload) = (found.sequence, found.headers, found.payload);
+        Some(Delivered { sequence, subject: found.subject.into(), headers, payload, pending: 1 })
     }
+}
+
+/// Makes a consumer from `next` on, trying until the broker answers.
+async fn open_consumer(connection: Connection, stream: String, filters: Vec<String>, next: u64) -> Open {
+    retry("open a consumer", || async {
+        let stream = stream_handle(&connection, &stream).await?;
+        let consumer = stream
+            .create_consumer(pull::Config {
+                deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: next },
+                ack_policy: AckPolicy::None,
+                filter_subjects: filters.clone(),
+                memory_storage: true,
+                num_replicas: 1,
+                inactive_threshold: INACTIVE,
+                ..pull::Config::default()
+            })
+            .await?;
+        let messages = consumer
+            .stream()
+            .max_bytes_per_batch(PULL_BYTES)
+            .heartbeat(HEARTBEAT)
+            .expires(PULL_EXPIRES)
+            .messages()
+            .await?;
+        Ok(Open { messages, delivered: 0 })
+    })
+    .await
 }
 
 /// Everything that a filter matches now, in order, from `from` on.
@@ -199,7 +276,7 @@ pub async fn read_last_per_subject(connection: &Connection, stream: String, filt
             .expires(PULL_EXPIRES)
             .messages()
             .await?;
-        while let Some(message) = messages.next().await {
+        while let Some(message) = tokio::time::timeout(QUIET, messages.next()).await? {
             let message = message?;
             let (sequence, pending, delivered) = {
                 let info = message.info()?;

@@ -46,6 +46,13 @@ pub enum StoreError {
     Failed(#[from] sled::Error),
 }
 
+impl StoreError {
+    /// Whether someone else has the store open, which is no damage.
+    pub fn is_locked(&self) -> bool {
+        matches!(self, Self::Open { source: sled::Error::Io(io), .. } if io.to_string().contains("could not acquire lock"))
+    }
+}
+
 /// The checkpoint store of one partition, on sled.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -151,6 +158,16 @@ mod tests {
         wipe(&path).unwrap();
         wipe(&path).unwrap();
         assert!(rows(&Store::open(&path).unwrap()).is_empty());
+    }
+
+    #[test]
+    fn a_store_in_use_is_told_from_a_damaged_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p0");
+        let held = Store::open(&path).unwrap();
+        assert!(Store::open(&path).unwrap_err().is_locked());
+        drop(held);
+        assert!(Store::open(&path).is_ok());
     }
 
     #[test]

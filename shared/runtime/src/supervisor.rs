@@ -14,6 +14,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(10);
 const STEADY: Duration = Duration::from_secs(30);
 /// How long children get to end before they are killed.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
+/// How long the supervisor may be busy starting a child before the others are stopped all the same.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How to start one child, linked to the supervisor it is given.
 pub struct Child {
@@ -125,10 +127,14 @@ impl State {
 pub async fn run(children: Vec<Child>, stop: tokio_util::sync::CancellationToken) -> Result<(), SpawnErr> {
     let (supervisor, handle) = Actor::spawn(None, Supervisor, children).await?;
     stop.cancelled().await;
-    // A child that is just being started may hold the supervisor up; it is stopped with the others all the same.
-    let _ = supervisor.call(Message::Stop, Some(STOP_DEADLINE)).await;
+    let _ = supervisor.call(Message::Stop, Some(STOP_PATIENCE)).await;
     supervisor.get_cell().stop_children_and_wait(None, Some(STOP_DEADLINE)).await;
     supervisor.stop(None);
-    let _ = handle.await;
+    let mut handle = handle;
+    if tokio::time::timeout(STOP_DEADLINE, &mut handle).await.is_err() {
+        // It is held up by a child that waits for the broker before it has even begun.
+        supervisor.kill();
+        let _ = handle.await;
+    }
     Ok(())
 }

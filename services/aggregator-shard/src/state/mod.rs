@@ -20,7 +20,7 @@ use daybook_contracts::day::{DayMarker, Edge};
 use daybook_contracts::log::{Batch, Events, Record, Through};
 use daybook_contracts::reject::Reject;
 use daybook_contracts::report::Coverage;
-use daybook_contracts::subjects::INVALID_TENANT;
+use daybook_contracts::subjects::Subjects;
 use daybook_domain::catalogue::{Definition, Kind, Mode, Tenant, View};
 use daybook_domain::ids::{LogSeq, Name, Partition, TenantId};
 use daybook_domain::plan::Plan;
@@ -125,7 +125,7 @@ impl PartitionState {
                 Record::Events(events) => self.apply_events(events, &mut rejects),
                 Record::Rejected(reject) => {
                     self.account_reject(&reject);
-                    rejects.entry(subject_token(&reject.tenant)).or_default().push(reject);
+                    rejects.entry(self.subject_token(&reject.tenant)).or_default().push(reject);
                 }
                 Record::Day(marker) => self.apply_marker(marker, batch.through, &mut effects),
                 Record::Define(definition) => self.define(definition),
@@ -237,6 +237,14 @@ impl PartitionState {
         Effect::Report(seal::seal(tenant, date, &self.models, range))
     }
 
+    /// The token of `daybook.rejects.<tenant>` for events published under the token `tenant`.
+    fn subject_token(&self, tenant: &str) -> String {
+        match TenantId::new(tenant) {
+            Ok(id) => id.to_string(),
+            Err(_) => Subjects::invalid_tenant(self.partition),
+        }
+    }
+
     fn kind_id(&self, name: &Name) -> Option<KindId> {
         self.models.iter().position(|model| model.kind.name == *name).map(|index| index as KindId)
     }
@@ -304,14 +312,6 @@ impl PartitionState {
                 self.tenants.insert(definition.id.clone(), TenantState::new(definition));
             }
         }
-    }
-}
-
-/// The token of `daybook.rejects.<tenant>` for events published under the token `tenant`.
-fn subject_token(tenant: &str) -> String {
-    match TenantId::new(tenant) {
-        Ok(id) => id.to_string(),
-        Err(_) => INVALID_TENANT.to_owned(),
     }
 }
 

@@ -4,8 +4,8 @@ use crate::cli::{ClientArguments, Outcome};
 use crate::client::Client;
 use crate::table::Table;
 use daybook_contracts::reject::{Reject, Rejects};
-use daybook_contracts::subjects::INVALID_TENANT;
-use daybook_domain::ids::TenantId;
+use daybook_contracts::subjects::{INVALID_TENANT, Subjects};
+use daybook_domain::ids::{Partition, TenantId};
 use daybook_runtime::append::last_message;
 use daybook_runtime::reader::Reader;
 use std::collections::VecDeque;
@@ -58,11 +58,27 @@ pub async fn run(arguments: Arguments) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The newest `count` rejects under a tenant's token, and how many there are.
+/// The newest `count` rejects under a tenant's token, and how many there are. [`INVALID_TENANT`] stands for those of
+/// all partitions whose tenant is no id.
 ///
 /// # Errors
 /// When a message cannot be read.
 pub async fn newest(client: &Client, token: &str, count: usize) -> anyhow::Result<(Vec<Reject>, usize)> {
+    if token != INVALID_TENANT {
+        return newest_under(client, token, count).await;
+    }
+    let (mut all, mut total) = (Vec::new(), 0);
+    for partition in Partition::all(client.connection.partitions) {
+        let (rejects, number) = newest_under(client, &Subjects::invalid_tenant(partition), count).await?;
+        all.extend(rejects);
+        total += number;
+    }
+    all.sort_by_key(|reject| (reject.inbox, reject.index));
+    all.drain(..all.len().saturating_sub(count));
+    Ok((all, total))
+}
+
+async fn newest_under(client: &Client, token: &str, count: usize) -> anyhow::Result<(Vec<Reject>, usize)> {
     let subjects = &client.connection.subjects;
     let (stream, subject) = (subjects.rejects_stream(), subjects.rejects(token));
     let Some(last) = last_message(&client.connection, &stream, &subject).await else {
@@ -73,6 +89,7 @@ pub async fn newest(client: &Client, token: &str, count: usize) -> anyhow::Resul
     let mut total = 0;
     while reader.position() <= last.sequence {
         let message = reader.next().await;
+        let is_last = message.pending == 0;
         let rejects: Rejects = serde_json::from_slice(&message.payload)?;
         for reject in rejects.rejects {
             total += 1;
@@ -80,6 +97,10 @@ pub async fn newest(client: &Client, token: &str, count: usize) -> anyhow::Resul
             if kept.len() > count {
                 kept.pop_front();
             }
+        }
+        // The oldest may have been dropped meanwhile, and what was last with them.
+        if is_last {
+            break;
         }
     }
     Ok((kept.into(), total))

@@ -100,7 +100,7 @@ pub struct Summary {
 pub async fn replay(
     client: &Client,
     options: ReplayOptions,
-    mut source: Source,
+    source: Source,
     until: Option<Instant>,
     run_on: bool,
     bar: &ProgressBar,
@@ -108,7 +108,8 @@ pub async fn replay(
     let began = tokio::time::Instant::now();
     let rejects_before = last_reject(client).await;
     let mut replayer = Replayer::new(client.clone(), options);
-    while let Some((number, line)) = source.next_line()? {
+    let mut source = source.into_lines();
+    while let Some((number, line)) = source.next().await? {
         if !replayer.publish(number, line, until).await? {
             break;
         }

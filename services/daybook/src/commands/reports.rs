@@ -104,7 +104,8 @@ impl Output {
                     .views
                     .values()
                     .filter(|view| view.total == 1)
-                    .flat_map(|view| &view.rows[0].0)
+                    .filter_map(|view| view.rows.first())
+                    .flat_map(|row| &row.0)
                     .filter(|(_, value)| matches!(value, Figure::Number(_)))
                     .take(4)
                     .map(|(name, value)| format!("{name} {}", figure(value)))

@@ -104,8 +104,10 @@ async fn serve(arguments: &Arguments, stop: &CancellationToken) -> Outcome {
             ended = services.ended() => break ended,
             died = broker_died(&mut broker) => {
                 tracing::warn!(status = died, "the private broker ended; starting it again");
-                if let Some(broker) = &mut broker {
-                    broker.restart().await?;
+                if let Some(broker) = &mut broker
+                    && let Err(error) = broker.restart().await
+                {
+                    break Err(error.into());
                 }
             }
         }

@@ -11,6 +11,9 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 
+/// Deepest nesting of a MessagePack event; JSON has 128 of its own.
+const MAX_DEPTH: usize = 64;
+
 /// Reads one event.
 ///
 /// # Errors
@@ -35,6 +38,7 @@ pub(super) fn read_fields(bytes: &[u8], encoding: Encoding, tenant: &str, kind: 
         }
         Encoding::MessagePack => {
             let mut packed = rmp_serde::Deserializer::from_read_ref(bytes);
+            packed.set_max_depth(MAX_DEPTH);
             packed.deserialize_map(&mut draft).map_err(|error| error.to_string())
         }
     };
@@ -86,6 +90,14 @@ impl Draft<'_> {
     fn fail<T, E: serde::de::Error>(&mut self, problem: Problem) -> Result<T, E> {
         self.problem = Some(problem);
         Err(E::custom("rejected"))
+    }
+
+    /// A name; MessagePack allows keys that are none.
+    fn key<'de, E: serde::de::Error>(&mut self, key: Scalar<'de>) -> Result<Cow<'de, str>, E> {
+        match key {
+            Scalar::Text(name) => Ok(name),
+            other => self.fail(Problem::new(Code::Malformed, None, format!("the key {other} is not a text"))),
+        }
     }
 
     fn field<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
@@ -227,7 +239,8 @@ impl<'de> Visitor<'de> for &mut Draft<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(Scalar::Text(name)) = map.next_key::<Scalar<'de>>()? {
+        while let Some(key) = map.next_key::<Scalar<'de>>()? {
+            let name = self.key(key)?;
             self.field(&name, &mut map)?;
         }
         Ok(())
@@ -265,7 +278,8 @@ impl<'de> Visitor<'de> for Columns<'_, '_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let Self { draft, dims } = self;
         let kind = draft.kind;
-        while let Some(Scalar::Text(name)) = map.next_key::<Scalar<'de>>()? {
+        while let Some(key) = map.next_key::<Scalar<'de>>()? {
+            let name = draft.key(key)?;
             let index = if dims {
                 kind.dimension(&name).filter(|index| kind.dimensions[*index].field.is_none())
             } else {

@@ -454,5 +454,6 @@ fn tenants_that_are_no_ids_are_told_of_under_one_token() {
     let through = Through { inbox: InboxSeq(1), events: 0 };
     let effects = state.apply(LogSeq(1), Batch { format: FORMAT, through, records });
     let [crate::state::Effect::Rejects { tenant, rejects }] = &effects[..] else { panic!("{effects:?}") };
-    assert_eq!((tenant.as_str(), rejects.len()), (daybook_contracts::subjects::INVALID_TENANT, 3));
+    let token = daybook_contracts::subjects::Subjects::invalid_tenant(PARTITION);
+    assert_eq!((tenant, rejects.len()), (&token, 3));
 }
