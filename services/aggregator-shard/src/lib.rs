@@ -39,6 +39,8 @@ pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::
     let children = Partition::all(context.connection.partitions)
         .map(|partition| {
             let context = context.clone();
+            // Not ready before each of them says so.
+            context.health.set(&format!("shard {partition}"), false);
             let folder = options.data.join(format!("partition-{partition}"));
             Child::new(format!("shard {partition}"), move |supervisor| {
                 partition::spawn(context.clone(), partition, folder.clone(), interval, supervisor)

@@ -38,6 +38,7 @@ impl Default for Options {
 /// When the actors cannot be started at all.
 pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let tick = Duration::from_millis(options.tick_interval_ms);
+    context.health.set("day-manager", false);
     let managing = context.clone();
     let manager = Child::new("day-manager", move |supervisor| manager::spawn(managing.clone(), tick, supervisor));
     supervisor::run(vec![manager], context.stop).await?;

@@ -35,9 +35,14 @@ pub async fn load(connection: &Connection) -> Loaded {
     let days = read_last_per_subject(connection, subjects.days_stream(), subjects.every_day()).await;
     let clocks = read_last_per_subject(connection, subjects.clocks_stream(), subjects.clock("*")).await;
 
-    let ends: HashMap<String, u64> =
-        catalog.iter().chain(&days).map(|message| (message.subject.to_string(), message.sequence)).collect();
-    let publisher = Publisher::new(connection.clone(), ends);
+    let ends: HashMap<String, u64> = catalog
+        .iter()
+        .chain(&days)
+        .chain(&clocks)
+        .map(|message| (message.subject.to_string(), message.sequence))
+        .collect();
+    let end = |messages: &[Delivered]| messages.iter().map(|message| message.sequence).max().unwrap_or(0);
+    let publisher = Publisher::new(connection.clone(), ends, end(&catalog), end(&days));
     let mut registry = Registry { clocks: read_clocks(&clocks), ..Registry::default() };
     let shared = collect(&catalog);
     let mut repairs = Vec::new();

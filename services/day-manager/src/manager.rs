@@ -67,16 +67,7 @@ impl Actor for Manager {
         (context, tick): (Context, Duration),
     ) -> Result<State, ActorProcessingErr> {
         context.health.set("day-manager", false);
-        let Loaded { registry, mut publisher, repairs, mut unarrived } = load(&context.connection).await;
-        if !repairs.is_empty() {
-            tracing::info!(count = repairs.len(), "publishing definitions that had not reached every partition");
-            let repaired = publisher.publish(repairs, &HeaderMap::new()).await?;
-            unarrived.extend(repaired);
-        }
-        // Definitions and days come into INBOX from two streams: no day is published before its tenant is there.
-        for (sequence, arrival) in unarrived.extract_if(.., |(_, arrival)| arrival.is_of_catalog()) {
-            publisher.arrived(sequence, &arrival).await?;
-        }
+        let (registry, publisher, unarrived) = begin(&context).await?;
         let endpoints = admin::serve(&context.connection, myself.clone()).await?;
         let (tenants, kinds, views) = (registry.schedule.len(), registry.kinds.len(), registry.views.len());
         tracing::info!(tenants, kinds, views, "managing days");
@@ -91,6 +82,10 @@ impl Actor for Manager {
         message: Message,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
+        if !matches!(message, Message::Tick) {
+            // Another day-manager may have been at work: no answer rests on what is no longer so.
+            state.refresh().await?;
+        }
         let outcome = match message {
             Message::Tick => state.tick(&myself).await,
             Message::Apply(apply, reply) => state.apply(apply).await.map(|outcome| {
@@ -111,7 +106,30 @@ impl Actor for Manager {
     }
 }
 
+/// Reads everything, and finishes what an earlier day-manager left half done.
+async fn begin(context: &Context) -> Result<(Registry, Publisher, Vec<(u64, Arrival)>), ActorProcessingErr> {
+    let Loaded { registry, mut publisher, repairs, mut unarrived } = load(&context.connection).await;
+    if !repairs.is_empty() {
+        tracing::info!(count = repairs.len(), "publishing definitions that had not reached every partition");
+        let repaired = publisher.publish(repairs, &HeaderMap::new()).await?;
+        unarrived.extend(repaired);
+    }
+    // Definitions and days come into INBOX from two streams: no day is published before its tenant is there.
+    for (sequence, arrival) in unarrived.extract_if(.., |(_, arrival)| arrival.is_of_catalog()) {
+        publisher.arrived(sequence, &arrival).await?;
+    }
+    Ok((registry, publisher, unarrived))
+}
+
 impl State {
+    async fn refresh(&mut self) -> Result<(), ActorProcessingErr> {
+        if !self.publisher.is_current().await? {
+            tracing::info!("another day-manager was at work; reading everything anew");
+            (self.registry, self.publisher, self.unarrived) = begin(&self.context).await?;
+        }
+        Ok(())
+    }
+
     async fn tick(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
         let system = Name::new(SYSTEM_CLOCK).expect("a valid name");
         let now = clock::now();
@@ -182,9 +200,7 @@ impl State {
         }
         if stood != Some(now) {
             // Only once everything due by then is published: a repeated request finishes what a crash left.
-            let subject = self.context.connection.subjects.clock(name.as_str());
-            let ack = self.context.connection.jetstream.publish(subject, now.to_string().into()).await?;
-            ack.await?;
+            self.publisher.store_clock(name.as_str(), &now.to_string()).await?;
             self.registry.clocks.insert(name.clone(), now);
         }
         let next_due = self.registry.schedule.next_deadline(&name);

@@ -7,7 +7,7 @@ use daybook_contracts::day::{DayMarker, Edge};
 use daybook_contracts::headers;
 use daybook_domain::catalogue::Definition;
 use daybook_domain::ids::Partition;
-use daybook_runtime::append::{Appended, append, header_number, last_message};
+use daybook_runtime::append::{Appended, append, header_number, last_message, stream_handle};
 use daybook_runtime::connection::Connection;
 use futures::{StreamExt, TryStreamExt};
 use std::collections::HashMap;
@@ -62,11 +62,49 @@ pub struct Publisher {
     connection: Connection,
     /// The sequence of each subject's last message.
     ends: HashMap<String, u64>,
+    /// The last sequence of CATALOG and of DAYS, as far as this day-manager knows.
+    catalog_end: u64,
+    days_end: u64,
 }
 
 impl Publisher {
-    pub fn new(connection: Connection, ends: HashMap<String, u64>) -> Self {
-        Self { connection, ends }
+    /// A publisher that knows the subjects' last messages, and the last sequences of CATALOG and of DAYS.
+    pub fn new(connection: Connection, ends: HashMap<String, u64>, catalog_end: u64, days_end: u64) -> Self {
+        Self { connection, ends, catalog_end, days_end }
+    }
+
+    /// Whether nobody else has published on CATALOG or DAYS since.
+    ///
+    /// # Errors
+    /// When the broker does not say.
+    pub async fn is_current(&self) -> Result<bool, async_nats::Error> {
+        let subjects = &self.connection.subjects;
+        for (stream, known) in [(subjects.catalog_stream(), self.catalog_end), (subjects.days_stream(), self.days_end)]
+        {
+            let stream = stream_handle(&self.connection, &stream).await?;
+            if stream.get_info().await?.state.last_sequence != known {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Stores where a clock stands, on the condition that nobody else has moved it.
+    ///
+    /// # Errors
+    /// When another day-manager is at work or the broker is in trouble.
+    pub async fn store_clock(&mut self, clock: &str, now: &str) -> Result<(), PublishError> {
+        let subject = self.connection.subjects.clock(clock);
+        let expected = self.ends.get(&subject).copied().unwrap_or(0);
+        let payload = Bytes::copy_from_slice(now.as_bytes());
+        match append(&self.connection, &subject, expected, HeaderMap::new(), payload).await {
+            Appended::At(sequence) => {
+                self.ends.insert(subject, sequence);
+                Ok(())
+            }
+            Appended::Conflict => Err(PublishError::Conflict(subject)),
+            Appended::Unclear(source) => Err(PublishError::Unclear { subject, source }),
+        }
     }
 
     /// The messages by which a definition reaches everyone it concerns: a tenant's own partition, or all of them.
@@ -130,7 +168,7 @@ impl Publisher {
         }
     }
 
-    /// Publishes messages on different subjects, many at once. Returns the last of them in the order of the stream.
+    /// Publishes messages on different subjects of one stream, many at once. Returns the last of them in its order.
     ///
     /// # Errors
     /// When another day-manager is at work or the broker is in trouble.
@@ -155,11 +193,20 @@ impl Publisher {
             .try_collect()
             .await?;
         let mut last: Option<(u64, Arrival)> = None;
+        let count = stored.len() as u64;
         for (sequence, outgoing) in stored {
             self.ends.insert(outgoing.subject, sequence);
             if last.as_ref().is_none_or(|(known, _)| *known < sequence) {
                 last = Some((sequence, outgoing.arrival));
             }
+        }
+        if let Some((sequence, arrival)) = &last {
+            let end = if arrival.is_of_catalog() { &mut self.catalog_end } else { &mut self.days_end };
+            // A hole in the sequences is someone else's message, which this day-manager has not read.
+            if *sequence != *end + count {
+                return Err(PublishError::Conflict(arrival.inbox_subject.clone()));
+            }
+            *end = *sequence;
         }
         Ok(last)
     }

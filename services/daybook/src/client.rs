@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use std::time::Duration;
 
 /// How long one request may take.
-const REQUEST_DEADLINE: Duration = Duration::from_secs(20);
+const REQUEST_DEADLINE: Duration = Duration::from_secs(8);
 /// How long a request is repeated while nobody answers it.
 const PATIENCE: Duration = Duration::from_secs(180);
 

@@ -6,7 +6,7 @@
 use crate::client::Client;
 use anyhow::{Context as _, bail};
 use async_nats::HeaderMap;
-use async_nats::jetstream::context::{ContextBuilder, PublishErrorKind};
+use async_nats::jetstream::context::{ContextBuilder, PublishAckFuture, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use daybook_contracts::admin::ClockAdvance;
 use daybook_domain::ids::{Name, TenantId};
@@ -21,8 +21,10 @@ use std::time::Duration;
 const WINDOW: usize = 4_096;
 /// How long an acknowledgement may take before the event is published again under the same message id.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the broker or a full INBOX is waited for.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// How long the broker or a full INBOX is waited for: less than the broker remembers message ids.
+const PATIENCE: Duration = Duration::from_secs(100);
+/// Pause before something is tried again.
+const PAUSE: Duration = Duration::from_millis(100);
 /// One event in so many begins a trace.
 const TRACE_EVERY: u64 = 10_000;
 /// Lines that are shown of those that cannot be routed.
@@ -72,7 +74,7 @@ struct Waiting {
     subject: String,
     id: String,
     payload: bytes::Bytes,
-    ack: async_nats::jetstream::context::PublishAckFuture,
+    ack: PublishAckFuture,
 }
 
 /// What is read of a line before it is published.
@@ -136,7 +138,7 @@ impl Replayer {
         if self.waiting.len() >= WINDOW {
             self.acknowledge_one().await?;
         }
-        let ack = self.send(&subject, &id, payload.clone()).await?;
+        let ack = self.send(&subject, &id, &payload).await?;
         self.waiting.push_back(Waiting { subject, id, payload, ack });
         self.tally.published += 1;
         Ok(true)
@@ -181,43 +183,46 @@ impl Replayer {
         Ok(())
     }
 
-    async fn send(
-        &self,
-        subject: &str,
-        id: &str,
-        payload: bytes::Bytes,
-    ) -> anyhow::Result<async_nats::jetstream::context::PublishAckFuture> {
+    /// Sends one event, waiting for the connection if need be.
+    async fn send(&self, subject: &str, id: &str, payload: &bytes::Bytes) -> anyhow::Result<PublishAckFuture> {
         let mut headers = HeaderMap::new();
         if self.tally.published.is_multiple_of(TRACE_EVERY) {
             let span = tracing::info_span!("publish", subject);
             telemetry::inject(&span, &mut headers);
         }
-        let message = PublishMessage::build().headers(headers).payload(payload).message_id(id);
-        Ok(self.jetstream.send_publish(subject.to_owned(), message).await?)
-    }
-
-    /// Waits for the oldest event to be acknowledged, publishing it again if need be.
-    async fn acknowledge_one(&mut self) -> anyhow::Result<()> {
-        let Some(Waiting { subject, id, payload, ack }) = self.waiting.pop_front() else { return Ok(()) };
         let began = tokio::time::Instant::now();
-        let mut acked = ack.into_future().await;
         loop {
-            match acked {
-                Ok(_) => return Ok(()),
-                Err(error) if began.elapsed() > PATIENCE => {
-                    return Err(error).context(format!("an event on {subject} was not acknowledged"));
-                }
-                Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
-                    bail!("an event on {subject} is larger than the broker takes: {} bytes", payload.len());
-                }
-                Err(error) => {
-                    tracing::warn!(subject, %error, "publishing again");
-                    self.tally.repeated += 1;
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    acked = self.send(&subject, &id, payload.clone()).await?.into_future().await;
-                }
+            let message = PublishMessage::build().headers(headers.clone()).payload(payload.clone()).message_id(id);
+            match self.jetstream.send_publish(subject.to_owned(), message).await {
+                Ok(ack) => return Ok(ack),
+                Err(error) if began.elapsed() > PATIENCE => return Err(error.into()),
+                Err(_) => tokio::time::sleep(PAUSE).await,
             }
         }
+    }
+
+    /// Waits for the oldest event to be acknowledged. If it is not, everything that waits is published again, in order
+    /// and under the same message ids: what the broker has already, it acknowledges as a duplicate.
+    async fn acknowledge_one(&mut self) -> anyhow::Result<()> {
+        let began = tokio::time::Instant::now();
+        while let Some(Waiting { subject, id, payload, ack }) = self.waiting.pop_front() {
+            let Err(error) = ack.into_future().await else { return Ok(()) };
+            if error.kind() == PublishErrorKind::MaxPayloadExceeded {
+                bail!("an event on {subject} is larger than the broker takes: {} bytes", payload.len());
+            }
+            if began.elapsed() > PATIENCE {
+                return Err(error).context(format!("an event on {subject} was not acknowledged"));
+            }
+            tracing::warn!(subject, %error, "publishing again");
+            tokio::time::sleep(PAUSE).await;
+            let others = std::mem::take(&mut self.waiting).into_iter().map(|w| (w.subject, w.id, w.payload));
+            for (subject, id, payload) in std::iter::once((subject, id, payload)).chain(others) {
+                let ack = self.send(&subject, &id, &payload).await?;
+                self.tally.repeated += 1;
+                self.waiting.push_back(Waiting { subject, id, payload, ack });
+            }
+        }
+        Ok(())
     }
 
     /// Reads where a line goes, and its time.

@@ -45,6 +45,8 @@ pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::
     let mut children: Vec<Child> = Partition::all(context.connection.partitions)
         .map(|partition| {
             let context = context.clone();
+            // Not ready before each of them says so.
+            context.health.set(&format!("ingest {partition}"), false);
             Child::new(format!("ingest {partition}"), move |supervisor| {
                 partition::spawn(context.clone(), partition, linger, supervisor)
             })

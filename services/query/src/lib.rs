@@ -33,6 +33,7 @@ impl Default for Options {
 /// When the actors cannot be started at all.
 pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let timeout = Duration::from_millis(options.shard_timeout_ms);
+    context.health.set("query", false);
     let serving = context.clone();
     let service = Child::new("query", move |supervisor| service::spawn(serving.clone(), timeout, supervisor));
     supervisor::run(vec![service], context.stop).await?;

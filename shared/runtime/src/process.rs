@@ -6,7 +6,11 @@ use crate::http::{self, Health};
 use clap::Args;
 use serde::Serialize;
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+
+/// How often the state of the connection is looked at for /healthz.
+const BROKER_LOOK: Duration = Duration::from_millis(200);
 
 /// What a service is given to run with.
 #[derive(Clone)]
@@ -75,11 +79,20 @@ where
         connection = connect_service(&options.broker, name) => connection?,
         () = stop.cancelled() => return Ok(()),
     };
+    tokio::spawn(watch_broker(connection.client.clone(), health.clone()));
     health.set("broker", true);
     tracing::info!(service = name, partitions = connection.partitions, "connected");
     service(options.service, Context { connection, health, stop }).await?;
     tracing::info!(service = name, "stopped");
     Ok(())
+}
+
+/// Tells of the connection to the broker for as long as the process lives.
+async fn watch_broker(client: async_nats::Client, health: Health) {
+    loop {
+        health.set("broker", client.connection_state() == async_nats::connection::State::Connected);
+        tokio::time::sleep(BROKER_LOOK).await;
+    }
 }
 
 /// Returns on Ctrl-C or SIGTERM.

@@ -4,7 +4,7 @@
 use crate::append::{Stored, next_message, retry, stream_handle};
 use crate::connection::Connection;
 use async_nats::HeaderMap;
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
@@ -18,7 +18,7 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long one pull lasts.
 const PULL_EXPIRES: Duration = Duration::from_secs(5);
 /// How long the server keeps a consumer that nobody pulls from.
-const INACTIVE: Duration = Duration::from_secs(60);
+const INACTIVE: Duration = Duration::from_secs(15);
 
 /// Consumers in a row that fail without a delivery before a message is fetched by a request of its own.
 const FRUITLESS: u32 = 3;
@@ -264,40 +264,46 @@ pub async fn read_last_per_subject(connection: &Connection, stream: String, filt
                 ..pull::Config::default()
             })
             .await?;
-        let count = consumer.info().await?.num_pending;
-        let mut newest = Vec::with_capacity(usize::try_from(count).unwrap_or_default());
-        if count == 0 {
-            return Ok(newest);
-        }
-        let mut messages = consumer
-            .stream()
-            .max_bytes_per_batch(PULL_BYTES)
-            .heartbeat(HEARTBEAT)
-            .expires(PULL_EXPIRES)
-            .messages()
-            .await?;
-        while let Some(message) = tokio::time::timeout(QUIET, messages.next()).await? {
-            let message = message?;
-            let (sequence, pending, delivered) = {
-                let info = message.info()?;
-                (info.stream_sequence, info.pending, info.consumer_sequence)
-            };
-            if delivered != newest.len() as u64 + 1 {
-                return Err("deliveries were lost".into());
-            }
-            let (message, _) = message.split();
-            newest.push(Delivered {
-                sequence,
-                subject: message.subject,
-                headers: message.headers.unwrap_or_default(),
-                payload: message.payload,
-                pending,
-            });
-            if pending == 0 {
-                return Ok(newest);
-            }
-        }
-        Err("the newest messages were not delivered".into())
+        let (name, count) = {
+            let info = consumer.info().await?;
+            (info.name.clone(), info.num_pending)
+        };
+        let newest = drain(&consumer, count).await;
+        // A broker allows a thousand consumers a stream; this one is not waited out.
+        let _ = handle.delete_consumer(&name).await;
+        newest
     })
     .await
+}
+
+/// The `count` messages that a consumer delivers.
+async fn drain(consumer: &Consumer<pull::Config>, count: u64) -> Result<Vec<Delivered>, async_nats::Error> {
+    let mut newest = Vec::with_capacity(usize::try_from(count).unwrap_or_default());
+    if count == 0 {
+        return Ok(newest);
+    }
+    let mut messages =
+        consumer.stream().max_bytes_per_batch(PULL_BYTES).heartbeat(HEARTBEAT).expires(PULL_EXPIRES).messages().await?;
+    while let Some(message) = tokio::time::timeout(QUIET, messages.next()).await? {
+        let message = message?;
+        let (sequence, pending, delivered) = {
+            let info = message.info()?;
+            (info.stream_sequence, info.pending, info.consumer_sequence)
+        };
+        if delivered != newest.len() as u64 + 1 {
+            return Err("deliveries were lost".into());
+        }
+        let (message, _) = message.split();
+        newest.push(Delivered {
+            sequence,
+            subject: message.subject,
+            headers: message.headers.unwrap_or_default(),
+            payload: message.payload,
+            pending,
+        });
+        if pending == 0 {
+            return Ok(newest);
+        }
+    }
+    Err("the newest messages were not delivered".into())
 }
