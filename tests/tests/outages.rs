@@ -1,4 +1,4 @@
-//! Scratch.
+//! A replay over outages of the broker, short and long: it goes on by itself, soon after the broker is back.
 #![allow(clippy::unwrap_used)]
 use daybook::replayer::Replayer;
 use daybook::source::Source;
