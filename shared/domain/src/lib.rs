@@ -7,6 +7,7 @@
 //! - [`value`]: exact numbers, and how they are written;
 //! - [`catalogue`]: kinds, views and tenants as users define them;
 //! - [`expression`]: the language of `where` and of metrics;
+//! - [`nearest`]: which word was meant;
 //! - [`plan`]: a view compiled against its kind;
 //! - [`accumulator`]: the group elements that figures are made of.
 
@@ -15,6 +16,7 @@ pub mod calendar;
 pub mod catalogue;
 pub mod expression;
 pub mod ids;
+pub mod nearest;
 pub mod plan;
 pub mod time;
 pub mod value;

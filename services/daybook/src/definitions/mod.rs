@@ -37,7 +37,6 @@
 
 mod kinds;
 mod mistake;
-mod nearest;
 mod reader;
 mod tenants;
 #[cfg(test)]

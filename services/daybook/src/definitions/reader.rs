@@ -1,9 +1,9 @@
 //! The fields of a mapping by name and type, and what is wrong with them.
 
 use super::mistake::{Mistake, Place};
-use super::nearest::nearest;
 use super::yaml::{Node, Source, Value, excerpt};
 use daybook_domain::ids::NameError;
+use daybook_domain::nearest::nearest;
 use std::str::FromStr;
 
 /// Most names that a hint lists.

@@ -1,11 +1,12 @@
 //! Conditions typed against a kind, and turned into what runs.
 
 use super::MAX_EXPRESSION_BYTES;
-use super::error::{ExpressionError, Span, excerpt, nearest};
+use super::error::{ExpressionError, Span, excerpt};
 use super::fields::{self, Field};
 use super::predicate::{self, Test};
 use super::syntax::{Condition, Constant, Identifier, Literal, Operand, Relation};
 use crate::catalogue::{Kind, Status};
+use crate::nearest::nearest;
 use crate::value::{Number, pow10};
 use compact_str::CompactString;
 

@@ -1,8 +1,9 @@
 //! Names looked up in a kind's model.
 
-use super::error::{ExpressionError, excerpt, nearest};
+use super::error::{ExpressionError, excerpt};
 use super::syntax::Identifier;
 use crate::catalogue::{Kind, MAX_SCALE, Status};
+use crate::nearest::nearest;
 use std::fmt;
 
 /// Most names that a hint lists.

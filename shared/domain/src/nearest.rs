@@ -1,13 +1,14 @@
-//! Which word was meant.
+//! Which word was meant: for hints in error messages.
 
 /// The candidate that `text` was most likely meant to be: at most a third of its characters differ, letter case aside.
-pub(super) fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wanted: Vec<char> = text.to_lowercase().chars().collect();
     let allowed = (wanted.len() / 3).max(1);
     candidates
         .into_iter()
         .filter(|candidate| candidate.chars().count().abs_diff(wanted.len()) <= allowed)
         .map(|candidate| (edit_distance(&wanted, &candidate.to_lowercase()), candidate))
+        // A single letter is one edit away from every other: only another case of it is meant.
         .filter(|&(distance, _)| distance <= allowed && distance < wanted.len())
         .min_by_key(|&(distance, _)| distance)
         .map(|(_, candidate)| candidate)
@@ -42,5 +43,18 @@ mod tests {
         assert_eq!(nearest("owner", keys), None);
         assert_eq!(nearest("x", keys), None);
         assert_eq!(nearest("", keys), None);
+    }
+
+    #[test]
+    fn the_nearest_name_is_close_indeed() {
+        let names = ["arr_delay", "dep_delay", "carrier", "x"];
+        assert_eq!(nearest("arr_dela", names), Some("arr_delay"));
+        assert_eq!(nearest("ARR_DELAY", names), Some("arr_delay"));
+        assert_eq!(nearest("arr_dealy", names), Some("arr_delay"));
+        assert_eq!(nearest("carier", names), Some("carrier"));
+        assert_eq!(nearest("distance", names), None);
+        assert_eq!(nearest("y", names), None);
+        assert_eq!(nearest("X", names), Some("x"));
+        assert_eq!(nearest("", names), None);
     }
 }
