@@ -32,7 +32,3 @@ docs:
 # The end-to-end tests only, with what they print
 e2e FILTER="":
     cargo test -p daybook-tests {{FILTER}} -- --nocapture
-
-# A year of flights from FILE (full.ndjson.zst), and the check of every report; needs the file
-year FILE:
-    cargo test --release -p daybook-tests --test year -- --ignored --nocapture
