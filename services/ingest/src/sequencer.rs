@@ -132,7 +132,7 @@ impl Sequencer {
                 let problem = Problem::new(Code::InvalidTenant, Some("subject"), reason);
                 // The whole subject stands for the tenant: it is no id, whichever tenant was meant.
                 let source = Source { tenant: tokens, kind: "", inbox: InboxSeq(message.sequence) };
-                self.push_reject(source.reject(0, message.payload, problem, None));
+                self.push_reject(source.reject(0, message.payload, problem));
             }
             Some(InboxSubject::Day { .. }) => self.take_marker(message),
             Some(InboxSubject::Catalog { .. }) => self.take_definition(message),
@@ -203,7 +203,7 @@ impl Sequencer {
         let (tenant, kind) = match self.addressee(tenant_token, kind_token) {
             Ok(found) => found,
             Err(problem) => {
-                self.push_reject(source.reject(0, message.payload, problem, None));
+                self.push_reject(source.reject(0, message.payload, problem));
                 self.marks.through = Through { inbox: sequence, events: 0 };
                 self.cut_when_full();
                 return;
@@ -218,7 +218,7 @@ impl Sequencer {
             });
             match stamped {
                 Ok((date, valid)) => self.push_event(sequence, &tenant, &kind.name, index, date, valid),
-                Err(problem) => self.push_reject(source.reject(index, event.original, problem, None)),
+                Err(problem) => self.push_reject(source.reject(index, event.original, problem)),
             }
             self.marks.through = Through { inbox: sequence, events: index + 1 };
             self.cut_when_full();
@@ -334,7 +334,7 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    fn reject(&self, index: u32, original: &[u8], problem: Problem, date: Option<Date>) -> Reject {
+    fn reject(&self, index: u32, original: &[u8], problem: Problem) -> Reject {
         Reject {
             code: problem.code,
             reason: problem.reason,
@@ -343,7 +343,8 @@ impl Source<'_> {
             inbox: self.inbox,
             index,
             field: problem.field,
-            date,
+            // Refused before a day could be stamped.
+            date: None,
             original: Original::new(original),
         }
     }

@@ -37,13 +37,11 @@ pub struct Output {
 /// Where outputs are handed in. Outputs of one subject are written in the order they came.
 #[derive(Clone)]
 pub struct Outbox {
-    sender: mpsc::UnboundedSender<Entry>,
+    sender: mpsc::UnboundedSender<Output>,
     /// How many were handed in, and how many are written.
     accepted: std::sync::Arc<std::sync::atomic::AtomicU64>,
     written: watch::Receiver<u64>,
 }
-
-type Entry = Output;
 
 impl Outbox {
     /// Starts the writer, which ends when every handle is dropped or `stop` is cancelled.
@@ -98,20 +96,16 @@ struct End {
     position: Option<u64>,
 }
 
-/// Messages of one subject that wait for the one under way.
-struct Lane {
-    queue: VecDeque<(u64, Output)>,
-}
-
 struct Writer {
     connection: Connection,
     remembered: HashMap<String, End>,
-    lanes: HashMap<String, Lane>,
+    /// By subject, the messages that wait for the one under way.
+    lanes: HashMap<String, VecDeque<(u64, Output)>>,
     waiting: VecDeque<(u64, Output)>,
 }
 
 impl Writer {
-    async fn run(mut self, mut receiver: mpsc::UnboundedReceiver<Entry>, written: watch::Sender<u64>) {
+    async fn run(mut self, mut receiver: mpsc::UnboundedReceiver<Output>, written: watch::Sender<u64>) {
         let mut under_way = FuturesUnordered::new();
         let mut ticket = 0_u64;
         let mut done = Done::default();
@@ -145,16 +139,16 @@ impl Writer {
 
     fn enter(&mut self, ticket: u64, output: Output) {
         match self.lanes.get_mut(&output.subject) {
-            Some(lane) => lane.queue.push_back((ticket, output)),
+            Some(lane) => lane.push_back((ticket, output)),
             None => {
-                self.lanes.insert(output.subject.clone(), Lane { queue: VecDeque::new() });
+                self.lanes.insert(output.subject.clone(), VecDeque::new());
                 self.waiting.push_back((ticket, output));
             }
         }
     }
 
     fn leave(&mut self, subject: &str) {
-        let next = self.lanes.get_mut(subject).and_then(|lane| lane.queue.pop_front());
+        let next = self.lanes.get_mut(subject).and_then(VecDeque::pop_front);
         match next {
             Some(next) => self.waiting.push_back(next),
             None => {

@@ -140,7 +140,7 @@ impl TenantState {
                     let what = format_compact!("moved to {date}");
                     taken.reseal[1] = note_if_closed(day, on, change(place, model, &event, &what));
                 }
-                self.forget(&key);
+                self.forget(key.page_hash());
             }
         }
         // Into where it is now.
@@ -197,8 +197,7 @@ impl TenantState {
         *entry = (date, entry.1 + 1);
     }
 
-    fn forget(&mut self, key: &EntityKey) {
-        let hash = key.page_hash();
+    fn forget(&mut self, hash: u64) {
         if let Some(entry) = self.index.get_mut(&hash) {
             entry.1 -= 1;
             if entry.1 == 0 {
@@ -211,13 +210,7 @@ impl TenantState {
     pub fn remove_day(&mut self, date: Date) -> Day {
         let day = self.days.remove(&date).expect("a day that is kept");
         for (key, _) in day.entities.iter() {
-            let hash = key.page_hash();
-            if let Some(entry) = self.index.get_mut(&hash) {
-                entry.1 -= 1;
-                if entry.1 == 0 {
-                    self.index.remove(&hash);
-                }
-            }
+            self.forget(key.page_hash());
         }
         day
     }
