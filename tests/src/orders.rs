@@ -71,7 +71,7 @@ pub fn order(id: &str) -> Value {
 
 /// The figures of a view that has one row, by name, as text.
 pub async fn figures(daybook: &Daybook, tenant: &str, view: &str, date: &str) -> BTreeMap<String, String> {
-    let query = Query { day: DaySelector::Date(date.parse().unwrap()), at_least: None };
+    let query = Query::days(DaySelector::Date(date.parse().unwrap()));
     let answer = daybook.client.query(&TenantId::new(tenant).unwrap(), view, &query).await.unwrap();
     assert_eq!(answer.rows.len(), 1, "{view} has one row");
     answer.rows[0].0.iter().map(|(name, figure)| (name.to_string(), figure.to_string())).collect()

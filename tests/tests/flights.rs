@@ -84,7 +84,7 @@ async fn compare_live(month: &str, first_day: &str) -> usize {
         daybook.settle().await;
         for row in rows {
             let tenant = TenantId::new(&row[1]).unwrap();
-            let query = Query { day: DaySelector::Date(row[2].parse().unwrap()), at_least: None };
+            let query = Query::days(DaySelector::Date(row[2].parse().unwrap()));
             let answer = daybook.client.query(&tenant, "board", &query).await.unwrap();
             let figures = &answer.rows[0];
             for (column, name) in [(3, "entities"), (4, "draft"), (5, "final"), (6, "void"), (7, "sum_distance_final")]

@@ -437,7 +437,7 @@ async fn without_day_manager_figures_go_on_and_its_close_comes_when_it_is_back()
 
 /// Flights to Atlanta on 2013-03-08, by the figures that rest on `at_least`.
 async fn live_flights(client: &Client, at_least: Option<InboxSeq>) -> i128 {
-    let query = Query { day: DaySelector::Date("2013-03-08".parse().unwrap()), at_least };
+    let query = Query { at_least, ..Query::days(DaySelector::Date("2013-03-08".parse().unwrap())) };
     let tenant = TenantId::new("ATL").unwrap();
     let answer = eventually("an answer", || async { client.query(&tenant, "arrivals", &query).await.ok() }).await;
     flights_in(&answer.rows[0].0)
@@ -629,7 +629,7 @@ async fn damaged_checkpoints_are_wiped_and_the_figures_come_back() {
 
 /// What the shards, not the reports, say of every tenant's 2013-03-10.
 async fn closed_figures(client: &Client) -> BTreeMap<TenantId, (Vec<Row>, Option<u32>)> {
-    let query = Query { day: DaySelector::Date("2013-03-10".parse().unwrap()), at_least: None };
+    let query = Query::days(DaySelector::Date("2013-03-10".parse().unwrap()));
     let mut figures = BTreeMap::new();
     for tenant in client.tenants().await {
         let answer = client.query(&tenant.id, "arrivals", &query).await.unwrap();

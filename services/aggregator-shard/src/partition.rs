@@ -244,11 +244,10 @@ impl State {
     fn answer(&self, question: &[u8]) -> Vec<u8> {
         let question = serde_json::from_slice(question);
         if self.level_at.is_none() && !matches!(question, Ok(ShardQuestion::Position) | Err(_)) {
-            return json(&Err::<(), _>(AskError {
-                code: AskErrorCode::Unavailable,
-                message: "the shard is catching up with the log".to_owned(),
-                hint: Some("sealed days can be asked for by date".to_owned()),
-            }));
+            return json(&Err::<(), _>(
+                AskError::new(AskErrorCode::Unavailable, "the shard is catching up with the log")
+                    .hint("sealed days can be asked for by date"),
+            ));
         }
         match question {
             Ok(ShardQuestion::View { tenant, view, query }) => {
@@ -257,15 +256,15 @@ impl State {
                     answer
                 }))
             }
+            Ok(ShardQuestion::Figures { .. } | ShardQuestion::Views) => unimplemented!(),
             Ok(ShardQuestion::Days { tenant }) => json(&self.state.days(&tenant)),
             Ok(ShardQuestion::Position) => {
                 json(&Asked::Ok(Position { as_of: self.state.as_of(), outputs_waiting: self.outbox.backlog() }))
             }
-            Err(error) => json(&Err::<(), _>(AskError {
-                code: AskErrorCode::BadRequest,
-                message: format!("the question cannot be read: {error}"),
-                hint: Some("query and aggregator-shard may be of different versions".to_owned()),
-            })),
+            Err(error) => json(&Err::<(), _>(
+                AskError::new(AskErrorCode::BadRequest, format!("the question cannot be read: {error}"))
+                    .hint("query and aggregator-shard may be of different versions"),
+            )),
         }
     }
 
@@ -324,11 +323,9 @@ async fn listen(mut questions: async_nats::Subscriber, client: async_nats::Clien
     while let Some(message) = questions.next().await {
         let Some(reply) = message.reply else { continue };
         let Ok(permit) = room.clone().try_acquire_owned() else {
-            let refusal: Asked<()> = Err(AskError {
-                code: AskErrorCode::Unavailable,
-                message: "the shard has too many questions waiting".to_owned(),
-                hint: Some("ask again in a moment".to_owned()),
-            });
+            let refusal: Asked<()> =
+                Err(AskError::new(AskErrorCode::Unavailable, "the shard has too many questions waiting")
+                    .hint("ask again in a moment"));
             let _ = client.publish(reply, json(&refusal).into()).await;
             continue;
         };

@@ -92,6 +92,7 @@ fn collect(catalog: &[Delivered]) -> Vec<Shared> {
             Definition::View(view) => (1, view.revision),
             Definition::Calendar(table) => (2, table.revision),
             Definition::Tenant(tenant) => (3, tenant.revision),
+            Definition::Activation(_) => continue,
         };
         let key = (rank, describe(&definition).1.to_owned());
         // `<prefix>.catalog.<partition>.<what>.<name>`

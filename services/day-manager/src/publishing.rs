@@ -250,6 +250,7 @@ pub fn describe(definition: &Definition) -> (&'static str, &str) {
         Definition::View(view) => ("view", view.name.as_str()),
         Definition::Calendar(table) => ("calendar", table.name.as_str()),
         Definition::Tenant(tenant) => ("tenant", tenant.id.as_str()),
+        Definition::Activation(activation) => ("activation", activation.view.as_str()),
     }
 }
 

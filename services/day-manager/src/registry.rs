@@ -66,6 +66,7 @@ impl Registry {
                 self.schedule.publish(&table);
                 self.tables.insert(table.name.clone(), table);
             }
+            Definition::Activation(_) => {}
             Definition::Tenant(tenant) => {
                 let name = tenant.table.as_ref().ok_or_else(|| format!("tenant {} has no calendar", tenant.id))?;
                 let table = self.tables.get(name).ok_or_else(|| format!("tenant {}: no calendar {name}", tenant.id))?;
@@ -252,6 +253,7 @@ impl Check<'_> {
             clock,
             revision: revision + 1,
             table: Some(table.clone()),
+            seasons: spec.seasons.clone(),
         };
         let old_table = old.and_then(|_| registry.schedule.table(&spec.id));
         if let Some(old) = old {

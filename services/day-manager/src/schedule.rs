@@ -468,6 +468,7 @@ mod tests {
             clock: name("system"),
             revision: 1,
             table: None,
+            seasons: Vec::new(),
         }
     }
 

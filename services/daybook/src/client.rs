@@ -116,7 +116,7 @@ impl Client {
         view: &str,
         body: &impl Serialize,
     ) -> Result<T, AskError> {
-        let failed = |code, message: String| AskError { code, message, hint: None };
+        let failed = |code, message: String| AskError::new(code, message);
         let body = serde_json::to_vec(body).map_err(|error| failed(AskErrorCode::BadRequest, error.to_string()))?;
         let subject = self.connection.subjects.query(tenant.as_str(), view);
         let reply = self.connection.client.request(subject, body.into()).await.map_err(|error| AskError {

@@ -178,7 +178,7 @@ impl Sequencer {
             Definition::Kind(kind) => {
                 self.kinds.insert(kind.name.clone(), Arc::new(kind));
             }
-            Definition::View(_) => {}
+            Definition::View(_) | Definition::Activation(_) => {}
             Definition::Calendar(table) => {
                 let table = Arc::new(table);
                 for customer in self.tenants.values_mut().filter(|c| c.tenant.table.as_ref() == Some(&table.name)) {

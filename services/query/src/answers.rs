@@ -45,7 +45,7 @@ pub async fn answer(
         }
     };
     let question = ShardQuestion::View { tenant: tenant.clone(), view: view.clone(), query: query.clone() };
-    match (ask_shard::<Box<RawValue>>(connection, &tenant, &question, timeout).await, query.day) {
+    match (ask_shard::<Box<RawValue>>(connection, &tenant, &question, timeout).await, query.days) {
         (Ok(answer), _) => Ok(answer.get().as_bytes().to_vec()),
         (Err(error), DaySelector::Date(date)) if may_be_sealed(&error) => {
             match from_report(connection, &tenant, &view, date).await? {
@@ -70,10 +70,9 @@ async fn ask_shard<T: DeserializeOwned>(
 ) -> Asked<T> {
     let partition = Partition::of(tenant.as_str(), connection.partitions);
     let request = connection.client.request(connection.subjects.shard(partition), json(question).into());
-    let unavailable = |why: &str| AskError {
-        code: AskErrorCode::Unavailable,
-        message: format!("no shard answers for tenant {tenant}: {why}"),
-        hint: Some("sealed days can be asked for by date".to_owned()),
+    let unavailable = |why: &str| {
+        AskError::new(AskErrorCode::Unavailable, format!("no shard answers for tenant {tenant}: {why}"))
+            .hint("sealed days can be asked for by date".to_owned())
     };
     let reply = match tokio::time::timeout(timeout, request).await {
         Ok(Ok(reply)) => reply,
@@ -88,16 +87,17 @@ async fn ask_shard<T: DeserializeOwned>(
 async fn from_report(connection: &Connection, tenant: &TenantId, view: &Name, date: Date) -> Asked<Option<Answer>> {
     let Some(report) = newest_report(connection, tenant, date).await? else { return Ok(None) };
     let Some(rows) = report.views.get(view) else {
-        return Err(AskError {
-            code: AskErrorCode::UnknownView,
-            message: format!("the report of {date} has no view {view}"),
-            hint: Some(format!("it has {}", report.views.keys().map(Name::as_str).collect::<Vec<_>>().join(", "))),
-        });
+        return Err(AskError::new(AskErrorCode::UnknownView, format!("the report of {date} has no view {view}"))
+            .hint(format!("it has {}", report.views.keys().map(Name::as_str).collect::<Vec<_>>().join(", "))));
     };
     Ok(Some(Answer {
         tenant: tenant.clone(),
         view: view.clone(),
-        date,
+        from: date,
+        to: date,
+        next: None,
+        stale: false,
+        feed: None,
         day: DayState::Closed,
         rows: rows.rows.clone(),
         total: rows.total,
@@ -111,11 +111,8 @@ async fn from_report(connection: &Connection, tenant: &TenantId, view: &Name, da
 
 async fn newest_report(connection: &Connection, tenant: &TenantId, date: Date) -> Asked<Option<Report>> {
     let subjects = &connection.subjects;
-    let failed = |error: String| AskError {
-        code: AskErrorCode::Unavailable,
-        message: format!("the reports cannot be read: {error}"),
-        hint: None,
-    };
+    let failed =
+        |error: String| AskError::new(AskErrorCode::Unavailable, format!("the reports cannot be read: {error}"));
     let stream =
         stream_handle(connection, &subjects.reports_stream()).await.map_err(|error| failed(error.to_string()))?;
     match stream.direct_get_last_for_subject(subjects.report(tenant, date)).await {
@@ -148,11 +145,9 @@ async fn days(connection: &Connection, tenant: TenantId, timeout: Duration) -> A
     };
     let subjects = &connection.subjects;
     let reading = read_last_per_subject(connection, subjects.reports_stream(), subjects.reports_of(tenant.as_str()));
-    let reports = tokio::time::timeout(REPORTS_DEADLINE, reading).await.map_err(|_| AskError {
-        code: AskErrorCode::Unavailable,
-        message: "the reports cannot be read in time".to_owned(),
-        hint: None,
-    })?;
+    let reports = tokio::time::timeout(REPORTS_DEADLINE, reading)
+        .await
+        .map_err(|_| AskError::new(AskErrorCode::Unavailable, "the reports cannot be read in time".to_owned()))?;
     let mut sealed: Vec<DayAccount> = reports
         .iter()
         .filter_map(|message| serde_json::from_slice::<Report>(&message.payload).ok())
@@ -172,11 +167,11 @@ async fn days(connection: &Connection, tenant: TenantId, timeout: Duration) -> A
 }
 
 fn bad_request(message: String) -> AskError {
-    AskError { code: AskErrorCode::BadRequest, message, hint: None }
+    AskError::new(AskErrorCode::BadRequest, message)
 }
 
 fn internal(message: String) -> AskError {
-    AskError { code: AskErrorCode::Internal, message, hint: None }
+    AskError::new(AskErrorCode::Internal, message)
 }
 
 fn json(value: &impl serde::Serialize) -> Vec<u8> {

@@ -1,6 +1,8 @@
-//! The admin service of day-manager: `daybook.admin.apply`, `.catalogue`, `.clock`. JSON in, JSON out.
+//! The admin service of day-manager: `daybook.admin.apply`, `.catalogue`, `.views`, `.clock`, `.close`. JSON in, JSON out.
 
-use daybook_domain::catalogue::{CalendarRule, Clocks, Kind, View};
+use crate::ask::ViewProgress;
+use crate::day::DayMarker;
+use daybook_domain::catalogue::{CalendarRule, Clocks, Kind, Season, View};
 use daybook_domain::ids::{Name, TenantId};
 use daybook_domain::time::{Date, Instant};
 use serde::{Deserialize, Serialize};
@@ -30,6 +32,8 @@ pub struct TenantSpec {
     /// Default: `system`.
     #[serde(default)]
     pub clock: Option<Name>,
+    #[serde(default)]
+    pub seasons: Vec<Season>,
 }
 
 /// Definitions to be put into force, all or none. Revisions are day-manager's to give.
@@ -93,6 +97,31 @@ pub struct CatalogueReply {
     pub tenants: usize,
     pub clocks: Clocks,
     pub partitions: u16,
+}
+
+/// The answer of `daybook.admin.views`: how each partition stands, as far as its shard answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewsReply {
+    pub views: Vec<View>,
+    /// By partition; `None` where no shard answers.
+    pub partitions: Vec<Option<Vec<ViewProgress>>>,
+}
+
+/// Closes a tenant's open day now, rather than at its cut-off: `daybook.admin.close`. The next day opens first, so that
+/// events always find an open day; what still comes for the closed one is late.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CloseDay {
+    pub tenant: TenantId,
+    /// The day that the asker takes for the open one, so that a repeated request closes no second day.
+    pub date: Date,
+}
+
+/// The markers that closed the day, and opened the next if it was not open yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloseReply {
+    pub closed: DayMarker,
+    pub opened: Option<DayMarker>,
 }
 
 /// Drives a named clock: everything due up to and including `advance_to` is closed and opened before the answer comes.

@@ -168,7 +168,8 @@ mod tests {
         use crate::reject::{Code, Original};
         use daybook_domain::calendar::{BusinessDay, CalendarTable};
         use daybook_domain::catalogue::{
-            CalendarRule, Dimension, Kind, Measure, Metric, Mode, Tenant, View, only_final,
+            Activation, CalendarRule, Dimension, Direction, Grain, Kind, LatePolicy, Measure, Metric, Mode, RankedBy,
+            Ranking, Season, Tenant, Ties, View, only_final,
         };
         let name = |text: &str| Name::new(text).unwrap();
         let date = Date::from_days(15_774);
@@ -202,11 +203,25 @@ mod tests {
                 revision: 1,
             })),
             Record::Define(Definition::View(View {
-                name: name("v"),
-                kind: name("k"),
-                group_by: vec![],
-                metrics: vec![Metric { name: name("n"), value: "count".into(), filter: None, status: only_final() }],
+                grain: Grain::Hour,
+                late: LatePolicy::Reject,
+                ranking: Some(Ranking {
+                    by: vec![RankedBy { metric: name("n"), direction: Direction::Asc }],
+                    ties: Ties::Dense,
+                    earliest: true,
+                }),
+                tenants: Some([TenantId::new("T").unwrap()].into()),
+                ..View::new(
+                    name("v"),
+                    name("k"),
+                    vec![],
+                    vec![Metric { name: name("n"), value: "count".into(), filter: None, status: only_final() }],
+                )
+            })),
+            Record::Define(Definition::Activation(Activation {
+                view: name("v"),
                 revision: 1,
+                since: Some(daybook_domain::ids::LogSeq(3)),
             })),
             Record::Define(Definition::Tenant(Tenant {
                 id: TenantId::new("T").unwrap(),
@@ -217,6 +232,7 @@ mod tests {
                 clock: name("system"),
                 revision: 1,
                 table: None,
+                seasons: vec![Season { name: name("s"), from: at, to: at }],
             })),
             Record::Define(Definition::Calendar(CalendarTable {
                 name: name("c"),

@@ -61,6 +61,8 @@ codes! {
     BeforeFirstDay = "before_first_day",
     /// The time is beyond the days published so far.
     TooFarAhead = "too_far_ahead",
+    /// The business day has closed, and no view takes late changes in.
+    Late = "late",
     /// The business day is older than corrections reach back.
     DayExpired = "day_expired",
     /// An older version than the one already known.

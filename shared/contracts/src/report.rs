@@ -3,6 +3,7 @@
 
 use compact_str::CompactString;
 use daybook_domain::calendar::BusinessDay;
+use daybook_domain::catalogue::LatePolicy;
 use daybook_domain::ids::{InboxSeq, LogSeq, Name, Partition, TenantId};
 use daybook_domain::time::Date;
 use daybook_domain::value::Number;
@@ -140,12 +141,18 @@ impl<'de> Deserialize<'de> for Row {
     }
 }
 
-/// The rows of one view, ordered by its dimensions.
+/// The rows of one view, ordered by time and dimensions, or by its ranking.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ViewRows {
     pub rows: Vec<Row>,
     /// How many rows there are; more than `rows` holds when they would not fit a message.
     pub total: u64,
+    /// What the view does with changes to closed days.
+    #[serde(default)]
+    pub late_policy: LatePolicy,
+    /// How many late changes to earlier, closed days were posted to this day.
+    #[serde(default)]
+    pub adjustments: u64,
 }
 
 /// Whether an answer rests on everything that was published.
@@ -158,7 +165,7 @@ pub enum Coverage {
     Partial { from: LogSeq, reason: String },
 }
 
-/// An event that came after the close and is why this version exists.
+/// A late event: why this version exists, or what of it was posted to this day from one that had closed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     pub kind: Name,
@@ -208,7 +215,6 @@ pub struct Report {
     pub day: BusinessDay,
     pub dispositions: Account,
     pub coverage: Coverage,
-    pub late_policy: CompactString,
     pub views: BTreeMap<Name, ViewRows>,
     pub definitions: Definitions,
     pub log: LogRange,

@@ -68,6 +68,9 @@ impl Subjects {
     pub fn reports_stream(&self) -> String {
         self.stream("REPORTS")
     }
+    pub fn figures_stream(&self) -> String {
+        self.stream("FIGURES")
+    }
     pub fn rejects_stream(&self) -> String {
         self.stream("REJECTS")
     }
@@ -108,6 +111,17 @@ impl Subjects {
     pub fn reports_of(&self, tenant: &str) -> String {
         format!("{}.reports.{tenant}.*", self.prefix)
     }
+    /// The groups behind a sealed day's figures; `view` may be `*`.
+    pub fn figures(&self, tenant: &TenantId, date: Date, view: &str) -> String {
+        format!("{}.figures.{tenant}.{date}.{view}", self.prefix)
+    }
+    pub fn every_figures(&self) -> String {
+        format!("{}.figures.*.*.*", self.prefix)
+    }
+    /// Changed rows, while someone listens.
+    pub fn live(&self, tenant: &str, view: &str) -> String {
+        format!("{}.live.{tenant}.{view}", self.prefix)
+    }
     /// Request–reply; `tenant` and `view` may be `*`.
     pub fn query(&self, tenant: &str, view: &str) -> String {
         format!("{}.query.{tenant}.{view}", self.prefix)
@@ -137,7 +151,7 @@ impl Subjects {
     pub fn every_events(&self) -> String {
         format!("{}.events.*", self.prefix)
     }
-    /// A definition as one partition sees it; `what` is `kind`, `view`, `calendar` or `tenant`.
+    /// A definition as one partition sees it; `what` is `kind`, `view`, `calendar`, `tenant` or `activation`.
     pub fn catalog(&self, partition: Partition, what: &str, name: &str) -> String {
         format!("{}.catalog.{partition}.{what}.{name}", self.prefix)
     }

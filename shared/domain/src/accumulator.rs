@@ -37,6 +37,8 @@ pub enum Shape {
     Multiset { measure: usize },
     /// Every value of a dimension with how often it occurs.
     Distinct { dimension: usize },
+    /// Every event time with how often it occurs.
+    Times,
 }
 
 /// An accumulator of one [`Shape`].
@@ -59,7 +61,7 @@ impl Accumulator {
         match shape {
             Shape::Count => Self::Count(0),
             Shape::Sum { .. } => Self::Sum { n: 0, sum: 0 },
-            Shape::Multiset { .. } => Self::Multiset(Multiset::default()),
+            Shape::Multiset { .. } | Shape::Times => Self::Multiset(Multiset::default()),
             Shape::Distinct { .. } => Self::Distinct(Distinct::default()),
         }
     }
@@ -106,6 +108,16 @@ impl Accumulator {
                 }
             }
             (ours, theirs) => unreachable!("merging {ours:?} with {theirs:?}: one plan makes both"),
+        }
+    }
+
+    /// Whether this is the neutral element.
+    pub fn is_zero(&self) -> bool {
+        match self {
+            Self::Count(n) => *n == 0,
+            Self::Sum { n, sum } => *n == 0 && *sum == 0,
+            Self::Multiset(multiset) => multiset.values.is_empty(),
+            Self::Distinct(distinct) => distinct.values.is_empty(),
         }
     }
 

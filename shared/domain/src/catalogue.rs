@@ -2,10 +2,11 @@
 //!
 //! These travel in JSON and, by position, in MessagePack: so no field may be left out when it is empty.
 
-use crate::ids::{Name, TenantId};
+use crate::ids::{LogSeq, Name, TenantId};
 use crate::time::{Date, Instant};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// Most dimensions, and most measures, of a kind.
 pub const MAX_COLUMNS: usize = 64;
@@ -15,6 +16,14 @@ pub const MAX_METRICS: usize = 64;
 pub const MAX_GROUP_BY: usize = 8;
 /// Most digits after the point of a decimal measure.
 pub const MAX_SCALE: u8 = 12;
+/// Most tenants that a view is activated for by name; a view for more is one for everyone.
+pub const MAX_VIEW_TENANTS: usize = 1_000;
+/// Most metrics that a ranking orders by.
+pub const MAX_RANKED_BY: usize = 8;
+/// Most seasons of a tenant.
+pub const MAX_SEASONS: usize = 16;
+/// Longest season: two years.
+pub const MAX_SEASON: Duration = Duration::from_secs(2 * 366 * 86_400);
 /// Longest grace after a cut-off: one day.
 pub const MAX_GRACE_MS: u64 = 86_400_000;
 
@@ -94,7 +103,7 @@ pub struct Measure {
     pub scale: u8,
 }
 
-/// A set of metrics of one kind, grouped by dimensions, over a business day.
+/// A set of metrics of one kind, grouped by dimensions, over the grains of a business day.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
     pub name: Name,
@@ -105,6 +114,157 @@ pub struct View {
     /// Grows by one with every change; 0 until day-manager has accepted it.
     #[serde(default)]
     pub revision: u64,
+    #[serde(default)]
+    pub grain: Grain,
+    /// What becomes of changes to a day that has closed.
+    #[serde(default)]
+    pub late: LatePolicy,
+    /// Orders the groups and gives each its rank. Only at grain day.
+    #[serde(default)]
+    pub ranking: Option<Ranking>,
+    /// For whom it is computed, at most [`MAX_VIEW_TENANTS`]; everyone when absent.
+    #[serde(default)]
+    pub tenants: Option<BTreeSet<TenantId>>,
+}
+
+impl View {
+    /// A view of days that is restated, for everyone.
+    pub fn new(name: Name, kind: Name, group_by: Vec<Name>, metrics: Vec<Metric>) -> Self {
+        Self {
+            name,
+            kind,
+            group_by,
+            metrics,
+            revision: 0,
+            grain: Grain::Day,
+            late: LatePolicy::Restate,
+            ranking: None,
+            tenants: None,
+        }
+    }
+
+    /// Whether it is computed for the tenant.
+    pub fn is_for(&self, tenant: &TenantId) -> bool {
+        self.tenants.as_ref().is_none_or(|tenants| tenants.contains(tenant))
+    }
+
+    /// Whether both compute the same figures, whoever they do it for.
+    pub fn computes_as(&self, other: &Self) -> bool {
+        let bare = |view: &Self| Self { revision: 0, tenants: None, ..view.clone() };
+        bare(self) == bare(other)
+    }
+}
+
+/// How finely a view divides the business day, counted from its opening: a day of 23 hours has 23 of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grain {
+    QuarterHour,
+    Hour,
+    #[default]
+    Day,
+}
+
+impl Grain {
+    pub const ALL: [Self; 3] = [Self::QuarterHour, Self::Hour, Self::Day];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::QuarterHour => "quarter_hour",
+            Self::Hour => "hour",
+            Self::Day => "day",
+        }
+    }
+
+    /// How long one is; `None` for the whole day, however long that is.
+    pub fn duration(self) -> Option<Duration> {
+        match self {
+            Self::QuarterHour => Some(Duration::from_secs(15 * 60)),
+            Self::Hour => Some(Duration::from_secs(60 * 60)),
+            Self::Day => None,
+        }
+    }
+}
+
+/// What becomes of a change to a day that stands behind the day's close marker in the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LatePolicy {
+    /// The day's figures change, and a new version of its report says so.
+    #[default]
+    Restate,
+    /// The day stays; the difference is posted to the open day as an adjustment. Only for what adds up:
+    /// `count`, `sum` and `ratio` of them, at grain day.
+    CarryForward,
+    /// The day stays, and the view does not take the change in.
+    Reject,
+}
+
+impl LatePolicy {
+    pub const ALL: [Self; 3] = [Self::Restate, Self::CarryForward, Self::Reject];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Restate => "restate",
+            Self::CarryForward => "carry_forward",
+            Self::Reject => "reject",
+        }
+    }
+}
+
+/// How the groups of a view compete.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ranking {
+    /// The first decides, the next among equals of it, and so on; 1 to [`MAX_RANKED_BY`].
+    pub by: Vec<RankedBy>,
+    #[serde(default)]
+    pub ties: Ties,
+    /// Among equals, who reached the score earlier is before: the latest event time that is in the figures.
+    #[serde(default)]
+    pub earliest: bool,
+}
+
+/// One criterion of a ranking.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RankedBy {
+    /// A metric of the view. Members without a figure (null) come last.
+    pub metric: Name,
+    #[serde(default)]
+    pub direction: Direction,
+}
+
+/// Which end comes first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    Asc,
+    #[default]
+    Desc,
+}
+
+/// What rank equals get.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ties {
+    /// 1, 2, 2, 4.
+    #[default]
+    Competition,
+    /// 1, 2, 2, 3.
+    Dense,
+    /// 1, 2, 3, 4: equals in the order of their dimensions.
+    Ordinal,
+}
+
+impl Ties {
+    pub const ALL: [Self; 3] = [Self::Competition, Self::Dense, Self::Ordinal];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Competition => "competition",
+            Self::Dense => "dense",
+            Self::Ordinal => "ordinal",
+        }
+    }
 }
 
 /// A named figure of a view.
@@ -147,6 +307,37 @@ pub struct Tenant {
     /// The published table of its calendar, named by day-manager.
     #[serde(default)]
     pub table: Option<Name>,
+    /// At most [`MAX_SEASONS`], names differ.
+    #[serde(default)]
+    pub seasons: Vec<Season>,
+}
+
+/// A named window of a tenant over which its views are computed as well, such as a hunt of 48 hours: `[from, to)` by
+/// event time, across business days.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Season {
+    pub name: Name,
+    pub from: Instant,
+    /// After `from`, by at most [`MAX_SEASON`].
+    pub to: Instant,
+}
+
+impl Season {
+    pub fn holds(&self, at: Instant) -> bool {
+        self.from <= at && at < self.to
+    }
+}
+
+/// From here on in a partition's log, a view that was defined earlier is in force: its backfill is complete there.
+/// Until then its former definition, if any, is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Activation {
+    pub view: Name,
+    /// The revision that was backfilled.
+    pub revision: u64,
+    /// Where the backfill had to begin, when the log no longer reached back to its beginning.
+    #[serde(default)]
+    pub since: Option<LogSeq>,
 }
 
 /// The name of the clock that follows real time.
@@ -170,6 +361,7 @@ pub enum Definition {
     View(View),
     Tenant(Tenant),
     Calendar(crate::calendar::CalendarTable),
+    Activation(Activation),
 }
 
 /// Everything users have defined.

@@ -2,9 +2,10 @@
 //! Metrics that need the same accumulator share it.
 
 use crate::accumulator::{Accumulator, Multiset, Shape, Sign};
-use crate::catalogue::{Kind, MAX_GROUP_BY, MAX_METRICS, Status, View};
+use crate::catalogue::{Direction, Kind, MAX_GROUP_BY, MAX_METRICS, Status, Ties, View};
 use crate::expression::{Aggregate, ExpressionError, Predicate, Row, parse_aggregate};
 use crate::ids::Name;
+use crate::time::Instant;
 use crate::value::{Number, RATIO_DIGITS, pow10};
 use std::collections::BTreeSet;
 
@@ -16,6 +17,17 @@ pub struct Plan {
     pub group_by: Vec<usize>,
     pub cells: Vec<Cell>,
     outputs: Vec<Output>,
+    pub ranking: Option<RankPlan>,
+}
+
+/// The view's ranking, compiled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RankPlan {
+    /// Positions of metrics, and which end of each comes first.
+    pub by: Vec<(usize, Direction)>,
+    pub ties: Ties,
+    /// The cell that keeps the event times of what is ranked, where the earlier is before among equals.
+    pub times: Option<usize>,
 }
 
 /// One accumulator of every group, and which rows it takes.
@@ -40,6 +52,7 @@ impl Cell {
                 accumulator.update(sign, row.measure(measure), None)
             }
             Shape::Distinct { dimension } => accumulator.update(sign, None, row.dimension(dimension)),
+            Shape::Times => accumulator.update(sign, Some(row.at().as_millis()), None),
         }
     }
 }
@@ -115,7 +128,7 @@ impl Plan {
                 })
             })
             .collect::<Result<_, _>>()?;
-        let mut plan = Self { view: view.clone(), group_by, cells: Vec::new(), outputs: Vec::new() };
+        let mut plan = Self { view: view.clone(), group_by, cells: Vec::new(), outputs: Vec::new(), ranking: None };
         for index in 0..view.metrics.len() {
             let output = plan.output(index, view, kind)?;
             plan.outputs.push(output);
@@ -187,6 +200,24 @@ impl Plan {
                 return Err(PlanError::Shape { view: view.name.clone(), what });
             }
         })
+    }
+
+    /// The position of a metric in the view.
+    pub fn metric(&self, name: &str) -> Option<usize> {
+        self.view.metrics.iter().position(|metric| metric.name.as_str() == name)
+    }
+
+    /// Whether any figure takes the row.
+    pub fn takes(&self, row: &impl Row) -> bool {
+        self.cells.iter().any(|cell| cell.takes(row))
+    }
+
+    /// Which piece of the day, from 0, an event at `at` falls into at the view's grain; always 0 at grain day.
+    pub fn piece(&self, opens_at: Instant, at: Instant) -> u16 {
+        match self.view.grain.duration() {
+            None => 0,
+            Some(length) => (at.since(opens_at).as_millis() / length.as_millis()).min(u16::MAX.into()) as u16,
+        }
     }
 
     /// Fresh accumulators for a group.
@@ -296,7 +327,7 @@ mod tests {
     }
 
     fn view(metrics: Vec<Metric>) -> View {
-        View { name: name("v"), kind: name("flight"), group_by: vec![name("carrier")], metrics, revision: 1 }
+        View::new(name("v"), name("flight"), vec![name("carrier")], metrics)
     }
 
     struct Entity(Status, Option<i64>);
@@ -310,6 +341,9 @@ mod tests {
         }
         fn status(&self) -> Status {
             self.0
+        }
+        fn at(&self) -> Instant {
+            Instant::MIN
         }
     }
 

@@ -112,6 +112,17 @@ impl Date {
         self.plus(1)
     }
 
+    /// 0 for Monday to 6 for Sunday.
+    pub fn weekday(self) -> i32 {
+        // 1970-01-01 was a Thursday.
+        (self.0 + 3).rem_euclid(7)
+    }
+
+    /// 1 to 31.
+    pub fn day_of_month(self) -> i32 {
+        i32::from(civil::Date::from(self).day())
+    }
+
     /// Calendar days from `earlier` to here, negative when it is later.
     pub fn days_since(self, earlier: Self) -> i32 {
         self.0 - earlier.0
@@ -196,6 +207,8 @@ mod tests {
         }
         assert_eq!("1970-01-01".parse::<Date>().unwrap().as_days(), 0);
         assert_eq!("2013-03-10".parse::<Date>().unwrap().as_days(), 15_774);
+        assert_eq!(("2013-03-10".parse::<Date>().unwrap().weekday(), Date::from_days(4).weekday()), (6, 0));
+        assert_eq!("2013-02-28".parse::<Date>().unwrap().day_of_month(), 28);
         assert_eq!(Date::MIN.to_string(), "0001-01-01");
         assert_eq!(Date::MAX.to_string(), "9999-12-31");
         assert!("2013-02-30".parse::<Date>().is_err());

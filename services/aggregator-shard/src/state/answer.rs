@@ -4,8 +4,7 @@ use super::PartitionState;
 use super::day::DayView;
 use super::seal::fit;
 use daybook_contracts::ask::{
-    Answer, AsOf, AskError, AskErrorCode, Asked, DayAccount, DaySelector, Days, MAX_ANSWER_BYTES, MAX_ANSWER_ROWS,
-    Query,
+    Answer, AsOf, AskError, AskErrorCode, Asked, DayAccount, Days, MAX_ANSWER_BYTES, MAX_ANSWER_ROWS, Query,
 };
 use daybook_domain::ids::{Name, TenantId};
 use daybook_domain::time::Date;
@@ -28,10 +27,7 @@ impl PartitionState {
         let plan = plan.ok_or_else(|| {
             error(AskErrorCode::UnknownView, format!("there is no view {view}"), "`daybook get views` lists them")
         })?;
-        let date = match query.day {
-            DaySelector::Today => tenant.current_day(),
-            DaySelector::Date(date) => date,
-        };
+        let (date, _) = query.days.range(tenant.current_day()).expect("stub");
         let Some(day) = tenant.days.get(&date) else {
             return Err(self.unknown_day(tenant_id, date));
         };
@@ -42,7 +38,11 @@ impl PartitionState {
         Ok(Answer {
             tenant: tenant_id.clone(),
             view: view.clone(),
-            date,
+            from: date,
+            to: date,
+            next: None,
+            stale: false,
+            feed: None,
             day: day.state,
             rows: fit(rows, MAX_ANSWER_ROWS, &mut { MAX_ANSWER_BYTES }),
             total,
@@ -91,11 +91,7 @@ impl PartitionState {
                 format!("days from {} to {open} are kept live; older ones have reports", tenant.expired_before)
             }
         };
-        AskError {
-            code: AskErrorCode::UnknownDay,
-            message: format!("nothing is known of {tenant_id}'s day {date}"),
-            hint: Some(hint),
-        }
+        error(AskErrorCode::UnknownDay, format!("nothing is known of {tenant_id}'s day {date}"), &hint)
     }
 }
 
@@ -104,5 +100,5 @@ fn unknown_tenant(tenant: &TenantId) -> AskError {
 }
 
 fn error(code: AskErrorCode, message: String, hint: &str) -> AskError {
-    AskError { code, message, hint: Some(hint.to_owned()) }
+    AskError::new(code, message).hint(hint)
 }

@@ -67,6 +67,10 @@ impl Row for Entity {
     fn status(&self) -> Status {
         self.status
     }
+
+    fn at(&self) -> Instant {
+        self.at
+    }
 }
 
 /// The event as JSON, for rejects that are found only here: the bytes that were published are in INBOX by then, or gone.

@@ -255,7 +255,7 @@ impl PartitionState {
             Definition::Kind(kind) => self.define_kind(kind),
             Definition::View(view) => self.define_view(view),
             Definition::Tenant(tenant) => self.define_tenant(tenant),
-            Definition::Calendar(_) => {}
+            Definition::Calendar(_) | Definition::Activation(_) => {}
         }
     }
 

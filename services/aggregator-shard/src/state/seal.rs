@@ -34,7 +34,6 @@ pub fn seal(tenant: &mut TenantState, date: Date, models: &[Model], position: Po
         day: marker.day,
         dispositions: day.account,
         coverage: coverage(day),
-        late_policy: "restate".into(),
         views,
         definitions: Definitions {
             tenant: tenant.definition.revision,
@@ -68,7 +67,10 @@ fn rows_of_views(day: &Day, models: &[Model], budget: &mut usize) -> BTreeMap<da
         let view = day.views.get(&plan.view.name).unwrap_or(&empty);
         let rows = view.rows(plan);
         let total = rows.len() as u64;
-        views.insert(plan.view.name.clone(), ViewRows { rows: fit(rows, usize::MAX, budget), total });
+        views.insert(
+            plan.view.name.clone(),
+            ViewRows { rows: fit(rows, usize::MAX, budget), total, ..ViewRows::default() },
+        );
     }
     views
 }

@@ -23,7 +23,7 @@ pub struct Arguments {
 
 pub async fn run(arguments: Arguments) -> Outcome {
     let client = arguments.client.connect().await?;
-    let query = Query { day: arguments.day, at_least: arguments.at_least.map(InboxSeq) };
+    let query = Query { at_least: arguments.at_least.map(InboxSeq), ..Query::days(arguments.day) };
     let answer = client.query(&arguments.tenant, arguments.view.as_str(), &query).await?;
     if arguments.client.json {
         super::print_json(&answer)?;
@@ -35,7 +35,7 @@ pub async fn run(arguments: Arguments) -> Outcome {
         (DayState::Closed, Some(version)) => format!("closed, report version {version}"),
         (DayState::Closed, None) => "closed".to_owned(),
     };
-    super::print_line(&format!("{} {}  {} ({state})", answer.tenant, answer.view, answer.date))?;
+    super::print_line(&format!("{} {}  {} ({state})", answer.tenant, answer.view, answer.from))?;
     rows_table(&answer.rows).print()?;
     if answer.total > answer.rows.len() as u64 {
         super::print_line(&format!("… {} of {} rows", answer.rows.len(), answer.total))?;

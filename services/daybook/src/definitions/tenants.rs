@@ -23,9 +23,17 @@ pub(super) fn read<'a>(node: &'a Node, reader: &mut Reader<'a, '_>) -> (Option<&
     let clock = fields.get("clock").and_then(|node| reader.name(node, "clock"));
     let changes = reader.optional_list(&fields, "changes");
     let mut spec = match (id, zone, cutoff) {
-        (Some(id), Some(zone), Some(cutoff_minutes)) => {
-            TenantSpec { id, name, zone, cutoff_minutes, changes: Vec::new(), grace_ms, first_day, clock }
-        }
+        (Some(id), Some(zone), Some(cutoff_minutes)) => TenantSpec {
+            id,
+            name,
+            zone,
+            cutoff_minutes,
+            changes: Vec::new(),
+            grace_ms,
+            first_day,
+            clock,
+            seasons: Vec::new(),
+        },
         _ => return (id_node, None),
     };
     for node in changes {

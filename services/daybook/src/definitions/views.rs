@@ -43,7 +43,7 @@ pub(super) fn read<'a>(node: &'a Node, reader: &mut Reader<'a, '_>) -> (Option<&
     let (nodes, metrics) = metrics_node.map_or_else(Default::default, |node| read_metrics(node, &mut names, reader));
     let draft = match (name, kind, kind_node) {
         (Some(name), Some(kind), Some(kind_node)) => Some(Draft {
-            view: View { name, kind, group_by, metrics, revision: 0 },
+            view: View::new(name, kind, group_by, metrics),
             kind: kind_node,
             group_by: group_by_nodes,
             metrics: nodes,

@@ -63,7 +63,7 @@ fn wide_kind() -> Kind {
 
 fn view() -> View {
     let count = Metric { name: name("n"), value: "count".into(), filter: None, status: only_final() };
-    View { name: name("totals"), kind: name("order"), group_by: vec![], metrics: vec![count], revision: 1 }
+    View { revision: 1, ..View::new(name("totals"), name("order"), vec![], vec![count]) }
 }
 
 fn calendar(text: &str, hours: &[i64]) -> CalendarTable {
@@ -87,6 +87,7 @@ fn tenant(id: &str, first_day: i32) -> Tenant {
         clock: name("system"),
         revision: 1,
         table: Some(name("cal")),
+        seasons: Vec::new(),
     }
 }
 

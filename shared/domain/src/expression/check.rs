@@ -282,6 +282,9 @@ mod tests {
         fn measure(&self, index: usize) -> Option<i64> {
             [self.arr_delay, self.fare, None][index]
         }
+        fn at(&self) -> crate::time::Instant {
+            crate::time::Instant::MIN
+        }
         fn status(&self) -> Status {
             self.status
         }

@@ -4,6 +4,7 @@ use super::error::ExpressionError;
 use super::syntax::Relation;
 use super::{check, parser};
 use crate::catalogue::{Kind, Status};
+use crate::time::Instant;
 use compact_str::CompactString;
 use std::fmt;
 
@@ -14,6 +15,8 @@ pub trait Row {
     /// The unscaled value of a measure at the measure's scale, or null.
     fn measure(&self, index: usize) -> Option<i64>;
     fn status(&self) -> Status;
+    /// When it happened, by its own word.
+    fn at(&self) -> Instant;
 }
 
 /// A `where`: which entities take part in a metric.
@@ -25,12 +28,14 @@ pub trait Row {
 /// use daybook_domain::catalogue::{Dimension, Kind, Measure, Mode, Status};
 /// use daybook_domain::expression::{Predicate, Row};
 /// use daybook_domain::ids::Name;
+/// use daybook_domain::time::Instant;
 ///
 /// struct Flight(&'static str, Option<i64>);
 /// impl Row for Flight {
 ///     fn dimension(&self, _: usize) -> Option<&str> { Some(self.0) }
 ///     fn measure(&self, _: usize) -> Option<i64> { self.1 }
 ///     fn status(&self) -> Status { Status::Final }
+///     fn at(&self) -> Instant { Instant::MIN }
 /// }
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

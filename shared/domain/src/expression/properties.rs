@@ -41,6 +41,9 @@ impl Row for Flight {
     fn measure(&self, index: usize) -> Option<i64> {
         self.measures[index]
     }
+    fn at(&self) -> crate::time::Instant {
+        crate::time::Instant::MIN
+    }
     fn status(&self) -> Status {
         self.status
     }

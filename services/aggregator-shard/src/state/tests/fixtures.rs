@@ -53,7 +53,7 @@ fn kind(text: &str, mode: Mode, dimensions: &[&str], measures: &[(&str, u8)], re
 
 pub(super) fn view(text: &str, kind: &str, group_by: &[&str], metrics: Vec<Metric>) -> View {
     let group_by = group_by.iter().map(|text| name(text)).collect();
-    View { name: name(text), kind: name(kind), group_by, metrics, revision: 1 }
+    View { revision: 1, ..View::new(name(text), name(kind), group_by, metrics) }
 }
 
 pub(super) fn metric(text: &str, value: &str, filter: Option<&str>, status: &[Status]) -> Metric {
@@ -91,6 +91,7 @@ pub(super) fn tenant(id: &str) -> Definition {
         clock: name("system"),
         revision: 1,
         table: Some(name("cal")),
+        seasons: Vec::new(),
     })
 }
 
@@ -228,7 +229,7 @@ impl Shard {
     }
 
     pub(super) fn answer(&self, view: &str, day: i32) -> Answer {
-        let query = Query { day: DaySelector::Date(date(day)), at_least: None };
+        let query = Query::days(DaySelector::Date(date(day)));
         self.state.view(&tenant_id("ABQ"), &name(view), query).unwrap()
     }
 

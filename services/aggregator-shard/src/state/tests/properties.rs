@@ -29,7 +29,7 @@ fn apply(state: &mut PartitionState, number: usize, records: &[Record]) -> Vec<E
 }
 
 fn ask(state: &PartitionState, tenant: &TenantId, view: &str, date: Date) -> Asked<Answer> {
-    state.view(tenant, &name(view), Query { day: DaySelector::Date(date), at_least: None })
+    state.view(tenant, &name(view), Query::days(DaySelector::Date(date)))
 }
 
 fn cells(rows: &[Row]) -> Vec<Cells> {
@@ -148,7 +148,7 @@ fn figures(state: &PartitionState) -> impl PartialEq + std::fmt::Debug + use<> {
     let (days, answers) = answers(state);
     let days: Vec<_> =
         days.into_iter().flat_map(|of| of.days).map(|day| (day.date, day.day, day.opens_at, day.account)).collect();
-    let answer = |answer: Answer| (answer.view, answer.date, answer.rows, answer.coverage == Coverage::Complete);
+    let answer = |answer: Answer| (answer.view, answer.from, answer.rows, answer.coverage == Coverage::Complete);
     (days, answers.into_iter().map(answer).collect::<Vec<_>>())
 }
 

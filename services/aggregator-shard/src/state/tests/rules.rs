@@ -2,7 +2,7 @@
 
 use super::fixtures::*;
 use crate::state::{KEEP_DAYS, PartitionState};
-use daybook_contracts::ask::{AskErrorCode, DaySelector, DayState, Query};
+use daybook_contracts::ask::{AskErrorCode, DayState, Query};
 use daybook_contracts::day::Edge;
 use daybook_contracts::log::{Batch, FORMAT, Record, Through};
 use daybook_contracts::reject::Code;
@@ -117,11 +117,11 @@ fn the_day_in_progress_is_the_newest_that_opened() {
     assert_eq!(today(&shard).unwrap_err().code, AskErrorCode::UnknownDay);
     shard.orders(vec![order("early", Some(1), 2)]);
     shard.open(0);
-    assert_eq!(today(&shard).unwrap().date, date(0));
+    assert_eq!(today(&shard).unwrap().from, date(0));
     shard.close(0);
-    assert_eq!((today(&shard).unwrap().date, today(&shard).unwrap().day), (date(0), DayState::Closed));
+    assert_eq!((today(&shard).unwrap().from, today(&shard).unwrap().day), (date(0), DayState::Closed));
     shard.open(1);
-    assert_eq!((today(&shard).unwrap().date, today(&shard).unwrap().day), (date(1), DayState::Open));
+    assert_eq!((today(&shard).unwrap().from, today(&shard).unwrap().day), (date(1), DayState::Open));
     assert_eq!(shard.answer("totals", 2).day, DayState::Upcoming);
 }
 
@@ -356,7 +356,7 @@ fn refusals_before_any_day_opened_are_never_on_a_day_that_is_gone() {
 fn an_answer_waits_for_what_the_asker_wrote() {
     let shard = Shard::new();
     let ask = |at_least| {
-        let query = Query { day: DaySelector::Today, at_least: Some(InboxSeq(at_least)) };
+        let query = Query { at_least: Some(InboxSeq(at_least)), ..Query::default() };
         shard.state.view(&tenant_id("ABQ"), &name("totals"), query).unwrap_err().code
     };
     let reached = shard.state.through().inbox.0;
@@ -422,7 +422,7 @@ fn a_message_that_is_covered_in_part_is_not_there_yet() {
     let mut state = PartitionState::new(PARTITION);
     let through = Through { inbox: InboxSeq(7), events: 3_000 };
     state.apply(LogSeq(1), Batch { format: FORMAT, through, records: vec![Record::Define(tenant("ABQ"))] });
-    let query = Query { day: DaySelector::Today, at_least: Some(InboxSeq(7)) };
+    let query = Query { at_least: Some(InboxSeq(7)), ..Query::default() };
     let refused = state.view(&tenant_id("ABQ"), &name("totals"), query).unwrap_err();
     assert_eq!(refused.code, AskErrorCode::NotYet);
 }

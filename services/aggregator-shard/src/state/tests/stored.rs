@@ -177,10 +177,7 @@ fn many_entities_and_groups_come_back_page_by_page() {
         let restored = restore(&stored);
         for day in 0..2 {
             let ask = |state: &PartitionState, view: &str| {
-                let query = daybook_contracts::ask::Query {
-                    day: daybook_contracts::ask::DaySelector::Date(date(day)),
-                    at_least: None,
-                };
+                let query = daybook_contracts::ask::Query::days(daybook_contracts::ask::DaySelector::Date(date(day)));
                 state.view(&tenant_id("ABQ"), &name(view), query).map(|answer| answer.rows).unwrap_or_default()
             };
             assert_eq!(ask(&restored, "skus"), ask(&shard.state, "skus"));

@@ -1,0 +1,2 @@
+//! From the groups of a view to the rows of an answer: pure, and the same for live days (aggregator-shard) and for
+//! sealed ones (query).
