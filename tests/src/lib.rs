@@ -59,7 +59,7 @@ impl Daybook {
     pub async fn start_with(change: impl FnOnce(&mut EmbeddedOptions)) -> Self {
         let broker = PrivateBroker::start().await;
         let mut options = EmbeddedOptions::new(broker.options(), broker.folder.path().join("shard"));
-        options.checkpoint_interval_ms = 300;
+        options.shard.checkpoint_interval_ms = 300;
         options.ingest.trim_interval_ms = 300;
         change(&mut options);
         let services = Embedded::start(options.clone()).await.unwrap();
@@ -92,7 +92,7 @@ impl Daybook {
     /// Loses every checkpoint: the shards read the log from the beginning.
     pub async fn restart_without_checkpoints(&mut self) {
         self.services.take().unwrap().stop().await;
-        std::fs::remove_dir_all(&self.options.shard_data).unwrap();
+        std::fs::remove_dir_all(&self.options.shard.data).unwrap();
         self.services = Some(Embedded::start(self.options.clone()).await.unwrap());
     }
 

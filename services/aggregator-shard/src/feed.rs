@@ -16,7 +16,7 @@ const AHEAD: usize = 4;
 /// Outputs that may wait to be written before the feed pauses.
 const MAX_BACKLOG: u64 = 20_000;
 
-/// A batch on its way to the actor.
+/// A batch on its way to the actor, which keeps those that it cannot apply yet.
 pub struct Fed {
     pub position: LogSeq,
     pub batch: Result<Batch, DecodeError>,

@@ -1,10 +1,13 @@
 //! The aggregator-shard service: a replicated state machine per partition over the log of record.
 //!
 //! [`state`] is the pure machine. [`partition`] is the actor around it: a [`feed`] brings batches one after the other,
-//! effects go to the outbox, [`checkpoints`] are committed behind them, and questions are answered from memory.
+//! effects go to the outbox, [`checkpoints`] are committed behind them, questions are answered from memory, and [`live`]
+//! pushes changed rows to listeners. [`backfill`] runs a second machine over the log for views that come later.
 
+pub mod backfill;
 pub mod checkpoints;
 pub mod feed;
+pub mod live;
 pub mod outputs;
 pub mod partition;
 pub mod state;
@@ -27,6 +30,19 @@ pub struct Options {
     /// Milliseconds between two checkpoints of a partition [100..=3600000]
     #[arg(long, env = "DAYBOOK_CHECKPOINT_INTERVAL_MS", default_value_t = 5000, value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
     pub checkpoint_interval_ms: u64,
+    /// Milliseconds between two updates of a live feed [10..=60000]
+    #[arg(long, env = "DAYBOOK_LIVE_INTERVAL_MS", default_value_t = 50, value_parser = clap::value_parser!(u64).range(10..=60_000))]
+    pub live_interval_ms: u64,
+    /// Percent of one processor that the backfill of a partition may take [1..=100]
+    #[arg(long, env = "DAYBOOK_BACKFILL_DUTY_PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub backfill_duty_percent: u8,
+}
+
+impl Options {
+    /// The defaults, with checkpoints in `data`.
+    pub fn new(data: PathBuf) -> Self {
+        Self { data, checkpoint_interval_ms: 5000, live_interval_ms: 50, backfill_duty_percent: 50 }
+    }
 }
 
 /// Runs until `context.stop` is cancelled.
@@ -35,7 +51,11 @@ pub struct Options {
 /// When the actors cannot be started at all.
 pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let _lock = lock(&options.data)?;
-    let interval = Duration::from_millis(options.checkpoint_interval_ms);
+    let intervals = partition::Intervals {
+        checkpoint: Duration::from_millis(options.checkpoint_interval_ms),
+        live: Duration::from_millis(options.live_interval_ms),
+        backfill_duty_percent: options.backfill_duty_percent,
+    };
     let children = Partition::all(context.connection.partitions)
         .map(|partition| {
             let context = context.clone();
@@ -43,7 +63,7 @@ pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::
             context.health.set(&format!("shard {partition}"), false);
             let folder = options.data.join(format!("partition-{partition}"));
             Child::new(format!("shard {partition}"), move |supervisor| {
-                partition::spawn(context.clone(), partition, folder.clone(), interval, supervisor)
+                partition::spawn(context.clone(), partition, folder.clone(), intervals, supervisor)
             })
         })
         .collect();

@@ -3,6 +3,7 @@
 use crate::state::{Effect, SealedReport};
 use async_nats::HeaderMap;
 use bytes::Bytes;
+use daybook_contracts::figures::{Figures, MAX_FIGURES_BYTES};
 use daybook_contracts::headers;
 use daybook_contracts::reject::{Reject, Rejects};
 use daybook_contracts::subjects::Subjects;
@@ -13,6 +14,8 @@ use daybook_runtime::outbox::Output;
 use daybook_runtime::telemetry;
 use std::collections::HashMap;
 
+/// Zstandard's level for figures: its fastest but for the negative ones.
+const FIGURES_LEVEL: i32 = 1;
 /// Size at which a message of rejects is cut, in estimated bytes of JSON.
 const REJECTS_BYTES: usize = 512 * 1024;
 /// Messages of rejects that one batch of the log can make for a tenant at most; it is far from reaching it.
@@ -45,12 +48,13 @@ impl Traces {
 /// The outputs of one effect of the batch at `position`.
 pub fn outputs(subjects: &Subjects, position: LogSeq, effect: Effect, traces: &mut Traces) -> Vec<Output> {
     match effect {
-        Effect::Report(report) => vec![report_output(subjects, report, traces)],
+        Effect::Report(report) => report_outputs(subjects, report, traces),
         Effect::Rejects { tenant, rejects } => rejects_outputs(subjects, position, &tenant, rejects),
     }
 }
 
-fn report_output(subjects: &Subjects, report: SealedReport, traces: &mut Traces) -> Output {
+/// The report, and before it the figures behind it: who sees a version finds its figures.
+fn report_outputs(subjects: &Subjects, report: SealedReport, traces: &mut Traces) -> Vec<Output> {
     let span = tracing::info_span!("seal", tenant = %report.tenant, date = %report.date, version = report.version);
     // One trace from the producer's publish to the report; the close that caused it is a link away.
     if let Some(trace) = traces.take(&report.tenant, report.date) {
@@ -62,14 +66,37 @@ fn report_output(subjects: &Subjects, report: SealedReport, traces: &mut Traces)
     let mut headers = HeaderMap::new();
     headers.insert(headers::HASH, report.hash.as_str());
     telemetry::inject(&span, &mut headers);
-    Output {
+    let (version, first) = (u64::from(report.version), report.version == 1);
+    let mut outputs: Vec<Output> = report
+        .figures
+        .iter()
+        .filter_map(|(view, figures)| {
+            let payload = compressed(figures)?;
+            let (stream, headers) = (subjects.figures_stream(), HeaderMap::new());
+            let subject = subjects.figures(&report.tenant, report.date, view.as_str());
+            Some(Output { stream, subject, position: version, first, headers, payload })
+        })
+        .collect();
+    outputs.push(Output {
         stream: subjects.reports_stream(),
         subject: subjects.report(&report.tenant, report.date),
-        position: u64::from(report.version),
-        first: report.version == 1,
+        position: version,
+        first,
         headers,
         payload: Bytes::from(report.payload),
+    });
+    outputs
+}
+
+/// Figures as they are published; `None` when they are too large for that.
+fn compressed(figures: &Figures) -> Option<Bytes> {
+    let encoded = figures.encode();
+    let payload = zstd::bulk::compress(&encoded, FIGURES_LEVEL).expect("memory can be compressed");
+    if payload.len() > MAX_FIGURES_BYTES {
+        metrics::counter!("daybook_figures_too_large_total").increment(1);
+        return None;
     }
+    Some(Bytes::from(payload))
 }
 
 fn rejects_outputs(subjects: &Subjects, position: LogSeq, tenant: &str, rejects: Vec<Reject>) -> Vec<Output> {

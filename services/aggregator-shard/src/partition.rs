@@ -4,13 +4,15 @@
 //! replayed from a point before the first output that may be missing, and the outbox passes over the ones that are
 //! there.
 
-use crate::checkpoints;
 use crate::feed::{Fed, feed};
+use crate::live::Feeds;
 use crate::outputs::{Traces, outputs};
 use crate::state::PartitionState;
+use crate::state::backfill::Found;
+use crate::{backfill, checkpoints};
 use async_nats::Subject;
-use daybook_contracts::ask::{AskError, AskErrorCode, Asked, Position, ShardQuestion};
-use daybook_contracts::log::Record;
+use daybook_contracts::ask::{AskError, AskErrorCode, Asked, DayState, Position, ShardQuestion};
+use daybook_contracts::log::{Batch, Record};
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_runtime::outbox::Outbox;
 use daybook_runtime::process::Context;
@@ -20,8 +22,10 @@ use daybook_runtime::telemetry;
 use futures::{FutureExt, StreamExt};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
 use serde::Serialize;
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
@@ -36,6 +40,14 @@ const LAST_CHECKPOINT: Duration = Duration::from_secs(5);
 /// Shards that run the same partition share its questions.
 const QUEUE_GROUP: &str = "shard";
 
+/// How often things are done, and how much of a processor a backfill takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Intervals {
+    pub checkpoint: Duration,
+    pub live: Duration,
+    pub backfill_duty_percent: u8,
+}
+
 /// Starts the actor of `partition` as a child of `supervisor`.
 ///
 /// # Errors
@@ -44,10 +56,10 @@ pub async fn spawn(
     context: Context,
     partition: Partition,
     folder: PathBuf,
-    checkpoint_interval: Duration,
+    intervals: Intervals,
     supervisor: ActorCell,
 ) -> Result<ActorCell, SpawnErr> {
-    let arguments = Arguments { context, partition, folder, checkpoint_interval };
+    let arguments = Arguments { context, partition, folder, intervals };
     let (actor, _) = Actor::spawn_linked(None, PartitionActor, arguments, supervisor).await?;
     Ok(actor.get_cell())
 }
@@ -58,15 +70,25 @@ struct Arguments {
     context: Context,
     partition: Partition,
     folder: PathBuf,
-    checkpoint_interval: Duration,
+    intervals: Intervals,
 }
 
 /// What the actor is told.
 pub enum Message {
     Apply(Box<Fed>),
-    Ask { question: Vec<u8>, reply: Subject, permit: OwnedSemaphorePermit },
+    Ask {
+        question: Vec<u8>,
+        reply: Subject,
+        permit: OwnedSemaphorePermit,
+    },
     CheckpointDue,
     CheckpointDone(Result<LogSeq, StoreError>),
+    /// Time to tell listeners what changed, and to see whether a view is to be backfilled.
+    Tick,
+    /// A scratch has read the log.
+    BackfillRead(Box<Found>),
+    /// Add some more of what it found.
+    AddBackfill,
 }
 
 struct State {
@@ -83,6 +105,11 @@ struct State {
     /// When the state was last known to be level with the log.
     level_at: Option<Instant>,
     is_level: bool,
+    /// Batches that wait for a backfill, the first of which takes a view into force; at most as many as are fed ahead.
+    waiting: VecDeque<Fed>,
+    feeds: Feeds,
+    backfill_duty_percent: u8,
+    backfill_progress: Arc<AtomicU8>,
     tasks: Vec<JoinHandle<()>>,
     /// Ends the outbox with the actor.
     _outbox_guard: DropGuard,
@@ -100,7 +127,7 @@ impl Actor for PartitionActor {
     type Arguments = Arguments;
 
     async fn pre_start(&self, myself: ActorRef<Message>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
-        let Arguments { context, partition, folder, checkpoint_interval } = arguments;
+        let Arguments { context, partition, folder, intervals } = arguments;
         let label = format!("shard {partition}");
         context.health.set(&label, false);
         let connection = &context.connection;
@@ -123,8 +150,15 @@ impl Actor for PartitionActor {
             essential("feed", feed(reader, outbox.clone(), myself.clone()), myself.clone()),
             essential("questions", listen(questions, connection.client.clone(), myself.clone()), myself.clone()),
         ];
-        myself.send_interval(checkpoint_interval, || Message::CheckpointDue);
+        myself.send_interval(intervals.checkpoint, || Message::CheckpointDue);
+        myself.send_interval(intervals.live, || Message::Tick);
+        // An inbox of the client's is a name that no other run has.
+        let run = connection.client.new_inbox().replace("_INBOX.", "");
         Ok(State {
+            feeds: Feeds::new(run),
+            waiting: VecDeque::new(),
+            backfill_duty_percent: intervals.backfill_duty_percent,
+            backfill_progress: Arc::default(),
             checkpointed: state.position(),
             context,
             partition,
@@ -148,7 +182,10 @@ impl Actor for PartitionActor {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            Message::Apply(fed) => state.apply(*fed),
+            Message::Apply(fed) => {
+                state.waiting.push_back(*fed);
+                state.apply_waiting(&myself)
+            }
             Message::Ask { question, reply, permit } => {
                 let answer = state.answer(&question);
                 drop(permit);
@@ -164,6 +201,22 @@ impl Actor for PartitionActor {
                 state.checkpoint_under_way = false;
                 state.checkpointed = outcome?;
                 Ok(())
+            }
+            Message::Tick => {
+                state.begin_backfill(&myself);
+                state.push_updates().await;
+                Ok(())
+            }
+            Message::BackfillRead(found) => {
+                state.state.finish_backfill(*found);
+                myself.cast(Message::AddBackfill)?;
+                Ok(())
+            }
+            Message::AddBackfill => {
+                if state.state.add_backfill() {
+                    myself.cast(Message::AddBackfill)?;
+                }
+                state.apply_waiting(&myself)
             }
         }
     }
@@ -191,9 +244,23 @@ impl Actor for PartitionActor {
 }
 
 impl State {
-    fn apply(&mut self, fed: Fed) -> Result<(), ActorProcessingErr> {
-        let Fed { position, batch, pending, trace, permit } = fed;
-        let batch = batch?;
+    /// Applies the batches that are here, up to one that has to wait for a backfill.
+    fn apply_waiting(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
+        while let Some(fed) = self.waiting.pop_front() {
+            let Fed { position, batch, pending, trace, permit } = fed;
+            let batch = batch?;
+            if self.state.awaits_backfill(&batch) {
+                self.waiting.push_front(Fed { position, batch: Ok(batch), pending, trace, permit });
+                self.begin_backfill(myself);
+                return Ok(());
+            }
+            self.apply(position, batch, pending, trace);
+            drop(permit);
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, position: LogSeq, batch: Batch, pending: u64, trace: Option<opentelemetry::Context>) {
         let started = Instant::now();
         let records = batch.records.len();
         let span = tracing::info_span!("apply", partition = self.partition.0, position = position.0, records);
@@ -212,8 +279,7 @@ impl State {
                 self.outbox.put(output);
             }
         }
-        drop(permit);
-        self.is_level = pending == 0;
+        self.is_level = pending == 0 && self.waiting.is_empty();
         if self.is_level {
             if self.level_at.is_none() {
                 tracing::info!(partition = %self.partition, %position, "level with the log");
@@ -227,7 +293,39 @@ impl State {
         metrics::gauge!("daybook_shard_lag_batches", "partition" => partition.clone()).set(pending as f64);
         metrics::gauge!("daybook_shard_inbox_sequence", "partition" => partition).set(through.inbox.0 as f64);
         metrics::histogram!("daybook_shard_apply_seconds").record(started.elapsed().as_secs_f64());
-        Ok(())
+    }
+
+    /// Starts a backfill if one is wanted and none is under way.
+    fn begin_backfill(&mut self, myself: &ActorRef<Message>) {
+        // A shard that is far behind would begin with a base that is far behind.
+        if !self.state.wants_backfill() || (self.level_at.is_none() && self.waiting.is_empty()) {
+            return;
+        }
+        let base = self.state.position();
+        let scratch = self.state.begin_backfill();
+        let task = backfill::Task {
+            connection: self.context.connection.clone(),
+            partition: self.partition,
+            duty_percent: self.backfill_duty_percent,
+            progress: self.backfill_progress.clone(),
+        };
+        tracing::info!(partition = %self.partition, %base, "backfilling");
+        let work = backfill::run(task, scratch, base, myself.clone());
+        self.tasks.retain(|task| !task.is_finished());
+        self.tasks.push(essential_until_done("backfill", work, myself.clone()));
+    }
+
+    /// Tells listeners what changed.
+    async fn push_updates(&mut self) {
+        if self.feeds.is_empty() {
+            return;
+        }
+        let connection = &self.context.connection;
+        for update in self.feeds.updates(&mut self.state, Instant::now()) {
+            let subject = connection.subjects.live(update.tenant.as_str(), update.view.as_str());
+            // An update that cannot be sent is a gap in the feed's sequence.
+            let _ = connection.client.publish(subject, json(&update).into()).await;
+        }
     }
 
     fn note_traces(&mut self, records: &[Record], trace: &opentelemetry::Context) {
@@ -240,26 +338,39 @@ impl State {
         }
     }
 
-    /// The answer to a question, in JSON.
-    fn answer(&self, question: &[u8]) -> Vec<u8> {
+    /// The answer to a question: JSON, or MessagePack where it is figures.
+    fn answer(&mut self, question: &[u8]) -> Vec<u8> {
         let question = serde_json::from_slice(question);
-        if self.level_at.is_none() && !matches!(question, Ok(ShardQuestion::Position) | Err(_)) {
-            return json(&Err::<(), _>(
-                AskError::new(AskErrorCode::Unavailable, "the shard is catching up with the log")
-                    .hint("sealed days can be asked for by date"),
-            ));
+        let always = matches!(question, Ok(ShardQuestion::Position | ShardQuestion::Views) | Err(_));
+        if self.level_at.is_none() && !always {
+            let error = AskError::new(AskErrorCode::Unavailable, "the shard is catching up with the log");
+            return json(&Err::<(), _>(error.hint("sealed days can be asked for by date")));
         }
         match question {
             Ok(ShardQuestion::View { tenant, view, query }) => {
-                json(&self.state.view(&tenant, &view, query).map(|mut answer| {
-                    answer.freshness_ms = self.freshness_ms();
+                let answer = match query.watch {
+                    true => self.feeds.watch(&mut self.state, &tenant, &view, Instant::now()),
+                    false => self.state.view(&tenant, &view, &query),
+                };
+                json(&answer.map(|mut answer| {
+                    if answer.day != DayState::Closed {
+                        answer.freshness_ms = self.freshness_ms();
+                    }
                     answer
                 }))
             }
-            Ok(ShardQuestion::Figures { .. } | ShardQuestion::Views) => unimplemented!(),
+            Ok(ShardQuestion::Figures { tenant, view, from, to }) => {
+                match self.state.figures(&tenant, &view, from, to) {
+                    Ok(figures) => figures.encode(),
+                    Err(error) => json(&Err::<(), _>(error)),
+                }
+            }
             Ok(ShardQuestion::Days { tenant }) => json(&self.state.days(&tenant)),
             Ok(ShardQuestion::Position) => {
                 json(&Asked::Ok(Position { as_of: self.state.as_of(), outputs_waiting: self.outbox.backlog() }))
+            }
+            Ok(ShardQuestion::Views) => {
+                json(&Asked::Ok(self.state.views(self.backfill_progress.load(Ordering::Relaxed))))
             }
             Err(error) => json(&Err::<(), _>(
                 AskError::new(AskErrorCode::BadRequest, format!("the question cannot be read: {error}"))
@@ -284,6 +395,7 @@ impl State {
         metrics::gauge!("daybook_shard_days", "partition" => partition.clone()).set(sizes.days as f64);
         metrics::gauge!("daybook_shard_entities", "partition" => partition.clone()).set(sizes.entities as f64);
         metrics::gauge!("daybook_shard_groups", "partition" => partition.clone()).set(sizes.groups as f64);
+        metrics::gauge!("daybook_live_feeds", "partition" => partition.clone()).set(self.feeds.len() as f64);
         metrics::gauge!("daybook_outbox_backlog", "partition" => partition.clone()).set(self.outbox.backlog() as f64);
         metrics::gauge!("daybook_checkpoint_disk_bytes", "partition" => partition).set(self.store.disk_bytes() as f64);
         if self.checkpoint_under_way || self.state.position() == self.checkpointed {
@@ -314,6 +426,19 @@ fn essential(
     tokio::spawn(async move {
         let _ = std::panic::AssertUnwindSafe(part).catch_unwind().await;
         actor.stop(Some(format!("its {name} ended")));
+    })
+}
+
+/// As [`essential`], but for a part that ends when its work is done: only a panic ends the actor.
+fn essential_until_done(
+    name: &'static str,
+    part: impl Future<Output = ()> + Send + 'static,
+    actor: ActorRef<Message>,
+) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        if std::panic::AssertUnwindSafe(part).catch_unwind().await.is_err() {
+            actor.stop(Some(format!("its {name} panicked")));
+        }
     })
 }
 

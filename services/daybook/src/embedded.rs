@@ -17,12 +17,10 @@ const DEADLINE: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub struct EmbeddedOptions {
     pub broker: BrokerOptions,
-    /// Where the shard keeps its checkpoints.
-    pub shard_data: PathBuf,
+    pub shard: aggregator_shard::Options,
     pub day_manager: day_manager::Options,
     pub ingest: ingest::Options,
     pub query: query::Options,
-    pub checkpoint_interval_ms: u64,
 }
 
 impl EmbeddedOptions {
@@ -30,11 +28,10 @@ impl EmbeddedOptions {
     pub fn new(broker: BrokerOptions, shard_data: PathBuf) -> Self {
         Self {
             broker,
-            shard_data,
+            shard: aggregator_shard::Options::new(shard_data),
             day_manager: Default::default(),
             ingest: Default::default(),
             query: Default::default(),
-            checkpoint_interval_ms: 5_000,
         }
     }
 }
@@ -67,13 +64,7 @@ impl Embedded {
                     "day-manager" => day_manager::run(options.day_manager, context).await,
                     "ingest" => ingest::run(options.ingest, context).await,
                     "query" => query::run(options.query, context).await,
-                    _ => {
-                        let shard = aggregator_shard::Options {
-                            data: options.shard_data,
-                            checkpoint_interval_ms: options.checkpoint_interval_ms,
-                        };
-                        aggregator_shard::run(shard, context).await
-                    }
+                    _ => aggregator_shard::run(options.shard, context).await,
                 };
                 (name, ended)
             });

@@ -164,10 +164,7 @@ impl Sequencer {
         match serde_json::from_slice::<Definition>(message.payload) {
             Ok(definition) => {
                 self.define(definition.clone());
-                // Calendars are for stamping only; the log carries days already stamped.
-                if !matches!(definition, Definition::Calendar(_)) {
-                    self.push(Record::Define(definition), message.payload.len() + 100);
-                }
+                self.push(Record::Define(definition), message.payload.len() + 100);
             }
             Err(error) => tracing::error!(sequence = message.sequence, %error, "a definition that cannot be read"),
         }

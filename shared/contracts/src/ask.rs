@@ -151,6 +151,16 @@ pub enum Pieces {
     QuarterHour,
 }
 
+impl From<Grain> for Pieces {
+    fn from(grain: Grain) -> Self {
+        match grain {
+            Grain::Day => Self::Total,
+            Grain::Hour => Self::Hour,
+            Grain::QuarterHour => Self::QuarterHour,
+        }
+    }
+}
+
 impl Pieces {
     /// The grain that the view must have, or a finer one.
     pub fn grain(self) -> Grain {

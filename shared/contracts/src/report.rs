@@ -147,6 +147,10 @@ pub struct ViewRows {
     pub rows: Vec<Row>,
     /// How many rows there are; more than `rows` holds when they would not fit a message.
     pub total: u64,
+    /// How many groups are behind the rows. If there are any, they are published as [`crate::figures`], unless they are
+    /// too many for a message.
+    #[serde(default)]
+    pub groups: u64,
     /// What the view does with changes to closed days.
     #[serde(default)]
     pub late_policy: LatePolicy,

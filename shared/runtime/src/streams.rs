@@ -122,6 +122,12 @@ fn configs(connection: &Connection, options: &BrokerOptions) -> Vec<Config> {
         },
         record(subjects.events_stream(), subjects.every_events()),
         record(subjects.reports_stream(), subjects.reports_of("*")),
+        // Only the newest version of each is of use: the log has the others.
+        Config {
+            max_messages_per_subject: 1,
+            discard: DiscardPolicy::Old,
+            ..base(subjects.figures_stream(), subjects.every_figures())
+        },
         Config {
             max_bytes: options.inbox_max_bytes,
             discard: DiscardPolicy::Old,

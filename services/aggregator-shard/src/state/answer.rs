@@ -1,57 +1,318 @@
 //! Reads figures off the state.
 
-use super::PartitionState;
-use super::day::DayView;
-use super::seal::fit;
+use super::seal::{day_figures, figures, whole_view};
+use super::tenant::TenantState;
+use super::window::{GroupKey, Window};
+use super::{Model, PartitionState};
 use daybook_contracts::ask::{
-    Answer, AsOf, AskError, AskErrorCode, Asked, DayAccount, Days, MAX_ANSWER_BYTES, MAX_ANSWER_ROWS, Query,
+    Answer, AsOf, AskError, AskErrorCode, Asked, DayAccount, DaySelector, DayState, Days, Pieces, Query,
 };
+use daybook_contracts::figures::Figures;
+use daybook_contracts::report::{Coverage, Figure, Row};
+use daybook_domain::calendar::BusinessDay;
+use daybook_domain::catalogue::Kind;
 use daybook_domain::ids::{Name, TenantId};
+use daybook_domain::plan::Plan;
 use daybook_domain::time::Date;
+use daybook_rollup::{Question, Rollup};
+use std::collections::BTreeSet;
+
+/// The newest open day of a watched view, and what tells that rows shown before are void.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Today {
+    pub date: Date,
+    pub day: DayState,
+    pub definition: u64,
+    pub is_ranked: bool,
+}
+
+/// Rows of a window that changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    pub rows: Vec<Row>,
+    /// Only their dimensions.
+    pub removed: Vec<Row>,
+}
+
+impl Changed {
+    /// About how many bytes of JSON they take.
+    pub fn bytes(&self) -> usize {
+        self.rows
+            .iter()
+            .chain(&self.removed)
+            .map(|row| serde_json::to_vec(row).map_or(usize::MAX, |row| row.len()))
+            .sum()
+    }
+}
+
+/// A view of a tenant, found.
+struct Found<'s> {
+    tenant: &'s TenantState,
+    plan: &'s Plan,
+    kind: &'s Kind,
+}
+
+/// What an answer rests on.
+struct Basis<'s> {
+    from: Date,
+    to: Date,
+    state: DayState,
+    report: Option<u32>,
+    /// With the day, or the season taken for one.
+    windows: Vec<(BusinessDay, &'s Window)>,
+}
 
 impl PartitionState {
-    /// The rows of a view for one day. `freshness_ms` is the caller's to fill in.
+    /// The answer to a question on a view. `freshness_ms` is the caller's to fill in.
     ///
     /// # Errors
-    /// When tenant, view or day is not known here, or the figures do not reach `at_least`.
-    pub fn view(&self, tenant_id: &TenantId, view: &Name, query: Query) -> Asked<Answer> {
+    /// When tenant, view or days are not known here, the question does not fit the view, or the figures do not reach
+    /// `at_least`.
+    pub fn view(&self, tenant_id: &TenantId, view: &Name, query: &Query) -> Asked<Answer> {
         if query.at_least.is_some_and(|wanted| wanted > self.through.whole()) {
-            return Err(error(
-                AskErrorCode::NotYet,
-                format!("the figures reach INBOX sequence {}", self.through.whole()),
-                "ask again in a moment",
-            ));
+            let message = format!("the figures reach INBOX sequence {}", self.through.whole());
+            return Err(AskError::new(AskErrorCode::NotYet, message).hint("ask again in a moment"));
         }
-        let tenant = self.tenants.get(tenant_id).ok_or_else(|| unknown_tenant(tenant_id))?;
-        let plan = self.models.iter().flat_map(|model| &model.plans).find(|plan| plan.view.name == *view);
-        let plan = plan.ok_or_else(|| {
-            error(AskErrorCode::UnknownView, format!("there is no view {view}"), "`daybook get views` lists them")
-        })?;
-        let (date, _) = query.days.range(tenant.current_day()).expect("stub");
-        let Some(day) = tenant.days.get(&date) else {
-            return Err(self.unknown_day(tenant_id, date));
+        let found = self.find_view(tenant_id, view)?;
+        let question = Question::compile(query, found.plan, found.kind)?;
+        let basis = match &query.days {
+            DaySelector::Season(season) => self.season_basis(&found, season, query.grain)?,
+            days => {
+                let (from, to) = days.range(found.tenant.current_day()).expect("only a season has no range");
+                self.days_basis(&found, from, to)?
+            }
         };
-        let empty = DayView::default();
-        let shown = day.views.get(view).unwrap_or(&empty);
-        let rows = shown.rows(plan);
-        let total = rows.len() as u64;
+        self.answer(&found, basis, &question)
+    }
+
+    /// The rows of a view on the newest open day, as finely as it has them, and which day that is.
+    ///
+    /// # Errors
+    /// When tenant or view are not known here.
+    pub fn whole_today(&self, tenant_id: &TenantId, view: &Name) -> Asked<(Answer, Today)> {
+        let found = self.find_view(tenant_id, view)?;
+        let today = found.today();
+        let basis = self.days_basis(&found, today.date, today.date)?;
+        let question = whole_view(found.plan, found.kind);
+        Ok((self.answer(&found, basis, &question)?, today))
+    }
+
+    fn answer(&self, found: &Found<'_>, basis: Basis<'_>, question: &Question) -> Asked<Answer> {
+        let Basis { from, to, state, report, windows } = basis;
+        let mut rollup = Rollup::new(question, found.plan);
+        for (day, window) in &windows {
+            for (key, group) in window.groups.iter() {
+                rollup.add(day, key.piece, &key.dims, &group.cells)?;
+            }
+        }
+        let page = rollup.finish()?;
+        let partial =
+            windows.iter().map(|(_, window)| &window.coverage).find(|coverage| **coverage != Coverage::Complete);
         Ok(Answer {
-            tenant: tenant_id.clone(),
-            view: view.clone(),
-            from: date,
-            to: date,
-            next: None,
-            stale: false,
-            feed: None,
-            day: day.state,
-            rows: fit(rows, MAX_ANSWER_ROWS, &mut { MAX_ANSWER_BYTES }),
-            total,
+            tenant: found.tenant.definition.id.clone(),
+            view: found.plan.view.name.clone(),
+            from,
+            to,
+            day: state,
+            rows: page.rows,
+            total: page.total,
+            next: page.next,
             as_of: self.as_of(),
             freshness_ms: 0,
-            coverage: shown.coverage.clone(),
-            definition: plan.view.revision,
-            report: day.sealed.as_ref().map(|sealed| sealed.version),
+            stale: false,
+            coverage: partial.cloned().unwrap_or_default(),
+            definition: found.plan.view.revision,
+            report,
+            feed: None,
         })
+    }
+
+    fn find_view(&self, tenant_id: &TenantId, view: &Name) -> Asked<Found<'_>> {
+        let tenant = self.tenants.get(tenant_id).ok_or_else(|| unknown_tenant(tenant_id))?;
+        let found = self.models.iter().find_map(|model| Some((model.plan(view)?, &model.kind)));
+        if let Some((plan, kind)) = found.filter(|(plan, _)| plan.view.is_for(tenant_id)) {
+            return Ok(Found { tenant, plan, kind });
+        }
+        if self.pending.get(view).is_some_and(|pending| pending.is_for(tenant_id)) {
+            let message = format!("the view {view} is being made from the log");
+            return Err(
+                AskError::new(AskErrorCode::Unavailable, message).hint("`daybook get views` shows how far it is")
+            );
+        }
+        let error = match found {
+            Some(_) => AskError::new(AskErrorCode::UnknownView, format!("the view {view} is not for {tenant_id}"))
+                .hint("name the tenant in the view's `tenants`"),
+            None => {
+                let names: Vec<&str> = self.views_of(tenant_id).map(|plan| plan.view.name.as_str()).collect();
+                let hint = match daybook_domain::nearest::nearest(view.as_str(), names.iter().copied()) {
+                    Some(name) => format!("did you mean {name:?}?"),
+                    None => "`daybook get views` lists them".to_owned(),
+                };
+                AskError::new(AskErrorCode::UnknownView, format!("there is no view {view}")).hint(hint)
+            }
+        };
+        Err(error)
+    }
+
+    fn views_of(&self, tenant: &TenantId) -> impl Iterator<Item = &Plan> {
+        self.models.iter().flat_map(Model::plans).filter(move |plan| plan.view.is_for(tenant))
+    }
+
+    fn days_basis<'s>(&'s self, found: &Found<'s>, from: Date, to: Date) -> Asked<Basis<'s>> {
+        let tenant = found.tenant;
+        let first = tenant.definition.first_day;
+        if from == to && !tenant.days.contains_key(&from) && from >= tenant.expired_before {
+            return Err(unknown_day(tenant, from));
+        }
+        // Before the first day there is nothing; between it and what is kept there are sealed days.
+        if to < first {
+            return Err(unknown_day(tenant, to));
+        }
+        if from.max(first) < tenant.expired_before {
+            let message = format!("days before {} are no longer kept here", tenant.expired_before);
+            return Err(AskError::new(AskErrorCode::Expired, message));
+        }
+        let mut windows = Vec::new();
+        let mut states = BTreeSet::new();
+        for (date, day) in tenant.days.range(from..=to) {
+            states.insert(day.state as u8);
+            if let Some(window) = tenant.windows.day(*date, &found.plan.view.name) {
+                windows.push((self.interval(tenant, *date), window));
+            }
+        }
+        let has = |state: DayState| states.contains(&(state as u8));
+        let state = match (has(DayState::Open), has(DayState::Closed)) {
+            (true, _) => DayState::Open,
+            (false, true) if !has(DayState::Upcoming) => DayState::Closed,
+            (false, true) => DayState::Open,
+            (false, false) => DayState::Upcoming,
+        };
+        let sealed = tenant.days.get(&from).filter(|_| from == to).and_then(|day| day.sealed.as_ref());
+        Ok(Basis { from, to, state, report: sealed.map(|sealed| sealed.version), windows })
+    }
+
+    fn season_basis<'s>(&'s self, found: &Found<'s>, name: &Name, pieces: Pieces) -> Asked<Basis<'s>> {
+        let tenant = found.tenant;
+        let seasons = &tenant.definition.seasons;
+        let Some(season) = seasons.iter().find(|season| season.name == *name) else {
+            let names: Vec<&str> = seasons.iter().map(|season| season.name.as_str()).collect();
+            let hint = match names.is_empty() {
+                true => "define it in the tenant's `seasons`".to_owned(),
+                false => format!("the seasons are {}", names.join(", ")),
+            };
+            let message = format!("{} has no season {name}", tenant.definition.id);
+            return Err(AskError::new(AskErrorCode::UnknownSeason, message).hint(hint).field("days"));
+        };
+        if pieces != Pieces::Total {
+            let message = "a season is one piece of time";
+            return Err(AskError::new(AskErrorCode::BadRequest, message).hint("ask for days instead").field("grain"));
+        }
+        if !tenant.complete_seasons.contains(name) {
+            let message = format!("the season {name} is being made from the log");
+            return Err(AskError::new(AskErrorCode::Unavailable, message).hint("ask again in a moment"));
+        }
+        let date_of = |at| match super::backfill::table_of(&self.tables, tenant).map(|table| table.day_at(at)) {
+            Some(daybook_domain::calendar::Lookup::Day(day)) => day.date,
+            _ => tenant.current_day(),
+        };
+        let (from, to) = (date_of(season.from), date_of(season.to));
+        let interval = BusinessDay { date: from, opens_at: season.from, closes_at: season.to };
+        let window = tenant.windows.season(name, &found.plan.view.name);
+        let windows = window.into_iter().map(|window| (interval, window)).collect();
+        Ok(Basis { from, to, state: DayState::Open, report: None, windows })
+    }
+
+    /// The interval of a day; of one that neither a marker nor the calendar tells of, its date only.
+    fn interval(&self, tenant: &TenantState, date: Date) -> BusinessDay {
+        let marked = tenant.days.get(&date).and_then(|day| day.marker.as_ref()).map(|marker| marker.day);
+        let table = super::backfill::table_of(&self.tables, tenant);
+        marked.or_else(|| table?.day(date)).unwrap_or(BusinessDay {
+            date,
+            opens_at: daybook_domain::time::Instant::MIN,
+            closes_at: daybook_domain::time::Instant::MIN,
+        })
+    }
+
+    /// The groups of a view on the days from `from` to `to` that are kept.
+    ///
+    /// # Errors
+    /// When tenant or view are not known here, or there are too many groups.
+    pub fn figures(&self, tenant_id: &TenantId, view: &Name, from: Date, to: Date) -> Asked<Figures> {
+        let Found { tenant, plan, kind } = self.find_view(tenant_id, view)?;
+        let too_large = || {
+            AskError::new(AskErrorCode::TooLarge, "the days that are kept live have too many groups to be merged")
+                .hint("ask for fewer days")
+        };
+        let mut days = Vec::new();
+        let mut bytes = 0;
+        for (date, day) in tenant.days.range(from.max(tenant.expired_before)..=to) {
+            let window = tenant.windows.day(*date, view);
+            let day = day_figures(day, self.interval(tenant, *date), window).ok_or_else(too_large)?;
+            bytes += rmp_serde::to_vec(&day).map_or(usize::MAX, |day| day.len());
+            if bytes > daybook_contracts::ask::MAX_ANSWER_BYTES {
+                return Err(too_large());
+            }
+            days.push(day);
+        }
+        Ok(figures(plan, kind, self.position, self.through, days))
+    }
+
+    /// Which day a watched view is shown for.
+    pub fn today(&self, tenant: &TenantId, view: &Name) -> Option<Today> {
+        self.find_view(tenant, view).ok().map(|found| found.today())
+    }
+
+    /// Begins to note which groups of a view change on that day.
+    pub fn watch(&mut self, tenant: &TenantId, view: &Name, date: Date) {
+        if let Some(tenant) = self.tenants.get_mut(tenant)
+            && tenant.days.contains_key(&date)
+        {
+            tenant.windows.day_mut(date, view).changed.get_or_insert_default();
+        }
+    }
+
+    /// Ends that, on every day.
+    pub fn unwatch(&mut self, tenant: &TenantId, view: &Name) {
+        let days = self.tenants.get_mut(tenant).into_iter().flat_map(|tenant| tenant.windows.days.values_mut());
+        days.filter_map(|views| views.get_mut(view)).for_each(|window| window.changed = None);
+    }
+
+    /// Whether any group changed since this was asked last.
+    pub fn take_changed(&mut self, tenant: &TenantId, view: &Name, date: Date) -> bool {
+        !self.changed_groups(tenant, view, date).is_empty()
+    }
+
+    fn changed_groups(&mut self, tenant: &TenantId, view: &Name, date: Date) -> BTreeSet<GroupKey> {
+        let Some(tenant) = self.tenants.get_mut(tenant).filter(|tenant| tenant.days.contains_key(&date)) else {
+            return BTreeSet::new();
+        };
+        let changed = tenant.windows.day_mut(date, view).changed.get_or_insert_default();
+        std::mem::take(changed)
+    }
+
+    /// The rows that changed since this was asked last; `None` when none did.
+    pub fn changed_rows(&mut self, tenant_id: &TenantId, view: &Name, date: Date) -> Option<Changed> {
+        let keys = self.changed_groups(tenant_id, view, date);
+        if keys.is_empty() {
+            return None;
+        }
+        let Found { tenant, plan, kind } = self.find_view(tenant_id, view).ok()?;
+        let window = tenant.windows.day(date, view)?;
+        let day = self.interval(tenant, date);
+        let question = whole_view(plan, kind);
+        let mut rollup = Rollup::new(&question, plan);
+        let mut removed = Vec::new();
+        for key in &keys {
+            match window.groups.get(key) {
+                Some(group) => rollup.add(&day, key.piece, &key.dims, &group.cells).ok()?,
+                // Without dimensions the one row is always there.
+                None if plan.view.group_by.is_empty() && key.piece == 0 => {}
+                None => removed.push(bare_row(plan, &day, key)),
+            }
+        }
+        let is_all_removed = removed.len() == keys.len();
+        let rows = if is_all_removed { Vec::new() } else { rollup.finish().ok()?.rows };
+        Some(Changed { rows, removed })
     }
 
     /// The days that are kept of a tenant, with the account of their events.
@@ -82,23 +343,43 @@ impl PartitionState {
     pub fn as_of(&self) -> AsOf {
         AsOf { log: self.position, inbox: self.through.whole() }
     }
+}
 
-    fn unknown_day(&self, tenant_id: &TenantId, date: Date) -> AskError {
-        let tenant = &self.tenants[tenant_id];
-        let hint = match tenant.open_day {
-            None => "no day of this tenant has opened yet".to_owned(),
-            Some(open) => {
-                format!("days from {} to {open} are kept live; older ones have reports", tenant.expired_before)
-            }
-        };
-        error(AskErrorCode::UnknownDay, format!("nothing is known of {tenant_id}'s day {date}"), &hint)
+impl Found<'_> {
+    fn today(&self) -> Today {
+        let date = self.tenant.current_day();
+        Today {
+            date,
+            day: self.tenant.days.get(&date).map_or(DayState::Upcoming, |day| day.state),
+            definition: self.plan.view.revision,
+            is_ranked: self.plan.ranking.is_some(),
+        }
     }
 }
 
-fn unknown_tenant(tenant: &TenantId) -> AskError {
-    error(AskErrorCode::UnknownTenant, format!("there is no tenant {tenant}"), "`daybook get tenants` lists them")
+/// A row that is no more, by what it is told by.
+fn bare_row(plan: &Plan, day: &BusinessDay, key: &GroupKey) -> Row {
+    let time = (Pieces::from(plan.view.grain) != Pieces::Total).then(|| {
+        let name = Name::new("time").expect("a valid name");
+        (name, Figure::Text(plan.piece_start(day.opens_at, key.piece).to_string().into()))
+    });
+    let text = |value: &Option<compact_str::CompactString>| value.clone().map_or(Figure::Null, Figure::Text);
+    let dimensions = plan.view.group_by.iter().cloned().zip(key.dims.iter().map(text));
+    Row(time.into_iter().chain(dimensions).collect())
 }
 
-fn error(code: AskErrorCode, message: String, hint: &str) -> AskError {
-    AskError::new(code, message).hint(hint)
+fn unknown_day(tenant: &TenantState, date: Date) -> AskError {
+    let hint = match tenant.open_day {
+        None => "no day of this tenant has opened yet".to_owned(),
+        Some(open) => {
+            format!("days from {} to {open} are kept live; older ones have reports", tenant.expired_before)
+        }
+    };
+    let message = format!("nothing is known of {}'s day {date}", tenant.definition.id);
+    AskError::new(AskErrorCode::UnknownDay, message).hint(hint)
+}
+
+fn unknown_tenant(tenant: &TenantId) -> AskError {
+    AskError::new(AskErrorCode::UnknownTenant, format!("there is no tenant {tenant}"))
+        .hint("`daybook get tenants` lists them")
 }

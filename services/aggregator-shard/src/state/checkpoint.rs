@@ -1,19 +1,21 @@
 //! The stored form of the state: only what changed since the last checkpoint is written, and position and rows are
 //! one atomic commit. Keys begin with the day, so that a day's rows lie together and go together.
 
-use super::day::{Day, DayView, Group, GroupKey, Sealed};
+use super::day::{Day, Sealed};
 use super::entity::{Entity, EntityKey};
 use super::pages::{PageKey, Pages, StoredPage};
 use super::tenant::TenantState;
+use super::window::{Group, GroupKey, Window, Windows};
 use super::{Model, PartitionState};
 use daybook_contracts::ask::DayState;
 use daybook_contracts::day::DayMarker;
 use daybook_contracts::log::Through;
-use daybook_contracts::report::{Account, Coverage};
+use daybook_contracts::report::{Account, Change, Coverage};
+use daybook_domain::calendar::CalendarTable;
 use daybook_domain::catalogue::{Kind, Tenant, View};
 use daybook_domain::ids::{LogSeq, Name, Partition, TenantId};
 use daybook_domain::plan::Plan;
-use daybook_domain::time::Date;
+use daybook_domain::time::{Date, Instant};
 use daybook_runtime::store::Changes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -21,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
 
 /// Version of the stored form. Another one is not read: the state is made again from the log.
-pub const FORMAT: u8 = 1;
+pub const FORMAT: u8 = 2;
 
 const META_KEY: &[u8] = b"m";
 
@@ -31,6 +33,7 @@ pub struct Dirty {
     pub meta: bool,
     tenants: BTreeSet<TenantId>,
     days: BTreeSet<(Date, TenantId)>,
+    seasons: BTreeSet<(TenantId, Name)>,
     removed: Vec<Vec<u8>>,
 }
 
@@ -45,22 +48,37 @@ impl Dirty {
         }
     }
 
+    pub fn season(&mut self, tenant: &TenantId, season: &Name) {
+        // How many groups a season's windows hold stands with the tenant.
+        self.tenant(tenant);
+        self.seasons.insert((tenant.clone(), season.clone()));
+    }
+
     /// The day is no longer part of the state.
-    pub fn removed_day(&mut self, tenant: &TenantId, date: Date, day: &Day) {
+    pub fn removed_day(&mut self, tenant: &TenantId, date: Date, day: &Day, windows: &BTreeMap<Name, Window>) {
         let prefix = day_prefix(tenant, date);
         self.removed.push(head_key(&prefix));
         self.removed.extend((0..day.entities.page_count()).map(|page| entity_key(&prefix, page as u32)));
-        for (name, view) in &day.views {
-            self.removed.extend((0..view.groups.page_count()).map(|page| view_key(&prefix, name, page as u32)));
-        }
+        self.removed_views(&prefix, windows);
         self.days.remove(&(date, tenant.clone()));
     }
 
-    /// The view's pages on that day are about to be made anew, maybe fewer.
-    pub fn removed_view(&mut self, tenant: &TenantId, date: Date, name: &Name, day: &Day) {
-        let prefix = day_prefix(tenant, date);
-        let pages = day.views.get(name).map_or(0, |view| view.groups.page_count());
-        self.removed.extend((0..pages).map(|page| view_key(&prefix, name, page as u32)));
+    /// These windows are no longer part of the state, though their days are.
+    pub fn removed_windows(&mut self, tenant: &TenantId, windows: &Windows) {
+        for (date, views) in &windows.days {
+            self.removed_views(&day_prefix(tenant, *date), views);
+            self.day(tenant, *date);
+        }
+        for (season, views) in &windows.seasons {
+            self.removed_views(&season_prefix(tenant, season), views);
+            self.season(tenant, season);
+        }
+    }
+
+    fn removed_views(&mut self, prefix: &[u8], views: &BTreeMap<Name, Window>) {
+        for (name, window) in views {
+            self.removed.extend((0..window.groups.page_count()).map(|page| view_key(prefix, name, page as u32)));
+        }
     }
 }
 
@@ -83,8 +101,12 @@ struct MetaRow {
     partition: Partition,
     position: LogSeq,
     through: Through,
-    kinds: Vec<Kind>,
+    /// With how many events of each were recorded.
+    kinds: Vec<(Kind, u64)>,
+    /// Those in force.
     views: Vec<View>,
+    pending: Vec<View>,
+    tables: Vec<CalendarTable>,
     /// How many tenants and days there are: a row that was lost is noticed.
     tenants: u64,
     days: u64,
@@ -95,6 +117,10 @@ struct TenantRow {
     definition: Tenant,
     open_day: Option<Date>,
     expired_before: Date,
+    latest_at: Instant,
+    complete_seasons: BTreeSet<Name>,
+    /// By season and view.
+    seasons: BTreeMap<Name, BTreeMap<Name, ViewRow>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -104,6 +130,8 @@ struct DayRow {
     account: Account,
     from: LogSeq,
     sealed: Option<Sealed>,
+    changes: Vec<Change>,
+    changes_omitted: u64,
     /// How many entities the pages hold.
     entities: u64,
     views: BTreeMap<Name, ViewRow>,
@@ -112,27 +140,54 @@ struct DayRow {
 #[derive(Serialize, Deserialize)]
 struct ViewRow {
     coverage: Coverage,
-    revision: u64,
+    adjustments: u64,
     /// How many groups the pages hold.
     groups: u64,
+}
+
+impl ViewRow {
+    fn of(window: &Window) -> Self {
+        let Window { groups, coverage, adjustments, .. } = window;
+        Self { coverage: coverage.clone(), adjustments: *adjustments, groups: groups.len() as u64 }
+    }
+}
+
+/// Views being read back, and how many groups their head says they have.
+#[derive(Default)]
+struct LooseViews {
+    windows: BTreeMap<Name, Window>,
+    groups: BTreeMap<Name, u64>,
+}
+
+impl LooseViews {
+    fn head(&mut self, rows: BTreeMap<Name, ViewRow>) {
+        for (name, row) in rows {
+            self.groups.insert(name.clone(), row.groups);
+            let window = self.windows.entry(name).or_default();
+            window.coverage = row.coverage;
+            window.adjustments = row.adjustments;
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.windows.len() == self.groups.len()
+            && self.windows.iter().all(|(name, window)| {
+                window.groups.is_sound() && self.groups.get(name).copied() == Some(window.groups.len() as u64)
+            })
+    }
 }
 
 /// A day being read back, and what its head says about its pages.
 struct Loose {
     day: Day,
     entities: u64,
-    groups: BTreeMap<Name, u64>,
+    views: LooseViews,
 }
 
 impl Loose {
     fn is_whole(&self) -> bool {
-        let views = &self.day.views;
-        self.day.entities.is_sound()
-            && self.day.entities.len() as u64 == self.entities
-            && views.len() == self.groups.len()
-            && views.iter().all(|(name, view)| {
-                view.groups.is_sound() && self.groups.get(name).copied() == Some(view.groups.len() as u64)
-            })
+        let entities = &self.day.entities;
+        entities.is_sound() && entities.len() as u64 == self.entities && self.views.is_whole()
     }
 }
 
@@ -143,24 +198,37 @@ impl PartitionState {
         let mut changes = Changes { put: Vec::new(), remove: dirty.removed };
         for id in dirty.tenants {
             let tenant = &self.tenants[&id];
+            let views = |views: &BTreeMap<Name, Window>| {
+                views.iter().map(|(name, window)| (name.clone(), ViewRow::of(window))).collect()
+            };
             let row = TenantRow {
                 definition: tenant.definition.clone(),
                 open_day: tenant.open_day,
                 expired_before: tenant.expired_before,
+                latest_at: tenant.latest_at,
+                complete_seasons: tenant.complete_seasons.clone(),
+                seasons: tenant.windows.seasons.iter().map(|(season, of)| (season.clone(), views(of))).collect(),
             };
             changes.put.push((tenant_key(&id), encode(&row)));
         }
+        for (id, season) in dirty.seasons {
+            let windows = self.tenants.get_mut(&id).and_then(|tenant| tenant.windows.seasons.get_mut(&season));
+            write_views(&season_prefix(&id, &season), windows, &mut changes);
+        }
         for (date, id) in dirty.days {
-            let day = self.tenants.get_mut(&id).and_then(|tenant| tenant.days.get_mut(&date));
-            write_day(&day_prefix(&id, date), day.expect("dirty days are kept"), &mut changes);
+            let tenant = self.tenants.get_mut(&id).expect("days of tenants that are known");
+            let day = tenant.days.get_mut(&date).expect("dirty days are kept");
+            write_day(&day_prefix(&id, date), day, tenant.windows.days.get_mut(&date), &mut changes);
         }
         let meta = MetaRow {
             format: FORMAT,
             partition: self.partition,
             position: self.position,
             through: self.through,
-            kinds: self.models.iter().map(|model| model.kind.clone()).collect(),
-            views: self.models.iter().flat_map(|model| &model.plans).map(|plan| plan.view.clone()).collect(),
+            kinds: self.models.iter().map(|model| (model.kind.clone(), model.events)).collect(),
+            views: self.models.iter().flat_map(Model::plans).map(|plan| plan.view.clone()).collect(),
+            pending: self.pending.values().cloned().collect(),
+            tables: self.tables.values().cloned().collect(),
             tenants: self.tenants.len() as u64,
             days: self.tenants.values().map(|tenant| tenant.days.len() as u64).sum(),
         };
@@ -180,6 +248,7 @@ impl PartitionState {
         let mut meta = None;
         let mut any = false;
         let mut loose_days: BTreeMap<(Date, TenantId), Loose> = BTreeMap::new();
+        let mut loose_seasons: BTreeMap<(TenantId, Name), LooseViews> = BTreeMap::new();
         for (key, value) in rows {
             any = true;
             let (key, value) = (key.as_ref(), value.as_ref());
@@ -190,8 +259,15 @@ impl PartitionState {
                     let mut tenant = TenantState::new(row.definition);
                     tenant.open_day = row.open_day;
                     tenant.expired_before = row.expired_before;
-                    state.tenants.insert(tenant.definition.id.clone(), tenant);
+                    tenant.latest_at = row.latest_at;
+                    tenant.complete_seasons = row.complete_seasons;
+                    let id = tenant.definition.id.clone();
+                    for (season, views) in row.seasons {
+                        loose_seasons.entry((id.clone(), season)).or_default().head(views);
+                    }
+                    state.tenants.insert(id, tenant);
                 }
+                Some((b's', rest)) => read_season_row(key, rest, value, &mut loose_seasons)?,
                 Some((b'd', rest)) => read_day_row(key, rest, value, &mut loose_days)?,
                 _ => return Err(damaged(key, "unknown key")),
             }
@@ -202,6 +278,8 @@ impl PartitionState {
         state.position = meta.position;
         state.through = meta.through;
         state.models = models(meta.kinds, meta.views)?;
+        state.pending = meta.pending.into_iter().map(|view| (view.name.clone(), view)).collect();
+        state.tables = meta.tables.into_iter().map(|table| (table.name.clone(), table)).collect();
         if (state.tenants.len() as u64, loose_days.len() as u64) != (meta.tenants, meta.days) {
             return Err(RestoreError::Row("tenants or days are missing".to_owned()));
         }
@@ -209,14 +287,20 @@ impl PartitionState {
             let tenant = state.tenants.get_mut(&id).filter(|_| loose.is_whole());
             let tenant = tenant.ok_or_else(|| damaged(id.as_str().as_bytes(), "rows of a day are missing"))?;
             tenant.days.insert(date, loose.day);
+            tenant.windows.days.insert(date, loose.views.windows);
+        }
+        for ((id, season), loose) in loose_seasons {
+            let tenant = state.tenants.get_mut(&id).filter(|_| loose.is_whole());
+            let tenant = tenant.ok_or_else(|| damaged(id.as_str().as_bytes(), "rows of a season are missing"))?;
+            tenant.windows.seasons.insert(season, loose.windows);
         }
         state.tenants.values_mut().for_each(TenantState::reindex);
         Ok(Some(state))
     }
 }
 
-fn models(kinds: Vec<Kind>, views: Vec<View>) -> Result<Vec<Model>, RestoreError> {
-    let mut models: Vec<Model> = kinds.into_iter().map(|kind| Model { kind, plans: Vec::new() }).collect();
+fn models(kinds: Vec<(Kind, u64)>, views: Vec<View>) -> Result<Vec<Model>, RestoreError> {
+    let mut models: Vec<Model> = kinds.into_iter().map(|(kind, events)| Model { events, ..Model::new(kind) }).collect();
     for view in views {
         let model = models.iter_mut().find(|model| model.kind.name == view.kind);
         let plan = model.as_ref().and_then(|model| Plan::compile(&view, &model.kind).ok());
@@ -228,26 +312,27 @@ fn models(kinds: Vec<Kind>, views: Vec<View>) -> Result<Vec<Model>, RestoreError
     Ok(models)
 }
 
-fn write_day(prefix: &[u8], day: &mut Day, changes: &mut Changes) {
-    let view_row = |view: &DayView| ViewRow {
-        coverage: view.coverage.clone(),
-        revision: view.revision,
-        groups: view.groups.len() as u64,
-    };
-    let views = day.views.iter().map(|(name, view)| (name.clone(), view_row(view))).collect();
+fn write_day(prefix: &[u8], day: &mut Day, views: Option<&mut BTreeMap<Name, Window>>, changes: &mut Changes) {
+    let rows = views.iter().flat_map(|views| views.iter()).map(|(name, window)| (name.clone(), ViewRow::of(window)));
     let row = DayRow {
         state: day.state,
         marker: day.marker.clone(),
         account: day.account,
         from: day.from,
         sealed: day.sealed.clone(),
+        changes: day.changes.clone(),
+        changes_omitted: day.changes_omitted,
         entities: day.entities.len() as u64,
-        views,
+        views: rows.collect(),
     };
     changes.put.push((head_key(prefix), encode(&row)));
     write_pages(&mut day.entities, |page| entity_key(prefix, page), changes);
-    for (name, view) in &mut day.views {
-        write_pages(&mut view.groups, |page| view_key(prefix, name, page), changes);
+    write_views(prefix, views, changes);
+}
+
+fn write_views(prefix: &[u8], views: Option<&mut BTreeMap<Name, Window>>, changes: &mut Changes) {
+    for (name, window) in views.into_iter().flatten() {
+        write_pages(&mut window.groups, |page| view_key(prefix, name, page), changes);
     }
 }
 
@@ -289,7 +374,7 @@ fn read_day_row(
         day: Day::new(LogSeq(0)),
         // Until the head is read, more than there can be.
         entities: u64::MAX,
-        groups: BTreeMap::new(),
+        views: LooseViews::default(),
     });
     let day = &mut loose.day;
     match rest.split_first().ok_or_else(bad)? {
@@ -300,24 +385,40 @@ fn read_day_row(
             day.account = row.account;
             day.from = row.from;
             day.sealed = row.sealed;
+            day.changes = row.changes;
+            day.changes_omitted = row.changes_omitted;
             loose.entities = row.entities;
-            for (name, row) in row.views {
-                loose.groups.insert(name.clone(), row.groups);
-                let view = day.views.entry(name).or_default();
-                view.coverage = row.coverage;
-                view.revision = row.revision;
-            }
+            loose.views.head(row.views);
         }
         (b'e', page) => restore_page::<EntityKey, Entity>(&mut day.entities, key, page, value)?,
-        (b'v', rest) => {
-            let (name, page) = split_name(rest).ok_or_else(bad)?;
-            let name = Name::new(name).map_err(|_| bad())?;
-            let view = day.views.entry(name).or_default();
-            restore_page::<GroupKey, Group>(&mut view.groups, key, page, value)?;
-        }
+        (b'v', rest) => read_view_page(key, rest, value, &mut loose.views)?,
         _ => return Err(bad()),
     }
     Ok(())
+}
+
+fn read_season_row(
+    key: &[u8],
+    rest: &[u8],
+    value: &[u8],
+    seasons: &mut BTreeMap<(TenantId, Name), LooseViews>,
+) -> Result<(), RestoreError> {
+    let bad = || damaged(key, "a season's key");
+    let (tenant, rest) = split_name(rest).ok_or_else(bad)?;
+    let (season, rest) = split_name(rest).ok_or_else(bad)?;
+    let tenant = TenantId::new(tenant).map_err(|_| bad())?;
+    let season = Name::new(season).map_err(|_| bad())?;
+    match rest.split_first().ok_or_else(bad)? {
+        (b'v', rest) => read_view_page(key, rest, value, seasons.entry((tenant, season)).or_default()),
+        _ => Err(bad()),
+    }
+}
+
+fn read_view_page(key: &[u8], rest: &[u8], value: &[u8], views: &mut LooseViews) -> Result<(), RestoreError> {
+    let bad = || damaged(key, "a view's key");
+    let (name, page) = split_name(rest).ok_or_else(bad)?;
+    let name = Name::new(name).map_err(|_| bad())?;
+    restore_page::<GroupKey, Group>(&mut views.windows.entry(name).or_default().groups, key, page, value)
 }
 
 fn restore_page<K, V>(pages: &mut Pages<K, V>, key: &[u8], page: &[u8], value: &[u8]) -> Result<(), RestoreError>
@@ -344,6 +445,11 @@ fn tenant_key(tenant: &TenantId) -> Vec<u8> {
 fn day_prefix(tenant: &TenantId, date: Date) -> Vec<u8> {
     let date = (date.as_days() as u32 ^ 0x8000_0000).to_be_bytes();
     [b"d", &date[..], tenant.as_str().as_bytes(), b"\0"].concat()
+}
+
+/// `s`, the tenant, a zero byte, the season and another.
+fn season_prefix(tenant: &TenantId, season: &Name) -> Vec<u8> {
+    [b"s", tenant.as_str().as_bytes(), b"\0", season.as_str().as_bytes(), b"\0"].concat()
 }
 
 fn head_key(prefix: &[u8]) -> Vec<u8> {

@@ -5,7 +5,7 @@ use compact_str::CompactString;
 use daybook_contracts::log::Event;
 use daybook_domain::catalogue::{Kind, Status};
 use daybook_domain::expression::Row;
-use daybook_domain::time::Instant;
+use daybook_domain::time::{Date, Instant};
 use serde::{Deserialize, Serialize};
 
 /// The number of a kind in its partition, in the order in which kinds were defined there.
@@ -32,12 +32,19 @@ pub struct Entity {
     pub at: Instant,
     pub dims: Box<[Option<CompactString>]>,
     pub measures: Box<[Option<i64>]>,
+    /// What views hold that reject late changes, where that is not this version; see [`super::late`].
+    pub held: Option<Box<Held>>,
 }
+
+/// The day and the version that rejecting views hold of an entity; `None` when they hold nothing of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held(pub Option<(Date, Entity)>);
 
 impl Entity {
     /// The entity as `event` describes it, at `version`.
-    pub fn new(event: Event, version: u64) -> Self {
-        Self { version, status: event.status, at: event.at, dims: event.dims.into(), measures: event.measures.into() }
+    pub fn new(event: &Event, version: u64) -> Self {
+        let (dims, measures) = (event.dims.as_slice().into(), event.measures.as_slice().into());
+        Self { version, status: event.status, at: event.at, dims, measures, held: None }
     }
 
     /// Whether the event says what is known already, apart from its version.

@@ -2,29 +2,35 @@
 //! order taken from a hash map. So replicas agree, reports are byte-identical, and outputs can be made again.
 //!
 //! [`PartitionState::apply`] takes a batch and returns the effects. Follow an event: [`tenant`] finds what was known of
-//! it, [`day`] retracts the old contribution and adds the new one, [`seal`] makes the report, [`answer`] reads figures.
-//! [`checkpoint`] stores the state in pages ([`pages`]) and brings it back.
+//! its entity and judges it, [`late`] says what the change does to each view by its policy, [`window`] retracts the old
+//! contribution and adds the new one, [`seal`] makes the report, [`answer`] reads figures. [`backfill`] makes views that
+//! come later than events. [`checkpoint`] stores the state in pages ([`pages`]) and brings it back.
 
 pub mod answer;
+pub mod backfill;
 pub mod checkpoint;
 pub mod day;
 pub mod entity;
+pub mod late;
 pub mod pages;
 pub mod seal;
 pub mod tenant;
+pub mod window;
 
+use self::backfill::Job;
 use self::entity::KindId;
 use self::tenant::TenantState;
 use daybook_contracts::ask::DayState;
 use daybook_contracts::day::{DayMarker, Edge};
+use daybook_contracts::figures::Figures;
 use daybook_contracts::log::{Batch, Events, Record, Through};
 use daybook_contracts::reject::Reject;
-use daybook_contracts::report::Coverage;
 use daybook_contracts::subjects::Subjects;
-use daybook_domain::catalogue::{Definition, Kind, Mode, Tenant, View};
+use daybook_domain::calendar::CalendarTable;
+use daybook_domain::catalogue::{Definition, Kind, Tenant, View};
 use daybook_domain::ids::{LogSeq, Name, Partition, TenantId};
 use daybook_domain::plan::Plan;
-use daybook_domain::time::Date;
+use daybook_domain::time::{Date, Instant};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How many business days before the one that closes are kept for corrections. The same for every replica, for what
@@ -32,7 +38,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const KEEP_DAYS: i32 = 35;
 
 /// What a batch causes outside.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     Report(SealedReport),
     /// To be told on `daybook.rejects.<tenant>`; the tenant is that subject's token.
@@ -43,7 +49,7 @@ pub enum Effect {
 }
 
 /// A report version, ready to be published.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SealedReport {
     pub tenant: TenantId,
     pub date: Date,
@@ -51,14 +57,33 @@ pub struct SealedReport {
     /// BLAKE3 of `payload`, in hex.
     pub hash: String,
     pub payload: Vec<u8>,
+    /// The groups behind it, by view; of views with too many of them there are none.
+    pub figures: Vec<(Name, Figures)>,
 }
 
-/// A kind with the views over it, compiled.
+/// A kind with the views over it that are in force, compiled.
 #[derive(Clone, Debug)]
 pub struct Model {
     pub kind: Kind,
     /// In order of their names.
-    pub plans: Vec<Plan>,
+    plans: Vec<Plan>,
+    /// How many events of the kind were recorded.
+    events: u64,
+}
+
+impl Model {
+    fn new(kind: Kind) -> Self {
+        Self { kind, plans: Vec::new(), events: 0 }
+    }
+
+    /// The views in force, in order of their names.
+    pub fn plans(&self) -> impl Iterator<Item = &Plan> {
+        self.plans.iter()
+    }
+
+    fn plan(&self, view: &Name) -> Option<&Plan> {
+        self.plans.iter().find(|plan| plan.view.name == *view)
+    }
 }
 
 /// The state of one partition.
@@ -69,10 +94,17 @@ pub struct PartitionState {
     through: Through,
     /// In the order in which they were defined: the index is the [`KindId`].
     models: Vec<Model>,
+    /// The newest revision of each view that is not in force yet.
+    pending: BTreeMap<Name, View>,
+    tables: BTreeMap<Name, CalendarTable>,
     tenants: BTreeMap<TenantId, TenantState>,
     /// Closed days that this batch changed.
     reseal: BTreeSet<(TenantId, Date)>,
     dirty: checkpoint::Dirty,
+    /// What is being made of pending views and incomplete seasons. Not part of the state.
+    job: Option<Job>,
+    /// Only makes what its job wants: no view is in force here, and nothing is sealed.
+    is_scratch: bool,
 }
 
 impl PartitionState {
@@ -83,9 +115,13 @@ impl PartitionState {
             position: LogSeq(0),
             through: Through::default(),
             models: Vec::new(),
+            pending: BTreeMap::new(),
+            tables: BTreeMap::new(),
             tenants: BTreeMap::new(),
             reseal: BTreeSet::new(),
             dirty: checkpoint::Dirty::default(),
+            job: None,
+            is_scratch: false,
         }
     }
 
@@ -102,10 +138,12 @@ impl PartitionState {
     /// How many tenants, days and entities are kept.
     pub fn sizes(&self) -> Sizes {
         let mut sizes = Sizes { tenants: self.tenants.len(), ..Sizes::default() };
-        for day in self.tenants.values().flat_map(|tenant| tenant.days.values()) {
-            sizes.days += 1;
-            sizes.entities += day.entities.len();
-            sizes.groups += day.views.values().map(|view| view.groups.len()).sum::<usize>();
+        for tenant in self.tenants.values() {
+            sizes.days += tenant.days.len();
+            sizes.entities += tenant.days.values().map(|day| day.entities.len()).sum::<usize>();
+            let windows = &tenant.windows;
+            let views = windows.days.values().chain(windows.seasons.values()).flat_map(BTreeMap::values);
+            sizes.groups += views.map(|window| window.groups.len()).sum::<usize>();
         }
         sizes
     }
@@ -123,6 +161,7 @@ impl PartitionState {
         for record in batch.records {
             match record {
                 Record::Events(events) => self.apply_events(events, &mut rejects),
+                Record::Rejected(_) if self.is_scratch => {}
                 Record::Rejected(reject) => {
                     self.account_reject(&reject);
                     rejects.entry(self.subject_token(&reject.tenant)).or_default().push(reject);
@@ -133,7 +172,7 @@ impl PartitionState {
         }
         self.through = batch.through;
         for (tenant, date) in std::mem::take(&mut self.reseal) {
-            effects.push(self.seal(&tenant, date));
+            effects.extend(self.seal(&tenant, date));
         }
         effects.extend(rejects.into_iter().map(|(tenant, rejects)| Effect::Rejects { tenant, rejects }));
         effects
@@ -141,20 +180,32 @@ impl PartitionState {
 
     fn apply_events(&mut self, events: Events, rejects: &mut BTreeMap<String, Vec<Reject>>) {
         let Events { inbox, tenant: tenant_id, kind, events } = events;
+        if self.scratch_skips(&kind) {
+            return;
+        }
         let kind_id = self.kind_id(&kind).expect("ingest records events of defined kinds only");
-        let model = &self.models[usize::from(kind_id)];
+        let model = &mut self.models[usize::from(kind_id)];
+        self.dirty.meta |= model.events == 0;
+        model.events += events.len() as u64;
         let tenant = self.tenants.get_mut(&tenant_id).expect("ingest records events of defined tenants only");
+        if tenant.latest_at == Instant::MIN {
+            self.dirty.tenant(&tenant_id);
+        }
+        let table = tenant.definition.table.as_ref().and_then(|name| self.tables.get(name));
+        let place = tenant::Place { tenant: &tenant_id, position: self.position, inbox, model, kind: kind_id, table };
         for event in events {
             let date = event.date;
-            let place = tenant::Place { tenant: &tenant_id, position: self.position, inbox };
-            let taken = tenant.take(place, kind_id, model, event);
+            let taken = tenant.take(&place, self.job.as_mut(), event);
             for touched in taken.touched.into_iter().flatten() {
                 self.dirty.day(&tenant_id, touched);
+            }
+            for season in &taken.seasons {
+                self.dirty.season(&tenant_id, season);
             }
             for closed in taken.reseal.into_iter().flatten() {
                 self.reseal.insert((tenant_id.clone(), closed));
             }
-            if let Some(reject) = taken.reject {
+            if let Some(reject) = taken.reject.filter(|_| !self.is_scratch) {
                 metrics::counter!("daybook_shard_rejects_total", "code" => reject.code.as_str()).increment(1);
                 tracing::trace!(tenant = %tenant_id, %date, code = %reject.code, "rejected");
                 rejects.entry(tenant_id.to_string()).or_default().push(*reject);
@@ -203,14 +254,14 @@ impl PartitionState {
                 day.state = DayState::Closed;
                 day.marker = Some(marker);
                 self.through = through;
-                effects.push(self.seal(&id, date));
+                effects.extend(self.seal(&id, date));
                 let before = date.plus(-KEEP_DAYS);
                 // What this batch changed about the days that go is sealed while they are still there.
                 let going = (id.clone(), Date::MIN)..(id.clone(), before);
                 let pending: Vec<Date> = self.reseal.range(going).map(|(_, date)| *date).collect();
                 for date in pending {
                     self.reseal.remove(&(id.clone(), date));
-                    effects.push(self.seal(&id, date));
+                    effects.extend(self.seal(&id, date));
                 }
                 self.expire(&id, before);
             }
@@ -224,17 +275,24 @@ impl PartitionState {
             && date < before
         {
             let day = tenant.remove_day(date);
-            self.dirty.removed_day(id, date, &day);
+            let windows = tenant.windows.days.remove(&date).unwrap_or_default();
+            self.dirty.removed_day(id, date, &day, &windows);
+            if let Some(job) = &mut self.job {
+                job.expire(id, date);
+            }
         }
         tenant.expired_before = tenant.expired_before.max(before);
         self.dirty.tenant(id);
     }
 
-    fn seal(&mut self, id: &TenantId, date: Date) -> Effect {
+    fn seal(&mut self, id: &TenantId, date: Date) -> Option<Effect> {
+        if self.is_scratch {
+            return None;
+        }
         let range = seal::Position { partition: self.partition, log: self.position, through: self.through };
         let tenant = self.tenants.get_mut(id).expect("a day is sealed for its tenant");
         self.dirty.day(id, date);
-        Effect::Report(seal::seal(tenant, date, &self.models, range))
+        Some(Effect::Report(seal::seal(tenant, date, &self.models, range)))
     }
 
     /// The token of `daybook.rejects.<tenant>` for events published under the token `tenant`.
@@ -249,67 +307,93 @@ impl PartitionState {
         self.models.iter().position(|model| model.kind.name == *name).map(|index| index as KindId)
     }
 
+    fn model(&self, kind: &Name) -> Option<&Model> {
+        self.models.iter().find(|model| model.kind.name == *kind)
+    }
+
     fn define(&mut self, definition: Definition) {
+        // A scratch begins with the definitions that it needs.
+        if self.is_scratch {
+            return;
+        }
         self.dirty.meta = true;
         match definition {
             Definition::Kind(kind) => self.define_kind(kind),
             Definition::View(view) => self.define_view(view),
             Definition::Tenant(tenant) => self.define_tenant(tenant),
-            Definition::Calendar(_) | Definition::Activation(_) => {}
+            Definition::Calendar(table) => {
+                self.tables.insert(table.name.clone(), table);
+            }
+            Definition::Activation(activation) => self.activate(&activation),
         }
     }
 
     fn define_kind(&mut self, kind: Kind) {
         match self.models.iter_mut().find(|model| model.kind.name == kind.name) {
-            Some(model) => {
-                // Columns are only ever added at the end, so plans keep their meaning; scales and positions too.
-                model.kind = kind;
-            }
-            None => self.models.push(Model { kind, plans: Vec::new() }),
+            // Columns are only ever added at the end, so plans keep their meaning; scales and positions too.
+            Some(model) => model.kind = kind,
+            None => self.models.push(Model::new(kind)),
         }
     }
 
+    /// A view that has missed nothing is in force at once; another one is pending until it has been made.
     fn define_view(&mut self, view: View) {
-        let Some(kind_id) = self.kind_id(&view.kind) else {
+        let Some(model) = self.model(&view.kind) else {
             tracing::error!(view = %view.name, kind = %view.kind, "a view of a kind that is not defined");
             return;
         };
-        let model = &mut self.models[usize::from(kind_id)];
-        let plan = match Plan::compile(&view, &model.kind) {
-            Ok(plan) => plan,
-            Err(error) => {
-                tracing::error!(view = %view.name, %error, "a view that day-manager should have refused");
-                return;
-            }
-        };
+        if let Err(error) = Plan::compile(&view, &model.kind) {
+            tracing::error!(view = %view.name, %error, "a view that day-manager should have refused");
+            return;
+        }
+        self.pending.remove(&view.name);
+        if self.has_missed_nothing(&view) {
+            self.adopt_view(&view);
+        } else {
+            self.pending.insert(view.name.clone(), view);
+        }
+    }
+
+    /// Whether no event so far belongs into the view and is not in it.
+    fn has_missed_nothing(&self, view: &View) -> bool {
+        let Some(model) = self.model(&view.kind) else { return false };
+        if model.events == 0 {
+            return true;
+        }
+        match model.plan(&view.name) {
+            Some(active) if active.view.computes_as(view) => self
+                .tenants
+                .iter()
+                .filter(|(id, _)| view.is_for(id) && !active.view.is_for(id))
+                .all(|(_, tenant)| tenant.latest_at == Instant::MIN),
+            _ => false,
+        }
+    }
+
+    /// Puts a view into force. Windows that meant something else by it go.
+    fn adopt_view(&mut self, view: &View) {
+        let Some(model) = self.models.iter_mut().find(|model| model.kind.name == view.kind) else { return };
+        let plan = Plan::compile(view, &model.kind).expect("compiled when it was defined");
+        let same = model.plan(&view.name).is_some_and(|active| active.view.computes_as(view));
         model.plans.retain(|known| known.view.name != view.name);
-        model.plans.push(plan.clone());
+        model.plans.push(plan);
         model.plans.sort_by(|one, other| one.view.name.cmp(&other.view.name));
-        // Entities are kept, so a view of them is as if it had been there from the start. Facts are not.
-        let mode = model.kind.mode;
-        for (id, tenant) in &mut self.tenants {
-            for (date, day) in &mut tenant.days {
-                let coverage = match mode {
-                    Mode::Entity => Coverage::Complete,
-                    Mode::Fact if day.account.published == 0 => Coverage::Complete,
-                    Mode::Fact => Coverage::Partial {
-                        from: self.position,
-                        reason: "the view was defined then, and single facts are not kept".to_owned(),
-                    },
-                };
-                self.dirty.removed_view(id, *date, &view.name, day);
-                day.rebuild(&plan, kind_id, coverage);
-                self.dirty.day(id, *date);
-            }
+        for (id, tenant) in self.tenants.iter_mut().filter(|(id, _)| !same || !view.is_for(id)) {
+            let gone = tenant.windows.take_view(&view.name);
+            self.dirty.removed_windows(id, &gone);
         }
     }
 
     fn define_tenant(&mut self, definition: Tenant) {
-        self.dirty.tenant(&definition.id);
-        match self.tenants.get_mut(&definition.id) {
-            Some(tenant) => tenant.definition = definition,
+        let id = definition.id.clone();
+        self.dirty.tenant(&id);
+        match self.tenants.get_mut(&id) {
+            Some(tenant) => {
+                let gone = tenant.redefine(definition);
+                self.dirty.removed_windows(&id, &gone);
+            }
             None => {
-                self.tenants.insert(definition.id.clone(), TenantState::new(definition));
+                self.tenants.insert(id, TenantState::new(definition));
             }
         }
     }

@@ -88,6 +88,18 @@ impl<K: PageKey, V> Pages<K, V> {
         })
     }
 
+    /// The value of `key`, to be changed: its page counts as changed.
+    pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        if self.pages.is_empty() {
+            return None;
+        }
+        let index = self.page(key);
+        let page = &mut self.pages[index];
+        let value = page.rows.get_mut(key)?;
+        page.dirty = true;
+        Some(value)
+    }
+
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
         self.grow();
         let index = self.page(&key);
@@ -113,6 +125,11 @@ impl<K: PageKey, V> Pages<K, V> {
     /// All rows, in no particular order: sort before anything is made of them that others see.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.pages.iter().flat_map(|page| page.rows.iter())
+    }
+
+    /// All rows, taken out, in no particular order.
+    pub fn into_rows(self) -> impl Iterator<Item = (K, V)> {
+        self.pages.into_iter().flat_map(|page| page.rows)
     }
 
     /// Makes room for one more row.

@@ -1,15 +1,26 @@
 //! Makes the report of a closed day.
 
+use super::Model;
+use super::SealedReport;
 use super::day::{Day, Sealed};
 use super::tenant::TenantState;
-use super::{Model, SealedReport};
+use super::window::{Window, Windows};
+use daybook_contracts::ask::Query;
+use daybook_contracts::figures::{self, DayFigures, Figures, GroupFigures};
 use daybook_contracts::log::Through;
 use daybook_contracts::report::{
     Coverage, Definitions, LogRange, MAX_REPORT_ROW_BYTES, Report, Row, Supersedes, ViewRows,
 };
-use daybook_domain::ids::{LogSeq, Partition};
+use daybook_domain::calendar::BusinessDay;
+use daybook_domain::catalogue::Kind;
+use daybook_domain::ids::{LogSeq, Name, Partition};
+use daybook_domain::plan::Plan;
 use daybook_domain::time::Date;
+use daybook_rollup::{Question, Rollup};
 use std::collections::BTreeMap;
+
+/// Most groups of a view whose figures are published with a report: more would not fit a message even at one byte each.
+const MAX_FIGURES_GROUPS: usize = 2 * figures::MAX_FIGURES_BYTES / 10;
 
 /// Where in the log a report is sealed.
 #[derive(Clone, Copy, Debug)]
@@ -21,27 +32,27 @@ pub struct Position {
 
 /// The next version of the day's report. The day must be closed.
 pub fn seal(tenant: &mut TenantState, date: Date, models: &[Model], position: Position) -> SealedReport {
+    let id = tenant.definition.id.clone();
+    let in_force = || models.iter().flat_map(|model| model.plans().map(|plan| (plan, &model.kind)));
+    let plans = || in_force().filter(|(plan, _)| plan.view.is_for(&id));
     let day = tenant.days.get_mut(&date).expect("a day that is sealed is kept");
-    let marker = day.marker.as_ref().expect("a closed day has its marker");
+    let marker = day.marker.clone().expect("a closed day has its marker");
     let version = day.sealed.as_ref().map_or(1, |sealed| sealed.version + 1);
-    let mut budget = MAX_REPORT_ROW_BYTES;
-    let views = rows_of_views(day, models, &mut budget);
-    let plans = || models.iter().flat_map(|model| &model.plans);
     let report = Report {
-        tenant: tenant.definition.id.clone(),
+        tenant: id.clone(),
         date,
         version,
         day: marker.day,
         dispositions: day.account,
-        coverage: coverage(day),
-        views,
+        coverage: coverage(&tenant.windows, date),
+        views: rows_of_views(&tenant.windows, &marker.day, plans()),
         definitions: Definitions {
             tenant: tenant.definition.revision,
             kinds: models.iter().map(|model| (model.kind.name.clone(), model.kind.revision)).collect(),
-            views: plans().map(|plan| (plan.view.name.clone(), plan.view.revision)).collect(),
-            calendar: Some(marker.calendar.clone()),
+            views: plans().map(|(plan, _)| (plan.view.name.clone(), plan.view.revision)).collect(),
+            calendar: Some(marker.calendar),
             calendar_revision: marker.calendar_revision,
-            tzdb: marker.tzdb.clone(),
+            tzdb: marker.tzdb,
         },
         log: LogRange {
             partition: position.partition,
@@ -56,29 +67,80 @@ pub fn seal(tenant: &mut TenantState, date: Date, models: &[Model], position: Po
     let payload = serde_json::to_vec(&report).expect("a report holds nothing that JSON cannot");
     let hash = blake3::hash(&payload).to_hex().to_string();
     day.sealed = Some(Sealed { version, hash: hash.clone() });
-    SealedReport { tenant: report.tenant, date, version, hash, payload }
+    let day = &tenant.days[&date];
+    let figures = plans()
+        .filter_map(|(plan, kind)| {
+            let window = tenant.windows.day(date, &plan.view.name).filter(|window| !window.groups.is_empty())?;
+            let day = day_figures(day, marker.day, Some(window))?;
+            Some((plan.view.name.clone(), figures(plan, kind, position.log, position.through, vec![day])))
+        })
+        .collect();
+    SealedReport { tenant: id, date, version, hash, payload, figures }
 }
 
-fn rows_of_views(day: &Day, models: &[Model], budget: &mut usize) -> BTreeMap<daybook_domain::ids::Name, ViewRows> {
-    let empty = super::day::DayView::default();
-    let plans = models.iter().flat_map(|model| &model.plans);
-    let mut views = BTreeMap::new();
-    for plan in plans {
-        let view = day.views.get(&plan.view.name).unwrap_or(&empty);
-        let rows = view.rows(plan);
-        let total = rows.len() as u64;
-        views.insert(
-            plan.view.name.clone(),
-            ViewRows { rows: fit(rows, usize::MAX, budget), total, ..ViewRows::default() },
-        );
+/// The groups of a view, with what is needed to read them.
+pub fn figures(plan: &Plan, kind: &Kind, log: LogSeq, through: Through, days: Vec<DayFigures>) -> Figures {
+    Figures { format: figures::FORMAT, view: plan.view.clone(), kind: kind.clone(), log, inbox: through.whole(), days }
+}
+
+/// The groups of a day; `None` when there are too many to be sent.
+pub fn day_figures(day: &Day, interval: BusinessDay, window: Option<&Window>) -> Option<DayFigures> {
+    let groups = window.map_or_else(Vec::new, Window::sorted);
+    if groups.len() > MAX_FIGURES_GROUPS {
+        return None;
     }
-    views
+    let group = |(key, group): (&super::window::GroupKey, &super::window::Group)| GroupFigures {
+        piece: key.piece,
+        dims: key.dims.clone(),
+        cells: group.cells.clone(),
+    };
+    Some(DayFigures {
+        day: interval,
+        closed: day.is_closed(),
+        version: day.sealed.as_ref().map(|sealed| sealed.version),
+        coverage: window.map(|window| window.coverage.clone()).unwrap_or_default(),
+        groups: groups.into_iter().map(group).collect(),
+    })
 }
 
-/// The first rows, as many as `count` and the budget of bytes allow; the budget is reduced by what they take.
-pub fn fit(mut rows: Vec<Row>, count: usize, budget: &mut usize) -> Vec<Row> {
+fn rows_of_views<'p>(
+    windows: &Windows,
+    day: &BusinessDay,
+    plans: impl Iterator<Item = (&'p Plan, &'p Kind)>,
+) -> BTreeMap<Name, ViewRows> {
+    let mut budget = MAX_REPORT_ROW_BYTES;
+    let empty = Window::default();
+    plans
+        .map(|(plan, kind)| {
+            let window = windows.day(day.date, &plan.view.name).unwrap_or(&empty);
+            let question = whole_view(plan, kind);
+            let mut rollup = Rollup::new(&question, plan);
+            let added =
+                window.groups.iter().try_for_each(|(key, group)| rollup.add(day, key.piece, &key.dims, &group.cells));
+            let page = added.and_then(|()| rollup.finish()).unwrap_or_default();
+            let rows = fit(page.rows, &mut budget);
+            let rows = ViewRows {
+                rows,
+                total: page.total,
+                groups: window.groups.len() as u64,
+                late_policy: plan.view.late,
+                adjustments: window.adjustments,
+            };
+            (plan.view.name.clone(), rows)
+        })
+        .collect()
+}
+
+/// The question for everything that a view has, as finely as it has it.
+pub fn whole_view(plan: &Plan, kind: &Kind) -> Question {
+    let query = Query { grain: plan.view.grain.into(), ..Query::default() };
+    Question::compile(&query, plan, kind).expect("a view can be asked for as it is")
+}
+
+/// The first rows, as many as the budget of bytes allows, which is reduced by what they take.
+fn fit(mut rows: Vec<Row>, budget: &mut usize) -> Vec<Row> {
     let mut kept = 0;
-    for row in rows.iter().take(count) {
+    for row in &rows {
         let bytes = serde_json::to_vec(row).map_or(usize::MAX, |json| json.len() + 1);
         match budget.checked_sub(bytes) {
             Some(rest) => *budget = rest,
@@ -94,14 +156,15 @@ pub fn fit(mut rows: Vec<Row>, count: usize, budget: &mut usize) -> Vec<Row> {
 }
 
 /// The least of what the views cover.
-fn coverage(day: &Day) -> Coverage {
-    day.views
-        .iter()
-        .find_map(|(name, view)| match &view.coverage {
+fn coverage(windows: &Windows, date: Date) -> Coverage {
+    let views = windows.days.get(&date).into_iter().flatten();
+    views
+        .filter_map(|(name, window)| match &window.coverage {
             Coverage::Partial { from, reason } => {
                 Some(Coverage::Partial { from: *from, reason: format!("view {name}: {reason}") })
             }
             Coverage::Complete => None,
         })
+        .next()
         .unwrap_or_default()
 }

@@ -1,48 +1,63 @@
-//! One tenant: its days, and where each entity is.
+//! One tenant: its days, where each entity is, and its figures.
 
 use super::Model;
+use super::backfill::Job;
 use super::day::Day;
 use super::entity::{Entity, EntityKey, KindId, event_json};
+use super::late;
 use super::pages::PageKey;
+use super::window::Windows;
 use compact_str::{CompactString, format_compact};
 use daybook_contracts::log::Event;
 use daybook_contracts::reject::{Code, Original, Reject};
-use daybook_contracts::report::Change;
-use daybook_domain::accumulator::Sign;
-use daybook_domain::catalogue::{Mode, Status, Tenant};
-use daybook_domain::ids::{InboxSeq, LogSeq, TenantId};
-use daybook_domain::time::Date;
+use daybook_contracts::report::{Account, Change};
+use daybook_domain::calendar::CalendarTable;
+use daybook_domain::catalogue::{LatePolicy, Mode, Season, Status, Tenant};
+use daybook_domain::ids::{InboxSeq, LogSeq, Name, TenantId};
+use daybook_domain::plan::Plan;
+use daybook_domain::time::{Date, Instant};
 use hashbrown::HashMap;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is known of a tenant.
 #[derive(Clone, Debug)]
 pub struct TenantState {
     pub definition: Tenant,
     pub days: BTreeMap<Date, Day>,
+    pub windows: Windows,
+    /// The seasons whose windows hold all that they should. Others are being made.
+    pub complete_seasons: BTreeSet<Name>,
     /// The newest day that has opened.
     pub open_day: Option<Date>,
     /// Days before this one are gone.
     pub expired_before: Date,
+    /// The latest time of any event so far; [`Instant::MIN`] when there was none.
+    pub latest_at: Instant,
     /// By an entity's hash, the day of one entity with that hash and how many have it. Made anew on restoring.
     index: HashMap<u64, (Date, u32), foldhash::fast::FixedState>,
 }
 
-/// Where an event stands.
-#[derive(Clone, Copy, Debug)]
+/// Where an event stands, and what it is seen by.
 pub struct Place<'a> {
     pub tenant: &'a TenantId,
     pub position: LogSeq,
     pub inbox: InboxSeq,
+    pub model: &'a Model,
+    pub kind: KindId,
+    /// The tenant's calendar, if it has been recorded.
+    pub table: Option<&'a CalendarTable>,
 }
 
 /// What taking an event in did.
 #[derive(Debug, Default)]
 pub struct Taken {
-    /// The days that changed in any way: the event's, and the one its entity left.
-    pub touched: [Option<Date>; 2],
+    /// The days that changed in any way: the event's, the one its entity left, the one that rejecting views left, the
+    /// one to which it was carried.
+    pub touched: [Option<Date>; 4],
     /// Those of them that were sealed before and need a new version.
     pub reseal: [Option<Date>; 2],
+    /// The seasons that changed.
+    pub seasons: BTreeSet<Name>,
     pub reject: Option<Box<Reject>>,
 }
 
@@ -54,15 +69,92 @@ enum Verdict {
     Conflict { version: u64 },
 }
 
+/// The late policies of the views that take an event.
+#[derive(Clone, Copy, Debug, Default)]
+struct Policies {
+    restate: bool,
+    carry_forward: bool,
+    reject: bool,
+}
+
+impl Policies {
+    fn of<'p>(plans: impl Iterator<Item = &'p Plan>) -> Self {
+        let mut policies = Self::default();
+        for plan in plans {
+            match plan.view.late {
+                LatePolicy::Restate => policies.restate = true,
+                LatePolicy::CarryForward => policies.carry_forward = true,
+                LatePolicy::Reject => policies.reject = true,
+            }
+        }
+        // Where no view looks at them, events still change the account of their day.
+        policies.restate |= !policies.carry_forward && !policies.reject;
+        policies
+    }
+
+    fn only_reject(self) -> bool {
+        !self.restate && !self.carry_forward
+    }
+}
+
 impl TenantState {
     pub fn new(definition: Tenant) -> Self {
         let expired_before = definition.first_day;
-        Self { definition, days: BTreeMap::new(), open_day: None, expired_before, index: HashMap::default() }
+        // Nothing has happened yet: every season is complete.
+        let complete_seasons = definition.seasons.iter().map(|season| season.name.clone()).collect();
+        Self {
+            definition,
+            days: BTreeMap::new(),
+            windows: Windows::default(),
+            complete_seasons,
+            open_day: None,
+            expired_before,
+            latest_at: Instant::MIN,
+            index: HashMap::default(),
+        }
+    }
+
+    /// Takes a newer definition, and returns the windows of seasons that are no more. A season that is new, or another
+    /// than before, is complete only if no event so far can be in it.
+    pub fn redefine(&mut self, definition: Tenant) -> Windows {
+        let old = std::mem::replace(&mut self.definition, definition);
+        let stays = |season: &&Season| old.seasons.contains(season);
+        let complete = |season: &&Season| match stays(season) {
+            true => self.complete_seasons.contains(&season.name),
+            false => season.from > self.latest_at,
+        };
+        let seasons = &self.definition.seasons;
+        let complete: BTreeSet<Name> = seasons.iter().filter(complete).map(|season| season.name.clone()).collect();
+        let same: BTreeSet<Name> = seasons.iter().filter(stays).map(|season| season.name.clone()).collect();
+        self.complete_seasons = complete;
+        let gone = self.windows.seasons.extract_if(.., |name, _| !same.contains(name)).collect();
+        Windows { seasons: gone, ..Windows::default() }
+    }
+
+    /// Takes back that a season is complete, and returns its windows.
+    pub fn reopen_season(&mut self, season: &Name) -> Windows {
+        self.complete_seasons.remove(season);
+        Windows { seasons: self.windows.seasons.remove_entry(season).into_iter().collect(), ..Windows::default() }
     }
 
     /// The newest open day, or the first one before any has opened.
     pub fn current_day(&self) -> Date {
         self.open_day.unwrap_or(self.definition.first_day)
+    }
+
+    /// The day that takes what comes too late for its own: the newest one that opened, or, should that have closed, the
+    /// next.
+    fn carrying_day(&self) -> Date {
+        let mut date = self.current_day().max(self.expired_before);
+        while self.has_closed(date) {
+            date = date.next();
+        }
+        date
+    }
+
+    /// Whether nothing of that day may change without being late.
+    pub fn has_closed(&self, date: Date) -> bool {
+        date < self.expired_before || self.days.get(&date).is_some_and(Day::is_closed)
     }
 
     /// The day of that date, made if it is not there.
@@ -71,26 +163,22 @@ impl TenantState {
     }
 
     /// Takes one valid event in: exactly one disposition is counted for it.
-    pub fn take(&mut self, place: Place<'_>, kind_id: KindId, model: &Model, event: Event) -> Taken {
+    pub fn take(&mut self, place: &Place<'_>, job: Option<&mut Job>, event: Event) -> Taken {
         if event.date < self.expired_before {
-            return self.refuse_expired(place, model, &event);
+            return self.refuse_expired(place, &event);
         }
         let date = event.date;
-        let day = self.days.entry(date).or_insert_with(|| Day::new(place.position));
-        day.account.published += 1;
-        let touched = [Some(date), None];
+        self.latest_at = self.latest_at.max(event.at);
+        self.day(date, place.position).account.published += 1;
+        let touched = [Some(date), None, None, None];
         let Some(id) = event.id.clone() else {
-            day.account.counted += 1;
-            let change = change(place, model, &event, "late fact");
-            day.contribute(&model.plans, Sign::Add, &Entity::new(event, 0));
-            let reseal = [note_if_closed(day, date, change), None];
-            return Taken { touched, reseal, reject: None };
+            return self.accept(place, job, None, event, 0);
         };
-        let key = EntityKey { kind: kind_id, id };
+        let key = EntityKey { kind: place.kind, id };
         let known_on = self.find(&key);
         let known = known_on.and_then(|on| self.days[&on].entities.get(&key));
-        match judge(model.kind.mode, known, &event) {
-            Verdict::Accept { version } => self.accept(place, model, key, known_on, event, version),
+        match judge(place.model.kind.mode, known, &event) {
+            Verdict::Accept { version } => self.accept(place, job, Some((key, known_on)), event, version),
             Verdict::Duplicate => {
                 self.account(date).duplicate += 1;
                 Taken { touched, ..Taken::default() }
@@ -102,7 +190,7 @@ impl TenantState {
                     event.version.unwrap_or_default(),
                     key.id
                 );
-                let reject = reject(place, model, &event, Code::StaleVersion, reason);
+                let reject = reject(place, &event, Code::StaleVersion, reason);
                 Taken { touched, reject: Some(reject), ..Taken::default() }
             }
             Verdict::Conflict { version } => {
@@ -111,58 +199,119 @@ impl TenantState {
                     "version {version} of {:?} is known with other content; publish a correction with a higher version",
                     key.id
                 );
-                let reject = reject(place, model, &event, Code::VersionConflict, reason);
+                let reject = reject(place, &event, Code::VersionConflict, reason);
                 Taken { touched, reject: Some(reject), ..Taken::default() }
             }
         }
     }
 
+    /// Puts a fact, or the new version of an entity with the day it has been in, into the figures.
     fn accept(
         &mut self,
-        place: Place<'_>,
-        model: &Model,
-        key: EntityKey,
-        known_on: Option<Date>,
+        place: &Place<'_>,
+        job: Option<&mut Job>,
+        entity: Option<(EntityKey, Option<Date>)>,
         event: Event,
         version: u64,
     ) -> Taken {
+        let (key, known_on) = entity.unzip();
+        let known_on = known_on.flatten();
         let date = event.date;
-        let mut taken = Taken { touched: [Some(date), None], ..Taken::default() };
-        // Out of where it was.
-        if let Some(on) = known_on {
+        let old = known_on.zip(key.as_ref()).map(|(on, key)| {
             let day = self.days.get_mut(&on).expect("the index names days that are kept");
-            let old = if on == date { day.entities.get(&key).cloned() } else { day.entities.remove(&key) };
-            let old = old.expect("the index names the day that holds it");
-            let figures = day.contribute(&model.plans, Sign::Retract, &old);
-            if on != date {
-                taken.touched[1] = Some(on);
-                if figures {
-                    let what = format_compact!("moved to {date}");
-                    taken.reseal[1] = note_if_closed(day, on, change(place, model, &event, &what));
-                }
-                self.forget(key.page_hash());
+            (on, day.entities.remove(key).expect("the index names the day that holds it"))
+        });
+        let new = Entity::new(&event, version);
+        let held_on = old.as_ref().and_then(|(on, old)| match &old.held {
+            None => Some(*on),
+            Some(held) => held.0.as_ref().map(|(date, _)| *date),
+        });
+        let change = late::Change {
+            old: old.as_ref().map(|(on, old)| (*on, old)),
+            new: (date, &new),
+            from_closed: known_on.is_some_and(|on| self.has_closed(on)),
+            into_closed: self.has_closed(date),
+            held_closed: held_on.is_some_and(|on| self.has_closed(on)),
+            open: self.carrying_day(),
+        };
+        let plans = || place.model.plans().filter(|plan| plan.view.is_for(place.tenant));
+        let policies = Policies::of(plans());
+        let mut taken = Taken { touched: [Some(date), known_on, held_on, None], ..Taken::default() };
+
+        // The figures.
+        let (days, table) = (&self.days, place.table);
+        let opens_at = |date| day_opens_at(days, table, date);
+        let mut left_figures = false;
+        let mut carried = false;
+        for plan in plans() {
+            let [left, entered] = self.windows.change_days(plan, &change, opens_at);
+            match plan.view.late {
+                LatePolicy::Restate => left_figures |= left,
+                LatePolicy::CarryForward => carried |= left && change.from_closed || entered && change.into_closed,
+                LatePolicy::Reject => {}
+            }
+            let complete = &self.complete_seasons;
+            let seasons = self.definition.seasons.iter().filter(|season| complete.contains(&season.name));
+            taken.seasons.extend(self.windows.change_seasons(plan, &change, seasons).into_iter().cloned());
+        }
+        if let Some(job) = job {
+            job.change(place.tenant, &place.model.kind.name, &change, opens_at);
+        }
+
+        // The account, and what must be told.
+        let (is_late, open) = (change.is_late(), change.open);
+        let (from_closed, into_closed, held) = (change.from_closed, change.into_closed, change.held_after());
+        let day = self.days.get_mut(&date).expect("made when the event was taken");
+        let account = &mut day.account;
+        match (is_late, policies) {
+            (true, policies) if policies.only_reject() => {
+                account.rejected += 1;
+                let what = if into_closed { date } else { known_on.unwrap_or(date) };
+                let reason = format!(
+                    "business day {what} has closed, and the views of {} do not take late changes",
+                    place.model.kind.name
+                );
+                taken.reject = Some(reject(place, &event, Code::Late, reason));
+            }
+            (true, Policies { restate: false, .. }) => account.carried += 1,
+            _ if event.status == Status::Draft => account.pending += 1,
+            _ => account.counted += 1,
+        }
+        if policies.restate {
+            if into_closed {
+                let what = if key.is_some() { event.status.as_str() } else { "fact" };
+                day.note(note(place, &event, &format_compact!("late {what}")));
+                taken.reseal[0] = Some(date);
+            }
+            if let Some(on) = known_on.filter(|on| *on != date && from_closed && left_figures) {
+                let old_day = self.days.get_mut(&on).expect("the index names days that are kept");
+                old_day.note(note(place, &event, &format_compact!("moved to {date}")));
+                taken.reseal[1] = Some(on);
             }
         }
-        // Into where it is now.
-        let status = event.status;
-        let change = change(place, model, &event, &format_compact!("late {}", status.as_str()));
-        let entity = Entity::new(event, version);
-        let day = self.days.get_mut(&date).expect("made when the event was taken");
-        day.contribute(&model.plans, Sign::Add, &entity);
-        match status {
-            Status::Draft => day.account.pending += 1,
-            Status::Final | Status::Void => day.account.counted += 1,
+        if carried {
+            let from = if into_closed { date } else { known_on.unwrap_or(date) };
+            self.day(open, place.position).note(note(place, &event, &format_compact!("carried from {from}")));
+            taken.touched[3] = Some(open);
         }
-        taken.reseal[0] = note_if_closed(day, date, change);
-        let hash = key.page_hash();
-        if day.entities.insert(key, entity).is_none() {
-            self.remember(hash, date);
+
+        // Where the entity is now.
+        if let Some(key) = key {
+            let hash = key.page_hash();
+            let day = self.days.get_mut(&date).expect("made when the event was taken");
+            day.entities.insert(key, Entity { held, ..new });
+            if known_on != Some(date) {
+                if known_on.is_some() {
+                    self.forget(hash);
+                }
+                self.remember(hash, date);
+            }
         }
         taken
     }
 
     /// The event's day is gone; it is counted as refused on the open day, so that it is not lost from the account.
-    fn refuse_expired(&mut self, place: Place<'_>, model: &Model, event: &Event) -> Taken {
+    fn refuse_expired(&mut self, place: &Place<'_>, event: &Event) -> Taken {
         let current = self.current_day().max(self.expired_before);
         let account = &mut self.day(current, place.position).account;
         account.published += 1;
@@ -173,12 +322,17 @@ impl TenantState {
             super::KEEP_DAYS,
             self.expired_before
         );
-        let reject = reject(place, model, event, Code::DayExpired, reason);
-        Taken { touched: [Some(current), None], reject: Some(reject), ..Taken::default() }
+        let reject = reject(place, event, Code::DayExpired, reason);
+        Taken { touched: [Some(current), None, None, None], reject: Some(reject), ..Taken::default() }
     }
 
-    fn account(&mut self, date: Date) -> &mut daybook_contracts::report::Account {
+    fn account(&mut self, date: Date) -> &mut Account {
         &mut self.days.get_mut(&date).expect("made when the event was taken").account
+    }
+
+    /// When a day opens: by its marker, or by the calendar before that has come.
+    pub fn opens_at(&self, date: Date, table: Option<&CalendarTable>) -> Option<Instant> {
+        day_opens_at(&self.days, table, date)
     }
 
     /// The day that holds the entity.
@@ -206,7 +360,7 @@ impl TenantState {
         }
     }
 
-    /// Takes a day out, with its entities.
+    /// Takes a day out, with its entities; its windows are the caller's to take.
     pub fn remove_day(&mut self, date: Date) -> Day {
         let day = self.days.remove(&date).expect("a day that is kept");
         for (key, _) in day.entities.iter() {
@@ -247,17 +401,14 @@ fn judge(mode: Mode, known: Option<&Entity>, event: &Event) -> Verdict {
     }
 }
 
-fn note_if_closed(day: &mut Day, date: Date, change: Change) -> Option<Date> {
-    if !day.is_closed() {
-        return None;
-    }
-    day.note(change);
-    Some(date)
+fn day_opens_at(days: &BTreeMap<Date, Day>, table: Option<&CalendarTable>, date: Date) -> Option<Instant> {
+    let marked = days.get(&date).and_then(|day| day.marker.as_ref()).map(|marker| marker.day);
+    marked.or_else(|| table?.day(date)).map(|day| day.opens_at)
 }
 
-fn change(place: Place<'_>, model: &Model, event: &Event, what: &str) -> Change {
+fn note(place: &Place<'_>, event: &Event, what: &str) -> Change {
     Change {
-        kind: model.kind.name.clone(),
+        kind: place.model.kind.name.clone(),
         id: event.id.clone(),
         inbox: place.inbox,
         index: event.index,
@@ -265,16 +416,16 @@ fn change(place: Place<'_>, model: &Model, event: &Event, what: &str) -> Change 
     }
 }
 
-fn reject(place: Place<'_>, model: &Model, event: &Event, code: Code, reason: String) -> Box<Reject> {
+fn reject(place: &Place<'_>, event: &Event, code: Code, reason: String) -> Box<Reject> {
     Box::new(Reject {
         code,
         reason,
         tenant: place.tenant.to_string(),
-        kind: model.kind.name.to_string(),
+        kind: place.model.kind.name.to_string(),
         inbox: place.inbox,
         index: event.index,
-        field: (code != Code::DayExpired).then(|| "version".to_owned()),
+        field: matches!(code, Code::StaleVersion | Code::VersionConflict).then(|| "version".to_owned()),
         date: Some(event.date),
-        original: Original::new(&event_json(event, &model.kind)),
+        original: Original::new(&event_json(event, &place.model.kind)),
     })
 }

@@ -1,0 +1,432 @@
+//! Views and seasons that come later than events. What they would hold had they been there from the start is worked
+//! out by a second machine, the *scratch*, that reads the log from its beginning, beside the live one.
+//!
+//! A [`Job`] has a base, the position in the log at which it began. The scratch computes the wanted windows of
+//! everything up to the base; the live machine keeps, in windows of their own, what comes after it. Accumulators are
+//! group elements, so the sum of both is what a view from the start would hold: no gap, no double count, wherever the
+//! base is. Both run the same code, [`Job::change`].
+//!
+//! When the sum is there, the job is *ready*: seasons are answered from then on, and day-manager is told of views. It
+//! puts an activation into the log, and at that position every replica takes the view into force; one that is not ready
+//! yet waits there. So what reports hold depends on the log alone. Nothing of a job is stored: after a restart it begins
+//! again, with a later base.
+
+use super::late::Change;
+use super::tenant::TenantState;
+use super::window::{Window, Windows};
+use super::{Model, PartitionState};
+use daybook_contracts::ask::{Backfilling, ViewProgress};
+use daybook_contracts::log::{Batch, Record};
+use daybook_contracts::report::Coverage;
+use daybook_domain::accumulator::Sign;
+use daybook_domain::calendar::CalendarTable;
+use daybook_domain::catalogue::{Activation, Definition, LatePolicy, Mode, Season, View};
+use daybook_domain::ids::{LogSeq, Name, TenantId};
+use daybook_domain::plan::Plan;
+use daybook_domain::time::{Date, Instant};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Windows that are being made.
+#[derive(Clone, Debug, Default)]
+pub struct Job {
+    base: LogSeq,
+    plans: Vec<JobPlan>,
+    /// Every season of each tenant that has any, and those of them that are not complete.
+    seasons: BTreeMap<TenantId, (Vec<Season>, BTreeSet<Name>)>,
+    windows: BTreeMap<TenantId, Windows>,
+    /// What the scratch has found and is not added yet.
+    incoming: Vec<(TenantId, Windows)>,
+    stage: Stage,
+    /// Where the scratch had to begin, when the log no longer reached back.
+    since: Option<LogSeq>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Reading,
+    Adding,
+    Ready,
+}
+
+#[derive(Clone, Debug)]
+struct JobPlan {
+    plan: Plan,
+    wanted: Wanted,
+}
+
+#[derive(Clone, Debug)]
+enum Wanted {
+    /// All windows of a view that is not in force, but for tenants who have theirs already by the one that is.
+    View { except: Option<Box<View>> },
+    /// The incomplete seasons of a view that is in force.
+    Seasons,
+}
+
+impl JobPlan {
+    fn is_for(&self, tenant: &TenantId) -> bool {
+        let has_its_own = match &self.wanted {
+            Wanted::View { except } => except.as_ref().is_some_and(|active| active.is_for(tenant)),
+            Wanted::Seasons => false,
+        };
+        self.plan.view.is_for(tenant) && !has_its_own
+    }
+}
+
+impl Job {
+    /// Does to the wanted windows what a change to an entity does.
+    pub fn change(
+        &mut self,
+        tenant: &TenantId,
+        kind: &Name,
+        change: &Change<'_>,
+        opens_at: impl Fn(Date) -> Option<Instant>,
+    ) {
+        for JobPlan { plan, wanted } in
+            self.plans.iter().filter(|wanted| wanted.plan.view.kind == *kind && wanted.is_for(tenant))
+        {
+            let (all, incomplete) = match self.seasons.get(tenant) {
+                Some((all, incomplete)) => (all.as_slice(), Some(incomplete)),
+                None => (&[][..], None),
+            };
+            if !self.windows.contains_key(tenant) {
+                self.windows.insert(tenant.clone(), Windows::default());
+            }
+            let windows = self.windows.get_mut(tenant).expect("just made");
+            match wanted {
+                Wanted::View { .. } => {
+                    windows.change_days(plan, change, &opens_at);
+                    windows.change_seasons(plan, change, all.iter());
+                }
+                Wanted::Seasons => {
+                    let wanted = all.iter().filter(|season| incomplete.is_some_and(|set| set.contains(&season.name)));
+                    windows.change_seasons(plan, change, wanted);
+                }
+            }
+        }
+    }
+
+    fn is_of(&self, kind: &Name) -> bool {
+        self.plans.iter().any(|wanted| wanted.plan.view.kind == *kind)
+    }
+
+    /// Lets go of a day that the machine no longer keeps.
+    pub fn expire(&mut self, tenant: &TenantId, date: Date) {
+        if let Some(windows) = self.windows.get_mut(tenant) {
+            windows.days.remove(&date);
+        }
+    }
+
+    /// The plan of a view that is being made.
+    fn view(&self, view: &View) -> Option<usize> {
+        self.plans.iter().position(|wanted| matches!(wanted.wanted, Wanted::View { .. }) && wanted.plan.view == *view)
+    }
+
+    /// Whether the windows of `view` are complete.
+    pub fn has(&self, view: &View) -> bool {
+        self.stage == Stage::Ready && self.view(view).is_some()
+    }
+
+    fn take_view(&mut self, view: &View) -> Option<BTreeMap<TenantId, Windows>> {
+        let index = self.view(view)?;
+        self.plans.remove(index);
+        let taken = self.windows.iter_mut().map(|(tenant, windows)| (tenant.clone(), windows.take_view(&view.name)));
+        Some(taken.collect())
+    }
+}
+
+/// What a scratch has found once it has read everything up to the base.
+#[derive(Debug, Default)]
+pub struct Found {
+    base: LogSeq,
+    windows: BTreeMap<TenantId, Windows>,
+    since: Option<LogSeq>,
+}
+
+impl Found {
+    /// `since` is where the scratch began, when the log no longer reached back to its beginning.
+    pub fn of(scratch: PartitionState, since: Option<LogSeq>) -> Self {
+        let job = scratch.job.unwrap_or_default();
+        Self { base: job.base, windows: job.windows, since }
+    }
+}
+
+impl PartitionState {
+    /// Whether there is something to be made that no job is making.
+    pub fn wants_backfill(&self) -> bool {
+        self.job.is_none() && (!self.pending.is_empty() || !self.incomplete_seasons().is_empty())
+    }
+
+    fn incomplete_seasons(&self) -> BTreeMap<TenantId, BTreeSet<Name>> {
+        let incomplete = |tenant: &TenantState| {
+            let names = tenant.definition.seasons.iter().map(|season| &season.name);
+            names.filter(|name| !tenant.complete_seasons.contains(*name)).cloned().collect::<BTreeSet<_>>()
+        };
+        self.tenants
+            .iter()
+            .filter(|(_, tenant)| tenant.complete_seasons.len() < tenant.definition.seasons.len())
+            .map(|(id, tenant)| (id.clone(), incomplete(tenant)))
+            .collect()
+    }
+
+    /// Begins a job with the present position as its base, and returns the scratch that has to read the log up to there.
+    pub fn begin_backfill(&mut self) -> Self {
+        let incomplete = self.incomplete_seasons();
+        let mut plans: Vec<JobPlan> = Vec::new();
+        for view in self.pending.values() {
+            let model = self.model(&view.kind).expect("a view is pending only where its kind is defined");
+            let plan = Plan::compile(view, &model.kind).expect("a pending view was compiled before");
+            let active = model.plan(&view.name).filter(|active| active.view.computes_as(view));
+            let except = active.map(|active| Box::new(active.view.clone()));
+            plans.push(JobPlan { plan, wanted: Wanted::View { except } });
+        }
+        if !incomplete.is_empty() {
+            let active = self.models.iter().flat_map(Model::plans);
+            plans.extend(active.map(|plan| JobPlan { plan: plan.clone(), wanted: Wanted::Seasons }));
+        }
+        let seasons = self
+            .tenants
+            .iter()
+            .filter(|(_, tenant)| !tenant.definition.seasons.is_empty())
+            .map(|(id, tenant)| {
+                (id.clone(), (tenant.definition.seasons.clone(), incomplete.get(id).cloned().unwrap_or_default()))
+            })
+            .collect();
+        let job = Job { base: self.position, plans, seasons, ..Job::default() };
+        let mut scratch = Self::new(self.partition);
+        scratch.is_scratch = true;
+        scratch.tables = self.tables.clone();
+        scratch.models = self.models.iter().map(|model| Model::new(model.kind.clone())).collect();
+        scratch.tenants =
+            self.tenants.iter().map(|(id, tenant)| (id.clone(), TenantState::new(tenant.definition.clone()))).collect();
+        scratch.job = Some(job.clone());
+        self.job = Some(job);
+        scratch
+    }
+
+    /// The position up to which the scratch has to read.
+    pub fn backfill_base(&self) -> Option<LogSeq> {
+        self.job.as_ref().map(|job| job.base)
+    }
+
+    /// Whether the scratch needs to see events of that kind.
+    pub(super) fn scratch_skips(&self, kind: &Name) -> bool {
+        self.is_scratch && self.job.as_ref().is_none_or(|job| !job.is_of(kind))
+    }
+
+    /// Takes what the scratch found, to be added by [`PartitionState::add_backfill`].
+    pub fn finish_backfill(&mut self, found: Found) {
+        let Some(job) = self.job.as_mut().filter(|job| job.stage == Stage::Reading && job.base == found.base) else {
+            return;
+        };
+        job.since = found.since;
+        job.incoming = found.windows.into_iter().collect();
+        job.stage = Stage::Adding;
+    }
+
+    /// Adds what was found for one tenant; returns whether there is more. Short, so that others have their turn.
+    pub fn add_backfill(&mut self) -> bool {
+        let Some(job) = self.job.as_mut().filter(|job| job.stage == Stage::Adding) else { return false };
+        if let Some((id, windows)) = job.incoming.pop() {
+            if let Some(tenant) = self.tenants.get(&id) {
+                job.windows.entry(id).or_default().merge(windows, |date| tenant.days.contains_key(&date));
+            }
+            return true;
+        }
+        if job.since.is_some() {
+            self.remake_entities();
+        }
+        self.job.as_mut().expect("seen above").stage = Stage::Ready;
+        self.complete_seasons();
+        self.end_job();
+        false
+    }
+
+    /// Where the log no longer reaches back, changes to entities from before would be taken out of nothing. Their newest
+    /// versions are kept, though: so their days are made from those.
+    fn remake_entities(&mut self) {
+        let Some(job) = &mut self.job else { return };
+        for wanted in &job.plans {
+            let plan = &wanted.plan;
+            let Some(index) = self.models.iter().position(|model| model.kind.name == plan.view.kind) else { continue };
+            if self.models[index].kind.mode != Mode::Entity || matches!(wanted.wanted, Wanted::Seasons) {
+                continue;
+            }
+            for (id, tenant) in self.tenants.iter().filter(|(id, _)| wanted.is_for(id)) {
+                let windows = job.windows.entry(id.clone()).or_default();
+                for (date, day) in &tenant.days {
+                    let mut window = Window::default();
+                    for (_, entity) in day.entities.iter().filter(|(key, _)| usize::from(key.kind) == index) {
+                        let piece = tenant
+                            .opens_at(*date, table_of(&self.tables, tenant))
+                            .map_or(0, |at| plan.piece(at, entity.at));
+                        window.contribute(plan, Sign::Add, entity, piece);
+                    }
+                    windows.days.entry(*date).or_default().insert(plan.view.name.clone(), window);
+                }
+            }
+        }
+    }
+
+    /// Puts the seasons that are complete now to those that are answered.
+    fn complete_seasons(&mut self) {
+        let Some(job) = &mut self.job else { return };
+        for (id, (seasons, incomplete)) in &mut job.seasons {
+            let Some(tenant) = self.tenants.get_mut(id) else { continue };
+            for name in std::mem::take(incomplete) {
+                let Some(season) = seasons.iter().find(|season| season.name == name) else { continue };
+                // It may have been changed or removed meanwhile.
+                if !tenant.definition.seasons.contains(season) {
+                    continue;
+                }
+                let active = job.plans.iter().filter(|wanted| matches!(wanted.wanted, Wanted::Seasons));
+                let found = job.windows.get_mut(id).and_then(|windows| windows.seasons.get_mut(&name));
+                if let Some(found) = found {
+                    for wanted in active {
+                        if let Some(window) = found.remove(&wanted.plan.view.name) {
+                            tenant.windows.season_mut(&name, &wanted.plan.view.name).merge(window);
+                        }
+                    }
+                }
+                tenant.complete_seasons.insert(name.clone());
+                self.dirty.season(id, &name);
+                self.dirty.tenant(id);
+            }
+        }
+        if let Some(job) = &mut self.job {
+            job.plans.retain(|wanted| !matches!(wanted.wanted, Wanted::Seasons));
+        }
+    }
+
+    /// Ends a job that has nothing left to make.
+    fn end_job(&mut self) {
+        if self.job.as_ref().is_some_and(|job| job.stage == Stage::Ready && job.plans.is_empty()) {
+            self.job = None;
+        }
+    }
+
+    /// Whether the batch takes a view into force that is still being made: it cannot be applied before.
+    pub fn awaits_backfill(&self, batch: &Batch) -> bool {
+        batch.records.iter().any(|record| match record {
+            Record::Define(Definition::Activation(activation)) => self.is_awaited(activation),
+            _ => false,
+        })
+    }
+
+    fn is_awaited(&self, activation: &Activation) -> bool {
+        match self.pending.get(&activation.view) {
+            Some(view) if view.revision == activation.revision => !self.job.as_ref().is_some_and(|job| job.has(view)),
+            _ => false,
+        }
+    }
+
+    /// Takes a pending view into force. An activation of another revision than the pending one is of the past.
+    pub(super) fn activate(&mut self, activation: &Activation) {
+        let Some(view) = self.pending.get(&activation.view).filter(|view| view.revision == activation.revision) else {
+            return;
+        };
+        let view = view.clone();
+        self.pending.remove(&view.name);
+        self.adopt_view(&view);
+        let job = self.job.as_mut().expect("a batch with an activation waits for the job");
+        let made = job.take_view(&view).expect("a batch with an activation waits for its view");
+        for (id, mut windows) in made {
+            let Some(tenant) = self.tenants.get_mut(&id) else { continue };
+            let defined = &tenant.definition.seasons;
+            let known = job.seasons.get(&id).map_or(&[][..], |(all, _)| all);
+            windows.seasons.retain(|name, _| {
+                let is_the_same = known.iter().any(|season| season.name == *name && defined.contains(season));
+                is_the_same && tenant.complete_seasons.contains(name)
+            });
+            windows.days.retain(|date, _| tenant.days.contains_key(date));
+            windows.days.keys().for_each(|date| self.dirty.day(&id, *date));
+            windows.seasons.keys().for_each(|season| self.dirty.season(&id, season));
+            tenant.windows.merge(windows, |_| true);
+        }
+        // Seasons that came while the view was made do not hold it: they are made once more.
+        for (id, tenant) in self.tenants.iter_mut().filter(|(id, _)| view.is_for(id)) {
+            let known = job.seasons.get(id).map_or(&[][..], |(all, _)| all);
+            let missed: Vec<Name> = tenant
+                .definition
+                .seasons
+                .iter()
+                .filter(|season| tenant.complete_seasons.contains(&season.name) && !known.contains(season))
+                .filter(|season| season.from <= tenant.latest_at)
+                .map(|season| season.name.clone())
+                .collect();
+            for season in missed {
+                let gone = tenant.reopen_season(&season);
+                self.dirty.removed_windows(id, &gone);
+                self.dirty.tenant(id);
+            }
+        }
+        if let Some(since) = activation.since {
+            self.mark_partial(&view, since);
+        }
+        self.end_job();
+    }
+
+    /// Marks the days that were begun before the log's present beginning as partial.
+    fn mark_partial(&mut self, view: &View, since: LogSeq) {
+        let mode = self.model(&view.kind).map(|model| model.kind.mode);
+        // The newest versions of entities are kept, so those of restated views are whole all the same.
+        if mode == Some(Mode::Entity) && view.late == LatePolicy::Restate {
+            return;
+        }
+        for (id, tenant) in self.tenants.iter_mut().filter(|(id, _)| view.is_for(id)) {
+            let dates: Vec<Date> =
+                tenant.days.iter().filter(|(_, day)| day.from < since).map(|(date, _)| *date).collect();
+            for date in dates {
+                tenant.windows.day_mut(date, &view.name).coverage = Coverage::Partial {
+                    from: since,
+                    reason: "the log no longer reached back further when the view was defined".to_owned(),
+                };
+                self.dirty.day(id, date);
+            }
+        }
+    }
+
+    /// How the views stand. `percent` is how much of the log the scratch has read.
+    pub fn views(&self, percent: u8) -> Vec<ViewProgress> {
+        let active = |name: &Name| self.models.iter().find_map(|model| model.plan(name));
+        let names: BTreeSet<&Name> =
+            self.models.iter().flat_map(Model::plans).map(|plan| &plan.view.name).chain(self.pending.keys()).collect();
+        names
+            .into_iter()
+            .map(|name| ViewProgress {
+                view: name.clone(),
+                active: active(name).map_or(0, |plan| plan.view.revision),
+                pending: self.pending.get(name).map(|view| self.backfilling(view, percent)),
+                coverage: self.coverage_of(name),
+            })
+            .collect()
+    }
+
+    fn backfilling(&self, view: &View, percent: u8) -> Backfilling {
+        let job = self.job.as_ref().filter(|job| job.view(view).is_some());
+        let ready = job.is_some_and(|job| job.stage == Stage::Ready);
+        let percent = match job.map(|job| job.stage) {
+            None => 0,
+            Some(Stage::Reading) => percent.min(99),
+            Some(Stage::Adding) => 99,
+            Some(Stage::Ready) => 100,
+        };
+        Backfilling { revision: view.revision, percent, ready, since: job.and_then(|job| job.since) }
+    }
+
+    /// The least that any day of the view covers.
+    fn coverage_of(&self, view: &Name) -> Coverage {
+        let windows = self.tenants.values().flat_map(|tenant| tenant.windows.days.values());
+        windows
+            .filter_map(|views| views.get(view))
+            .map(|window| &window.coverage)
+            .find(|coverage| **coverage != Coverage::Complete)
+            .cloned()
+            .unwrap_or_default()
+    }
+}
+
+/// The tenant's calendar, if it has been recorded.
+pub fn table_of<'t>(tables: &'t BTreeMap<Name, CalendarTable>, tenant: &TenantState) -> Option<&'t CalendarTable> {
+    tables.get(tenant.definition.table.as_ref()?)
+}

@@ -1,0 +1,102 @@
+//! What a change to an entity does to a view, by the view's late policy.
+//!
+//! A change takes the old version of an entity (if any) out of the day it was in, and puts the new one into its own.
+//! It is **late** when its day has closed, or when it takes more than a draft out of a day that has. Then
+//!
+//! - `restate` does so all the same;
+//! - `carry_forward` leaves closed days alone, and takes out of, and puts into, the open day instead;
+//! - `reject` does nothing: such views go on holding what they held. What that is, where it is not the newest version,
+//!   is kept with the entity ([`Held`]). So it does not depend on which views there are, and a view that is defined later
+//!   finds what one from the start would have.
+
+use super::entity::{Entity, Held};
+use daybook_domain::accumulator::Sign;
+use daybook_domain::catalogue::{LatePolicy, Status};
+use daybook_domain::time::Date;
+
+/// A change to one entity, or a new fact.
+#[derive(Clone, Copy, Debug)]
+pub struct Change<'e> {
+    /// The version before, and the day that holds it.
+    pub old: Option<(Date, &'e Entity)>,
+    pub new: (Date, &'e Entity),
+    /// Whether the old version's day has closed.
+    pub from_closed: bool,
+    /// Whether the new version's day has closed.
+    pub into_closed: bool,
+    /// Whether the day of what rejecting views hold has closed.
+    pub held_closed: bool,
+    /// The open day, to which changes are carried forward.
+    pub open: Date,
+}
+
+/// One row that is put into a day, or taken out of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Posting<'e> {
+    pub sign: Sign,
+    pub date: Date,
+    pub row: &'e Entity,
+    /// Posted to another day than its own, because that has closed.
+    pub is_adjustment: bool,
+}
+
+impl<'e> Change<'e> {
+    /// Whether the change comes too late for one of its days.
+    pub fn is_late(&self) -> bool {
+        self.into_closed || (self.from_closed && self.old.is_some_and(|(_, old)| old.status != Status::Draft))
+    }
+
+    /// What rejecting views hold before the change.
+    fn held(&self) -> Option<(Date, &'e Entity)> {
+        match self.old {
+            Some((date, old)) => match &old.held {
+                None => Some((date, old)),
+                Some(held) => held.0.as_ref().map(|(date, row)| (*date, row)),
+            },
+            None => None,
+        }
+    }
+
+    /// Whether rejecting views refuse the change.
+    pub fn is_refused(&self) -> bool {
+        // A draft is not counted yet: that it moves on leaves a closed day's figures as they are.
+        self.into_closed || (self.held_closed && self.held().is_some_and(|(_, held)| held.status != Status::Draft))
+    }
+
+    /// What rejecting views hold after the change, when that is not the new version.
+    pub fn held_after(&self) -> Option<Box<Held>> {
+        self.is_refused()
+            .then(|| Box::new(Held(self.held().map(|(date, row)| (date, Entity { held: None, ..row.clone() })))))
+    }
+
+    /// What the change does to days, at most two things, by the policy.
+    pub fn postings(&self, policy: LatePolicy) -> [Option<Posting<'e>>; 2] {
+        let posting = |sign, (date, row): (Date, &'e Entity), is_adjustment| {
+            Some(Posting { sign, date: if is_adjustment { self.open } else { date }, row, is_adjustment })
+        };
+        match policy {
+            LatePolicy::Restate => {
+                [self.old.and_then(|old| posting(Sign::Retract, old, false)), posting(Sign::Add, self.new, false)]
+            }
+            LatePolicy::CarryForward => [
+                self.old.and_then(|old| posting(Sign::Retract, old, self.from_closed)),
+                posting(Sign::Add, self.new, self.into_closed),
+            ],
+            LatePolicy::Reject if self.is_refused() => [None, None],
+            LatePolicy::Reject => [
+                self.held().filter(|_| !self.held_closed).and_then(|held| posting(Sign::Retract, held, false)),
+                posting(Sign::Add, self.new, false),
+            ],
+        }
+    }
+
+    /// What the change does to seasons, which never close: the rows taken out and put in, by the policy.
+    pub fn season_rows(&self, policy: LatePolicy) -> [Option<(Sign, &'e Entity)>; 2] {
+        let old = match policy {
+            LatePolicy::Reject if self.is_refused() => return [None, None],
+            LatePolicy::Reject => self.held(),
+            LatePolicy::Restate | LatePolicy::CarryForward => self.old,
+        };
+        [old.map(|(_, row)| (Sign::Retract, row)), Some((Sign::Add, self.new.1))]
+    }
+}

@@ -1,0 +1,215 @@
+//! The groups of a view over one window: a business day or a season.
+
+use super::entity::Entity;
+use super::late::{Change, Posting};
+use super::pages::{FNV_BASIS, PageKey, Pages, fnv1a64};
+use compact_str::CompactString;
+use daybook_contracts::report::Coverage;
+use daybook_domain::accumulator::{Accumulator, Sign};
+use daybook_domain::catalogue::{Grain, Season};
+use daybook_domain::expression::Row;
+use daybook_domain::ids::Name;
+use daybook_domain::plan::Plan;
+use daybook_domain::time::{Date, Instant};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Which group: a piece of the day and the values of the grouping dimensions.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct GroupKey {
+    /// From 0, at the view's grain; always 0 at grain day.
+    pub piece: u16,
+    pub dims: Box<[Option<CompactString>]>,
+}
+
+impl PageKey for GroupKey {
+    fn page_hash(&self) -> u64 {
+        let seed = fnv1a64(FNV_BASIS, &self.piece.to_be_bytes());
+        self.dims.iter().fold(seed, |hash, value| match value {
+            // Lengths keep ("ab", "c") and ("a", "bc") apart; null is unlike every text.
+            Some(text) => fnv1a64(fnv1a64(hash, &(text.len() as u32).to_be_bytes()), text.as_bytes()),
+            None => fnv1a64(hash, &[0xff]),
+        })
+    }
+}
+
+/// The accumulators of one group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// How many rows contribute to any of the cells. Negative where more was taken back than put in: what an adjustment
+    /// or an unfinished backfill can be.
+    weight: i64,
+    pub cells: Box<[Accumulator]>,
+}
+
+impl Group {
+    /// Nothing is in it any more: as if it had never been.
+    fn is_empty(&self) -> bool {
+        self.weight == 0 && self.cells.iter().all(Accumulator::is_zero)
+    }
+}
+
+/// A view over one window.
+#[derive(Clone, Debug, Default)]
+pub struct Window {
+    pub groups: Pages<GroupKey, Group>,
+    pub coverage: Coverage,
+    /// How many late changes were posted here from days that had closed.
+    pub adjustments: u64,
+    /// Which groups changed since somebody looked, while somebody does. Not part of the state.
+    pub changed: Option<BTreeSet<GroupKey>>,
+}
+
+impl Window {
+    /// Adds or retracts a row. Tells whether any figure took part.
+    pub fn contribute(&mut self, plan: &Plan, sign: Sign, row: &Entity, piece: u16) -> bool {
+        if !plan.takes(row) {
+            return false;
+        }
+        let dims = plan.group_by.iter().map(|dimension| row.dimension(*dimension).map(CompactString::new)).collect();
+        let key = GroupKey { piece, dims };
+        let group = self.groups.entry(key.clone(), || Group { weight: 0, cells: plan.zero() });
+        group.weight += sign.unit();
+        for (cell, accumulator) in plan.cells.iter().zip(&mut group.cells) {
+            if cell.takes(row) {
+                cell.update(accumulator, sign, row);
+            }
+        }
+        if group.is_empty() {
+            self.groups.remove(&key);
+        }
+        if let Some(changed) = &mut self.changed {
+            changed.insert(key);
+        }
+        true
+    }
+
+    /// Adds everything of another window of the same view.
+    pub fn merge(&mut self, other: Self) {
+        self.adjustments += other.adjustments;
+        for (key, theirs) in other.groups.into_rows() {
+            if let Some(changed) = &mut self.changed {
+                changed.insert(key.clone());
+            }
+            match self.groups.get_mut(&key) {
+                None => {
+                    self.groups.insert(key, theirs);
+                }
+                Some(ours) => {
+                    ours.weight += theirs.weight;
+                    for (ours, theirs) in ours.cells.iter_mut().zip(&theirs.cells) {
+                        ours.merge(theirs);
+                    }
+                    if ours.is_empty() {
+                        self.groups.remove(&key);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The groups in order of their keys.
+    pub fn sorted(&self) -> Vec<(&GroupKey, &Group)> {
+        let mut groups: Vec<_> = self.groups.iter().collect();
+        groups.sort_unstable_by_key(|(key, _)| *key);
+        groups
+    }
+}
+
+/// The windows of a tenant: of every view that has seen anything there.
+#[derive(Clone, Debug, Default)]
+pub struct Windows {
+    pub days: BTreeMap<Date, BTreeMap<Name, Window>>,
+    pub seasons: BTreeMap<Name, BTreeMap<Name, Window>>,
+}
+
+impl Windows {
+    pub fn day(&self, date: Date, view: &Name) -> Option<&Window> {
+        self.days.get(&date)?.get(view)
+    }
+
+    pub fn season(&self, season: &Name, view: &Name) -> Option<&Window> {
+        self.seasons.get(season)?.get(view)
+    }
+
+    pub fn day_mut(&mut self, date: Date, view: &Name) -> &mut Window {
+        window_of(self.days.entry(date).or_default(), view)
+    }
+
+    pub fn season_mut(&mut self, season: &Name, view: &Name) -> &mut Window {
+        if !self.seasons.contains_key(season) {
+            self.seasons.insert(season.clone(), BTreeMap::new());
+        }
+        window_of(self.seasons.get_mut(season).expect("just made"), view)
+    }
+
+    /// Does to a view's days what a change to an entity does. Tells which of the two postings touched any figure.
+    pub fn change_days(
+        &mut self,
+        plan: &Plan,
+        change: &Change<'_>,
+        opens_at: impl Fn(Date) -> Option<Instant>,
+    ) -> [bool; 2] {
+        change.postings(plan.view.late).map(|posting| {
+            let Some(Posting { sign, date, row, is_adjustment }) = posting else { return false };
+            let piece = match plan.view.grain {
+                Grain::Day => 0,
+                _ => opens_at(date).map_or(0, |opens_at| plan.piece(opens_at, row.at)),
+            };
+            let window = self.day_mut(date, &plan.view.name);
+            let touched = window.contribute(plan, sign, row, piece);
+            window.adjustments += u64::from(touched && is_adjustment);
+            touched
+        })
+    }
+
+    /// Does to a view's windows over `seasons` what a change to an entity does. Tells which were touched.
+    pub fn change_seasons<'s>(
+        &mut self,
+        plan: &Plan,
+        change: &Change<'_>,
+        seasons: impl Iterator<Item = &'s Season>,
+    ) -> Vec<&'s Name> {
+        let rows = change.season_rows(plan.view.late);
+        let mut touched = Vec::new();
+        for season in seasons {
+            for (sign, row) in rows.into_iter().flatten().filter(|(_, row)| season.holds(row.at)) {
+                if self.season_mut(&season.name, &plan.view.name).contribute(plan, sign, row, 0) {
+                    touched.push(&season.name);
+                }
+            }
+        }
+        touched
+    }
+
+    /// Takes every window of a view out.
+    pub fn take_view(&mut self, view: &Name) -> Self {
+        let take = |views: &mut BTreeMap<Name, Window>| {
+            views.remove(view).map(|window| BTreeMap::from([(view.clone(), window)]))
+        };
+        let days = self.days.iter_mut().filter_map(|(date, views)| Some((*date, take(views)?))).collect();
+        let seasons = self.seasons.iter_mut().filter_map(|(name, views)| Some((name.clone(), take(views)?))).collect();
+        Self { days, seasons }
+    }
+
+    /// Adds everything of other windows of the tenant, but for days that `keeps` does not want.
+    pub fn merge(&mut self, other: Self, keeps: impl Fn(Date) -> bool) {
+        for (date, views) in other.days.into_iter().filter(|(date, _)| keeps(*date)) {
+            for (view, window) in views {
+                self.day_mut(date, &view).merge(window);
+            }
+        }
+        for (season, views) in other.seasons {
+            for (view, window) in views {
+                self.season_mut(&season, &view).merge(window);
+            }
+        }
+    }
+}
+
+fn window_of<'a>(views: &'a mut BTreeMap<Name, Window>, view: &Name) -> &'a mut Window {
+    if !views.contains_key(view) {
+        views.insert(view.clone(), Window::default());
+    }
+    views.get_mut(view).expect("just made")
+}
