@@ -389,6 +389,7 @@ impl State {
     }
 
     fn begin_checkpoint(&mut self, myself: ActorRef<Message>) {
+        self.state.forget_indexes();
         let sizes = self.state.sizes();
         let partition = self.partition.to_string();
         metrics::gauge!("daybook_shard_tenants", "partition" => partition.clone()).set(sizes.tenants as f64);

@@ -4,6 +4,7 @@ use super::seal::{day_figures, figures, whole_view};
 use super::tenant::TenantState;
 use super::window::{GroupKey, Window};
 use super::{Model, PartitionState};
+use compact_str::CompactString;
 use daybook_contracts::ask::{
     Answer, AsOf, AskError, AskErrorCode, Asked, DayAccount, DaySelector, DayState, Days, Pieces, Query,
 };
@@ -14,8 +15,11 @@ use daybook_domain::catalogue::Kind;
 use daybook_domain::ids::{Name, TenantId};
 use daybook_domain::plan::Plan;
 use daybook_domain::time::Date;
-use daybook_rollup::{Question, Rollup};
+use daybook_rollup::{Page, Question, Rollup};
 use std::collections::BTreeSet;
+
+/// Fewest members of which an order is kept: fewer are sorted as fast.
+const MIN_INDEXED: usize = 512;
 
 /// The newest open day of a watched view, and what tells that rows shown before are void.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,13 +72,17 @@ impl PartitionState {
     /// # Errors
     /// When tenant, view or days are not known here, the question does not fit the view, or the figures do not reach
     /// `at_least`.
-    pub fn view(&self, tenant_id: &TenantId, view: &Name, query: &Query) -> Asked<Answer> {
+    pub fn view(&mut self, tenant_id: &TenantId, view: &Name, query: &Query) -> Asked<Answer> {
         if query.at_least.is_some_and(|wanted| wanted > self.through.whole()) {
             let message = format!("the figures reach INBOX sequence {}", self.through.whole());
             return Err(AskError::new(AskErrorCode::NotYet, message).hint("ask again in a moment"));
         }
         let found = self.find_view(tenant_id, view)?;
         let question = Question::compile(query, found.plan, found.kind)?;
+        if question.ranked_by_view() {
+            self.rank(tenant_id, view, &query.days);
+        }
+        let found = self.find_view(tenant_id, view)?;
         let basis = match &query.days {
             DaySelector::Season(season) => self.season_basis(&found, season, query.grain)?,
             days => {
@@ -99,13 +107,7 @@ impl PartitionState {
 
     fn answer(&self, found: &Found<'_>, basis: Basis<'_>, question: &Question) -> Asked<Answer> {
         let Basis { from, to, state, report, windows } = basis;
-        let mut rollup = Rollup::new(question, found.plan);
-        for (day, window) in &windows {
-            for (key, group) in window.groups.iter() {
-                rollup.add(day, key.piece, &key.dims, &group.cells)?;
-            }
-        }
-        let page = rollup.finish()?;
+        let page = page(found.plan, &windows, question)?;
         let partial =
             windows.iter().map(|(_, window)| &window.coverage).find(|coverage| **coverage != Coverage::Complete);
         Ok(Answer {
@@ -125,6 +127,36 @@ impl PartitionState {
             report,
             feed: None,
         })
+    }
+
+    /// Has the members of a ranking in order, where many are asked for in one window.
+    fn rank(&mut self, tenant_id: &TenantId, view: &Name, days: &DaySelector) {
+        let Some(plan) = self.models.iter().find_map(|model| model.plan(view)) else { return };
+        let Some(tenant) = self.tenants.get_mut(tenant_id) else { return };
+        let today = tenant.current_day();
+        let window = match days {
+            DaySelector::Season(season) => {
+                tenant.windows.seasons.get_mut(season).and_then(|views| views.get_mut(view))
+            }
+            days => match days.range(today) {
+                Some((from, to)) if from == to => {
+                    tenant.windows.days.get_mut(&from).and_then(|views| views.get_mut(view))
+                }
+                _ => None,
+            },
+        };
+        if let Some(window) = window.filter(|window| window.groups.len() >= MIN_INDEXED) {
+            window.ranks(plan);
+        }
+    }
+
+    /// Lets go of the orders that nobody has asked for lately.
+    pub fn forget_indexes(&mut self) {
+        for tenant in self.tenants.values_mut() {
+            let windows = &mut tenant.windows;
+            let views = windows.days.values_mut().chain(windows.seasons.values_mut());
+            views.flat_map(|views| views.values_mut()).for_each(Window::forget_index);
+        }
     }
 
     fn find_view(&self, tenant_id: &TenantId, view: &Name) -> Asked<Found<'_>> {
@@ -304,7 +336,7 @@ impl PartitionState {
         let mut removed = Vec::new();
         for key in &keys {
             match window.groups.get(key) {
-                Some(group) => rollup.add(&day, key.piece, &key.dims, &group.cells).ok()?,
+                Some(group) => rollup.add(&day, key.piece, &key.dims, group).ok()?,
                 // Without dimensions the one row is always there.
                 None if plan.view.group_by.is_empty() && key.piece == 0 => {}
                 None => removed.push(bare_row(plan, &day, key)),
@@ -345,6 +377,27 @@ impl PartitionState {
     }
 }
 
+/// The rows that answer the question: by the order of the members where that is known, else by looking at every group.
+fn page(plan: &Plan, windows: &[(BusinessDay, &Window)], question: &Question) -> Asked<Page> {
+    if let [(_, window)] = windows
+        && question.ranked_by_view()
+        && let Some(ranks) = window.known_ranks()
+    {
+        let cells_of = |dims: &[Option<CompactString>]| {
+            let key = GroupKey { piece: 0, dims: dims.into() };
+            window.groups.get(&key).map(|cells| &cells[..])
+        };
+        return ranks.answer(question, plan, cells_of);
+    }
+    let mut rollup = Rollup::new(question, plan);
+    for (day, window) in windows {
+        for (key, group) in window.groups.iter() {
+            rollup.add(day, key.piece, &key.dims, group)?;
+        }
+    }
+    rollup.finish()
+}
+
 impl Found<'_> {
     fn today(&self) -> Today {
         let date = self.tenant.current_day();
@@ -363,7 +416,7 @@ fn bare_row(plan: &Plan, day: &BusinessDay, key: &GroupKey) -> Row {
         let name = Name::new("time").expect("a valid name");
         (name, Figure::Text(plan.piece_start(day.opens_at, key.piece).to_string().into()))
     });
-    let text = |value: &Option<compact_str::CompactString>| value.clone().map_or(Figure::Null, Figure::Text);
+    let text = |value: &Option<CompactString>| value.clone().map_or(Figure::Null, Figure::Text);
     let dimensions = plan.view.group_by.iter().cloned().zip(key.dims.iter().map(text));
     Row(time.into_iter().chain(dimensions).collect())
 }

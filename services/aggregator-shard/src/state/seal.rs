@@ -4,7 +4,7 @@ use super::Model;
 use super::SealedReport;
 use super::day::{Day, Sealed};
 use super::tenant::TenantState;
-use super::window::{Window, Windows};
+use super::window::{Group, GroupKey, Window, Windows};
 use daybook_contracts::ask::Query;
 use daybook_contracts::figures::{self, DayFigures, Figures, GroupFigures};
 use daybook_contracts::log::Through;
@@ -89,10 +89,10 @@ pub fn day_figures(day: &Day, interval: BusinessDay, window: Option<&Window>) ->
     if groups.len() > MAX_FIGURES_GROUPS {
         return None;
     }
-    let group = |(key, group): (&super::window::GroupKey, &super::window::Group)| GroupFigures {
+    let group = |(key, cells): (&GroupKey, &Group)| GroupFigures {
         piece: key.piece,
         dims: key.dims.clone(),
-        cells: group.cells.clone(),
+        cells: cells.clone(),
     };
     Some(DayFigures {
         day: interval,
@@ -116,7 +116,7 @@ fn rows_of_views<'p>(
             let question = whole_view(plan, kind);
             let mut rollup = Rollup::new(&question, plan);
             let added =
-                window.groups.iter().try_for_each(|(key, group)| rollup.add(day, key.piece, &key.dims, &group.cells));
+                window.groups.iter().try_for_each(|(key, group)| rollup.add(day, key.piece, &key.dims, group));
             let page = added.and_then(|()| rollup.finish()).unwrap_or_default();
             let rows = fit(page.rows, &mut budget);
             let rows = ViewRows {

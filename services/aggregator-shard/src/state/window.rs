@@ -11,6 +11,7 @@ use daybook_domain::expression::Row;
 use daybook_domain::ids::Name;
 use daybook_domain::plan::Plan;
 use daybook_domain::time::{Date, Instant};
+use daybook_rollup::RankIndex;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,20 +34,23 @@ impl PageKey for GroupKey {
     }
 }
 
-/// The accumulators of one group.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Group {
-    /// How many rows contribute to any of the cells. Negative where more was taken back than put in: what an adjustment
-    /// or an unfinished backfill can be.
-    weight: i64,
-    pub cells: Box<[Accumulator]>,
+/// The accumulators of one group, in the order of the plan's cells. Of adjustments and in an unfinished backfill, more
+/// can have been taken back than put in.
+pub type Group = Box<[Accumulator]>;
+
+/// Nothing is in it any more: as if it had never been.
+fn is_empty(group: &Group) -> bool {
+    group.iter().all(Accumulator::is_zero)
 }
 
-impl Group {
-    /// Nothing is in it any more: as if it had never been.
-    fn is_empty(&self) -> bool {
-        self.weight == 0 && self.cells.iter().all(Accumulator::is_zero)
-    }
+/// How often in a row [`Window::forget_index`] finds the index unused before it goes.
+const IDLE_ROUNDS: u8 = 12;
+
+/// The order of a ranking's members, kept up while it is asked for.
+#[derive(Clone, Debug)]
+struct Index {
+    ranks: RankIndex,
+    idle: u8,
 }
 
 /// A view over one window.
@@ -58,6 +62,8 @@ pub struct Window {
     pub adjustments: u64,
     /// Which groups changed since somebody looked, while somebody does. Not part of the state.
     pub changed: Option<BTreeSet<GroupKey>>,
+    /// Not part of the state either.
+    index: Option<Box<Index>>,
 }
 
 impl Window {
@@ -68,14 +74,19 @@ impl Window {
         }
         let dims = plan.group_by.iter().map(|dimension| row.dimension(*dimension).map(CompactString::new)).collect();
         let key = GroupKey { piece, dims };
-        let group = self.groups.entry(key.clone(), || Group { weight: 0, cells: plan.zero() });
-        group.weight += sign.unit();
-        for (cell, accumulator) in plan.cells.iter().zip(&mut group.cells) {
+        let group = self.groups.entry(key.clone(), || plan.zero());
+        if let Some(index) = &mut self.index {
+            index.ranks.remove(plan, &key.dims, group);
+        }
+        for (cell, accumulator) in plan.cells.iter().zip(group.iter_mut()) {
             if cell.takes(row) {
                 cell.update(accumulator, sign, row);
             }
         }
-        if group.is_empty() {
+        if let Some(index) = &mut self.index {
+            index.ranks.insert(plan, &key.dims, group);
+        }
+        if is_empty(group) {
             self.groups.remove(&key);
         }
         if let Some(changed) = &mut self.changed {
@@ -87,6 +98,7 @@ impl Window {
     /// Adds everything of another window of the same view.
     pub fn merge(&mut self, other: Self) {
         self.adjustments += other.adjustments;
+        self.index = None;
         for (key, theirs) in other.groups.into_rows() {
             if let Some(changed) = &mut self.changed {
                 changed.insert(key.clone());
@@ -96,14 +108,40 @@ impl Window {
                     self.groups.insert(key, theirs);
                 }
                 Some(ours) => {
-                    ours.weight += theirs.weight;
-                    for (ours, theirs) in ours.cells.iter_mut().zip(&theirs.cells) {
-                        ours.merge(theirs);
-                    }
-                    if ours.is_empty() {
+                    ours.iter_mut().zip(&theirs).for_each(|(ours, theirs)| ours.merge(theirs));
+                    if is_empty(ours) {
                         self.groups.remove(&key);
                     }
                 }
+            }
+        }
+    }
+
+    /// The order of the members, for a view with a ranking: made when it is asked for first, kept up from then on.
+    pub fn ranks(&mut self, plan: &Plan) -> Option<&RankIndex> {
+        if self.index.is_none() {
+            let mut ranks = RankIndex::new(plan)?;
+            for (key, group) in self.groups.iter() {
+                ranks.insert(plan, &key.dims, group);
+            }
+            self.index = Some(Box::new(Index { ranks, idle: 0 }));
+        }
+        let index = self.index.as_mut()?;
+        index.idle = 0;
+        Some(&index.ranks)
+    }
+
+    /// The order of the members, if it is kept.
+    pub fn known_ranks(&self) -> Option<&RankIndex> {
+        self.index.as_ref().map(|index| &index.ranks)
+    }
+
+    /// Lets go of the order of the members when nobody has asked for it for a number of rounds.
+    pub fn forget_index(&mut self) {
+        if let Some(index) = &mut self.index {
+            index.idle += 1;
+            if index.idle > IDLE_ROUNDS {
+                self.index = None;
             }
         }
     }

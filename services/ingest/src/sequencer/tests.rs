@@ -9,7 +9,7 @@ use daybook_contracts::log::{Event, Record, Through};
 use daybook_contracts::reject::{Code, Reject};
 use daybook_contracts::subjects::Subjects;
 use daybook_domain::calendar::{BusinessDay, CalendarTable};
-use daybook_domain::catalogue::{Definition, Dimension, Kind, Measure, Metric, Mode, Status, Tenant, View, only_final};
+use daybook_domain::catalogue::{Activation, Definition, Dimension, Kind, Measure, Metric, Mode, Status, Tenant, View, only_final};
 use daybook_domain::ids::{InboxSeq, Name, TenantId};
 use daybook_domain::time::{Date, Instant};
 use serde_json::{Value, json};
@@ -425,13 +425,20 @@ fn definitions_take_effect_where_they_stand() {
 }
 
 #[test]
-fn calendars_do_not_enter_the_log_but_move_the_marks() {
+fn definitions_enter_the_log_and_move_the_marks() {
     let mut sequencer = sequencer();
-    Message::definition(1, 8, &Definition::Calendar(calendar("cal", &CUTOFF_HOURS))).give(&mut sequencer);
+    let calendar = Definition::Calendar(calendar("cal", &CUTOFF_HOURS));
+    Message::definition(1, 8, &calendar).give(&mut sequencer);
     let cut = sequencer.cut().unwrap();
-    assert_eq!(cut.batch.records, []);
+    assert_eq!(cut.batch.records, [Record::Define(calendar)]);
     assert_eq!(cut.marks, Marks { through: through(1, 0), catalog: 8, days: 0 });
-    let others = [Definition::Kind(kind()), Definition::View(view()), Definition::Tenant(tenant("JFK", 1))];
+    let activation = Activation { view: name("totals"), revision: 1, since: None };
+    let others = [
+        Definition::Kind(kind()),
+        Definition::View(view()),
+        Definition::Tenant(tenant("JFK", 1)),
+        Definition::Activation(activation),
+    ];
     for (index, definition) in others.iter().enumerate() {
         Message::definition(index as u64 + 2, index as u64 + 9, definition).give(&mut sequencer);
     }
