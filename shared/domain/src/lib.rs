@@ -9,7 +9,8 @@
 //! - [`expression`]: the language of `where` and of metrics;
 //! - [`nearest`]: which word was meant;
 //! - [`plan`]: a view compiled against its kind;
-//! - [`accumulator`]: the group elements that figures are made of.
+//! - [`accumulator`]: the group elements that figures are made of, exact and approximate;
+//! - `rounding`: reading variances and ratios off them, rounded once.
 
 pub mod accumulator;
 pub mod calendar;
@@ -18,5 +19,6 @@ pub mod expression;
 pub mod ids;
 pub mod nearest;
 pub mod plan;
+mod rounding;
 pub mod time;
 pub mod value;

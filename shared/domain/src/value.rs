@@ -1,5 +1,7 @@
 //! Exact numbers: an unscaled integer and the number of digits after its point. No binary floats.
 
+use crate::rounding;
+use num_bigint::BigInt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::cmp::Ordering;
 use std::fmt;
@@ -56,12 +58,28 @@ impl Number {
             None => (rest / (denominator / factor), 0),
         };
         let mut quotient = whole.saturating_mul(factor).saturating_add(fraction);
-        match (tail * 2).cmp(&denominator) {
+        // Twice the tail could overflow.
+        match tail.cmp(&(denominator - tail)) {
             Ordering::Greater => quotient += 1,
             Ordering::Equal if quotient % 2 != 0 => quotient += 1,
             _ => {}
         }
         Self::new(quotient, scale + RATIO_DIGITS)
+    }
+
+    /// `numerator / denominator`, rounded half to even at [`RATIO_DIGITS`] digits. `None` for a denominator of zero and
+    /// for a result beyond the range of a number.
+    ///
+    /// ```
+    /// use daybook_domain::value::Number;
+    /// let quotient = Number::quotient(Number::new(-20, 1), Number::integer(3)).unwrap();
+    /// assert_eq!(quotient.to_string(), "-0.666667");
+    /// ```
+    pub fn quotient(numerator: Self, denominator: Self) -> Option<Self> {
+        // Brought to a common scale the units cancel. That may take more than 128 bits.
+        let common = numerator.scale.max(denominator.scale);
+        let scaled = |number: Self| BigInt::from(number.unscaled) * pow10(common - number.scale);
+        rounding::quotient(&(scaled(numerator) * pow10(RATIO_DIGITS)), &scaled(denominator), RATIO_DIGITS)
     }
 
     pub fn unscaled(self) -> i128 {
@@ -282,6 +300,19 @@ mod tests {
         assert_eq!(Number::ratio(1, 2_000_000, 0).to_string(), "0");
         assert_eq!(Number::ratio(3, 2_000_000, 0).to_string(), "0.000002");
         assert_eq!(Number::ratio(-1, 2_000_000, 0).to_string(), "0");
+    }
+
+    #[test]
+    fn quotients_of_any_size_are_exact() {
+        let quotient = |n: Number, d: Number| Number::quotient(n, d).map_or("null".into(), |number| number.to_string());
+        assert_eq!(quotient(Number::new(301, 2), Number::integer(2)), "1.505");
+        assert_eq!(quotient(Number::integer(1), Number::integer(0)), "null");
+        assert_eq!(quotient(Number::integer(1), Number::integer(-2_000_000)), "0");
+        assert_eq!(quotient(Number::integer(3), Number::integer(-2_000_000)), "-0.000002");
+        // Brought to 30 digits the count has more than 128 bits.
+        assert_eq!(quotient(Number::new(5 * pow10(35), 30), Number::integer(10_000_000_000)), "0.00005");
+        assert_eq!(quotient(Number::integer(i128::MAX), Number::new(i128::MAX, 6)), "1000000");
+        assert_eq!(quotient(Number::integer(i128::MAX), Number::integer(1)), "null");
     }
 
     #[test]

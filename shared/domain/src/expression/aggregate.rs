@@ -12,39 +12,49 @@ use crate::value::Number;
 use std::fmt;
 
 /// What a metric computes, checked against its kind. `measure` and `dimension` are positions in
-/// [`Kind::measures`] and [`Kind::dimensions`].
+/// [`Kind::measures`] and [`Kind::dimensions`]; `s` is the scale of the measure. A null measure or dimension takes no
+/// part. The figure of no values is null, but that of `count`, `sum` and the distinct counts, which is 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Aggregate {
     /// `count`: entities.
     Count,
     /// `count(m)`: entities that have the measure.
     CountOf { measure: usize },
-    /// `sum(m)`.
+    /// `sum(m)`: exact, at `s` digits.
     Sum { measure: usize },
-    /// `avg(m)`: of the entities that have the measure.
+    /// `avg(m)`: of the entities that have the measure, rounded half to even at `s + 6` digits.
     Avg { measure: usize },
-    /// `min(m)`.
+    /// `min(m)`: exact, at `s` digits.
     Min { measure: usize },
-    /// `max(m)`.
+    /// `max(m)`: exact, at `s` digits.
     Max { measure: usize },
-    /// `variance(m)`.
+    /// `variance(m)`: that of a sample (by `n − 1`, as `var_samp` in SQL), rounded half to even at `2 · s + 6` digits.
+    /// Null for fewer than two values, and when it has more than 38 digits in all.
     Variance { measure: usize },
-    /// `stddev(m)`.
+    /// `stddev(m)`: the root of the exact variance, rounded once, half to even at `s + 6` digits. Null for fewer than
+    /// two values.
     Stddev { measure: usize },
-    /// `quantile(m, q)`, or `median(m)` where `q` is 0.5: exact, by nearest rank. 0 < `q` <= 1, with at most
+    /// `quantile(m, q)`, or `median(m)` where `q` is 0.5: exact, by nearest rank, so always a value that occurs: the
+    /// smallest that at least `q · n` values do not exceed. 0 < `q` <= 1, with at most
     /// [`MAX_QUANTILE_DIGITS`](super::MAX_QUANTILE_DIGITS) digits after the point.
     Quantile { measure: usize, q: Number },
-    /// `approx_quantile(m, q)`, with `q` as for [`Aggregate::Quantile`].
+    /// `approx_quantile(m, q)`, with `q` as for [`Aggregate::Quantile`]: off by at most one part in
+    /// [`APPROX_QUANTILE_ERROR_DIVISOR`](crate::accumulator::APPROX_QUANTILE_ERROR_DIVISOR) of the exact quantile, and
+    /// by nothing where that has fewer than 128 units of its last digit.
     ApproxQuantile { measure: usize, q: Number },
     /// `distinct(d)`: how many values the dimension has, exactly.
     Distinct { dimension: usize },
-    /// `approx_distinct(d)`.
+    /// `approx_distinct(d)`: about how many, with a standard error of
+    /// [`APPROX_DISTINCT_STANDARD_ERROR_PPM`](crate::accumulator::APPROX_DISTINCT_STANDARD_ERROR_PPM).
     ApproxDistinct { dimension: usize },
-    /// `first(m)`, by event time.
+    /// `first(m)`: the value of the earliest event that has one, by event time; the smallest of those at the same
+    /// millisecond.
     First { measure: usize },
-    /// `last(m)`, by event time.
+    /// `last(m)`: the value of the latest event that has one, by event time; the largest of those at the same
+    /// millisecond.
     Last { measure: usize },
-    /// `ratio(a, b)` of two other metrics of the view.
+    /// `ratio(a, b)` of two metrics above it in the view, rounded half to even at 6 digits. Null when either is, when
+    /// `b` is 0, and when it has more than 38 digits in all. It takes the rows that they take.
     Ratio { numerator: Name, denominator: Name },
 }
 

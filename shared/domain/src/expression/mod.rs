@@ -24,6 +24,26 @@
 //! Keywords and functions may be in either case; names are case-sensitive. A name that is no plain word (it holds a
 //! `-`, starts with a digit, or is a keyword) is written in double quotes. Unquoted `status` is always the entity's
 //! state; a column of that name is `"status"`. Texts are ordered by their UTF-8 bytes.
+//!
+//! The functions, with `m` a measure, `s` the digits after its point, and `d` a dimension. Nulls take no part.
+//!
+//! | function | figure | digits | of nothing |
+//! | --- | --- | --- | --- |
+//! | `count`, `count(m)` | entities; those that have `m` | exact | 0 |
+//! | `sum(m)` | | exact, `s` | 0 |
+//! | `avg(m)` | | rounded, `s + 6` | null |
+//! | `min(m)`, `max(m)` | | exact, `s` | null |
+//! | `variance(m)` | of a sample, by `n − 1` | rounded, `2s + 6` | null below two values |
+//! | `stddev(m)` | its root, rounded once | rounded, `s + 6` | null below two values |
+//! | `median(m)`, `quantile(m, q)` | the smallest value that at least `q · n` values do not exceed | exact, `s` | null |
+//! | `approx_quantile(m, q)` | the middle of that value's bucket | within 1/128 of it; exact below 128 units of the last digit | null |
+//! | `distinct(d)` | different values | exact | 0 |
+//! | `approx_distinct(d)` | about how many | standard error 1.6 % | 0 |
+//! | `first(m)`, `last(m)` | at the earliest and latest event time; of equals in time the smallest, and the largest | exact, `s` | null |
+//! | `ratio(a, b)` | one metric above it by another | rounded, 6 | null, also by 0 |
+//!
+//! Rounding is half to even and happens once, when a figure is read; what is kept is exact. Each function says more at
+//! its variant of [`Aggregate`].
 
 mod aggregate;
 mod check;

@@ -1,0 +1,199 @@
+//! What figures are made of. Every accumulator is an element of an abelian group: contributions are added with a sign,
+//! and two accumulators merge by adding. So order, batching and retraction never change a result.
+//!
+//! Each has its file: [`Multiset`] counts values and is what [`Timed`] and the sketches [`ApproxQuantile`] and
+//! [`ApproxDistinct`] are built on, [`Distinct`] counts texts, [`Squares`] sums.
+
+mod approx_distinct;
+mod approx_quantile;
+mod distinct;
+mod multiset;
+#[cfg(test)]
+mod properties;
+mod squares;
+mod timed;
+
+pub use approx_distinct::{APPROX_DISTINCT_STANDARD_ERROR_PPM, ApproxDistinct};
+pub use approx_quantile::{APPROX_QUANTILE_ERROR_DIVISOR, ApproxQuantile};
+pub use distinct::Distinct;
+pub use multiset::Multiset;
+pub use squares::Squares;
+pub use timed::Timed;
+
+use crate::expression::Row;
+use serde::{Deserialize, Serialize};
+
+/// Whether a contribution is put in or taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    Add,
+    Retract,
+}
+
+impl Sign {
+    /// 1 or -1.
+    pub fn unit(self) -> i64 {
+        match self {
+            Self::Add => 1,
+            Self::Retract => -1,
+        }
+    }
+}
+
+/// Which accumulator a metric needs, and of which column of its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Shape {
+    /// How many rows.
+    Count,
+    /// How many values, and their sum.
+    Sum { measure: usize },
+    /// How many values, their sum and the sum of their squares.
+    Squares { measure: usize },
+    /// Every value with how often it occurs, for exact extremes and quantiles.
+    Multiset { measure: usize },
+    /// How many values fall into each bucket, for approximate quantiles.
+    ApproxQuantile { measure: usize },
+    /// Every event time and value with how often it occurs.
+    Timed { measure: usize },
+    /// Every value of a dimension with how often it occurs.
+    Distinct { dimension: usize },
+    /// A sketch of the values of a dimension, for about how many there are.
+    ApproxDistinct { dimension: usize },
+    /// Every event time with how often it occurs.
+    Times,
+}
+
+/// An accumulator of one [`Shape`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Accumulator {
+    #[serde(rename = "c")]
+    Count(i64),
+    /// `sum` holds 2^64 values of 63 bits without overflow.
+    #[serde(rename = "s")]
+    Sum { n: i64, sum: i128 },
+    #[serde(rename = "v")]
+    Squares(Squares),
+    #[serde(rename = "m")]
+    Multiset(Multiset),
+    #[serde(rename = "q")]
+    ApproxQuantile(ApproxQuantile),
+    #[serde(rename = "t")]
+    Timed(Timed),
+    #[serde(rename = "d")]
+    Distinct(Distinct),
+    #[serde(rename = "h")]
+    ApproxDistinct(ApproxDistinct),
+}
+
+impl Accumulator {
+    /// The neutral element.
+    pub fn zero(shape: Shape) -> Self {
+        match shape {
+            Shape::Count => Self::Count(0),
+            Shape::Sum { .. } => Self::Sum { n: 0, sum: 0 },
+            Shape::Squares { .. } => Self::Squares(Squares::default()),
+            Shape::Multiset { .. } | Shape::Times => Self::Multiset(Multiset::default()),
+            Shape::ApproxQuantile { .. } => Self::ApproxQuantile(ApproxQuantile::default()),
+            Shape::Timed { .. } => Self::Timed(Timed::default()),
+            Shape::Distinct { .. } => Self::Distinct(Distinct::default()),
+            Shape::ApproxDistinct { .. } => Self::ApproxDistinct(ApproxDistinct::default()),
+        }
+    }
+
+    /// Adds or retracts one row by the column that `shape` names; null is no value and changes nothing. `shape` is the
+    /// one that this was made with.
+    pub fn update(&mut self, sign: Sign, shape: Shape, row: &impl Row) {
+        match shape {
+            Shape::Count => match self {
+                Self::Count(n) => *n += sign.unit(),
+                other => unreachable!("rows counted in {other:?}: one plan makes both"),
+            },
+            Shape::Times => self.add_value(sign, row.at().as_millis(), row),
+            Shape::Sum { measure }
+            | Shape::Squares { measure }
+            | Shape::Multiset { measure }
+            | Shape::ApproxQuantile { measure }
+            | Shape::Timed { measure } => {
+                if let Some(value) = row.measure(measure) {
+                    self.add_value(sign, value, row);
+                }
+            }
+            Shape::Distinct { dimension } | Shape::ApproxDistinct { dimension } => {
+                if let Some(value) = row.dimension(dimension) {
+                    self.add_text(sign, value);
+                }
+            }
+        }
+    }
+
+    fn add_value(&mut self, sign: Sign, value: i64, row: &impl Row) {
+        match self {
+            Self::Sum { n, sum } => {
+                *n += sign.unit();
+                *sum += i128::from(value) * i128::from(sign.unit());
+            }
+            Self::Squares(squares) => squares.add(value, sign.unit()),
+            Self::Multiset(multiset) => multiset.add(value, sign.unit()),
+            Self::ApproxQuantile(sketch) => sketch.add(value, sign.unit()),
+            Self::Timed(timed) => timed.add(row.at(), value, sign.unit()),
+            other => unreachable!("a value put into {other:?}: one plan makes both"),
+        }
+    }
+
+    fn add_text(&mut self, sign: Sign, value: &str) {
+        match self {
+            Self::Distinct(distinct) => distinct.add(value, sign.unit()),
+            Self::ApproxDistinct(sketch) => sketch.add(value, sign.unit()),
+            other => unreachable!("a text put into {other:?}: one plan makes both"),
+        }
+    }
+
+    /// Adds another accumulator of the same shape.
+    pub fn merge(&mut self, other: &Self) {
+        match (self, other) {
+            (Self::Count(n), Self::Count(m)) => *n += m,
+            (Self::Sum { n, sum }, Self::Sum { n: m, sum: more }) => {
+                *n += m;
+                *sum += more;
+            }
+            (Self::Squares(ours), Self::Squares(theirs)) => ours.merge(theirs),
+            (Self::Multiset(ours), Self::Multiset(theirs)) => ours.merge(theirs),
+            (Self::ApproxQuantile(ours), Self::ApproxQuantile(theirs)) => ours.merge(theirs),
+            (Self::Timed(ours), Self::Timed(theirs)) => ours.merge(theirs),
+            (Self::Distinct(ours), Self::Distinct(theirs)) => ours.merge(theirs),
+            (Self::ApproxDistinct(ours), Self::ApproxDistinct(theirs)) => ours.merge(theirs),
+            (ours, theirs) => unreachable!("merging {ours:?} with {theirs:?}: one plan makes both"),
+        }
+    }
+
+    /// Whether this is the neutral element.
+    pub fn is_zero(&self) -> bool {
+        match self {
+            Self::Count(n) => *n == 0,
+            Self::Sum { n, sum } => *n == 0 && *sum == 0,
+            Self::Squares(squares) => squares.is_zero(),
+            Self::Multiset(multiset) => multiset.is_zero(),
+            Self::ApproxQuantile(sketch) => sketch.is_zero(),
+            Self::Timed(timed) => timed.is_zero(),
+            Self::Distinct(distinct) => distinct.is_empty(),
+            Self::ApproxDistinct(sketch) => sketch.is_zero(),
+        }
+    }
+
+    /// The inverse element.
+    pub fn negate(&mut self) {
+        match self {
+            Self::Count(n) => *n = -*n,
+            Self::Sum { n, sum } => {
+                *n = -*n;
+                *sum = -*sum;
+            }
+            Self::Squares(squares) => squares.negate(),
+            Self::Multiset(multiset) => multiset.negate(),
+            Self::ApproxQuantile(sketch) => sketch.negate(),
+            Self::Timed(timed) => timed.negate(),
+            Self::Distinct(distinct) => distinct.negate(),
+            Self::ApproxDistinct(sketch) => sketch.negate(),
+        }
+    }
+}

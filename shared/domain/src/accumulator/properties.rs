@@ -1,0 +1,170 @@
+//! The group laws, of every accumulator, and its stored form.
+
+use super::*;
+use crate::catalogue::Status;
+use crate::time::Instant;
+use proptest::prelude::*;
+
+const SHAPES: [Shape; 9] = [
+    Shape::Count,
+    Shape::Sum { measure: 0 },
+    Shape::Squares { measure: 0 },
+    Shape::Multiset { measure: 0 },
+    Shape::ApproxQuantile { measure: 0 },
+    Shape::Timed { measure: 0 },
+    Shape::Distinct { dimension: 0 },
+    Shape::ApproxDistinct { dimension: 0 },
+    Shape::Times,
+];
+
+#[derive(Clone, Debug)]
+struct Event {
+    measure: Option<i64>,
+    dimension: Option<String>,
+    at: Instant,
+}
+
+impl Row for Event {
+    fn dimension(&self, _: usize) -> Option<&str> {
+        self.dimension.as_deref()
+    }
+    fn measure(&self, _: usize) -> Option<i64> {
+        self.measure
+    }
+    fn status(&self) -> Status {
+        Status::Final
+    }
+    fn at(&self) -> Instant {
+        self.at
+    }
+}
+
+/// Few different values, so that they meet, and any value, so that sums carry.
+fn event() -> impl Strategy<Value = Event> {
+    let measure = prop_oneof![
+        Just(None),
+        (-5_i64..5).prop_map(Some),
+        any::<i64>().prop_map(Some),
+        prop_oneof![Just(i64::MIN), Just(i64::MAX)].prop_map(Some)
+    ];
+    let at = (-3_i64..3).prop_map(Instant::from_millis);
+    (measure, proptest::option::of("[a-c]{1,2}"), at).prop_map(|(measure, dimension, at)| Event {
+        measure,
+        dimension,
+        at,
+    })
+}
+
+fn events(most: usize) -> impl Strategy<Value = Vec<Event>> {
+    prop::collection::vec(event(), 0..most)
+}
+
+fn update(total: &mut Accumulator, sign: Sign, shape: Shape, events: &[Event]) {
+    events.iter().for_each(|event| total.update(sign, shape, event));
+}
+
+fn of(shape: Shape, events: &[Event]) -> Accumulator {
+    let mut total = Accumulator::zero(shape);
+    update(&mut total, Sign::Add, shape, events);
+    total
+}
+
+proptest! {
+    #[test]
+    fn order_and_batching_do_not_matter(rows in events(40), cut in 0_usize..40) {
+        for shape in SHAPES {
+            let whole = of(shape, &rows);
+            let mut reversed = rows.clone();
+            reversed.reverse();
+            prop_assert_eq!(&of(shape, &reversed), &whole);
+            let (left, right) = rows.split_at(cut.min(rows.len()));
+            let (left, right) = (of(shape, left), of(shape, right));
+            let (mut merged, mut swapped) = (left.clone(), right.clone());
+            merged.merge(&right);
+            swapped.merge(&left);
+            prop_assert_eq!(&merged, &whole);
+            prop_assert_eq!(&swapped, &whole);
+            merged.merge(&Accumulator::zero(shape));
+            prop_assert_eq!(&merged, &whole);
+        }
+    }
+
+    #[test]
+    fn what_is_retracted_was_never_there(kept in events(20), gone in events(20)) {
+        for shape in SHAPES {
+            let expected = of(shape, &kept);
+            // Retracting before adding is a group operation like any other.
+            let mut total = Accumulator::zero(shape);
+            update(&mut total, Sign::Retract, shape, &gone);
+            total.merge(&expected);
+            update(&mut total, Sign::Add, shape, &gone);
+            prop_assert_eq!(&total, &expected);
+            update(&mut total, Sign::Retract, shape, &kept);
+            prop_assert!(total.is_zero(), "{:?}", total);
+            prop_assert_eq!(&total, &Accumulator::zero(shape));
+        }
+    }
+
+    #[test]
+    fn the_inverse_is_what_retracting_makes(rows in events(20)) {
+        for shape in SHAPES {
+            let (mut inverse, mut retracted) = (of(shape, &rows), Accumulator::zero(shape));
+            inverse.negate();
+            update(&mut retracted, Sign::Retract, shape, &rows);
+            prop_assert_eq!(&inverse, &retracted);
+            inverse.merge(&of(shape, &rows));
+            prop_assert!(inverse.is_zero(), "{:?}", inverse);
+            prop_assert_eq!(&inverse, &Accumulator::zero(shape));
+            retracted.negate();
+            prop_assert_eq!(&retracted, &of(shape, &rows));
+        }
+    }
+
+    #[test]
+    fn something_is_not_nothing(row in event()) {
+        for shape in SHAPES {
+            let given = match shape {
+                Shape::Count | Shape::Times => true,
+                Shape::Distinct { .. } | Shape::ApproxDistinct { .. } => row.dimension.is_some(),
+                _ => row.measure.is_some(),
+            };
+            let total = of(shape, std::slice::from_ref(&row));
+            prop_assert_eq!(total.is_zero(), !given);
+            prop_assert_eq!(total == Accumulator::zero(shape), !given);
+        }
+    }
+
+    #[test]
+    fn what_is_stored_comes_back(rows in events(20), retracted in events(5)) {
+        for shape in SHAPES {
+            let mut total = of(shape, &rows);
+            update(&mut total, Sign::Retract, shape, &retracted);
+            let bytes = rmp_serde::to_vec(&total).unwrap();
+            prop_assert_eq!(rmp_serde::from_slice::<Accumulator>(&bytes).unwrap(), total);
+        }
+    }
+}
+
+/// Checkpoints and published figures hold these bytes.
+#[test]
+fn the_stored_form_is_fixed() {
+    let event = Event { measure: Some(-300), dimension: Some("B6".into()), at: Instant::from_millis(7) };
+    for (shape, expected) in SHAPES.into_iter().zip(GOLDEN) {
+        let bytes = rmp_serde::to_vec(&of(shape, &[event.clone(), event.clone()])).unwrap();
+        let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(text, expected, "{shape:?}");
+    }
+}
+
+/// In the order of [`SHAPES`].
+const GOLDEN: [&str; 9] = [
+    "81a16302",
+    "81a1739202c410fffffffffffffffffffffffffffffda8",
+    "81a1769402c410fffffffffffffffffffffffffffffda8c41000000000000000000000000000000000ce0002bf20",
+    "81a16d9281d1fed40202",
+    "81a1719281d1ff350202",
+    "81a17492819207d1fed40202",
+    "81a1649181a2423602",
+    "81a1689281ce000187810202",
+    "81a16d9281070202",
+];

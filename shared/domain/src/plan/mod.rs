@@ -1,0 +1,121 @@
+//! A view compiled against its kind: which columns group, which accumulators are kept, how metrics are read off them.
+//! Metrics that need the same accumulator share it.
+//!
+//! `compile` makes a [`Plan`] with the help of `ranking`, `output` reads figures off it, `error` says what is wrong
+//! with a view.
+
+mod compile;
+mod error;
+mod output;
+mod ranking;
+#[cfg(test)]
+mod tests;
+
+pub use error::PlanError;
+
+use crate::accumulator::{Accumulator, Shape, Sign};
+use crate::catalogue::{Direction, Status, Ties, View};
+use crate::expression::{Predicate, Row};
+use crate::time::Instant;
+use crate::value::Number;
+use output::Output;
+use std::collections::BTreeSet;
+
+/// Names that the columns of an answer have beside the view's own, so that no dimension or metric of a view may: the
+/// business day, the start of a piece of it, and place and rank in a ranking.
+pub const RESERVED_COLUMNS: [&str; 4] = ["day", "time", "rank", "position"];
+
+/// A view ready to be computed.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub view: View,
+    /// Positions of the grouping dimensions in the kind.
+    pub group_by: Vec<usize>,
+    pub cells: Vec<Cell>,
+    outputs: Vec<Output>,
+    pub ranking: Option<RankPlan>,
+}
+
+/// The view's ranking, compiled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RankPlan {
+    /// Positions of metrics, and which end of each comes first.
+    pub by: Vec<(usize, Direction)>,
+    pub ties: Ties,
+    /// The cell that keeps the event times of what is ranked, where the earlier is before among equals.
+    pub times: Option<usize>,
+}
+
+/// One accumulator of every group, and which rows it takes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cell {
+    pub shape: Shape,
+    statuses: BTreeSet<Status>,
+    filter: Option<Predicate>,
+}
+
+impl Cell {
+    /// Whether the row takes part.
+    pub fn takes(&self, row: &impl Row) -> bool {
+        self.statuses.contains(&row.status()) && self.filter.as_ref().is_none_or(|filter| filter.matches(row))
+    }
+
+    /// Adds the row, which [`Cell::takes`], or takes it back.
+    pub fn update(&self, accumulator: &mut Accumulator, sign: Sign, row: &impl Row) {
+        accumulator.update(sign, self.shape, row);
+    }
+}
+
+impl Plan {
+    /// The position of a metric in the view.
+    pub fn metric(&self, name: &str) -> Option<usize> {
+        self.view.metrics.iter().position(|metric| metric.name.as_str() == name)
+    }
+
+    /// Whether any figure takes the row.
+    pub fn takes(&self, row: &impl Row) -> bool {
+        self.cells.iter().any(|cell| cell.takes(row))
+    }
+
+    /// Which piece of the day, from 0, an event at `at` falls into at the view's grain; always 0 at grain day.
+    pub fn piece(&self, opens_at: Instant, at: Instant) -> u16 {
+        match self.view.grain.duration() {
+            None => 0,
+            Some(length) => (at.since(opens_at).as_millis() / length.as_millis()).min(u16::MAX.into()) as u16,
+        }
+    }
+
+    /// When a piece of the day that opens at `opens_at` begins: [`Plan::piece`] of it is `piece`. The opening at grain
+    /// day.
+    pub fn piece_start(&self, opens_at: Instant, piece: u16) -> Instant {
+        match self.view.grain.duration() {
+            None => opens_at,
+            Some(length) => opens_at.after(length * u32::from(piece)),
+        }
+    }
+
+    /// Fresh accumulators for a group.
+    pub fn zero(&self) -> Box<[Accumulator]> {
+        self.cells.iter().map(|cell| Accumulator::zero(cell.shape)).collect()
+    }
+
+    /// The metrics of a group, in the view's order; `None` where there is nothing to tell, as for the average of none,
+    /// and for what is beyond the range of [`Number`].
+    pub fn figures(&self, group: &[Accumulator]) -> Vec<Option<Number>> {
+        let mut figures: Vec<Option<Number>> = Vec::with_capacity(self.outputs.len());
+        for output in &self.outputs {
+            figures.push(output.read(group, &figures));
+        }
+        figures
+    }
+
+    /// When a group reached its score, for a ranking in which the earlier is before among equals: the latest event
+    /// time that is in the figures. `None` without such a ranking and for a group that it takes no row of.
+    pub fn earliest(&self, group: &[Accumulator]) -> Option<Instant> {
+        let times = self.ranking.as_ref()?.times?;
+        match &group[times] {
+            Accumulator::Multiset(times) => times.max().map(Instant::from_millis),
+            other => unreachable!("event times kept as {other:?}"),
+        }
+    }
+}
