@@ -135,9 +135,7 @@ impl PartitionState {
         let Some(tenant) = self.tenants.get_mut(tenant_id) else { return };
         let today = tenant.current_day();
         let window = match days {
-            DaySelector::Season(season) => {
-                tenant.windows.seasons.get_mut(season).and_then(|views| views.get_mut(view))
-            }
+            DaySelector::Season(season) => tenant.windows.seasons.get_mut(season).and_then(|views| views.get_mut(view)),
             days => match days.range(today) {
                 Some((from, to)) if from == to => {
                     tenant.windows.days.get_mut(&from).and_then(|views| views.get_mut(view))

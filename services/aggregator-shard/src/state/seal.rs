@@ -115,8 +115,7 @@ fn rows_of_views<'p>(
             let window = windows.day(day.date, &plan.view.name).unwrap_or(&empty);
             let question = whole_view(plan, kind);
             let mut rollup = Rollup::new(&question, plan);
-            let added =
-                window.groups.iter().try_for_each(|(key, group)| rollup.add(day, key.piece, &key.dims, group));
+            let added = window.groups.iter().try_for_each(|(key, group)| rollup.add(day, key.piece, &key.dims, group));
             let page = added.and_then(|()| rollup.finish()).unwrap_or_default();
             let rows = fit(page.rows, &mut budget);
             let rows = ViewRows {

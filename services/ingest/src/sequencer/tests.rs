@@ -9,7 +9,9 @@ use daybook_contracts::log::{Event, Record, Through};
 use daybook_contracts::reject::{Code, Reject};
 use daybook_contracts::subjects::Subjects;
 use daybook_domain::calendar::{BusinessDay, CalendarTable};
-use daybook_domain::catalogue::{Activation, Definition, Dimension, Kind, Measure, Metric, Mode, Status, Tenant, View, only_final};
+use daybook_domain::catalogue::{
+    Activation, Definition, Dimension, Kind, Measure, Metric, Mode, Status, Tenant, View, only_final,
+};
 use daybook_domain::ids::{InboxSeq, Name, TenantId};
 use daybook_domain::time::{Date, Instant};
 use serde_json::{Value, json};
