@@ -34,6 +34,8 @@ enum Command {
     Reports(commands::reports::Arguments),
     /// Ask for the figures of a view
     Query(commands::query::Arguments),
+    /// Watch a view change, as a live table
+    Watch(commands::watch::Arguments),
     /// Show a tenant's days and what became of its events
     Days(commands::days::Arguments),
     /// Show a tenant's rejected events
@@ -113,6 +115,7 @@ async fn run(command: Command) -> Outcome {
         Command::Report(arguments) => commands::report::run(arguments).await,
         Command::Reports(arguments) => commands::reports::run(arguments).await,
         Command::Query(arguments) => commands::query::run(arguments).await,
+        Command::Watch(arguments) => commands::watch::run(arguments).await,
         Command::Days(arguments) => commands::days::run(arguments).await,
         Command::Rejects(arguments) => commands::rejects::run(arguments).await,
         Command::Broker(arguments) => commands::broker::run(arguments).await,

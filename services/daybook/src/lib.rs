@@ -4,6 +4,7 @@
 //! - [`commands`]: a file for each;
 //! - [`embedded`]: broker and services in this process, for `daybook up`, `daybook demo` and the tests;
 //! - [`client`]: what commands ask of the services;
+//! - [`live`]: a watched view, followed;
 //! - [`replayer`]: publishes recorded events and drives a clock;
 //! - [`definitions`]: reads the YAML files of `daybook apply`; [`expected`]: checks the flights' reports;
 //! - [`table`]: how lists are shown.
@@ -14,6 +15,7 @@ pub mod commands;
 pub mod definitions;
 pub mod embedded;
 pub mod expected;
+pub mod live;
 pub mod replayer;
 pub mod source;
 pub mod table;

@@ -11,6 +11,7 @@ pub mod replay;
 pub mod report;
 pub mod reports;
 pub mod up;
+pub mod watch;
 
 /// Prints a value as JSON on standard output.
 ///
