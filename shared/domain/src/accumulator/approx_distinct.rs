@@ -79,8 +79,8 @@ impl ApproxDistinct {
 
 /// `σ(x) = x + Σ x^(2^k) · 2^(k−1)` for k from 1, where `x` is `empty / REGISTERS` and below 1; in fixed point.
 ///
-/// Each squaring doubles the power's leading zeros, of which the largest `x` has more than `2^−REGISTER_BITS`. So this ends
-/// after at most `REGISTER_BITS + log2(FRACTION_BITS)` rounds, 18, and the sum stays below `REGISTERS`.
+/// Each squaring doubles the power's negative logarithm, which to base 2 is more than `2^−REGISTER_BITS` at first and
+/// ends at [`FRACTION_BITS`]: after at most 18 rounds. The sum stays below `REGISTERS`.
 fn sigma(empty: u64) -> u128 {
     let mut power = u128::from(empty) << (FRACTION_BITS - REGISTER_BITS);
     let mut sum = power;
