@@ -75,12 +75,12 @@ impl Question {
                 SortKey::new(parts, query.grain != Pieces::Total, &dimensions)
             }
         };
-        let hash = cursor::question_hash(query, plan);
-        let cursor = query.cursor.as_deref().map(|text| cursor::read(text, &hash, &order)).transpose()?;
-        if cursor.is_some() && ranking.as_ref().is_some_and(|ranking| ranking.member.is_some()) {
+        if query.cursor.is_some() && ranking.as_ref().is_some_and(|ranking| ranking.member.is_some()) {
             return Err(wrong("cursor", "a member and its neighbours are on one page")
                 .hint("leave out either the cursor or rank.member"));
         }
+        let hash = cursor::question_hash(query, plan);
+        let cursor = query.cursor.as_deref().map(|text| cursor::read(text, &hash, &order)).transpose()?;
         let as_the_view = dimensions.iter().copied().eq(0..plan.view.group_by.len()) && filter.is_none();
         let ranked_by_view =
             in_ranking_order && as_the_view && query.rank.as_ref().is_none_or(|rank| rank.by.is_empty());
