@@ -6,6 +6,7 @@
 //! - [`client`]: what commands ask of the services;
 //! - [`replayer`]: publishes recorded events and drives a clock;
 //! - [`definitions`]: reads the YAML files of `daybook apply`; [`expected`]: checks the flights' reports;
+//! - [`standing`]: how far views are in force;
 //! - [`table`]: how lists are shown.
 
 pub mod cli;
@@ -16,4 +17,5 @@ pub mod embedded;
 pub mod expected;
 pub mod replayer;
 pub mod source;
+pub mod standing;
 pub mod table;
