@@ -1,18 +1,25 @@
 //! `daybook.admin.…`: a NATS micro service in front of the actor, visible to `nats micro`.
 
+use crate::activation;
 use crate::manager::Message;
 use async_nats::service::{Request, ServiceExt};
-use daybook_contracts::admin::AdminError;
+use daybook_contracts::admin::{AdminError, CatalogueReply, ViewsReply};
+use daybook_domain::ids::Partition;
 use daybook_runtime::connection::Connection;
 use futures::StreamExt;
 use ractor::{ActorRef, RpcReplyPort};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 /// How long the actor may take over a request. Closing the days of 100,000 tenants takes seconds.
 const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Answers on views that are being put together at once; each asks every shard. Further requests of any sort wait.
+const MAX_VIEWS_REQUESTS: usize = 8;
 
 /// Serves the endpoints until the task is aborted.
 ///
@@ -22,13 +29,17 @@ pub async fn serve(connection: &Connection, actor: ActorRef<Message>) -> Result<
     let service = connection
         .client
         .service_builder()
-        .description("Tenants, kinds, views and clocks of Daybook")
+        .description("Tenants, kinds, views, clocks and days of Daybook")
         .start("daybook-admin", env!("CARGO_PKG_VERSION"))
         .await?;
     let subjects = &connection.subjects;
     let mut apply = service.endpoint(subjects.admin("apply")).await?;
     let mut catalogue = service.endpoint(subjects.admin("catalogue")).await?;
     let mut clock = service.endpoint(subjects.admin("clock")).await?;
+    let mut close = service.endpoint(subjects.admin("close")).await?;
+    let mut views = service.endpoint(subjects.admin("views")).await?;
+    let connection = connection.clone();
+    let room = Arc::new(Semaphore::new(MAX_VIEWS_REQUESTS));
     Ok(tokio::spawn(async move {
         // The service answers PING and INFO for as long as it lives.
         let _service = service;
@@ -46,31 +57,70 @@ pub async fn serve(connection: &Connection, actor: ActorRef<Message>) -> Result<
                     let handled = handle(&actor, &request, Message::Advance).await;
                     (request, handled)
                 }
+                Some(request) = close.next() => {
+                    let handled = handle(&actor, &request, Message::Close).await;
+                    (request, handled)
+                }
+                Some(request) = views.next() => {
+                    // Beside the loop: a shard that is away holds up no other request.
+                    let permit = room.clone().acquire_owned().await.expect("the semaphore is never closed");
+                    let (actor, connection) = (actor.clone(), connection.clone());
+                    tokio::spawn(async move {
+                        let handled = views_of(&actor, &connection).await.map(|reply| json(&reply));
+                        respond(&request, handled).await;
+                        drop(permit);
+                    });
+                    continue;
+                }
                 else => return,
             };
-            let answer = handled.map_err(|(code, status)| async_nats::service::error::Error { status, code });
-            if let Err(error) = request.respond(answer.map(Into::into)).await {
-                tracing::debug!(%error, "an answer could not be sent");
-            }
+            respond(&request, handled).await;
         }
     }))
 }
 
-/// The answer to one request, or an error code with its text.
+async fn respond(request: &Request, handled: Result<Vec<u8>, Refused>) {
+    let answer = handled.map_err(|(code, status)| async_nats::service::error::Error { status, code });
+    if let Err(error) = request.respond(answer.map(Into::into)).await {
+        tracing::debug!(%error, "an answer could not be sent");
+    }
+}
+
+/// An error code with its text.
+type Refused = (usize, String);
+
+/// The views, and how each partition stands as far as its shard answers in time.
+async fn views_of(actor: &ActorRef<Message>, connection: &Connection) -> Result<ViewsReply, Refused> {
+    let CatalogueReply { views, .. } = call(actor, Message::Catalogue).await?;
+    let progress = activation::ask(connection, Partition::all(connection.partitions)).await;
+    Ok(ViewsReply { views, partitions: progress.into_iter().map(|(_, progress)| progress).collect() })
+}
+
+/// The answer to one request.
 async fn handle<Q: DeserializeOwned, A: Serialize + Send + 'static>(
     actor: &ActorRef<Message>,
     request: &Request,
     message: impl FnOnce(Q, RpcReplyPort<Result<A, AdminError>>) -> Message,
-) -> Result<Vec<u8>, (usize, String)> {
+) -> Result<Vec<u8>, Refused> {
     let body: &[u8] = if request.message.payload.is_empty() { b"null" } else { &request.message.payload };
     let question: Q =
         serde_json::from_slice(body).map_err(|error| (400, format!("the request cannot be read: {error}")))?;
-    let unavailable = || (503, "day-manager is starting again; ask once more in a moment".to_owned());
-    match actor.call(|reply| message(question, reply), Some(DEADLINE)).await {
-        Ok(ractor::rpc::CallResult::Success(Ok(answer))) => {
-            Ok(serde_json::to_vec(&answer).expect("answers are plain values"))
-        }
+    call(actor, |reply| message(question, reply)).await.map(|answer: A| json(&answer))
+}
+
+async fn call<A: Send + 'static>(
+    actor: &ActorRef<Message>,
+    message: impl FnOnce(RpcReplyPort<Result<A, AdminError>>) -> Message,
+) -> Result<A, Refused> {
+    match actor.call(message, Some(DEADLINE)).await {
+        Ok(ractor::rpc::CallResult::Success(Ok(answer))) => Ok(answer),
         Ok(ractor::rpc::CallResult::Success(Err(error))) => Err((400, error.message)),
-        Ok(ractor::rpc::CallResult::Timeout | ractor::rpc::CallResult::SenderError) | Err(_) => Err(unavailable()),
+        Ok(ractor::rpc::CallResult::Timeout | ractor::rpc::CallResult::SenderError) | Err(_) => {
+            Err((503, "day-manager is starting again; ask once more in a moment".to_owned()))
+        }
     }
+}
+
+fn json(answer: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(answer).expect("answers are plain values")
 }

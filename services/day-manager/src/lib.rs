@@ -1,9 +1,11 @@
 //! The day-manager service: it owns the catalogue and decides when business days open and close.
 //!
 //! [`calendar`] converts time zones into tables of instants, the only place that does. [`schedule`] knows which marker
-//! is due when. [`registry`] holds what is defined and checks changes. All three are pure. [`manager`] is the actor
-//! that publishes definitions and markers; [`admin`] is its face to the outside, a NATS micro service.
+//! is due when. [`registry`] holds what is defined and checks changes, with [`seasons`]. All of them are pure.
+//! [`manager`] is the actor that publishes definitions and markers; [`activation`] watches views being backfilled, for
+//! the manager to put them into force; [`admin`] is its face to the outside, a NATS micro service.
 
+pub mod activation;
 pub mod admin;
 pub mod calendar;
 pub mod loading;
@@ -11,6 +13,7 @@ pub mod manager;
 pub mod publishing;
 pub mod registry;
 pub mod schedule;
+pub mod seasons;
 
 use daybook_runtime::process::Context;
 use daybook_runtime::supervisor::{self, Child};

@@ -4,7 +4,7 @@ use crate::publishing::{Arrival, Outgoing, Publisher, describe};
 use crate::registry::Registry;
 use crate::schedule::Observed;
 use daybook_contracts::day::DayMarker;
-use daybook_domain::catalogue::Definition;
+use daybook_domain::catalogue::{Activation, Definition};
 use daybook_domain::ids::{Name, Partition};
 use daybook_domain::time::Instant;
 use daybook_runtime::connection::Connection;
@@ -44,7 +44,10 @@ pub async fn load(connection: &Connection) -> Loaded {
     let end = |messages: &[Delivered]| messages.iter().map(|message| message.sequence).max().unwrap_or(0);
     let publisher = Publisher::new(connection.clone(), ends, end(&catalog), end(&days));
     let mut registry = Registry { clocks: read_clocks(&clocks), ..Registry::default() };
-    let shared = collect(&catalog);
+    let (shared, activations) = collect(&catalog);
+    for (partition, activation) in &activations {
+        registry.activate(*partition, activation);
+    }
     let mut repairs = Vec::new();
     for definition in shared {
         if !matches!(definition.definition, Definition::Tenant(_)) {
@@ -77,7 +80,9 @@ pub async fn load(connection: &Connection) -> Loaded {
 }
 
 /// The newest revision of every definition: kinds, then views, calendars and tenants, as each needs the ones before.
-fn collect(catalog: &[Delivered]) -> Vec<Shared> {
+/// And what was activated where, which differs between partitions.
+fn collect(catalog: &[Delivered]) -> (Vec<Shared>, Vec<(Partition, Activation)>) {
+    let mut activations = Vec::new();
     let mut newest: BTreeMap<(u8, String), Shared> = BTreeMap::new();
     for message in catalog {
         let definition: Definition = match serde_json::from_slice(&message.payload) {
@@ -87,16 +92,19 @@ fn collect(catalog: &[Delivered]) -> Vec<Shared> {
                 continue;
             }
         };
+        // `<prefix>.catalog.<partition>.<what>.<name>`
+        let partition: Option<u16> = message.subject.as_str().split('.').nth(2).and_then(|token| token.parse().ok());
         let (rank, revision) = match &definition {
             Definition::Kind(kind) => (0, kind.revision),
             Definition::View(view) => (1, view.revision),
             Definition::Calendar(table) => (2, table.revision),
             Definition::Tenant(tenant) => (3, tenant.revision),
-            Definition::Activation(_) => continue,
+            Definition::Activation(activation) => {
+                activations.extend(partition.map(|partition| (Partition(partition), activation.clone())));
+                continue;
+            }
         };
         let key = (rank, describe(&definition).1.to_owned());
-        // `<prefix>.catalog.<partition>.<what>.<name>`
-        let partition: Option<u16> = message.subject.as_str().split('.').nth(2).and_then(|token| token.parse().ok());
         let shared = newest.entry(key).or_insert_with(|| Shared {
             definition: definition.clone(),
             revision,
@@ -108,7 +116,7 @@ fn collect(catalog: &[Delivered]) -> Vec<Shared> {
         }
         shared.partitions.extend(partition.map(|partition| (partition, revision)));
     }
-    newest.into_values().collect()
+    (newest.into_values().collect(), activations)
 }
 
 fn read_clocks(messages: &[Delivered]) -> BTreeMap<Name, Instant> {
@@ -120,4 +128,37 @@ fn read_clocks(messages: &[Delivered]) -> BTreeMap<Name, Instant> {
             Some((Name::new(name).ok()?, instant))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_nats::HeaderMap;
+    use daybook_domain::catalogue::{Kind, Mode};
+
+    #[test]
+    fn activations_are_kept_apart_by_partition() {
+        let name = |text: &str| Name::new(text).unwrap();
+        let kind = |revision| {
+            let name = name("k");
+            Definition::Kind(Kind { name, mode: Mode::Fact, dimensions: vec![], measures: vec![], revision })
+        };
+        let activation = |revision| Activation { view: name("v"), revision, since: None };
+        let message = |subject: &str, definition: &Definition| Delivered {
+            sequence: 1,
+            subject: subject.into(),
+            headers: HeaderMap::new(),
+            payload: serde_json::to_vec(definition).unwrap().into(),
+            pending: 0,
+        };
+        let (shared, activations) = collect(&[
+            message("x.catalog.0.activation.v", &Definition::Activation(activation(2))),
+            message("x.catalog.0.kind.k", &kind(1)),
+            message("x.catalog.3.activation.v", &Definition::Activation(activation(1))),
+            message("x.catalog.3.kind.k", &kind(2)),
+        ]);
+        assert_eq!(activations, [(Partition(0), activation(2)), (Partition(3), activation(1))]);
+        assert_eq!(shared.len(), 1);
+        assert_eq!((shared[0].revision, &shared[0].partitions), (2, &BTreeMap::from([(0, 1), (3, 2)])));
+    }
 }

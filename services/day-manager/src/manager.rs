@@ -1,19 +1,24 @@
 //! The actor: publishes definitions and markers, one thing after the other. Whatever goes wrong, it ends and is
 //! started again with what the streams say.
 
-use crate::admin;
 use crate::loading::{Loaded, load};
 use crate::publishing::{Arrival, Publisher};
 use crate::registry::Registry;
+use crate::{activation, admin};
 use async_nats::HeaderMap;
-use daybook_contracts::admin::{AdminError, Apply, ApplyReply, CatalogueReply, ClockAdvance, ClockReply};
-use daybook_domain::catalogue::{Definition, SYSTEM_CLOCK};
-use daybook_domain::ids::Name;
+use daybook_contracts::admin::{
+    AdminError, Apply, ApplyReply, CatalogueReply, ClockAdvance, ClockReply, CloseDay, CloseReply,
+};
+use daybook_contracts::day::DayMarker;
+use daybook_domain::catalogue::{Activation, Definition, SYSTEM_CLOCK};
+use daybook_domain::ids::{Name, Partition};
 use daybook_domain::time::Instant;
 use daybook_runtime::process::Context;
 use daybook_runtime::{clock, telemetry};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
+use std::collections::BTreeMap;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 
@@ -39,6 +44,9 @@ pub enum Message {
     Apply(Apply, RpcReplyPort<Result<ApplyReply, AdminError>>),
     Catalogue(RpcReplyPort<Result<CatalogueReply, AdminError>>),
     Advance(ClockAdvance, RpcReplyPort<Result<ClockReply, AdminError>>),
+    Close(CloseDay, RpcReplyPort<Result<CloseReply, AdminError>>),
+    /// These views have been backfilled in these partitions.
+    Activate(Vec<(Partition, Activation)>),
 }
 
 struct State {
@@ -48,11 +56,16 @@ struct State {
     /// What an earlier day-manager published and nobody has seen in INBOX yet: no answer is given before.
     unarrived: Vec<(u64, Arrival)>,
     endpoints: JoinHandle<()>,
+    /// Asks the shards about their backfills.
+    backfills: JoinHandle<()>,
+    /// The newest revision of each view, for that task.
+    revisions: watch::Sender<BTreeMap<Name, u64>>,
 }
 
 impl Drop for State {
     fn drop(&mut self) {
         self.endpoints.abort();
+        self.backfills.abort();
     }
 }
 
@@ -72,8 +85,10 @@ impl Actor for Manager {
         let (tenants, kinds, views) = (registry.schedule.len(), registry.kinds.len(), registry.views.len());
         tracing::info!(tenants, kinds, views, "managing days");
         context.health.set("day-manager", true);
+        let (revisions, newest) = watch::channel(registry.revisions());
+        let backfills = tokio::spawn(activation::watch(context.connection.clone(), newest, myself.clone()));
         myself.send_interval(tick, || Message::Tick);
-        Ok(State { context, registry, publisher, unarrived, endpoints })
+        Ok(State { context, registry, publisher, unarrived, endpoints, backfills, revisions })
     }
 
     async fn handle(
@@ -98,6 +113,10 @@ impl Actor for Manager {
             Message::Advance(request, reply) => state.advance(request).await.map(|outcome| {
                 let _ = reply.send(outcome);
             }),
+            Message::Close(request, reply) => state.close(request).await.map(|outcome| {
+                let _ = reply.send(outcome);
+            }),
+            Message::Activate(ready) => state.activate(ready).await,
         };
         if outcome.is_err() {
             state.context.health.set("day-manager", false);
@@ -126,11 +145,26 @@ impl State {
         if !self.publisher.is_current().await? {
             tracing::info!("another day-manager was at work; reading everything anew");
             (self.registry, self.publisher, self.unarrived) = begin(&self.context).await?;
+            self.tell_revisions();
         }
         Ok(())
     }
 
+    /// Lets the watch over backfills know which revisions of views are the newest.
+    fn tell_revisions(&self) {
+        let newest = self.registry.revisions();
+        self.revisions.send_if_modified(|known| {
+            *known != newest && {
+                *known = newest;
+                true
+            }
+        });
+    }
+
     async fn tick(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
+        if self.backfills.is_finished() {
+            return Err("the watch over backfills ended".into());
+        }
         let system = Name::new(SYSTEM_CLOCK).expect("a valid name");
         let now = clock::now();
         self.extend(&system, now).await?;
@@ -207,6 +241,53 @@ impl State {
         Ok(Ok(ClockReply { now, next_due, markers: markers as u64 }))
     }
 
+    async fn close(&mut self, request: CloseDay) -> Result<Result<CloseReply, AdminError>, ActorProcessingErr> {
+        let refused = |message: String| Ok(Err(AdminError { message }));
+        let Some(plan) = self.registry.schedule.get(&request.tenant) else {
+            return refused(format!("there is no tenant {}", request.tenant));
+        };
+        let clock = plan.tenant().clock.clone();
+        let Some(now) = self.registry.clock_now(&clock, clock::now()) else {
+            return refused(format!("the clock {clock} of {} has not begun; nothing is open by it", request.tenant));
+        };
+        self.extend(&clock, now).await?;
+        let closing = match self.registry.schedule.close_by_hand(&request.tenant, request.date, now) {
+            Ok(closing) => closing,
+            Err(error) => return refused(error.to_string()),
+        };
+        let opened = closing.opened.clone();
+        let markers = closing.into_markers();
+        let mut last = None;
+        for marker in &markers {
+            // One after the other: their order is what they mean.
+            last = self.publish_markers(&clock, std::slice::from_ref(marker)).await?.or(last);
+        }
+        self.see_earlier_ones_arrive().await?;
+        if let Some((sequence, arrival)) = last {
+            self.publisher.arrived(sequence, &arrival).await?;
+        }
+        tracing::info!(tenant = %request.tenant, date = %request.date, "closed by hand");
+        let closed = markers.into_iter().next_back().expect("a closing ends with the day's own close");
+        Ok(Ok(CloseReply { closed, opened }))
+    }
+
+    /// Publishes those activations that are still wanted, each to its partition.
+    async fn activate(&mut self, ready: Vec<(Partition, Activation)>) -> Result<(), ActorProcessingErr> {
+        let wanted: Vec<_> =
+            ready.into_iter().filter(|(partition, activation)| self.registry.lacks(*partition, activation)).collect();
+        let message = |(partition, activation): &(Partition, Activation)| {
+            self.publisher.definition_for(*partition, &Definition::Activation(activation.clone()))
+        };
+        let messages = wanted.iter().map(message).collect();
+        self.publisher.publish(messages, &HeaderMap::new()).await?;
+        for (partition, activation) in &wanted {
+            self.registry.activate(*partition, activation);
+            let Activation { view, revision, .. } = activation;
+            tracing::info!(%partition, %view, revision, "a backfilled view comes into force");
+        }
+        Ok(())
+    }
+
     async fn see_earlier_ones_arrive(&mut self) -> Result<(), ActorProcessingErr> {
         while let Some((sequence, arrival)) = self.unarrived.last() {
             self.publisher.arrived(*sequence, arrival).await?;
@@ -242,6 +323,7 @@ impl State {
                 self.registry.adopt(definition.clone())?;
             }
         }
+        self.tell_revisions();
         Ok(last)
     }
 
@@ -255,16 +337,25 @@ impl State {
         if due.is_empty() {
             return Ok((0, None));
         }
-        let span = tracing::info_span!("days", %clock, count = due.len());
+        Ok((due.len(), self.publish_markers(clock, &due).await?))
+    }
+
+    /// Publishes markers of different tenants and takes note of them. Returns the last of them in their stream.
+    async fn publish_markers(
+        &mut self,
+        clock: &Name,
+        markers: &[DayMarker],
+    ) -> Result<Option<(u64, Arrival)>, ActorProcessingErr> {
+        let span = tracing::info_span!("days", %clock, count = markers.len());
         let mut trace = HeaderMap::new();
         telemetry::inject(&span, &mut trace);
-        let messages = due.iter().map(|marker| self.publisher.marker(marker)).collect();
+        let messages = markers.iter().map(|marker| self.publisher.marker(marker)).collect();
         let last = self.publisher.publish(messages, &trace).instrument(span).await?;
-        for marker in &due {
+        for marker in markers {
             self.registry.schedule.observe(marker);
             metrics::counter!("daybook_day_markers_total", "edge" => marker.edge.as_str()).increment(1);
             tracing::debug!(tenant = %marker.tenant, date = %marker.day.date, edge = marker.edge.as_str(), "published");
         }
-        Ok((due.len(), last))
+        Ok(last)
     }
 }

@@ -1,15 +1,19 @@
 //! What is defined, and what a change to it means. Pure: nothing is published here.
 
+mod models;
+
 use crate::calendar;
 use crate::schedule::{Schedule, check_change};
+use crate::seasons::check_seasons;
 use daybook_contracts::admin::{Action, Applied, Apply, MAX_DEFINITIONS, Refusal, TenantSpec};
 use daybook_domain::calendar::CalendarTable;
 use daybook_domain::catalogue::{
-    CalendarRule, Clocks, Definition, Kind, MAX_COLUMNS, MAX_GRACE_MS, MAX_SCALE, SYSTEM_CLOCK, Tenant, View,
+    Activation, CalendarRule, Clocks, Definition, Kind, MAX_GRACE_MS, SYSTEM_CLOCK, Tenant, View,
 };
-use daybook_domain::ids::Name;
+use daybook_domain::ids::{Name, Partition, TenantId};
 use daybook_domain::plan::Plan;
 use daybook_domain::time::{Date, Instant};
+use models::{check_kind, check_view_tenants, view_difference};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +34,8 @@ pub const MAX_BACKFILL_DAYS: i32 = 400;
 pub struct Registry {
     pub kinds: BTreeMap<Name, Kind>,
     pub views: BTreeMap<Name, View>,
+    /// The newest revision of each view that was activated in each partition, where it was not in force at once.
+    pub activated: BTreeMap<(Partition, Name), u64>,
     pub tables: BTreeMap<Name, Arc<CalendarTable>>,
     pub schedule: Schedule,
     pub clocks: Clocks,
@@ -49,7 +55,25 @@ impl Registry {
         if clock.as_str() == SYSTEM_CLOCK { Some(system_now) } else { self.clocks.get(clock).copied() }
     }
 
-    /// Takes a published definition in.
+    /// The newest revision of each view.
+    pub fn revisions(&self) -> BTreeMap<Name, u64> {
+        self.views.values().map(|view| (view.name.clone(), view.revision)).collect()
+    }
+
+    /// Whether the activation is of a view's newest revision, and has not been published yet.
+    pub fn lacks(&self, partition: Partition, activation: &Activation) -> bool {
+        let view = self.views.get(&activation.view);
+        let activated = self.activated.get(&(partition, activation.view.clone()));
+        view.is_some_and(|view| view.revision == activation.revision) && activated < Some(&activation.revision)
+    }
+
+    /// Takes note of a published activation; there may be several for one view, in any order.
+    pub fn activate(&mut self, partition: Partition, activation: &Activation) {
+        let revision = self.activated.entry((partition, activation.view.clone())).or_default();
+        *revision = (*revision).max(activation.revision);
+    }
+
+    /// Takes a definition in that was published for all it concerns; activations differ between partitions and are none.
     ///
     /// # Errors
     /// When a tenant contradicts what the schedule knows of its days; it then stays as it was.
@@ -192,6 +216,8 @@ impl Check<'_> {
         }
         let kind_of =
             |name: &Name| apply.kinds.iter().find(|kind| kind.name == *name).or_else(|| registry.kinds.get(name));
+        let defined: BTreeSet<&TenantId> = apply.tenants.iter().map(|spec| &spec.id).collect();
+        let exists = |id: &TenantId| registry.schedule.get(id).is_some() || defined.contains(id);
         for view in &apply.views {
             let old = registry.views.get(&view.name);
             let refusal = match (kind_of(&view.kind), old) {
@@ -199,7 +225,10 @@ impl Check<'_> {
                 (Some(_), Some(old)) if old.kind != view.kind => {
                     Some(format!("is a view of {}; give a view of {} another name", old.kind, view.kind))
                 }
-                (Some(kind), _) => Plan::compile(view, kind).err().map(|error| error.to_string()),
+                (Some(kind), _) => Plan::compile(view, kind)
+                    .err()
+                    .map(|error| error.to_string())
+                    .or_else(|| check_view_tenants(view, exists).err()),
             };
             if let Some(reason) = refusal {
                 self.refuse("view", view.name.as_str(), reason);
@@ -208,7 +237,7 @@ impl Check<'_> {
             let revision = old.map_or(0, |old| old.revision);
             let action =
                 action(old.map(|old| View { revision: 0, ..old.clone() }), &View { revision: 0, ..view.clone() });
-            let detail = (action == Action::Changed).then(|| "made anew from what is kept".to_owned());
+            let detail = old.filter(|_| action == Action::Changed).map(|old| view_difference(old, view));
             self.change.applied.push(Applied { what: "view".into(), name: view.name.to_string(), action, detail });
             if action != Action::Unchanged {
                 self.change.definitions.push(Definition::View(View { revision: revision + 1, ..view.clone() }));
@@ -227,6 +256,7 @@ impl Check<'_> {
             return Err(format!("grace of {} ms is more than a day ({MAX_GRACE_MS} ms)", spec.grace_ms));
         }
         let now = registry.clock_now(&clock, system_now);
+        check_seasons(old.map_or(&[], |old| &old.seasons), &spec.seasons, now).map_err(|error| error.to_string())?;
         let first_day = match (spec.first_day, old, now) {
             (Some(first_day), _, _) => first_day,
             (None, Some(old), _) => old.first_day,
@@ -325,46 +355,11 @@ fn difference(old: &Tenant, new: &Tenant) -> String {
     if old.grace_ms != new.grace_ms {
         parts.push("grace");
     }
+    if old.seasons != new.seasons {
+        parts.push("seasons");
+    }
     parts.join(", ")
 }
 
-fn check_kind(kind: &Kind, old: Option<&Kind>) -> Result<(), String> {
-    if kind.dimensions.len() > MAX_COLUMNS || kind.measures.len() > MAX_COLUMNS {
-        return Err(format!("has more than {MAX_COLUMNS} dimensions or measures"));
-    }
-    let mut names = BTreeSet::new();
-    let columns = kind.dimensions.iter().map(|d| &d.name).chain(kind.measures.iter().map(|m| &m.name));
-    for name in columns {
-        if !names.insert(name) {
-            return Err(format!("has two columns named {name}"));
-        }
-        if name.as_str() == "status" {
-            return Err("status is the entity's state; name the column otherwise".to_owned());
-        }
-    }
-    if let Some(measure) = kind.measures.iter().find(|measure| measure.scale > MAX_SCALE) {
-        return Err(format!("measure {} has scale {}; at most {MAX_SCALE} is allowed", measure.name, measure.scale));
-    }
-    const ENVELOPE: [&str; 8] = ["id", "at", "version", "status", "tenant", "kind", "dims", "measures"];
-    let taken =
-        kind.dimensions.iter().filter_map(|d| d.field.as_ref()).find(|field| ENVELOPE.contains(&field.as_str()));
-    if let Some(field) = taken {
-        return Err(format!("a dimension cannot be taken from the event's own field {field}"));
-    }
-    let mut fields = BTreeSet::new();
-    if let Some(field) = kind.dimensions.iter().filter_map(|d| d.field.as_ref()).find(|field| !fields.insert(*field)) {
-        return Err(format!("two dimensions are taken from the field {field}"));
-    }
-    let Some(old) = old else { return Ok(()) };
-    if old.mode != kind.mode {
-        return Err("was defined with the other mode; give the new kind another name".to_owned());
-    }
-    if !kind.dimensions.starts_with(&old.dimensions) || !kind.measures.starts_with(&old.measures) {
-        return Err(
-            "columns can only be added at the end of dimensions and of measures, and must keep name, field and \
-                    scale; give a kind with other columns another name"
-                .to_owned(),
-        );
-    }
-    Ok(())
-}
+#[cfg(test)]
+mod tests;

@@ -8,12 +8,19 @@
 //! - The next day opens when the open one ends, though that one may stay open for its grace.
 //! - A day closes at `closes_at` plus grace, after its successor was opened and the days before it were closed.
 //!   At one instant, opening comes before closing. So a tenant always has an open day.
+//! - A day that has begun may be closed by hand before that ([`closing`]): its successor opens first, unless it is open
+//!   already, and the days before it close with it. The day opened early lasts until its own cut-off.
 //!
-//! What follows is one sequence of markers for each tenant, fixed by its table and grace alone: which marker is next
-//! depends on the last day opened and the last day closed, and never on `now`, on jumps of the clock or on restarts.
-//! That is also why a tenant waits when its next opening is not published yet, even if a close behind it is due.
+//! What follows is one sequence of markers for each tenant, fixed by its table, its grace and what was closed by hand:
+//! which marker is next depends on the last day opened and the last day closed, and never on `now`, on jumps of the
+//! clock or on restarts. That is also why a tenant waits when its next opening is not published yet, even if a close
+//! behind it is due.
 
-use crate::calendar::{CalendarError, agree_through, check_rules};
+mod change;
+pub mod closing;
+
+pub use change::{ChangeError, check_change};
+
 use daybook_contracts::day::{DayMarker, Edge};
 use daybook_domain::calendar::{BusinessDay, CalendarTable};
 use daybook_domain::catalogue::{CalendarRule, Tenant};
@@ -71,6 +78,8 @@ pub struct Plan {
     table: Name,
     opened: Option<Date>,
     closed: Option<Date>,
+    /// When the last day that was closed was due to be.
+    closed_due_at: Option<Instant>,
     /// The entry in the queue of its clock; none while the table must be extended first.
     queued: Option<(Instant, Edge)>,
 }
@@ -96,6 +105,35 @@ impl Plan {
         self.queued.map(|(due_at, _)| due_at)
     }
 
+    /// Takes note of a marker; whether it is news. A day that was closed had been opened, whether or not that marker has
+    /// been seen.
+    fn note(&mut self, edge: Edge, date: Date, due_at: Instant) -> bool {
+        let before = (self.opened, self.closed);
+        self.opened = self.opened.max(Some(date));
+        if edge == Edge::Closed && self.closed < Some(date) {
+            self.closed = Some(date);
+            self.closed_due_at = Some(due_at);
+        }
+        (self.opened, self.closed) != before
+    }
+
+    /// The oldest day that is not closed, when the table has it.
+    fn unclosed(&self, table: &CalendarTable) -> Option<BusinessDay> {
+        table.day_from(self.closed.map_or(self.tenant.first_day, Date::next))
+    }
+
+    fn marker(&self, table: &CalendarTable, edge: Edge, day: BusinessDay, due_at: Instant) -> DayMarker {
+        DayMarker {
+            tenant: self.tenant.id.clone(),
+            edge,
+            day,
+            due_at,
+            tzdb: table.tzdb.clone(),
+            calendar: table.name.clone(),
+            calendar_revision: table.revision,
+        }
+    }
+
     /// The next marker, when the table has all that it says.
     fn next(&self, table: &CalendarTable) -> Option<(Instant, Edge, BusinessDay)> {
         let Some(opened) = self.opened else {
@@ -103,9 +141,10 @@ impl Plan {
             return Some((first.opens_at, Edge::Opened, first));
         };
         let opened = table.day(opened)?;
-        let unclosed = table.day_from(self.closed.map_or(self.tenant.first_day, Date::next))?;
+        let unclosed = self.unclosed(table)?;
         let close_at = unclosed.closes_at.after(Duration::from_millis(self.tenant.grace_ms));
-        // An open day that is the last one opened is never closed here: its grace ends at its cut-off or after.
+        // An open day that is the last one opened is never closed here, however early it was opened: its grace ends at
+        // its cut-off or after.
         if close_at < opened.closes_at {
             return Some((close_at, Edge::Closed, unclosed));
         }
@@ -199,6 +238,7 @@ impl Schedule {
         };
         let known = self.plans.get(&tenant.id);
         let (opened, closed) = known.map_or((None, None), |plan| (plan.opened, plan.closed));
+        let closed_due_at = known.and_then(|plan| plan.closed_due_at);
         check_table(&tenant, &table, [opened, closed])?;
 
         let id = tenant.id.clone();
@@ -211,7 +251,7 @@ impl Schedule {
             waiting: BTreeSet::new(),
         });
         calendar.users += 1;
-        let mut plan = Plan { tenant, table: table.name.clone(), opened, closed, queued: None };
+        let mut plan = Plan { tenant, table: table.name.clone(), opened, closed, closed_due_at, queued: None };
         let woken = clock.publish(&table);
         clock.enqueue(&mut plan);
         self.plans.insert(id, plan);
@@ -239,13 +279,7 @@ impl Schedule {
         if differs || date < plan.tenant.first_day {
             return Observed::Contradicts;
         }
-        let before = (plan.opened, plan.closed);
-        // A day that was closed had been opened, whether or not that marker has been seen.
-        plan.opened = plan.opened.max(Some(date));
-        if marker.edge == Edge::Closed {
-            plan.closed = plan.closed.max(Some(date));
-        }
-        if (plan.opened, plan.closed) == before {
+        if !plan.note(marker.edge, date, marker.due_at) {
             return Observed::Stale;
         }
         clock.unqueue(plan);
@@ -313,15 +347,7 @@ impl Schedule {
         let plan = self.plans.get(tenant).expect("what is queued is planned");
         let table = &clock.calendars.get(&plan.table).expect("a calendar lives while it has users").table;
         let (due_at, edge, day) = plan.next(table).expect("published days stay published");
-        DayMarker {
-            tenant: tenant.clone(),
-            edge,
-            day,
-            due_at,
-            tzdb: table.tzdb.clone(),
-            calendar: table.name.clone(),
-            calendar_revision: table.revision,
-        }
+        plan.marker(table, edge, day, due_at)
     }
 
     /// Removes a tenant, and its calendar and clock if it was their last.
@@ -364,68 +390,6 @@ fn check_table(tenant: &Tenant, table: &CalendarTable, seen: [Option<Date>; 2]) 
     match seen.into_iter().flatten().find(missing) {
         Some(date) => Err(DefineError::Contradicts { tenant: id, table: name, date }),
         None => Ok(()),
-    }
-}
-
-/// Why a tenant cannot be redefined like that.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ChangeError {
-    /// The ids differ.
-    #[error("this changes the id from {old} to {new}; define a new tenant instead")]
-    Id {
-        /// The id until now.
-        old: TenantId,
-        /// The id asked for.
-        new: TenantId,
-    },
-    /// The clocks differ.
-    #[error("the clock of a tenant cannot be changed from {old} to {new}; define a new tenant instead")]
-    Clock {
-        /// The clock until now.
-        old: Name,
-        /// The clock asked for.
-        new: Name,
-    },
-    /// The first days differ.
-    #[error("the first day of a tenant cannot be moved from {old} to {new}; leave it as it is, or define a new tenant")]
-    FirstDay {
-        /// The first day until now.
-        old: Date,
-        /// The first day asked for.
-        new: Date,
-    },
-    /// The new rules are no calendar.
-    #[error(transparent)]
-    Calendar(#[from] CalendarError),
-    /// The new rules differ on dates that have been published.
-    #[error("days before {earliest} are published and stay as they are; let the new rule begin on {earliest} or later")]
-    Published {
-        /// The first date on which a rule may differ.
-        earliest: Date,
-    },
-}
-
-/// Checks that `new` may follow `old`, of which `table` has been published.
-///
-/// # Errors
-/// When the id, the clock or the first day differ, the new rules are no calendar, or they differ on a date whose
-/// cut-off is published.
-pub fn check_change(old: &Tenant, new: &Tenant, table: Option<&CalendarTable>) -> Result<(), ChangeError> {
-    if old.id != new.id {
-        return Err(ChangeError::Id { old: old.id.clone(), new: new.id.clone() });
-    }
-    if old.clock != new.clock {
-        return Err(ChangeError::Clock { old: old.clock.clone(), new: new.clock.clone() });
-    }
-    if old.first_day != new.first_day {
-        return Err(ChangeError::FirstDay { old: old.first_day, new: new.first_day });
-    }
-    check_rules(&new.calendar)?;
-    match table.map(last_published) {
-        Some(last) if !agree_through(&old.calendar, &new.calendar, last) => {
-            Err(ChangeError::Published { earliest: last.next() })
-        }
-        _ => Ok(()),
     }
 }
 
@@ -695,7 +659,14 @@ mod tests {
 
     #[derive(Clone, Copy, Debug)]
     enum Event {
-        Publish { limit: usize },
+        Publish {
+            limit: usize,
+        },
+        /// The oldest open day, or the newest.
+        Close {
+            tenant: usize,
+            newest: bool,
+        },
         RestartFromAll,
         RestartFromLast,
         Duplicates,
@@ -717,6 +688,7 @@ mod tests {
     fn any_case() -> impl Strategy<Value = Case> {
         let event = prop_oneof![
             4 => (1..9usize).prop_map(|limit| Event::Publish { limit }),
+            2 => (0..4usize, any::<bool>()).prop_map(|(tenant, newest)| Event::Close { tenant, newest }),
             1 => Just(Event::RestartFromAll),
             1 => Just(Event::RestartFromLast),
             1 => Just(Event::Duplicates),
@@ -736,6 +708,8 @@ mod tests {
         tenants: Vec<Tenant>,
         tables: BTreeMap<Name, Arc<CalendarTable>>,
         log: Vec<DayMarker>,
+        /// When what was published by hand, rather than because it was due.
+        by_hand: BTreeMap<(TenantId, Edge, Date), Instant>,
         schedule: Schedule,
     }
 
@@ -758,7 +732,8 @@ mod tests {
                     tables.insert(name, Arc::new(grown));
                 }
             }
-            let mut new = Self { tenants, tables, log: Vec::new(), schedule: Schedule::new() };
+            let mut new =
+                Self { tenants, tables, log: Vec::new(), by_hand: BTreeMap::new(), schedule: Schedule::new() };
             new.restart();
             new
         }
@@ -787,8 +762,42 @@ mod tests {
             assert!(self.schedule.horizon_short(&system, now, ahead).is_empty());
         }
 
+        fn deadlines(&self) -> Vec<Option<Instant>> {
+            self.schedule.plans.values().map(Plan::next_deadline).collect()
+        }
+
+        /// Closes a day by hand, which must succeed if the day has begun and is still open when all is published that is
+        /// due.
+        fn close(&mut self, now: Instant, tenant: usize, newest: bool) -> Result<(), TestCaseError> {
+            let id = self.tenants[tenant % self.tenants.len()].id.clone();
+            let plan = self.schedule.get(&id).unwrap().clone();
+            let table = Arc::clone(self.schedule.table(&id).unwrap());
+            let date = if newest { plan.opened() } else { plan.unclosed(&table).map(|day| day.date) };
+            let Some(date) = date else { return Ok(()) };
+            let day = table.day(date).unwrap();
+            let grace = Duration::from_millis(plan.tenant().grace_ms);
+            match self.schedule.close_by_hand(&id, date, now) {
+                Ok(closing) => {
+                    prop_assert!(day.opens_at <= now && now < day.closes_at.after(grace));
+                    for marker in closing.opened.iter().chain(&closing.closed) {
+                        self.by_hand.insert((id.clone(), marker.edge, marker.day.date), now);
+                    }
+                    let markers = closing.into_markers();
+                    prop_assert_eq!(markers.last().map(|last| (last.edge, last.day)), Some((Closed, day)));
+                    for marker in markers {
+                        prop_assert_eq!(self.schedule.observe(&marker), Observed::Applied);
+                        self.log.push(marker);
+                    }
+                }
+                Err(error) => prop_assert!(now < day.opens_at || day.closes_at.after(grace) <= now, "{error}"),
+            }
+            Ok(())
+        }
+
         fn step(&mut self, now: Instant, event: Event) -> Result<(), TestCaseError> {
+            let deadlines = self.deadlines();
             match event {
+                Event::Close { tenant, newest } => self.close(now, tenant, newest)?,
                 Event::Publish { limit } => {
                     let due = self.schedule.due(&name("system"), now, limit);
                     let tenants: BTreeSet<_> = due.iter().map(|marker| &marker.tenant).collect();
@@ -805,6 +814,7 @@ mod tests {
                     for marker in &self.log {
                         prop_assert_eq!(self.schedule.observe(marker), Observed::Applied);
                     }
+                    prop_assert_eq!(self.deadlines(), deadlines);
                 }
                 Event::RestartFromLast => {
                     self.restart();
@@ -812,6 +822,7 @@ mod tests {
                     for marker in last.into_values() {
                         prop_assert_eq!(self.schedule.observe(marker), Observed::Applied);
                     }
+                    prop_assert_eq!(self.deadlines(), deadlines);
                 }
                 Event::Duplicates => {
                     for marker in self.log.iter().rev().take(9) {
@@ -824,14 +835,25 @@ mod tests {
     }
 
     /// The whole sequence of a tenant, by sorting all markers that there will ever be.
-    fn expected(tenant: &Tenant, table: &CalendarTable, now: Instant) -> Vec<(Edge, BusinessDay, Instant)> {
+    fn expected(
+        tenant: &Tenant,
+        table: &CalendarTable,
+        by_hand: &BTreeMap<(TenantId, Edge, Date), Instant>,
+        now: Instant,
+    ) -> Vec<(Edge, BusinessDay, Instant)> {
         let dates = (0..table.cutoffs.len() as i32).map(|index| table.first.plus(index));
         let days = dates.filter(|date| *date >= tenant.first_day).filter_map(|date| table.day(date));
         let grace = Duration::from_millis(tenant.grace_ms);
         let markers = days.flat_map(|day| [(Opened, day, day.opens_at), (Closed, day, day.closes_at.after(grace))]);
+        let early = |edge, date| by_hand.get(&(tenant.id.clone(), edge, date)).copied();
+        let markers = markers.map(|(edge, day, due_at)| (edge, day, early(edge, day.date).unwrap_or(due_at)));
         let mut markers: Vec<_> = markers.filter(|(_, _, due_at)| *due_at <= now).collect();
-        markers.sort_by_key(|(edge, day, due_at)| (*due_at, *edge, day.date));
+        markers.sort_by_key(in_order);
         markers
+    }
+
+    fn in_order((edge, day, due_at): &(Edge, BusinessDay, Instant)) -> (Instant, Edge, Date) {
+        (*due_at, *edge, day.date)
     }
 
     proptest! {
@@ -853,11 +875,21 @@ mod tests {
                 let table = simulation.schedule.table(&tenant.id).unwrap();
                 let log = simulation.log.iter().filter(|marker| marker.tenant == tenant.id);
                 let log: Vec<_> = log.map(|marker| (marker.edge, marker.day, marker.due_at)).collect();
-                prop_assert_eq!(&log, &expected(tenant, table, now));
-                let opened: Vec<_> = log.iter().filter(|(edge, ..)| *edge == Opened).map(|(_, day, _)| day).collect();
+                prop_assert!(log.is_sorted_by_key(|(.., due_at)| *due_at));
+                // At one instant a day closed by hand may stand before the next one's opening, and be right there.
+                let mut sorted = log.clone();
+                sorted.sort_by_key(in_order);
+                prop_assert_eq!(&sorted, &expected(tenant, table, &simulation.by_hand, now));
+                let of_edge = |edge| log.iter().filter(move |marker| marker.0 == edge).map(|(_, day, _)| *day);
+                let (opened, closed): (Vec<_>, Vec<_>) = (of_edge(Opened).collect(), of_edge(Closed).collect());
                 prop_assert!(opened.windows(2).all(|pair| pair[0].closes_at == pair[1].opens_at));
-                let closed = log.iter().filter(|(edge, ..)| *edge == Closed).map(|(_, day, _)| day);
-                prop_assert!(closed.zip(&opened).all(|(closed, opened)| closed == *opened));
+                prop_assert!(opened.starts_with(&closed) && closed.len() < opened.len().max(1));
+                // A day closes behind its successor's opening.
+                let place = |edge, date| log.iter().position(|(e, day, _)| *e == edge && day.date == date);
+                for pair in opened.windows(2) {
+                    let close = place(Closed, pair[0].date);
+                    prop_assert!(close.is_none() || close > place(Opened, pair[1].date));
+                }
             }
         }
     }

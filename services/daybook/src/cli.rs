@@ -38,6 +38,8 @@ enum Command {
     Watch(commands::watch::Arguments),
     /// Show a tenant's days and what became of its events
     Days(commands::days::Arguments),
+    /// Close a tenant's open day by hand
+    Day(commands::day::Arguments),
     /// Show a tenant's rejected events
     Rejects(commands::rejects::Arguments),
     /// Find nats-server, or fetch it, and print where it is
@@ -117,6 +119,7 @@ async fn run(command: Command) -> Outcome {
         Command::Query(arguments) => commands::query::run(arguments).await,
         Command::Watch(arguments) => commands::watch::run(arguments).await,
         Command::Days(arguments) => commands::days::run(arguments).await,
+        Command::Day(arguments) => commands::day::run(arguments).await,
         Command::Rejects(arguments) => commands::rejects::run(arguments).await,
         Command::Broker(arguments) => commands::broker::run(arguments).await,
     }
@@ -130,5 +133,16 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_day_is_closed_by_tenant_and_date() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
+        for good in ["daybook day close ABQ", "daybook day close ABQ --date 2013-03-08 --json"] {
+            assert!(matches!(parse(good).unwrap().command, Command::Day(_)), "{good}");
+        }
+        for bad in ["daybook day", "daybook day close", "daybook day close A.B", "daybook day close A --date today"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
     }
 }

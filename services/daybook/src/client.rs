@@ -2,7 +2,9 @@
 
 use anyhow::{Context as _, anyhow, bail};
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
-use daybook_contracts::admin::{Apply, ApplyReply, CatalogueReply, ClockAdvance, ClockReply};
+use daybook_contracts::admin::{
+    Apply, ApplyReply, CatalogueReply, ClockAdvance, ClockReply, CloseDay, CloseReply, ViewsReply,
+};
 use daybook_contracts::ask::{Answer, AskError, AskErrorCode, DAYS_VIEW, Days, POSITION_VIEW, Position, Query};
 use daybook_contracts::headers;
 use daybook_contracts::report::Report;
@@ -65,6 +67,22 @@ impl Client {
     /// When day-manager does not answer.
     pub async fn advance(&self, advance: &ClockAdvance) -> anyhow::Result<ClockReply> {
         self.admin("clock", advance).await
+    }
+
+    /// Views, and how each partition stands, as far as its shard answers.
+    ///
+    /// # Errors
+    /// When day-manager does not answer.
+    pub async fn views(&self) -> anyhow::Result<ViewsReply> {
+        self.admin("views", &()).await
+    }
+
+    /// Closes an open day by hand; returns when its markers stand in INBOX.
+    ///
+    /// # Errors
+    /// When the day cannot be closed, or is closed already, or day-manager does not answer.
+    pub async fn close(&self, close: &CloseDay) -> anyhow::Result<CloseReply> {
+        self.admin("close", close).await
     }
 
     /// Asks day-manager, again and again while it is away or starting: every admin request may be repeated.

@@ -7,6 +7,7 @@
 //! - [`live`]: a watched view, followed;
 //! - [`replayer`]: publishes recorded events and drives a clock;
 //! - [`definitions`]: reads the YAML files of `daybook apply`; [`expected`]: checks the flights' reports;
+//! - [`standing`]: how far views are in force;
 //! - [`table`]: how lists are shown.
 
 pub mod cli;
@@ -18,4 +19,5 @@ pub mod expected;
 pub mod live;
 pub mod replayer;
 pub mod source;
+pub mod standing;
 pub mod table;

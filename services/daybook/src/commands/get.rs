@@ -1,8 +1,10 @@
 //! `daybook get`: shows what is defined.
 
 use crate::cli::{ClientArguments, Outcome};
+use crate::standing::standings;
 use crate::table::{Table, duration};
-use daybook_domain::catalogue::{Mode, Tenant};
+use daybook_contracts::admin::ViewsReply;
+use daybook_domain::catalogue::{Mode, Season, Tenant};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -56,24 +58,12 @@ pub async fn run(arguments: Arguments) -> Outcome {
             table
         }
         What::Views => {
-            let views = client.catalogue().await?.views;
+            let reply = client.views().await?;
             if json {
-                super::print_json(&views)?;
+                super::print_json(&reply)?;
                 return Ok(ExitCode::SUCCESS);
             }
-            let mut table = Table::new(["VIEW", "KIND", "GROUPED BY", "METRICS", "REVISION"]);
-            for view in views {
-                let by: Vec<_> = view.group_by.iter().map(|name| name.as_str()).collect();
-                let metrics: Vec<_> = view.metrics.iter().map(|metric| metric.name.as_str()).collect();
-                table.row([
-                    view.name.to_string(),
-                    view.kind.to_string(),
-                    by.join(", "),
-                    metrics.join(", "),
-                    view.revision.to_string(),
-                ]);
-            }
-            table
+            views_table(&reply)
         }
         What::Clocks => {
             let clocks = client.catalogue().await?.clocks;
@@ -92,12 +82,38 @@ pub async fn run(arguments: Arguments) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+fn views_table(reply: &ViewsReply) -> Table {
+    let mut table = Table::new(["VIEW", "KIND", "GROUPED BY", "GRAIN", "LATE", "METRICS", "REVISION", "STATE"]);
+    for (view, standing) in standings(reply) {
+        let by: Vec<_> = view.group_by.iter().map(|name| name.as_str()).collect();
+        let metrics: Vec<_> = view.metrics.iter().map(|metric| metric.name.as_str()).collect();
+        table.row([
+            view.name.to_string(),
+            view.kind.to_string(),
+            by.join(", "),
+            view.grain.as_str().to_owned(),
+            view.late.as_str().to_owned(),
+            metrics.join(", "),
+            view.revision.to_string(),
+            standing.to_string(),
+        ]);
+    }
+    table
+}
+
+/// Seasons have a column if any tenant has one.
 fn tenants_table(tenants: &[Tenant]) -> Table {
-    let mut table = Table::new(["TENANT", "NAME", "ZONE", "CUT-OFF", "GRACE", "FIRST DAY", "CLOCK"]);
+    let mut headings = vec!["TENANT", "NAME", "ZONE", "CUT-OFF", "GRACE", "FIRST DAY", "CLOCK"];
+    if tenants.iter().any(|tenant| !tenant.seasons.is_empty()) {
+        headings.push("SEASONS");
+    }
+    let mut table = Table::new(headings);
     for tenant in tenants {
         let zones: Vec<_> = tenant.calendar.iter().map(|rule| rule.zone.as_str()).collect();
         let cutoff = |minutes: u16| format!("{:02}:{:02}", minutes / 60, minutes % 60);
         let cutoffs: Vec<_> = tenant.calendar.iter().map(|rule| cutoff(rule.cutoff_minutes)).collect();
+        let season = |season: &Season| format!("{} {}..{}", season.name, season.from, season.to);
+        let seasons: Vec<_> = tenant.seasons.iter().map(season).collect();
         table.row([
             tenant.id.to_string(),
             tenant.name.clone().unwrap_or_default(),
@@ -106,7 +122,65 @@ fn tenants_table(tenants: &[Tenant]) -> Table {
             duration(Duration::from_millis(tenant.grace_ms)),
             tenant.first_day.to_string(),
             tenant.clock.to_string(),
+            seasons.join(", "),
         ]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use daybook_contracts::ask::{Backfilling, ViewProgress};
+    use daybook_contracts::report::Coverage;
+    use daybook_domain::catalogue::{CalendarRule, Grain, LatePolicy, View};
+    use daybook_domain::ids::{Name, TenantId};
+    use daybook_domain::time::Date;
+
+    fn name(text: &str) -> Name {
+        Name::new(text).unwrap()
+    }
+
+    #[test]
+    fn views_are_shown_with_their_state() {
+        let view = View { revision: 2, ..View::new(name("sales"), name("order"), vec![name("shop")], Vec::new()) };
+        let hourly = View { name: name("hourly"), grain: Grain::Hour, late: LatePolicy::Reject, ..view.clone() };
+        let progress = |view: &str, active, pending| ViewProgress {
+            view: name(view),
+            active,
+            pending,
+            coverage: Coverage::Complete,
+        };
+        let pending = Backfilling { revision: 2, percent: 43, ready: false, since: None };
+        let answer = vec![progress("sales", 2, None), progress("hourly", 1, Some(pending))];
+        let reply = ViewsReply { views: vec![hourly, view], partitions: vec![Some(answer)] };
+        assert_eq!(
+            views_table(&reply).render(None),
+            "VIEW    KIND   GROUPED BY  GRAIN  LATE     METRICS  REVISION  STATE\n\
+             hourly  order  shop        hour   reject                   2  backfilling 43 %\n\
+             sales   order  shop        day    restate                  2  active\n"
+        );
+    }
+
+    #[test]
+    fn seasons_are_shown_where_there_are_any() {
+        let mut tenant = Tenant {
+            id: TenantId::new("A").unwrap(),
+            name: None,
+            calendar: vec![CalendarRule { from: Date::MIN, zone: "Etc/UTC".into(), cutoff_minutes: 300 }],
+            grace_ms: 0,
+            first_day: "2026-01-01".parse().unwrap(),
+            clock: name("system"),
+            revision: 1,
+            table: None,
+            seasons: Vec::new(),
+        };
+        let plain = tenants_table(std::slice::from_ref(&tenant)).render(None);
+        assert!(!plain.contains("SEASONS"), "{plain}");
+        let (from, to) = ("2026-05-01T18:00:00Z".parse().unwrap(), "2026-05-03T18:00:00Z".parse().unwrap());
+        tenant.seasons.push(Season { name: name("hunt"), from, to });
+        let shown = tenants_table(&[tenant]).render(None);
+        assert!(shown.lines().next().is_some_and(|line| line.ends_with("SEASONS")), "{shown}");
+        assert!(shown.contains("hunt 2026-05-01T18:00:00Z..2026-05-03T18:00:00Z"), "{shown}");
+    }
 }

@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod broker;
+pub mod day;
 pub mod days;
 pub mod demo;
 pub mod get;

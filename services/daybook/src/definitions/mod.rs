@@ -16,6 +16,14 @@
 //!       - flights: count                         # short for { name: flights, value: count }
 //!       - { name: on_time, value: count, where: arr_delay <= 15 }
 //!       - cancelled: { value: count, status: void, where: event = 'cancelled' }
+//!     grain: hour                                # or quarter_hour, or day, which it is when it is not said
+//!     late: restate                              # or carry_forward, or reject
+//!     tenants: [ABQ]                             # everyone when it is not said
+//!   - name: race
+//!     kind: flight
+//!     group_by: [carrier]
+//!     metrics: [flights: count]
+//!     ranking: { by: [flights desc], ties: dense, earliest: true }   # or just: flights desc
 //! tenants:
 //!   - id: ABQ
 //!     name: Albuquerque International Sunport
@@ -26,10 +34,12 @@
 //!     clock: flights
 //!     changes:
 //!       - { from: 2013-06-01, zone: America/Phoenix, cutoff: "04:00" }
+//!     seasons:
+//!       - { name: summer, from: 2013-06-01T11:00:00Z, to: 2013-09-01T11:00:00Z }
 //! ```
 //!
 //! The files of one command are one set: all of it is good, or [`load`] tells every mistake it finds, each with its
-//! place. What only day-manager can know (whether a time zone exists, what a change means for views in force) it
+//! place. What only day-manager can know (whether a time zone or a view's tenant exists, what a change means for views in force) it
 //! refuses itself, and [`Definitions::refused`] gives that a place too.
 //!
 //! A text goes through `yaml` (a tree in which every node knows its place) and `reader` (the fields of a mapping, and
@@ -37,6 +47,7 @@
 
 mod kinds;
 mod mistake;
+mod ranking;
 mod reader;
 mod tenants;
 #[cfg(test)]

@@ -71,6 +71,17 @@ impl<'a, 'm> Reader<'a, 'm> {
         name: &str,
         known: impl Iterator<Item = &'k str> + Clone,
     ) {
+        self.unknown_at(self.place(node), what, name, known);
+    }
+
+    /// As [`Reader::unknown`], of a word within a node.
+    pub(super) fn unknown_at<'k>(
+        &mut self,
+        place: Place,
+        what: &str,
+        name: &str,
+        known: impl Iterator<Item = &'k str> + Clone,
+    ) {
         let message = format!("unknown {what} {:?}", excerpt(name));
         let hint = match nearest(name, known.clone()) {
             Some(meant) => format!("did you mean {meant:?}?"),
@@ -80,7 +91,7 @@ impl<'a, 'm> Reader<'a, 'm> {
                 listed => format!("the {what}s are {}", listed.join(", ")),
             },
         };
-        self.mistake_with_hint(node, message, hint);
+        self.push(Mistake { hint: Some(hint), ..Mistake::new(Some(place), message) });
     }
 
     /// The fields of a mapping that describes a `what`. Keys that are not `known` are mistakes, but what is known of
@@ -175,6 +186,26 @@ impl<'a, 'm> Reader<'a, 'm> {
             self.unknown(node, what, text, words.iter().map(|(word, _)| *word));
         }
         found
+    }
+
+    /// The names or ids of a list, with their nodes; `what` says what each is.
+    pub(super) fn names<T: FromStr<Err = NameError>>(
+        &mut self,
+        nodes: &'a [Node],
+        what: &'static str,
+    ) -> Vec<(&'a Node, T)> {
+        nodes.iter().filter_map(|node| Some((node, self.name(node, what)?))).collect()
+    }
+
+    /// True or false; `what` names the field.
+    pub(super) fn flag(&mut self, node: &Node, what: &str) -> Option<bool> {
+        match node.value() {
+            Value::Bool(flag) => Some(*flag),
+            _ => {
+                self.wrong_type(node, &format!("{what} to be true or false"));
+                None
+            }
+        }
     }
 
     /// A text that is parsed; the error says what is wrong with it.

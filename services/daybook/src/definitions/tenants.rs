@@ -3,10 +3,11 @@
 use super::reader::{Fields, Reader};
 use super::yaml::{Node, Value};
 use daybook_contracts::admin::TenantSpec;
-use daybook_domain::catalogue::{CalendarRule, MAX_GRACE_MS};
-use daybook_domain::time::Date;
+use daybook_domain::catalogue::{CalendarRule, MAX_GRACE_MS, MAX_SEASON, MAX_SEASONS, Season};
+use daybook_domain::ids::Name;
+use daybook_domain::time::{Date, Instant};
 
-const TENANT_KEYS: [&str; 8] = ["id", "name", "zone", "cutoff", "grace", "first_day", "clock", "changes"];
+const TENANT_KEYS: [&str; 9] = ["id", "name", "zone", "cutoff", "grace", "first_day", "clock", "changes", "seasons"];
 const MINUTES_PER_DAY: u16 = 1440;
 
 /// The node that names the tenant, and the tenant where nothing is wrong with it.
@@ -22,18 +23,11 @@ pub(super) fn read<'a>(node: &'a Node, reader: &mut Reader<'a, '_>) -> (Option<&
     let first_day = fields.get("first_day").and_then(|node| reader.parsed(node, "first_day"));
     let clock = fields.get("clock").and_then(|node| reader.name(node, "clock"));
     let changes = reader.optional_list(&fields, "changes");
+    let seasons = read_seasons(reader.optional_list(&fields, "seasons"), reader);
     let mut spec = match (id, zone, cutoff) {
-        (Some(id), Some(zone), Some(cutoff_minutes)) => TenantSpec {
-            id,
-            name,
-            zone,
-            cutoff_minutes,
-            changes: Vec::new(),
-            grace_ms,
-            first_day,
-            clock,
-            seasons: Vec::new(),
-        },
+        (Some(id), Some(zone), Some(cutoff_minutes)) => {
+            TenantSpec { id, name, zone, cutoff_minutes, changes: Vec::new(), grace_ms, first_day, clock, seasons }
+        }
         _ => return (id_node, None),
     };
     for node in changes {
@@ -67,6 +61,39 @@ fn read_change<'a>(node: &'a Node, spec: &TenantSpec, reader: &mut Reader<'a, '_
         cutoff_minutes: cutoff
             .unwrap_or_else(|| Some(before.map_or(spec.cutoff_minutes, |rule| rule.cutoff_minutes)))?,
     })
+}
+
+fn read_seasons<'a>(nodes: &'a [Node], reader: &mut Reader<'a, '_>) -> Vec<Season> {
+    if let Some(node) = nodes.get(MAX_SEASONS) {
+        reader.mistake(node, format!("{} seasons; at most {MAX_SEASONS} are allowed", nodes.len()));
+    }
+    let mut names = Vec::new();
+    nodes.iter().filter_map(|node| read_season(node, &mut names, reader)).collect()
+}
+
+/// `{ name: hunt, from: 2026-05-01T18:00:00Z, to: 2026-05-03T18:00:00Z }`; `names` are those of the seasons above.
+fn read_season<'a>(node: &'a Node, names: &mut Vec<Name>, reader: &mut Reader<'a, '_>) -> Option<Season> {
+    let fields: Fields<'a> = reader.fields(node, "season", &["name", "from", "to"])?;
+    let name_node = reader.required(&fields, "name", "hunt");
+    let name: Option<Name> = name_node.and_then(|node| reader.name(node, "name"));
+    if let (Some(name), Some(node)) = (&name, name_node) {
+        if names.contains(name) {
+            reader.mistake(node, format!("two seasons are named {name}"));
+        }
+        names.push(name.clone());
+    }
+    let from_node = reader.required(&fields, "from", "2026-05-01T18:00:00Z");
+    let from: Option<Instant> = from_node.and_then(|node| reader.parsed(node, "from"));
+    let to_node = reader.required(&fields, "to", "2026-05-03T18:00:00Z");
+    let to: Option<Instant> = to_node.and_then(|node| reader.parsed(node, "to"));
+    let (from, to) = (from?, to?);
+    if to <= from {
+        reader.mistake(to_node?, format!("the season ends at {to}, which is not after it begins at {from}"));
+    } else if to.since(from) > MAX_SEASON {
+        let days = MAX_SEASON.as_secs() / 86_400;
+        reader.mistake(to_node?, format!("the season is longer than {days} days; make several of it"));
+    }
+    Some(Season { name: name?, from, to })
 }
 
 fn read_zone<'a>(node: &'a Node, reader: &mut Reader<'a, '_>) -> Option<String> {

@@ -1,5 +1,8 @@
 use super::*;
-use daybook_domain::catalogue::{MAX_COLUMNS, MAX_GROUP_BY, MAX_METRICS, Mode, Status};
+use daybook_domain::catalogue::{
+    Direction, Grain, LatePolicy, MAX_COLUMNS, MAX_GROUP_BY, MAX_METRICS, MAX_RANKED_BY, MAX_SEASONS, MAX_VIEW_TENANTS,
+    Mode, Ranking, Status, Ties,
+};
 use proptest::prelude::*;
 
 const KIND: &str = "
@@ -39,6 +42,20 @@ fn bad_tenant(lines: &str) -> String {
 /// The mistakes of metrics of the view `v` of [`KIND`], in block style from line 11 on.
 fn bad_metrics(metrics: &str) -> String {
     bad(&format!("{KIND}views:\n  - name: v\n    kind: flight\n    metrics:\n{metrics}"))
+}
+
+/// The mistakes of the view `v` of [`KIND`] with one key more, in line 9, at column 3.
+fn bad_view(line: &str) -> String {
+    bad(&view_with(line))
+}
+
+fn view_with(line: &str) -> String {
+    format!("{KIND}views:\n- {{ name: v, kind: flight, metrics: [flights: count, far: sum(distance)],\n  {line} }}")
+}
+
+/// The mistakes of a tenant's seasons, in line 5 from column 14 on.
+fn bad_seasons(seasons: &str) -> String {
+    bad_tenant(&format!("    cutoff: \"05:00\"\n    seasons: [{seasons}]\n"))
 }
 
 #[test]
@@ -106,6 +123,94 @@ tenants:
     assert_eq!((no.id.as_str(), no.cutoff_minutes, no.grace_ms), ("NO", 0, 0));
     assert_eq!((bond.id.as_str(), &bond.name, bond.grace_ms), ("007", &None, 86_400_000));
     assert!(!apply.dry_run);
+}
+
+#[test]
+fn grains_policies_and_tenants_are_read() {
+    let view = |line: &str| good(&view_with(line)).views.remove(0);
+    let plain = view("");
+    assert_eq!(
+        (plain.grain, plain.late, &plain.tenants, &plain.ranking),
+        (Grain::Day, LatePolicy::Restate, &None, &None)
+    );
+    for grain in Grain::ALL {
+        assert_eq!(view(&format!("grain: {}", grain.as_str())).grain, grain);
+    }
+    for late in LatePolicy::ALL {
+        assert_eq!(view(&format!("late: {}", late.as_str())).late, late);
+    }
+    let tenants = view("tenants: [B, A]").tenants.unwrap();
+    assert_eq!(tenants.iter().map(|tenant| tenant.as_str()).collect::<Vec<_>>(), ["A", "B"]);
+}
+
+#[test]
+fn a_ranking_is_read_in_its_three_forms() {
+    let ranking = |form: &str| good(&view_with(&format!("ranking: {form}"))).views.remove(0).ranking.unwrap();
+    let by = |ranking: &Ranking| {
+        let shown = ranking.by.iter().map(|by| (by.metric.to_string(), by.direction == Direction::Desc));
+        shown.collect::<Vec<_>>()
+    };
+    let (flights, far) = (("flights".to_owned(), true), ("far".to_owned(), false));
+    for form in ["flights", "flights desc", "' flights  desc '", "[flights]", "{ by: flights desc }"] {
+        let ranking = ranking(form);
+        assert_eq!(by(&ranking), std::slice::from_ref(&flights), "{form}");
+        assert_eq!((ranking.ties, ranking.earliest), (Ties::Competition, false));
+    }
+    assert_eq!(by(&ranking("[flights desc, far asc]")), [flights.clone(), far.clone()]);
+    let whole = ranking("{ by: [far asc, flights], ties: dense, earliest: true }");
+    assert_eq!((by(&whole), whole.ties, whole.earliest), (vec![far, flights], Ties::Dense, true));
+    assert_eq!(ranking("{ by: far, ties: ordinal, earliest: false }").ties, Ties::Ordinal);
+}
+
+#[test]
+fn words_of_a_view_are_checked() {
+    assert_eq!(bad_view("grain: hours"), "a.yaml:9:10: unknown grain \"hours\"; did you mean \"hour\"?");
+    assert_eq!(bad_view("grain: week"), "a.yaml:9:10: unknown grain \"week\"; the grains are quarter_hour, hour, day");
+    assert_eq!(bad_view("late: restat"), "a.yaml:9:9: unknown late policy \"restat\"; did you mean \"restate\"?");
+    assert_eq!(
+        bad_view("tenants: []"),
+        "a.yaml:9:12: the view is for no tenant; name some, or leave tenants out for everyone"
+    );
+    assert_eq!(
+        bad_view("tenants: [A, a.b, A]"),
+        "a.yaml:9:16: tenant \"a.b\" contains '.'; only A-Z a-z 0-9 _ - are allowed\n\
+         a.yaml:9:21: the tenant A stands here twice"
+    );
+    assert_eq!(bad_view("tenants: A"), "a.yaml:9:12: expected a list of tenants, found \"A\"");
+    let many = (0..=MAX_VIEW_TENANTS).map(|n| format!("t{n}")).collect::<Vec<_>>().join(", ");
+    assert!(bad_view(&format!("tenants: [{many}]")).contains("the view is for 1001 tenants; at most 1000 are allowed"));
+}
+
+#[test]
+fn rankings_are_pointed_at() {
+    let ranking = |form: &str| bad_view(&format!("ranking: {form}"));
+    assert_eq!(ranking("flihgts desc"), "a.yaml:9:12: unknown metric \"flihgts\"; did you mean \"flights\"?");
+    assert_eq!(ranking("carrier"), "a.yaml:9:12: unknown metric \"carrier\"; the metrics are flights, far");
+    assert_eq!(ranking("flights dsc"), "a.yaml:9:20: unknown direction \"dsc\"; did you mean \"desc\"?");
+    assert_eq!(ranking("'flights down'"), "a.yaml:9:21: unknown direction \"down\"; the directions are desc, asc");
+    assert_eq!(
+        ranking("flights desc far"),
+        "a.yaml:9:25: \"far\" is too much; write a metric and asc or desc; several as a list"
+    );
+    assert_eq!(ranking("[far, flights, far asc]"), "a.yaml:9:27: ranks by far twice");
+    assert_eq!(ranking("[]"), "a.yaml:9:12: ranks by no metric; give it one, such as flights desc");
+    assert_eq!(
+        ranking("''"),
+        "a.yaml:9:12: the metric to rank by is empty; use 1 to 64 characters out of A-Z a-z 0-9 _ -"
+    );
+    assert_eq!(
+        ranking("{ by: [a.b], ties: dence, earliest: yes, tis: x }"),
+        "a.yaml:9:19: the metric to rank by contains '.'; only A-Z a-z 0-9 _ - are allowed\n\
+         a.yaml:9:31: unknown tie rule \"dence\"; did you mean \"dense\"?\n\
+         a.yaml:9:48: expected earliest to be true or false, found \"yes\"\n\
+         a.yaml:9:53: unknown key \"tis\"; did you mean \"ties\"?"
+    );
+    assert_eq!(ranking("{ ties: dense }"), "a.yaml:9:12: the ranking has no by; give it one, such as by: flights desc");
+    let many = ["far"; MAX_RANKED_BY + 1].join(", ");
+    assert!(ranking(&format!("[{many}]")).contains("ranks by 9 metrics; at most 8 are allowed"));
+    // A metric that is there, but not readable, is not called unknown.
+    let mistakes = bad(&view_with("ranking: far").replace("far: sum(distance)", "far: 5"));
+    assert_eq!(mistakes.lines().count(), 1, "{mistakes}");
 }
 
 #[test]
@@ -432,6 +537,51 @@ fn graces_and_dates_are_checked() {
 }
 
 #[test]
+fn seasons_are_read_and_checked() {
+    let apply = good(
+        "tenants:
+- id: ABQ
+  zone: UTC
+  cutoff: '05:00'
+  seasons:
+  - { name: hunt, from: 2026-05-01T18:00:00Z, to: 2026-05-03T20:00:00+02:00 }
+",
+    );
+    let season = &apply.tenants[0].seasons[0];
+    assert_eq!(
+        (season.name.as_str(), season.from.to_string(), season.to.to_string()),
+        ("hunt", "2026-05-01T18:00:00Z".to_owned(), "2026-05-03T18:00:00Z".to_owned())
+    );
+    assert_eq!(
+        bad_seasons("{ name: a, from: 2026-05-01, to: tomorrow }"),
+        "a.yaml:5:32: from \"2026-05-01\" is not an RFC 3339 time such as 2013-03-10T09:00:00Z\n\
+         a.yaml:5:48: to \"tomorrow\" is not an RFC 3339 time such as 2013-03-10T09:00:00Z"
+    );
+    assert_eq!(
+        bad_seasons("{ name: a, from: 2026-05-01T18:00:00Z, to: 2026-05-01T18:00:00Z }"),
+        "a.yaml:5:58: the season ends at 2026-05-01T18:00:00Z, which is not after it begins at 2026-05-01T18:00:00Z"
+    );
+    assert_eq!(
+        bad_seasons("{ name: a, from: 2026-05-01T18:00:00Z, to: 2028-05-03T18:00:01Z }"),
+        "a.yaml:5:58: the season is longer than 732 days; make several of it"
+    );
+    let season = "from: 2026-05-01T18:00:00Z, to: 2026-05-02T18:00:00Z";
+    assert_eq!(
+        bad_seasons(&format!("{{ name: a, {season} }}, {{ name: a, {season} }}")),
+        "a.yaml:5:90: two seasons are named a"
+    );
+    assert_eq!(
+        bad_seasons("{ form: 2026-05-01T18:00:00Z, name: a b }"),
+        "a.yaml:5:15: the season has no from; give it one, such as from: 2026-05-01T18:00:00Z\n\
+         a.yaml:5:15: the season has no to; give it one, such as to: 2026-05-03T18:00:00Z\n\
+         a.yaml:5:17: unknown key \"form\"; the keys are name, from, to\n\
+         a.yaml:5:51: name \"a b\" contains ' '; only A-Z a-z 0-9 _ - are allowed"
+    );
+    let many = (0..=MAX_SEASONS).map(|n| format!("{{ name: s{n}, {season} }}")).collect::<Vec<_>>().join(", ");
+    assert!(bad_seasons(&many).ends_with("17 seasons; at most 16 are allowed"));
+}
+
+#[test]
 fn mistakes_in_aliases_are_where_they_are_written() {
     let text = "tenants:\n- &a { id: A, zone: UTC, cutoff: x }\n- { <<: *a, id: B }\n";
     let mistakes = bad(text);
@@ -468,6 +618,10 @@ fn piece() -> impl Strategy<Value = String> {
         "sum(a)",
         "measures: [a]",
         "where: a < 1",
+        "ranking: a desc",
+        "grain: hour",
+        "seasons:",
+        "from: 2026-05-01T18:00:00Z",
         "\"",
         "'",
         "&x ",

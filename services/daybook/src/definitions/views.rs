@@ -1,13 +1,18 @@
 //! Views: sets of metrics. Their expressions are checked against the kind, once that is known.
 
 use super::mistake::Mistake;
+use super::ranking;
 use super::reader::{Fields, Reader};
 use super::yaml::{Node, Value};
-use daybook_domain::catalogue::{Kind, MAX_GROUP_BY, MAX_METRICS, Metric, Status, View, only_final};
+use daybook_domain::catalogue::{
+    Grain, Kind, LatePolicy, MAX_GROUP_BY, MAX_METRICS, MAX_VIEW_TENANTS, Metric, Status, View, only_final,
+};
 use daybook_domain::expression::{ExpressionError, Predicate, parse_aggregate};
-use daybook_domain::ids::Name;
+use daybook_domain::ids::{Name, TenantId};
 use daybook_domain::plan::{Plan, PlanError};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+const VIEW_KEYS: [&str; 8] = ["name", "kind", "group_by", "metrics", "grain", "late", "ranking", "tenants"];
 
 /// A view whose form is right, as far as it was read.
 pub(super) struct Draft<'a> {
@@ -16,6 +21,9 @@ pub(super) struct Draft<'a> {
     group_by: Vec<&'a Node>,
     /// For each metric of `view`.
     metrics: Vec<MetricNodes<'a>>,
+    grain: Option<&'a Node>,
+    late: Option<&'a Node>,
+    ranking: Option<&'a Node>,
     /// Whether `view` is all that the file says.
     whole: bool,
 }
@@ -30,7 +38,7 @@ struct MetricNodes<'a> {
 /// The node that names the view, and the view where there is enough of it to go on with.
 pub(super) fn read<'a>(node: &'a Node, reader: &mut Reader<'a, '_>) -> (Option<&'a Node>, Option<Draft<'a>>) {
     let before = reader.mistakes();
-    let Some(fields) = reader.fields(node, "view", &["name", "kind", "group_by", "metrics"]) else {
+    let Some(fields) = reader.fields(node, "view", &VIEW_KEYS) else {
         return (None, None);
     };
     let name_node = reader.required(&fields, "name", "arrivals");
@@ -41,18 +49,42 @@ pub(super) fn read<'a>(node: &'a Node, reader: &mut Reader<'a, '_>) -> (Option<&
     let (group_by_nodes, group_by) = read_group_by(reader.optional_list(&fields, "group_by"), &mut names, reader);
     let metrics_node = reader.required(&fields, "metrics", "[flights: count]");
     let (nodes, metrics) = metrics_node.map_or_else(Default::default, |node| read_metrics(node, &mut names, reader));
+    let grain_node = fields.get("grain");
+    let grain =
+        grain_node.and_then(|node| reader.word(node, "grain", &Grain::ALL.map(|grain| (grain.as_str(), grain))));
+    let late_node = fields.get("late");
+    let policies = LatePolicy::ALL.map(|policy| (policy.as_str(), policy));
+    let late = late_node.and_then(|node| reader.word(node, "late policy", &policies));
+    let tenants = fields.get("tenants").and_then(|node| read_tenants(node, reader));
+    let ranking_node = fields.get("ranking");
+    // With a metric that could not be read, none can be called unknown.
+    let all_metrics =
+        metrics_node.is_some_and(|node| matches!(node.value(), Value::List(list) if list.len() == metrics.len()));
+    let ranking = ranking_node.and_then(|node| ranking::read(node, all_metrics.then_some(&metrics[..]), reader));
     let draft = match (name, kind, kind_node) {
         (Some(name), Some(kind), Some(kind_node)) => Some(Draft {
-            view: View::new(name, kind, group_by, metrics),
+            view: View {
+                grain: grain.unwrap_or_default(),
+                late: late.unwrap_or_default(),
+                ranking,
+                tenants,
+                ..View::new(name, kind, group_by, metrics)
+            },
             kind: kind_node,
             group_by: group_by_nodes,
             metrics: nodes,
+            grain: grain_node,
+            late: late_node,
+            ranking: ranking_node,
             whole: reader.mistakes() == before,
         }),
         _ => None,
     };
     (name_node, draft)
 }
+
+/// Gives a view a part of another.
+type AddPart = fn(&mut View, &View);
 
 /// Every name of a row, with what has it: no two columns of a view may be called the same.
 type Names<'a> = BTreeMap<&'a str, &'static str>;
@@ -84,6 +116,26 @@ fn read_group_by<'a>(
             take_name(node, "dimension", names, reader).then_some((node, name))
         })
         .unzip()
+}
+
+/// For whom the view is. Whether they exist is for day-manager to say.
+fn read_tenants<'a>(node: &'a Node, reader: &mut Reader<'a, '_>) -> Option<BTreeSet<TenantId>> {
+    let nodes = reader.list(node, "tenants")?;
+    if nodes.is_empty() {
+        let hint = "name some, or leave tenants out for everyone";
+        reader.mistake_with_hint(node, "the view is for no tenant", hint);
+    }
+    if let Some(node) = nodes.get(MAX_VIEW_TENANTS) {
+        let message = format!("the view is for {} tenants; at most {MAX_VIEW_TENANTS} are allowed", nodes.len());
+        reader.mistake_with_hint(node, message, "leave tenants out for everyone");
+    }
+    let mut tenants = BTreeSet::new();
+    for (node, tenant) in reader.names::<TenantId>(nodes, "tenant") {
+        if let Some(twice) = tenants.replace(tenant) {
+            reader.mistake(node, format!("the tenant {twice} stands here twice"));
+        }
+    }
+    Some(tenants)
 }
 
 fn read_metrics<'a>(
@@ -237,23 +289,40 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// What only shows when metrics are put together. The first of them that fails is the one at fault.
+    /// What only shows when parts are put together. They are added one by one, and the first with which the view cannot
+    /// be computed is the one at fault.
     fn compile(&self, kind: &Kind, reader: &mut Reader<'a, '_>) {
-        if Plan::compile(&self.view, kind).is_ok() {
-            return;
-        }
-        let mut view = self.view.clone();
-        view.metrics.clear();
-        for (metric, nodes) in self.view.metrics.iter().zip(&self.metrics) {
+        let Err(error) = Plan::compile(&self.view, kind) else { return };
+        let message = |error: PlanError| match error {
+            PlanError::Shape { what, .. } => what,
+            other => other.to_string(),
+        };
+        let whole = &self.view;
+        let mut view = View::new(whole.name.clone(), whole.kind.clone(), Vec::new(), Vec::new());
+        for (metric, nodes) in whole.metrics.iter().zip(&self.metrics) {
             view.metrics.push(metric.clone());
             if let Err(error) = Plan::compile(&view, kind) {
-                let message = match error {
-                    PlanError::Shape { what, .. } => what,
-                    other => other.to_string(),
-                };
-                return reader.mistake(nodes.name, message);
+                return reader.mistake(nodes.name, message(error));
             }
         }
+        for (name, node) in whole.group_by.iter().zip(&self.group_by) {
+            view.group_by.push(name.clone());
+            if let Err(error) = Plan::compile(&view, kind) {
+                return reader.mistake(node, message(error));
+            }
+        }
+        let parts: [(Option<&Node>, AddPart); 3] = [
+            (self.grain, |view, whole| view.grain = whole.grain),
+            (self.late, |view, whole| view.late = whole.late),
+            (self.ranking, |view, whole| view.ranking = whole.ranking.clone()),
+        ];
+        for (node, add) in parts {
+            add(&mut view, whole);
+            if let (Some(node), Err(error)) = (node, Plan::compile(&view, kind)) {
+                return reader.mistake(node, message(error));
+            }
+        }
+        reader.mistake(self.kind, message(error));
     }
 }
 

@@ -1,0 +1,188 @@
+use super::*;
+use daybook_domain::catalogue::{Dimension, Grain, LatePolicy, Measure, Metric, Mode, Season, only_final};
+
+const NOW: &str = "2026-05-02T12:00:00Z";
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn id(text: &str) -> TenantId {
+    TenantId::new(text).unwrap()
+}
+
+fn at(text: &str) -> Instant {
+    text.parse().unwrap()
+}
+
+fn kind() -> Kind {
+    Kind {
+        name: name("order"),
+        mode: Mode::Fact,
+        dimensions: vec![Dimension { name: name("shop"), field: None }],
+        measures: vec![Measure { name: name("price"), scale: 2 }],
+        revision: 0,
+    }
+}
+
+fn view() -> View {
+    let metric =
+        |text: &str, value: &str| Metric { name: name(text), value: value.into(), filter: None, status: only_final() };
+    View::new(name("shops"), name("order"), vec![name("shop")], vec![metric("n", "count"), metric("m", "sum(price)")])
+}
+
+fn view_for(tenants: &[&str]) -> View {
+    View { tenants: Some(tenants.iter().copied().map(id).collect()), ..view() }
+}
+
+fn tenant(text: &str) -> TenantSpec {
+    TenantSpec {
+        id: id(text),
+        name: None,
+        zone: "Etc/UTC".into(),
+        cutoff_minutes: 300,
+        changes: Vec::new(),
+        grace_ms: 0,
+        first_day: None,
+        clock: None,
+        seasons: Vec::new(),
+    }
+}
+
+fn of_views(views: Vec<View>) -> Apply {
+    Apply { views, ..Apply::default() }
+}
+
+fn of_tenants(tenants: Vec<TenantSpec>) -> Apply {
+    Apply { tenants, ..Apply::default() }
+}
+
+/// What there is after the change, and what was said of it: name, action and detail.
+fn apply(registry: &mut Registry, apply: &Apply) -> Vec<(String, Action, String)> {
+    let change = registry.check(apply, at(NOW)).unwrap();
+    for definition in change.definitions {
+        registry.adopt(definition).unwrap();
+    }
+    change.applied.into_iter().map(|line| (line.name, line.action, line.detail.unwrap_or_default())).collect()
+}
+
+fn refusal(registry: &Registry, apply: &Apply) -> String {
+    let refusals = registry.check(apply, at(NOW)).unwrap_err();
+    let shown = |refusal: &Refusal| format!("{} {}: {}", refusal.what, refusal.name, refusal.reason);
+    refusals.iter().map(shown).collect::<Vec<_>>().join("; ")
+}
+
+/// A registry of the kind, the view for everyone, and the tenants A to D.
+fn registry() -> Registry {
+    let mut registry = Registry::default();
+    let tenants = ["A", "B", "C", "D"].map(tenant).into();
+    let all = Apply { kinds: vec![kind()], views: vec![view()], tenants, dry_run: false };
+    let created = apply(&mut registry, &all);
+    assert!(created.iter().all(|(_, action, _)| *action == Action::Created));
+    registry
+}
+
+#[test]
+fn a_change_to_what_a_view_computes_is_a_revision_that_is_backfilled() {
+    let mut registry = registry();
+    let backfilled = "backfilled from the log; the former definition stays in force until then";
+    let mut changed = view();
+    let changes: [fn(&mut View); 3] =
+        [|view| view.grain = Grain::Hour, |view| view.late = LatePolicy::Reject, |view| view.metrics.truncate(1)];
+    for (index, change) in changes.into_iter().enumerate() {
+        change(&mut changed);
+        let lines = apply(&mut registry, &of_views(vec![changed.clone()]));
+        assert_eq!(lines, [("shops".to_owned(), Action::Changed, backfilled.to_owned())]);
+        assert_eq!(registry.revisions()[&name("shops")], 2 + index as u64);
+        let lines = apply(&mut registry, &of_views(vec![changed.clone()]));
+        assert_eq!(lines, [("shops".to_owned(), Action::Unchanged, String::new())]);
+    }
+    // With other tenants at the same time it is one all the same.
+    let lines = apply(&mut registry, &of_views(vec![view_for(&["A"])]));
+    assert_eq!(lines[0].2, backfilled);
+}
+
+#[test]
+fn other_tenants_are_a_revision_that_says_how_many() {
+    let mut registry = registry();
+    for (tenants, detail) in [
+        (vec!["A", "B"], "for 2 tenants rather than everyone"),
+        (vec!["A", "B", "C", "D"], "for 2 more tenants"),
+        (vec!["A", "B", "C"], "for 1 fewer tenant"),
+        (vec!["C", "D"], "for 1 more tenant and 2 fewer"),
+    ] {
+        let lines = apply(&mut registry, &of_views(vec![view_for(&tenants)]));
+        assert_eq!(lines, [("shops".to_owned(), Action::Changed, detail.to_owned())]);
+    }
+    assert_eq!(apply(&mut registry, &of_views(vec![view()]))[0].2, "for everyone");
+    assert_eq!(registry.revisions()[&name("shops")], 6);
+}
+
+#[test]
+fn tenants_of_a_view_exist_or_come_with_it() {
+    let mut registry = registry();
+    let view = view_for(&["A", "X", "Y"]);
+    let missing = "view shops: is for tenants that do not exist: X, Y";
+    assert_eq!(refusal(&registry, &of_views(vec![view.clone()])), missing);
+    assert_eq!(
+        refusal(&registry, &of_views(vec![view_for(&[])])),
+        "view shops: is for no tenant; name some, or leave tenants out for everyone"
+    );
+    let many: Vec<String> = (0..1001).map(|n| format!("t{n}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert!(refusal(&registry, &of_views(vec![view_for(&many)])).contains("is for 1001 tenants; at most 1000"));
+    assert!(
+        refusal(&registry, &of_views(vec![view_for(&many[..9])]))
+            .ends_with("is for 9 tenants that do not exist: t0, t1, t2, t3, t4, t5, t6, t7, …")
+    );
+    let together = Apply { views: vec![view], tenants: ["X", "Y"].map(tenant).into(), ..Apply::default() };
+    let lines = apply(&mut registry, &together);
+    assert_eq!(
+        lines.iter().map(|line| line.1).collect::<Vec<_>>(),
+        [Action::Changed, Action::Created, Action::Created]
+    );
+}
+
+#[test]
+fn seasons_follow_the_clock_of_their_tenant() {
+    let season = |to: &str| Season { name: name("hunt"), from: at("2026-05-01T18:00:00Z"), to: at(to) };
+    let with = |seasons: Vec<Season>| of_tenants(vec![TenantSpec { seasons, ..tenant("A") }]);
+    let mut registry = registry();
+    let (short, long) = ("2026-05-03T18:00:00Z", "2026-05-04T18:00:00Z");
+    let lines = apply(&mut registry, &with(vec![season(short)]));
+    assert_eq!(lines, [("A".to_owned(), Action::Changed, "seasons".to_owned())]);
+    assert_eq!(apply(&mut registry, &with(vec![season(short)]))[0].1, Action::Unchanged);
+    assert_eq!(apply(&mut registry, &with(vec![season(long)]))[0].1, Action::Changed);
+    assert!(refusal(&registry, &with(vec![season("2026-05-02T12:00:00Z")])).contains("which is past"));
+    assert_eq!(registry.schedule.get(&id("A")).unwrap().tenant().seasons, [season(long)]);
+    assert_eq!(apply(&mut registry, &with(Vec::new()))[0].1, Action::Changed);
+
+    // A clock of its own that has not begun: nothing is past.
+    let mut replayed =
+        TenantSpec { clock: Some(name("replay")), first_day: Some("2026-05-01".parse().unwrap()), ..tenant("R") };
+    replayed.seasons = vec![season("2026-05-01T19:00:00Z")];
+    apply(&mut registry, &of_tenants(vec![replayed.clone()]));
+    replayed.seasons = vec![season("2026-05-01T18:30:00Z")];
+    apply(&mut registry, &of_tenants(vec![replayed.clone()]));
+    registry.clocks.insert(name("replay"), at(NOW));
+    replayed.seasons = vec![season(long)];
+    assert!(refusal(&registry, &of_tenants(vec![replayed])).contains("was over at"));
+}
+
+#[test]
+fn an_activation_is_published_once_and_only_for_the_newest_revision() {
+    let mut registry = registry();
+    apply(&mut registry, &of_views(vec![view_for(&["A"])]));
+    let activation = |revision| Activation { view: name("shops"), revision, since: None };
+    let (one, other) = (Partition(0), Partition(1));
+    assert!(!registry.lacks(one, &activation(1)));
+    assert!(!registry.lacks(one, &activation(3)));
+    assert!(!registry.lacks(one, &Activation { view: name("other"), ..activation(2) }));
+    assert!(registry.lacks(one, &activation(2)));
+    registry.activate(one, &activation(2));
+    registry.activate(one, &activation(1));
+    assert!(!registry.lacks(one, &activation(2)));
+    assert!(registry.lacks(other, &activation(2)));
+    apply(&mut registry, &of_views(vec![view()]));
+    assert!(registry.lacks(one, &activation(3)));
+}
