@@ -13,8 +13,9 @@ pub mod partition;
 pub mod state;
 
 use daybook_domain::ids::Partition;
+use daybook_runtime::membership::{Membership, Sharing, run_owned};
 use daybook_runtime::process::Context;
-use daybook_runtime::supervisor::{self, Child};
+use daybook_runtime::supervisor::Child;
 use serde::Serialize;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -36,12 +37,15 @@ pub struct Options {
     /// Percent of one processor that the backfill of a partition may take [1..=100]
     #[arg(long, env = "DAYBOOK_BACKFILL_DUTY_PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(1..=100))]
     pub backfill_duty_percent: u8,
+    /// How many processes keep each partition warm; all of them when there are fewer [1..=8]
+    #[arg(long, env = "DAYBOOK_REPLICAS", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
+    pub replicas: u8,
 }
 
 impl Options {
     /// The defaults, with checkpoints in `data`.
     pub fn new(data: PathBuf) -> Self {
-        Self { data, checkpoint_interval_ms: 5000, live_interval_ms: 50, backfill_duty_percent: 50 }
+        Self { data, checkpoint_interval_ms: 5000, live_interval_ms: 50, backfill_duty_percent: 50, replicas: 1 }
     }
 }
 
@@ -51,6 +55,9 @@ impl Options {
 /// When the actors cannot be started at all.
 pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let _lock = lock(&options.data)?;
+    let membership =
+        Membership::join(&context.connection, "aggregator-shard", env!("CARGO_PKG_VERSION"), context.board.clone())
+            .await?;
     let intervals = partition::Intervals {
         checkpoint: Duration::from_millis(options.checkpoint_interval_ms),
         live: Duration::from_millis(options.live_interval_ms),
@@ -59,15 +66,20 @@ pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::
     let children = Partition::all(context.connection.partitions)
         .map(|partition| {
             let context = context.clone();
-            // Not ready before each of them says so.
-            context.health.set(&format!("shard {partition}"), false);
             let folder = options.data.join(format!("partition-{partition}"));
             Child::new(format!("shard {partition}"), move |supervisor| {
                 partition::spawn(context.clone(), partition, folder.clone(), intervals, supervisor)
             })
         })
         .collect();
-    supervisor::run(children, context.stop).await?;
+    let Context { connection, health, board, stop } = context;
+    let sharing = Sharing {
+        partitions: connection.partitions,
+        replicas: usize::from(options.replicas),
+        // A partition is served without a gap: by the old owner until the new one is level with the log.
+        hand_over: true,
+    };
+    run_owned(children, sharing, membership, board, health, stop).await?;
     Ok(())
 }
 

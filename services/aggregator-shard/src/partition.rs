@@ -13,6 +13,7 @@ use crate::{backfill, checkpoints};
 use async_nats::Subject;
 use daybook_contracts::ask::{AskError, AskErrorCode, Asked, DayState, Position, ShardQuestion};
 use daybook_contracts::log::{Batch, Record};
+use daybook_contracts::members::Part;
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_runtime::outbox::Outbox;
 use daybook_runtime::process::Context;
@@ -154,7 +155,7 @@ impl Actor for PartitionActor {
         myself.send_interval(intervals.live, || Message::Tick);
         // An inbox of the client's is a name that no other run has.
         let run = connection.client.new_inbox().replace("_INBOX.", "");
-        Ok(State {
+        let state = State {
             feeds: Feeds::new(run),
             waiting: VecDeque::new(),
             backfill_duty_percent: intervals.backfill_duty_percent,
@@ -172,7 +173,9 @@ impl Actor for PartitionActor {
             is_level,
             tasks,
             _outbox_guard: outbox_stop.drop_guard(),
-        })
+        };
+        state.tell(0);
+        Ok(state)
     }
 
     async fn handle(
@@ -260,6 +263,20 @@ impl State {
         Ok(())
     }
 
+    /// Tells the others how this partition stands.
+    fn tell(&self, lag: u64) {
+        let as_of = self.state.as_of();
+        let part = Part {
+            ready: self.level_at.is_some(),
+            log: as_of.log,
+            inbox: as_of.inbox,
+            lag,
+            lag_ms: self.level_at.filter(|_| !self.is_level).map_or(0, |at| at.elapsed().as_millis() as u64),
+            checkpoint: self.checkpointed,
+        };
+        self.context.board.set(self.partition, part);
+    }
+
     fn apply(&mut self, position: LogSeq, batch: Batch, pending: u64, trace: Option<opentelemetry::Context>) {
         let started = Instant::now();
         let records = batch.records.len();
@@ -287,6 +304,7 @@ impl State {
             }
             self.level_at = Some(Instant::now());
         }
+        self.tell(pending);
         let partition = self.partition.to_string();
         metrics::counter!("daybook_shard_batches_total").increment(1);
         metrics::counter!("daybook_shard_records_total").increment(records as u64);

@@ -13,8 +13,9 @@ pub mod sequencer;
 pub mod trimmer;
 
 use daybook_domain::ids::Partition;
+use daybook_runtime::membership::{Membership, Sharing, run_owned};
 use daybook_runtime::process::Context;
-use daybook_runtime::supervisor::{self, Child};
+use daybook_runtime::supervisor::Child;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -45,8 +46,6 @@ pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::
     let mut children: Vec<Child> = Partition::all(context.connection.partitions)
         .map(|partition| {
             let context = context.clone();
-            // Not ready before each of them says so.
-            context.health.set(&format!("ingest {partition}"), false);
             Child::new(format!("ingest {partition}"), move |supervisor| {
                 partition::spawn(context.clone(), partition, linger, supervisor)
             })
@@ -56,6 +55,10 @@ pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::
     children.push(Child::new("trimmer", move |supervisor| {
         trimmer::spawn(trimming.clone(), Duration::from_millis(options.trim_interval_ms), supervisor)
     }));
-    supervisor::run(children, context.stop).await?;
+    let Context { connection, health, board, stop } = context;
+    let membership = Membership::join(&connection, "ingest", env!("CARGO_PKG_VERSION"), board.clone()).await?;
+    // The log is fenced: the new owner begins at once, whether the old one has ended or not.
+    let sharing = Sharing { partitions: connection.partitions, replicas: 1, hand_over: false };
+    run_owned(children, sharing, membership, board, health, stop).await?;
     Ok(())
 }

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use daybook_contracts::event::Encoding;
 use daybook_contracts::headers;
 use daybook_contracts::log::Through;
+use daybook_contracts::members::Part;
 use daybook_domain::catalogue::Definition;
-use daybook_domain::ids::{InboxSeq, Partition};
+use daybook_domain::ids::{InboxSeq, LogSeq, Partition};
 use daybook_runtime::append::{Appended, append, header_number, last_message};
 use daybook_runtime::connection::Connection;
 use daybook_runtime::process::Context;
@@ -52,6 +53,7 @@ struct Step;
 
 struct State {
     context: Context,
+    partition: Partition,
     linger: Duration,
     subject: String,
     /// The sequence in EVENTS of the partition's last batch, 0 for none: the fence.
@@ -88,7 +90,9 @@ impl Actor for PartitionActor {
         tracing::info!(%partition, log = last, inbox = %marks.through.inbox, "sequencing");
         context.health.set(&label, true);
         myself.cast(Step)?;
-        Ok(State { context, linger, subject, last, reader, sequencer, gathered: None, label })
+        let state = State { context, partition, linger, subject, last, reader, sequencer, gathered: None, label };
+        state.tell();
+        Ok(state)
     }
 
     async fn handle(&self, myself: ActorRef<Step>, Step: Step, state: &mut State) -> Result<(), ActorProcessingErr> {
@@ -103,6 +107,14 @@ impl Actor for PartitionActor {
 }
 
 impl State {
+    /// Tells the others how far this partition is.
+    fn tell(&self) {
+        let (log, inbox) = (LogSeq(self.last), self.sequencer.marks().through.whole());
+        let lag = self.reader.pending();
+        self.context.board.update(self.partition, |part| *part = Part { ready: true, log, inbox, lag, ..*part });
+        metrics::gauge!("daybook_ingest_lag_messages", "partition" => self.partition.to_string()).set(lag as f64);
+    }
+
     /// Appends what was gathered, and gathers meanwhile.
     async fn step(&mut self) -> Result<(), ActorProcessingErr> {
         let Some(gathered) = self.gathered.take() else {
@@ -113,6 +125,7 @@ impl State {
         let gather = gather(&mut self.reader, &mut self.sequencer, self.linger, Instant::now());
         let (appended, gathered) = tokio::join!(append, gather);
         self.last = appended?;
+        self.tell();
         self.gathered = gathered;
         Ok(())
     }

@@ -167,6 +167,14 @@ impl Subjects {
     pub fn clock(&self, name: &str) -> String {
         format!("{}.clocks.{name}", self.prefix)
     }
+    /// Where the processes of a service tell that they live; `service` may be `*`.
+    pub fn members(&self, service: &str) -> String {
+        format!("{}.members.{service}", self.prefix)
+    }
+    /// Where one process of aggregator-shard answers for a partition.
+    pub fn shard_at(&self, partition: Partition, instance: &str) -> String {
+        format!("{}.shard.{partition}.{instance}", self.prefix)
+    }
     /// Where the shard that runs a partition answers.
     pub fn shard(&self, partition: Partition) -> String {
         format!("{}.shard.{partition}", self.prefix)

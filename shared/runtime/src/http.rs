@@ -22,6 +22,11 @@ impl Health {
         self.lock().insert(part.to_owned(), ready);
     }
 
+    /// The part is no longer this process's.
+    pub fn remove(&self, part: &str) {
+        self.lock().remove(part);
+    }
+
     /// Whether there are parts and all of them are ready.
     pub fn is_ready(&self) -> bool {
         let parts = self.lock();

@@ -5,6 +5,7 @@
 //! - [`reader`]: a subject of a stream from a given position on, without gaps;
 //! - [`append`]: compare-and-append, the fence of the log; [`outbox`]: outputs that are written exactly once;
 //! - [`store`]: the disposable checkpoint `state at position`;
+//! - [`membership`]: who else runs a service, and which partitions are whose;
 //! - [`supervisor`]: restarts actors that fail;
 //! - [`config`], [`process`], [`http`], [`telemetry`], [`clock`]: what a process needs around its service.
 
@@ -13,6 +14,7 @@ pub mod clock;
 pub mod config;
 pub mod connection;
 pub mod http;
+pub mod membership;
 pub mod outbox;
 pub mod process;
 pub mod reader;

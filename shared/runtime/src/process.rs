@@ -3,6 +3,7 @@
 use crate::config::{self, ConfigError, ProcessOptions};
 use crate::connection::{Connection, connect_service};
 use crate::http::{self, Health};
+use crate::membership::Board;
 use clap::Args;
 use serde::Serialize;
 use std::process::ExitCode;
@@ -17,6 +18,8 @@ const BROKER_LOOK: Duration = Duration::from_millis(200);
 pub struct Context {
     pub connection: Connection,
     pub health: Health,
+    /// What this process runs, for the others of its service to know.
+    pub board: Board,
     /// Cancelled when the service is to end.
     pub stop: CancellationToken,
 }
@@ -82,7 +85,7 @@ where
     tokio::spawn(watch_broker(connection.client.clone(), health.clone()));
     health.set("broker", true);
     tracing::info!(service = name, partitions = connection.partitions, "connected");
-    service(options.service, Context { connection, health, stop }).await?;
+    service(options.service, Context { connection, health, board: Board::default(), stop }).await?;
     tracing::info!(service = name, "stopped");
     Ok(())
 }

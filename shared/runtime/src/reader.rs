@@ -51,6 +51,7 @@ pub struct Reader {
     fruitless: u32,
     /// When something was delivered, or looked for, last.
     quiet_since: Instant,
+    pending: u64,
 }
 
 struct Open {
@@ -77,12 +78,18 @@ impl Reader {
             opening: None,
             fruitless: 0,
             quiet_since: Instant::now(),
+            pending: 0,
         }
     }
 
     /// The next sequence that will be read, or a later one.
     pub fn position(&self) -> u64 {
         self.next
+    }
+
+    /// How many matching messages stood behind the last one when it was delivered.
+    pub fn pending(&self) -> u64 {
+        self.pending
     }
 
     /// The next message, waiting for it as long as it takes.
@@ -170,6 +177,7 @@ impl Reader {
         self.next = sequence + 1;
         self.fruitless = 0;
         self.quiet_since = Instant::now();
+        self.pending = pending;
         let (message, _) = message.split();
         Some(Delivered {
             sequence,

@@ -2,9 +2,11 @@
 
 use futures::future::BoxFuture;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr, SupervisionEvent};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// Pause before the first restart of an actor; it doubles with each further failure in a row.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -40,6 +42,8 @@ pub struct Supervisor;
 /// Messages of a supervisor to itself.
 pub enum Message {
     Start(usize),
+    /// Run exactly these children, by their indices.
+    Run(BTreeSet<usize>),
     /// Children that end from now on are not started again; answers when that is so.
     Stop(RpcReplyPort<()>),
 }
@@ -47,21 +51,27 @@ pub enum Message {
 /// What a supervisor knows of its children.
 pub struct State {
     children: Vec<Child>,
-    running: HashMap<ActorId, (usize, Instant)>,
+    running: HashMap<ActorId, (ActorCell, usize, Instant)>,
     failures: Vec<u32>,
+    /// Those that are to run.
+    wanted: BTreeSet<usize>,
     stopping: bool,
 }
 
 impl Actor for Supervisor {
     type Msg = Message;
     type State = State;
-    type Arguments = Vec<Child>;
+    type Arguments = (Vec<Child>, BTreeSet<usize>);
 
-    async fn pre_start(&self, myself: ActorRef<Message>, children: Vec<Child>) -> Result<State, ActorProcessingErr> {
-        for index in 0..children.len() {
-            myself.cast(Message::Start(index))?;
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Message>,
+        (children, wanted): (Vec<Child>, BTreeSet<usize>),
+    ) -> Result<State, ActorProcessingErr> {
+        for index in &wanted {
+            myself.cast(Message::Start(*index))?;
         }
-        Ok(State { failures: vec![0; children.len()], running: HashMap::new(), children, stopping: false })
+        Ok(State { failures: vec![0; children.len()], running: HashMap::new(), children, wanted, stopping: false })
     }
 
     async fn handle(
@@ -71,10 +81,20 @@ impl Actor for Supervisor {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            Message::Start(_) if state.stopping => {}
+            Message::Run(wanted) => {
+                for index in wanted.difference(&state.wanted) {
+                    myself.cast(Message::Start(*index))?;
+                }
+                for (cell, index, _) in state.running.values().filter(|(_, index, _)| !wanted.contains(index)) {
+                    tracing::info!(actor = state.children[*index].label, "is run elsewhere now");
+                    cell.stop(None);
+                }
+                state.wanted = wanted;
+            }
+            Message::Start(index) if state.stopping || !state.wanted.contains(&index) || state.runs(index) => {}
             Message::Start(index) => match (state.children[index].start)(myself.get_cell()).await {
                 Ok(cell) => {
-                    state.running.insert(cell.get_id(), (index, Instant::now()));
+                    state.running.insert(cell.get_id(), (cell, index, Instant::now()));
                 }
                 Err(error) => state.restart_later(&myself, index, &error.to_string()),
             },
@@ -97,9 +117,13 @@ impl Actor for Supervisor {
             SupervisionEvent::ActorTerminated(who, _, reason) => (who, reason.unwrap_or_else(|| "it ended".to_owned())),
             _ => return Ok(()),
         };
-        if let Some((index, started)) = state.running.remove(&who.get_id())
+        if let Some((_, index, started)) = state.running.remove(&who.get_id())
             && !state.stopping
         {
+            if !state.wanted.contains(&index) {
+                return Ok(());
+            }
+            // It was to end, and has become wanted again meanwhile.
             if started.elapsed() >= STEADY {
                 state.failures[index] = 0;
             }
@@ -110,6 +134,10 @@ impl Actor for Supervisor {
 }
 
 impl State {
+    fn runs(&self, index: usize) -> bool {
+        self.running.values().any(|(_, running, _)| *running == index)
+    }
+
     fn restart_later(&mut self, myself: &ActorRef<Message>, index: usize, why: &str) {
         let failures = &mut self.failures[index];
         let pause = (FIRST_PAUSE * 2_u32.saturating_pow((*failures).min(16))).min(MAX_PAUSE);
@@ -124,9 +152,31 @@ impl State {
 ///
 /// # Errors
 /// When the supervisor itself cannot be started.
-pub async fn run(children: Vec<Child>, stop: tokio_util::sync::CancellationToken) -> Result<(), SpawnErr> {
-    let (supervisor, handle) = Actor::spawn(None, Supervisor, children).await?;
-    stop.cancelled().await;
+pub async fn run(children: Vec<Child>, stop: CancellationToken) -> Result<(), SpawnErr> {
+    let all = (0..children.len()).collect();
+    let (_sender, wanted) = watch::channel(all);
+    run_wanted(children, wanted, stop).await
+}
+
+/// As [`run`], but of the children only those whose indices are `wanted`, as that changes.
+///
+/// # Errors
+/// When the supervisor itself cannot be started.
+pub async fn run_wanted(
+    children: Vec<Child>,
+    mut wanted: watch::Receiver<BTreeSet<usize>>,
+    stop: CancellationToken,
+) -> Result<(), SpawnErr> {
+    let first = wanted.borrow_and_update().clone();
+    let (supervisor, handle) = Actor::spawn(None, Supervisor, (children, first)).await?;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Ok(()) = wanted.changed() => {
+                let _ = supervisor.cast(Message::Run(wanted.borrow_and_update().clone()));
+            }
+        }
+    }
     let _ = supervisor.call(Message::Stop, Some(STOP_PATIENCE)).await;
     supervisor.get_cell().stop_children_and_wait(None, Some(STOP_DEADLINE)).await;
     supervisor.stop(None);
