@@ -184,6 +184,8 @@ impl Answers {
         let (outcome, _) = self.reading.share(key, begin).await;
         match outcome.unwrap_or_else(|| Err(panicked())) {
             Ok(Some(found)) if asking.is_reached_by(found.answer.as_of) => Ok(found),
+            // A day's report may be older than the view: the shard would know.
+            Err(error) if error.code == AskErrorCode::UnknownView => Err(away.hint(error.to_string())),
             // What is wrong with the question is worth more than that the shard is away.
             Err(error) if error.code != AskErrorCode::Unavailable => Err(error),
             _ if kept.is_some() => Err(away.hint("there are last known figures: ask with `accept_stale`")),

@@ -4,7 +4,7 @@ use crate::archive::{Archive, Decoded};
 use crate::asking::Asking;
 use daybook_contracts::ask::{Answer, AsOf, AskError, AskErrorCode, Asked, DayState};
 use daybook_contracts::figures::Figures;
-use daybook_contracts::report::Report;
+use daybook_contracts::report::{Coverage, Report};
 use daybook_domain::ids::Name;
 use daybook_domain::time::Date;
 use futures::{StreamExt, TryStreamExt};
@@ -18,17 +18,39 @@ const MAX_MERGED_BYTES: usize = 512 << 20;
 /// What there is of a run of days.
 #[derive(Debug, Default)]
 pub struct Sealed {
-    /// In order of their days; not of days that have nothing.
+    /// In order of their days; not of days that have no groups.
     pub days: Vec<Arc<Decoded>>,
+    /// Days of whose groups there are none, in order.
+    pub empty: Vec<Empty>,
     /// Instead, the report of the one day that was asked for.
     pub report: Option<Report>,
     /// Whether there is something of the last day.
     pub has_last: bool,
 }
 
+/// A sealed day on which the view has no group: it has a report, and no figures.
+#[derive(Debug)]
+pub struct Empty {
+    pub date: Date,
+    pub version: u32,
+    pub coverage: Coverage,
+    pub as_of: AsOf,
+}
+
+impl Sealed {
+    /// Which versions of which days were read.
+    pub fn versions(&self) -> impl Iterator<Item = (Date, u32)> {
+        let figures = self.days.iter().flat_map(|decoded| &decoded.figures.days);
+        let figures = figures.filter_map(|day| Some((day.day.date, day.version?)));
+        let empty = self.empty.iter().map(|day| (day.date, day.version));
+        figures.chain(empty).chain(self.report.iter().map(|report| (report.date, report.version)))
+    }
+}
+
 /// One day.
 enum Day {
     Figures(Arc<Decoded>),
+    Empty(Empty),
     Report(Box<Report>),
     /// It does not exist, stands before the tenant's first report, or is not sealed.
     Nothing,
@@ -49,6 +71,7 @@ pub async fn read(archive: &Archive, asking: &Asking, from: Date, to: Date) -> A
         sealed.has_last = !matches!(day, Day::Nothing);
         match day {
             Day::Nothing => {}
+            Day::Empty(day) => sealed.empty.push(day),
             Day::Report(report) => sealed.report = Some(*report),
             Day::Figures(decoded) => {
                 bytes += decoded.bytes;
@@ -82,13 +105,18 @@ fn only_report(asking: &Asking, report: Report, is_alone: bool) -> Asked<Day> {
         return Err(match is_alone {
             true => AskError::new(AskErrorCode::UnknownView, message)
                 .hint(format!("it has {}", report.views.keys().map(Name::as_str).collect::<Vec<_>>().join(", "))),
-            false => AskError::new(AskErrorCode::UnknownDay, message).hint(format!("ask for days without {date}")),
+            false => AskError::new(AskErrorCode::UnknownDay, message)
+                .hint("the view may be younger than that day: ask for later ones"),
         });
     };
     // A view of a finer grain has its pieces of time there, which a question would have added up.
     let is_by_day = view.rows.first().is_none_or(|row| row.get("time").is_none());
     if is_alone && asking.is_plain() && is_by_day {
         return Ok(Day::Report(Box::new(report)));
+    }
+    if view.total == 0 {
+        let as_of = rests_on(&report);
+        return Ok(Day::Empty(Empty { date, version: report.version, coverage: report.coverage, as_of }));
     }
     let message =
         format!("the figures of {date} were too large to be kept, and the day has left the shard or it is away");
@@ -144,7 +172,7 @@ pub fn from_report(asking: &Asking, report: Report) -> Asked<Answer> {
         rows: view.rows.iter().take(limit).cloned().collect(),
         total: view.total,
         next: None,
-        as_of: AsOf { log: report.log.through, inbox: report.log.inbox_through },
+        as_of: rests_on(&report),
         freshness_ms: 0,
         stale: false,
         coverage: report.coverage,
@@ -154,12 +182,16 @@ pub fn from_report(asking: &Asking, report: Report) -> Asked<Answer> {
     })
 }
 
+fn rests_on(report: &Report) -> AsOf {
+    AsOf { log: report.log.through, inbox: report.log.inbox_through }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
     use daybook_contracts::ask::Query;
     use daybook_contracts::figures::{DayFigures, FORMAT, GroupFigures};
-    use daybook_contracts::report::{Coverage, Definitions, Figure, LogRange, Row, ViewRows};
+    use daybook_contracts::report::{Definitions, Figure, LogRange, Row, ViewRows};
     use daybook_domain::accumulator::Accumulator;
     use daybook_domain::calendar::BusinessDay;
     use daybook_domain::catalogue::{Dimension, Kind, Measure, Metric, Mode, View, only_final};
@@ -246,6 +278,11 @@ pub(crate) mod tests {
         assert_eq!(code(&filtered, &["carrier"], true), Some((AskErrorCode::TooLarge, true)));
         assert_eq!(code(&plain, &["carrier"], false), Some((AskErrorCode::TooLarge, true)));
         assert_eq!(code(&plain, &["time", "carrier"], true), Some((AskErrorCode::TooLarge, true)), "of a finer grain");
+        let mut nothing = report(&["carrier"]);
+        nothing.views.insert(name("carriers"), ViewRows::default());
+        let Ok(Day::Empty(empty)) = only_report(&plain, nothing, false) else { panic!() };
+        assert_eq!((empty.version, empty.as_of.log), (3, LogSeq(9)));
+
         let other = Asking { view: name("other"), ..plain };
         assert_eq!(code(&other, &["carrier"], true), Some((AskErrorCode::UnknownView, true)));
         assert_eq!(code(&other, &["carrier"], false), Some((AskErrorCode::UnknownDay, true)));
