@@ -236,6 +236,11 @@ impl PartitionState {
         changes
     }
 
+    /// Forgets what changed: for machines of which no checkpoint is made, so that it does not gather.
+    pub fn forget_changes(&mut self) {
+        self.dirty = Dirty::default();
+    }
+
     /// The state that `rows` hold, or `None` when there are none.
     ///
     /// # Errors

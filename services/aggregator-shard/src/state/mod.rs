@@ -4,9 +4,11 @@
 //! [`PartitionState::apply`] takes a batch and returns the effects. Follow an event: [`tenant`] finds what was known of
 //! its entity and judges it, [`late`] says what the change does to each view by its policy, [`window`] retracts the old
 //! contribution and adds the new one, [`seal`] makes the report, [`answer`] reads figures. [`backfill`] makes views that
-//! come later than events. [`checkpoint`] stores the state in pages ([`pages`]) and brings it back.
+//! come later than events. [`checkpoint`] stores the state in pages ([`pages`]) and brings it back. [`audit`] follows one
+//! entity.
 
 pub mod answer;
+pub mod audit;
 pub mod backfill;
 pub mod checkpoint;
 pub mod day;
@@ -105,6 +107,8 @@ pub struct PartitionState {
     job: Option<Job>,
     /// Only makes what its job wants: no view is in force here, and nothing is sealed.
     is_scratch: bool,
+    /// An entity that is followed. Not part of the state.
+    audit: Option<audit::Audit>,
 }
 
 impl PartitionState {
@@ -122,6 +126,7 @@ impl PartitionState {
             dirty: checkpoint::Dirty::default(),
             job: None,
             is_scratch: false,
+            audit: None,
         }
     }
 
@@ -195,7 +200,11 @@ impl PartitionState {
         let place = tenant::Place { tenant: &tenant_id, position: self.position, inbox, model, kind: kind_id, table };
         for event in events {
             let date = event.date;
+            let before = self.audit.as_ref().and_then(|audit| audit.before(tenant, &place, &event));
             let taken = tenant.take(&place, self.job.as_mut(), event);
+            if let Some((audit, before)) = self.audit.as_mut().zip(before) {
+                audit.note(before, tenant, &place, &taken);
+            }
             for touched in taken.touched.into_iter().flatten() {
                 self.dirty.day(&tenant_id, touched);
             }

@@ -336,7 +336,7 @@ impl TenantState {
     }
 
     /// The day that holds the entity.
-    fn find(&self, key: &EntityKey) -> Option<Date> {
+    pub fn find(&self, key: &EntityKey) -> Option<Date> {
         let (date, _) = *self.index.get(&key.page_hash())?;
         let holds = |date: &Date| self.days.get(date).is_some_and(|day| day.entities.get(key).is_some());
         if holds(&date) {
