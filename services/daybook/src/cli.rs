@@ -42,6 +42,10 @@ enum Command {
     Day(commands::day::Arguments),
     /// Show a tenant's rejected events
     Rejects(commands::rejects::Arguments),
+    /// Replay the log and prove that it makes the sealed reports, byte for byte
+    Verify(commands::verify::Arguments),
+    /// Tell the story of one entity: its events, what became of them, and the reports they changed
+    Audit(commands::audit::Arguments),
     /// Find nats-server, or fetch it, and print where it is
     Broker(commands::broker::Arguments),
 }
@@ -121,6 +125,8 @@ async fn run(command: Command) -> Outcome {
         Command::Days(arguments) => commands::days::run(arguments).await,
         Command::Day(arguments) => commands::day::run(arguments).await,
         Command::Rejects(arguments) => commands::rejects::run(arguments).await,
+        Command::Verify(arguments) => commands::verify::run(arguments).await,
+        Command::Audit(arguments) => commands::audit::run(arguments).await,
         Command::Broker(arguments) => commands::broker::run(arguments).await,
     }
 }
@@ -144,5 +150,29 @@ mod tests {
         for bad in ["daybook day", "daybook day close", "daybook day close A.B", "daybook day close A --date today"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
+    }
+    #[test]
+    fn a_day_or_everything_is_verified() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
+        for good in [
+            "daybook verify ABQ 2013-03-08",
+            "daybook verify --all",
+            "daybook verify --all --tenant ABQ,ATL --tenant HNL --json",
+        ] {
+            assert!(matches!(parse(good).unwrap().command, Command::Verify(_)), "{good}");
+        }
+        for bad in [
+            "daybook verify",
+            "daybook verify ABQ",
+            "daybook verify ABQ 2013-03-08 --all",
+            "daybook verify ABQ 2013-03-08 --tenant ATL",
+            "daybook verify --tenant ABQ",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+        for good in ["daybook audit ABQ 2013-03-08-B6-725", "daybook audit ABQ 17 --kind flight --json"] {
+            assert!(matches!(parse(good).unwrap().command, Command::Audit(_)), "{good}");
+        }
+        assert!(parse("daybook audit ABQ").is_err());
     }
 }

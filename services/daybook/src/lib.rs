@@ -8,6 +8,7 @@
 //! - [`replayer`]: publishes recorded events and drives a clock;
 //! - [`definitions`]: reads the YAML files of `daybook apply`; [`expected`]: checks the flights' reports;
 //! - [`standing`]: how far views are in force;
+//! - [`verification`]: replays the log, to prove sealed reports and to tell the story of an entity;
 //! - [`table`]: how lists are shown.
 
 pub mod cli;
@@ -21,3 +22,4 @@ pub mod replayer;
 pub mod source;
 pub mod standing;
 pub mod table;
+pub mod verification;

@@ -1,6 +1,7 @@
 //! A file for each command.
 
 pub mod apply;
+pub mod audit;
 pub mod broker;
 pub mod day;
 pub mod days;
@@ -12,6 +13,7 @@ pub mod replay;
 pub mod report;
 pub mod reports;
 pub mod up;
+pub mod verify;
 pub mod watch;
 
 /// Prints a value as JSON on standard output.

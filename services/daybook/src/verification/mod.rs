@@ -1,0 +1,13 @@
+//! Replays the log with the machine that the shards run, to prove sealed reports and to tell what became of an entity.
+//!
+//! [`replay`] reads one partition from its beginning. [`stored`] holds what REPORTS has, [`verify`] compares both, and
+//! [`paths`] names the place where two reports differ. [`audit`] follows one entity.
+//!
+//! Only the log is trusted: no checkpoint is read, and no service is asked for a figure.
+
+pub mod audit;
+pub mod difference;
+pub mod paths;
+pub mod replay;
+pub mod stored;
+pub mod verify;

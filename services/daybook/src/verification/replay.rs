@@ -1,0 +1,148 @@
+//! Replays the log of one partition from its beginning.
+
+use aggregator_shard::state::backfill::Found;
+use aggregator_shard::state::{Effect, PartitionState};
+use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
+use daybook_contracts::log::Batch;
+use daybook_domain::ids::{LogSeq, Partition};
+use daybook_runtime::append::{header_number, last_message};
+use daybook_runtime::connection::Connection;
+use daybook_runtime::reader::{Delivered, Reader};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Where a replay cannot go on. What the log makes from there cannot be told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Broken {
+    #[error("the log of partition {0} is empty")]
+    Empty(Partition),
+    /// Every batch is appended on the condition that it follows the one before, and keeps that one's position.
+    #[error(
+        "the log of partition {partition} is not whole: position {position} follows {}, and that is not there",
+        follows.map_or_else(|| "a batch that it does not name".to_owned(), |follows| follows.to_string())
+    )]
+    Hole { partition: Partition, position: LogSeq, follows: Option<u64> },
+    #[error("position {position} of partition {partition} cannot be replayed: {reason}")]
+    Unusable { partition: Partition, position: LogSeq, reason: String },
+}
+
+impl Broken {
+    /// The first position that was not replayed.
+    pub fn position(&self) -> LogSeq {
+        match self {
+            Self::Empty(_) => LogSeq(0),
+            Self::Hole { position, .. } | Self::Unusable { position, .. } => *position,
+        }
+    }
+}
+
+/// A machine and where it reads.
+pub struct Replay {
+    connection: Connection,
+    partition: Partition,
+    pub state: PartitionState,
+    reader: Reader,
+    /// The last position there was when the replay began.
+    end: Option<u64>,
+    /// The last position that was read.
+    last: u64,
+    is_over: bool,
+}
+
+impl Replay {
+    /// A replay of everything that the partition has now.
+    pub async fn start(connection: &Connection, partition: Partition) -> Self {
+        let subjects = &connection.subjects;
+        let (stream, subject) = (subjects.events_stream(), subjects.events(partition));
+        let end = last_message(connection, &stream, &subject).await.map(|message| message.sequence);
+        Self {
+            connection: connection.clone(),
+            partition,
+            state: PartitionState::new(partition),
+            reader: Reader::new(connection, stream, subject, 1),
+            end,
+            last: 0,
+            is_over: end.is_none(),
+        }
+    }
+
+    /// The last position that it will read; positions are those of all partitions together.
+    pub fn end(&self) -> LogSeq {
+        LogSeq(self.end.unwrap_or(0))
+    }
+
+    /// Whether the partition has no batches at all.
+    pub fn is_empty(&self) -> bool {
+        self.end.is_none()
+    }
+
+    /// The next batch, which is to be given to [`Replay::apply`]; `None` at the end.
+    ///
+    /// # Errors
+    /// When the batch does not follow the last one, or cannot be read.
+    pub async fn next(&mut self) -> Result<Option<(LogSeq, Batch)>, Broken> {
+        if self.is_over {
+            return Ok(None);
+        }
+        let message = self.reader.next().await;
+        // The end may have been deleted meanwhile: then nothing is behind this one.
+        self.is_over = message.pending == 0 || Some(message.sequence) >= self.end;
+        let (partition, position) = (self.partition, LogSeq(message.sequence));
+        let follows = header_number(&message.headers, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE.as_ref());
+        if follows != Some(self.last) {
+            return Err(Broken::Hole { partition, position, follows });
+        }
+        self.last = message.sequence;
+        Ok(Some((position, self.decode(&message)?)))
+    }
+
+    /// Applies the batch that came last. A view that it takes into force is made first, from the log so far.
+    ///
+    /// # Errors
+    /// When the machine cannot apply it: no batch that ingest wrote is such.
+    pub async fn apply(&mut self, position: LogSeq, batch: Batch) -> Result<Vec<Effect>, Broken> {
+        if self.state.awaits_backfill(&batch) {
+            self.backfill().await?;
+        }
+        let effects = guarded(&mut self.state, position, batch).map_err(|reason| self.unusable(position, reason))?;
+        self.state.forget_changes();
+        Ok(effects)
+    }
+
+    /// Makes the views that are pending, with a second machine that reads the log up to here once more.
+    async fn backfill(&mut self) -> Result<(), Broken> {
+        let base = self.state.position();
+        let mut scratch = self.state.begin_backfill();
+        let subjects = &self.connection.subjects;
+        let mut reader = Reader::new(&self.connection, subjects.events_stream(), subjects.events(self.partition), 1);
+        while scratch.position() < base {
+            let message = reader.next().await;
+            let position = LogSeq(message.sequence);
+            if position > base {
+                return Err(self.unusable(base, "it was deleted meanwhile".to_owned()));
+            }
+            let batch = self.decode(&message)?;
+            guarded(&mut scratch, position, batch).map_err(|reason| self.unusable(position, reason))?;
+            scratch.forget_changes();
+        }
+        self.state.finish_backfill(Found::of(scratch, None));
+        while self.state.add_backfill() {}
+        Ok(())
+    }
+
+    fn decode(&self, message: &Delivered) -> Result<Batch, Broken> {
+        Batch::decode(&message.payload).map_err(|error| self.unusable(LogSeq(message.sequence), error.to_string()))
+    }
+
+    fn unusable(&self, position: LogSeq, reason: String) -> Broken {
+        Broken::Unusable { partition: self.partition, position, reason }
+    }
+}
+
+/// Applies a batch. The machine panics on what ingest never writes; a log that someone else wrote into is just what a
+/// verification may meet, and it must say so. The machine is not used after that.
+fn guarded(state: &mut PartitionState, position: LogSeq, batch: Batch) -> Result<Vec<Effect>, String> {
+    catch_unwind(AssertUnwindSafe(|| state.apply(position, batch))).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+    })
+}

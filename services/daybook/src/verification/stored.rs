@@ -1,0 +1,235 @@
+//! What REPORTS has: of each version its hashes and what connects it with others, without its figures.
+
+use super::difference::{Difference, What};
+use daybook_contracts::headers;
+use daybook_contracts::report::{Account, LogRange, Supersedes};
+use daybook_domain::calendar::BusinessDay;
+use daybook_domain::ids::{LogSeq, TenantId};
+use daybook_domain::time::Date;
+use daybook_runtime::append::{header_number, last_message};
+use daybook_runtime::connection::Connection;
+use daybook_runtime::reader::{Delivered, Reader};
+use indicatif::ProgressBar;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+/// Most missing versions of one day that are named: a forged version may have any number.
+const MAX_GAPS: usize = 100;
+/// Messages of REPORTS between two looks at the progress bar.
+const PROGRESS_STEP: usize = 64;
+
+/// One message of REPORTS.
+#[derive(Clone, Debug)]
+pub struct StoredReport {
+    pub sequence: u64,
+    /// By its place in its subject, or else by what it says itself; 0 when neither tells.
+    pub version: u64,
+    /// The header `Daybook-Hash`.
+    pub header: Option<String>,
+    pub hash: blake3::Hash,
+    /// What the report says of itself, or why it cannot be read.
+    pub head: Result<Head, String>,
+    /// The replay has come to this version.
+    pub is_reproduced: bool,
+    /// The replay is over, and the log does not make it.
+    pub is_unfounded: bool,
+    /// How many differences it is in.
+    pub differences: u64,
+}
+
+/// The part of a report that is checked without its log.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Head {
+    pub version: u64,
+    pub day: BusinessDay,
+    pub dispositions: Account,
+    pub log: LogRange,
+    pub supersedes: Option<Supersedes>,
+}
+
+impl StoredReport {
+    /// `None` for a message that stands under no tenant and date.
+    pub fn of(message: &Delivered) -> Option<(Key, Self)> {
+        let mut tokens = message.subject.as_str().rsplit('.');
+        let (date, tenant) = (tokens.next()?.parse().ok()?, TenantId::new(tokens.next()?).ok()?);
+        let head = serde_json::from_slice::<Head>(&message.payload).map_err(|error| error.to_string());
+        let position = header_number(&message.headers, headers::POSITION);
+        let report = Self {
+            sequence: message.sequence,
+            version: position.or_else(|| Some(head.as_ref().ok()?.version)).unwrap_or(0),
+            header: message.headers.get(headers::HASH).map(|hash| hash.to_string()),
+            hash: blake3::hash(&message.payload),
+            head,
+            is_reproduced: false,
+            is_unfounded: false,
+            differences: 0,
+        };
+        Some(((tenant, date), report))
+    }
+
+    /// The batch of the log that sealed it, as it says itself.
+    pub fn position(&self) -> Option<LogSeq> {
+        Some(self.head.as_ref().ok()?.log.through)
+    }
+
+    /// The difference `what` of this report.
+    pub fn difference(&mut self, key: &Key, what: What) -> Difference {
+        self.differences += 1;
+        Difference {
+            tenant: key.0.to_string(),
+            date: key.1.to_string(),
+            version: self.version,
+            position: self.position(),
+            sequence: Some(self.sequence),
+            what,
+        }
+    }
+}
+
+/// A tenant's business day.
+pub type Key = (TenantId, Date);
+
+/// What REPORTS had when it was read, by tenant and date, in the order of the stream.
+#[derive(Debug, Default)]
+pub struct Stored {
+    pub days: BTreeMap<Key, Vec<StoredReport>>,
+    /// Subjects that are of no tenant and date, with their sequences: nobody but a stranger writes there.
+    pub strange: Vec<(String, u64)>,
+    /// The last sequence that was read.
+    pub end: u64,
+}
+
+impl Stored {
+    /// Everything that `filter` matches in REPORTS now.
+    pub async fn read(connection: &Connection, filter: String, bar: &ProgressBar) -> Self {
+        let stream = connection.subjects.reports_stream();
+        let mut stored = Self::default();
+        let Some(last) = last_message(connection, &stream, &filter).await else { return stored };
+        stored.end = last.sequence;
+        bar.set_length(last.sequence);
+        bar.set_message("reading reports");
+        let mut reader = Reader::new(connection, stream, filter, 1);
+        for number in 0_usize.. {
+            let message = reader.next().await;
+            stored.take(&message);
+            if number.is_multiple_of(PROGRESS_STEP) {
+                bar.set_position(message.sequence);
+            }
+            if message.sequence >= last.sequence || message.pending == 0 {
+                break;
+            }
+        }
+        stored
+    }
+
+    /// Takes a message in.
+    pub fn take(&mut self, message: &Delivered) {
+        match StoredReport::of(message) {
+            Some((key, report)) => self.days.entry(key).or_default().push(report),
+            None => self.strange.push((message.subject.to_string(), message.sequence)),
+        }
+    }
+
+    /// Checks what can be checked without the log: hashes, order, chains, accounts and intervals.
+    pub fn check(&mut self, mut found: impl FnMut(&Key, Difference)) {
+        let mut before: Option<(Key, BusinessDay)> = None;
+        for (key, reports) in &mut self.days {
+            check_versions(key, reports, |difference| found(key, difference));
+            let Some((index, day)) = newest_day(reports) else { continue };
+            if let Some((before_key, before_day)) = before.replace((key.clone(), day))
+                && before_key.0 == key.0
+                && before_key.1.next() == key.1
+                && before_day.closes_at != day.opens_at
+            {
+                let (closes_at, opens_at) = (before_day.closes_at.to_string(), day.opens_at.to_string());
+                found(key, reports[index].difference(key, What::Contiguity { closes_at, opens_at }));
+            }
+        }
+    }
+}
+
+/// The business day of the newest version that can be read, and where that is.
+fn newest_day(reports: &[StoredReport]) -> Option<(usize, BusinessDay)> {
+    let heads = reports.iter().enumerate().filter_map(|(index, report)| Some((index, report.head.as_ref().ok()?)));
+    heads.map(|(index, head)| (index, head.day)).next_back()
+}
+
+fn check_versions(key: &Key, reports: &mut [StoredReport], mut found: impl FnMut(Difference)) {
+    let mut hashes: BTreeMap<u64, blake3::Hash> = BTreeMap::new();
+    let mut greatest = 0;
+    // A version that the log does not make tells nothing about those before it.
+    let founded = reports.iter().filter(|report| !report.is_unfounded).map(|report| report.version).max().unwrap_or(0);
+    let mut interval: Option<BusinessDay> = None;
+    for report in reports {
+        let payload = report.hash.to_hex().to_string();
+        if report.header.as_ref() != Some(&payload) {
+            found(report.difference(key, What::Header { header: report.header.clone(), payload }));
+        }
+        match hashes.entry(report.version) {
+            Entry::Occupied(_) => found(report.difference(key, What::Repeated)),
+            Entry::Vacant(entry) => {
+                entry.insert(report.hash);
+                if report.version < greatest {
+                    found(report.difference(key, What::Order { after: greatest }));
+                }
+            }
+        }
+        greatest = greatest.max(report.version);
+        let head = match &report.head {
+            Ok(head) => head.clone(),
+            Err(reason) => {
+                let reason = reason.clone();
+                found(report.difference(key, What::Unreadable { reason }));
+                continue;
+            }
+        };
+        check_head(key, report, &head, &hashes, &mut found);
+        let expected = *interval.get_or_insert(head.day);
+        if expected != head.day {
+            let (expected, day) = (shown(&expected), shown(&head.day));
+            found(report.difference(key, What::Interval { expected, found: day }));
+        }
+    }
+    // What the log makes and REPORTS lacks is found by the replay; this also sees it where there is no log.
+    for version in (1..founded).filter(|version| !hashes.contains_key(version)).take(MAX_GAPS) {
+        found(missing(key, version, None));
+    }
+}
+
+fn check_head(
+    key: &Key,
+    report: &mut StoredReport,
+    head: &Head,
+    hashes: &BTreeMap<u64, blake3::Hash>,
+    found: &mut impl FnMut(Difference),
+) {
+    let Account { published, counted, pending, duplicate, stale, carried, rejected } = head.dispositions;
+    // Wider than any of them: a forged report may hold any numbers.
+    let dispositions: u128 = [counted, pending, duplicate, stale, carried, rejected].map(u128::from).iter().sum();
+    if dispositions != u128::from(published) {
+        found(report.difference(key, What::Unbalanced { published, dispositions: dispositions.to_string() }));
+    }
+    let named = head.supersedes.as_ref().map(|old| format!("version {}, {}", old.version, old.hash));
+    let before = report.version.saturating_sub(1);
+    let expected = match (before, hashes.get(&before)) {
+        (0, _) => None,
+        (_, Some(hash)) => Some(format!("version {before}, {}", hash.to_hex())),
+        // The version before is missing, which is told; then only the number can be compared.
+        (_, None) if head.supersedes.as_ref().is_some_and(|old| u64::from(old.version) == before) => return,
+        (_, None) => Some(format!("version {before}")),
+    };
+    if named != expected {
+        found(report.difference(key, What::Chain { expected, found: named }));
+    }
+}
+
+/// A version that is not there.
+pub fn missing(key: &Key, version: u64, position: Option<LogSeq>) -> Difference {
+    let (tenant, date) = (key.0.to_string(), key.1.to_string());
+    Difference { tenant, date, version, position, sequence: None, what: What::Missing }
+}
+
+fn shown(day: &BusinessDay) -> String {
+    format!("{} to {}", day.opens_at, day.closes_at)
+}
