@@ -43,8 +43,27 @@ pub async fn load(connection: &Connection) -> Loaded {
         .collect();
     let end = |messages: &[Delivered]| messages.iter().map(|message| message.sequence).max().unwrap_or(0);
     let publisher = Publisher::new(connection.clone(), ends, end(&catalog), end(&days));
-    let mut registry = Registry { clocks: read_clocks(&clocks), ..Registry::default() };
-    let (shared, activations) = collect(&catalog);
+    let Assembled { registry, repairs } = assemble(&catalog, &days, &clocks, connection.partitions);
+    let repairs = repairs.iter().map(|(partition, definition)| publisher.definition_for(*partition, definition)).collect();
+    let last = |messages: &[Delivered]| {
+        let message = messages.iter().max_by_key(|message| message.sequence)?;
+        Some((message.sequence, publisher.arrival(message.subject.as_str())?))
+    };
+    let unarrived = [last(&catalog), last(&days)].into_iter().flatten().collect();
+    Loaded { registry, publisher, repairs, unarrived }
+}
+
+/// What follows from the last messages of each subject.
+pub struct Assembled {
+    pub registry: Registry,
+    /// Definitions that did not reach these partitions.
+    pub repairs: Vec<(Partition, Definition)>,
+}
+
+/// What follows from the last message of each subject of CATALOG, of DAYS and of CLOCKS. Pure.
+pub fn assemble(catalog: &[Delivered], days: &[Delivered], clocks: &[Delivered], partitions: u16) -> Assembled {
+    let mut registry = Registry { clocks: read_clocks(clocks), ..Registry::default() };
+    let (shared, activations) = collect(catalog);
     for (partition, activation) in &activations {
         registry.activate(*partition, activation);
     }
@@ -52,16 +71,16 @@ pub async fn load(connection: &Connection) -> Loaded {
     for definition in shared {
         if !matches!(definition.definition, Definition::Tenant(_)) {
             repairs.extend(
-                Partition::all(connection.partitions)
+                Partition::all(partitions)
                     .filter(|partition| definition.partitions.get(&partition.0).copied() != Some(definition.revision))
-                    .map(|partition| publisher.definition_for(partition, &definition.definition)),
+                    .map(|partition| (partition, definition.definition.clone())),
             );
         }
         if let Err(error) = registry.adopt(definition.definition) {
             tracing::error!(error, "a published definition cannot be used");
         }
     }
-    for message in &days {
+    for message in days {
         match serde_json::from_slice::<DayMarker>(&message.payload) {
             Ok(marker) => {
                 if registry.schedule.observe(&marker) == Observed::Contradicts {
@@ -71,12 +90,7 @@ pub async fn load(connection: &Connection) -> Loaded {
             Err(error) => tracing::error!(subject = %message.subject, %error, "a day marker that cannot be read"),
         }
     }
-    let last = |messages: &[Delivered]| {
-        let message = messages.iter().max_by_key(|message| message.sequence)?;
-        Some((message.sequence, publisher.arrival(message.subject.as_str())?))
-    };
-    let unarrived = [last(&catalog), last(&days)].into_iter().flatten().collect();
-    Loaded { registry, publisher, repairs, unarrived }
+    Assembled { registry, repairs }
 }
 
 /// The newest revision of every definition: kinds, then views, calendars and tenants, as each needs the ones before.
