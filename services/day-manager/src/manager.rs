@@ -97,10 +97,9 @@ impl Actor for Manager {
         message: Message,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        if !matches!(message, Message::Tick) {
-            // Another day-manager may have been at work: no answer rests on what is no longer so.
-            state.refresh().await?;
-        }
+        // Another day-manager may have been at work: no answer rests on what is no longer so, and what it defined is
+        // carried on should it be gone.
+        state.refresh(matches!(message, Message::Tick)).await?;
         let outcome = match message {
             Message::Tick => state.tick(&myself).await,
             Message::Apply(apply, reply) => state.apply(apply).await.map(|outcome| {
@@ -141,8 +140,14 @@ async fn begin(context: &Context) -> Result<(Registry, Publisher, Vec<(u64, Arri
 }
 
 impl State {
-    async fn refresh(&mut self) -> Result<(), ActorProcessingErr> {
-        if !self.publisher.is_current().await? {
+    /// Reads everything anew if another day-manager has published. A broker that does not say is asked again with the
+    /// next tick, if this is one.
+    async fn refresh(&mut self, is_tick: bool) -> Result<(), ActorProcessingErr> {
+        let is_current = match self.publisher.is_current().await {
+            Err(_) if is_tick => true,
+            is_current => is_current?,
+        };
+        if !is_current {
             tracing::info!("another day-manager was at work; reading everything anew");
             (self.registry, self.publisher, self.unarrived) = begin(&self.context).await?;
             self.tell_revisions();

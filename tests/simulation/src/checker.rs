@@ -350,7 +350,8 @@ fn touched(model: &Model, tenant: &TenantModel, entries: std::ops::Range<usize>)
     let entries = model.entries.get(entries).unwrap_or_default();
     let fates = entries.iter().flat_map(|entry| &entry.fates).filter(|fate| fate.tenant == id);
     let dates = fates.flat_map(|fate| fate.booked.into_iter().chain(fate.carried.iter().map(|posting| posting.date)));
-    dates.chain(tenant.open_day).collect()
+    let opened = entries.iter().filter_map(|entry| entry.opened.as_ref()).filter(|(of, _)| of == id);
+    dates.chain(opened.map(|(_, date)| *date)).collect()
 }
 
 fn cells(rows: &[Row]) -> Vec<Vec<String>> {

@@ -44,13 +44,13 @@ pub struct Failure {
     pub trace: Vec<String>,
 }
 
-/// Makes a run.
+/// Makes a run, of which the last `trace_lines` things that happen are kept.
 ///
 /// # Errors
 /// The first invariant that does not hold. A panic of the core is one.
-pub fn run(settings: &Settings, is_traced: bool) -> Result<(), Failure> {
+pub fn run(settings: &Settings, trace_lines: usize) -> Result<(), Failure> {
     quiet_panics();
-    let mut world = World::new(settings.clone(), is_traced);
+    let mut world = World::new(settings.clone(), trace_lines);
     PANIC.set(Some(String::new()));
     let outcome = catch_unwind(AssertUnwindSafe(|| world.run()));
     let said = PANIC.take().unwrap_or_default();
@@ -86,7 +86,7 @@ pub fn run_all(settings: &Settings, seeds: std::ops::Range<u64>) -> BTreeMap<u64
                     if seed >= seeds.end {
                         return;
                     }
-                    if let Err(failure) = run(&Settings { seed, ..settings.clone() }, false) {
+                    if let Err(failure) = run(&Settings { seed, ..settings.clone() }, 0) {
                         failed.lock().expect("no run panics here").insert(seed, failure);
                     }
                 }

@@ -26,6 +26,9 @@ struct Arguments {
     /// A rule to break on purpose
     #[arg(long)]
     mutation: Option<Mutation>,
+    /// How many of the last things that happened to show
+    #[arg(long, default_value_t = 60)]
+    trace: usize,
     /// Show failures as they are rather than making them small first
     #[arg(long)]
     no_shrink: bool,
@@ -46,7 +49,7 @@ fn main() -> ExitCode {
         true => settings,
         false => shrink(&settings, failure.violation.invariant),
     };
-    if let Err(Failure { violation, trace }) = run(&smallest, true) {
+    if let Err(Failure { violation, trace }) = run(&smallest, arguments.trace) {
         trace.iter().for_each(|line| println!("{line}"));
         println!("seed {seed}: {:?}: {}", violation.invariant, violation.what);
         println!("{}", smallest.command());

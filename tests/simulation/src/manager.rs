@@ -131,8 +131,11 @@ impl Manager {
     /// Whether it has nothing to do, and nothing is due at `now`.
     pub fn is_at_rest(&self, now: Instant) -> bool {
         let Phase::Running(running) = &self.phase else { return false };
-        let schedule = &running.registry.schedule;
-        self.is_free() && schedule.next_deadline(&system()).is_none_or(|due| due > now)
+        let is_idle = running.work.iter().all(|work| {
+            matches!(work, Work::Extend(..) | Work::Refresh | Work::PublishDue(..))
+        });
+        let next = running.registry.schedule.next_deadline(&system());
+        self.request.is_none() && is_idle && next.is_none_or(|due| due > now)
     }
 
     /// Asks; the answer is counted in `answered`.
@@ -142,6 +145,20 @@ impl Manager {
             running.last = None;
             running.work.extend([Work::Refresh, Work::Decide]);
         }
+    }
+
+    /// What it is at, to tell why it is not at rest.
+    pub fn at(&self) -> String {
+        let Phase::Running(running) = &self.phase else { return "it is down".to_owned() };
+        let work = match running.work.front() {
+            None => "nothing".to_owned(),
+            Some(Work::Publish(..)) => "publishing".to_owned(),
+            Some(Work::Wait(..)) => "waiting for the broker".to_owned(),
+            Some(Work::ArriveEarlier { .. }) => format!("waiting for {:?} to arrive", running.unarrived),
+            Some(Work::ArriveLast) => format!("waiting for {:?} to arrive", running.last),
+            Some(_) => "working".to_owned(),
+        };
+        format!("{work}, {:?} due next, asked {:?}", running.registry.schedule.next_deadline(&system()), self.request)
     }
 
     /// The registry, while it runs.
@@ -297,8 +314,8 @@ impl Running {
         begun: usize,
     ) -> Result<Outcome, Ended> {
         let Some(work) = self.work.pop_front() else {
-            // The tick: it looks at nothing else before.
-            self.work.extend([Work::Extend(system(), shell.now), Work::PublishDue(system(), shell.now, false)]);
+            let now = shell.now;
+            self.work.extend([Work::Refresh, Work::Extend(system(), now), Work::PublishDue(system(), now, false)]);
             return Ok(Outcome::Goes);
         };
         match work {

@@ -11,9 +11,6 @@ use std::collections::VecDeque;
 /// in a minute.
 pub const STEPS: usize = 1_200;
 
-/// Lines of the trace that are kept.
-const TRACE_LINES: usize = 60;
-
 /// What determines a run: the same settings give the same run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -51,7 +48,8 @@ impl Settings {
 /// The last things that happened.
 #[derive(Default)]
 pub struct Trace {
-    pub is_on: bool,
+    /// How many lines are kept; none are made when it is 0.
+    pub keeps: usize,
     pub step: usize,
     pub lines: VecDeque<String>,
 }
@@ -59,10 +57,10 @@ pub struct Trace {
 impl Trace {
     /// Notes a line, if anyone wants to know.
     pub fn note(&mut self, line: impl FnOnce() -> String) {
-        if !self.is_on {
+        if self.keeps == 0 {
             return;
         }
-        if self.lines.len() == TRACE_LINES {
+        if self.lines.len() == self.keeps {
             self.lines.pop_front();
         }
         self.lines.push_back(format!("{:>5}  {}", self.step, line()));

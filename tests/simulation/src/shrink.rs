@@ -7,7 +7,7 @@ use crate::settings::{Invariant, Settings};
 /// A smaller run that breaks `invariant` as `settings` does. Another random choice may come out of what is left out, so
 /// smaller runs are tried, not derived.
 pub fn shrink(settings: &Settings, invariant: Invariant) -> Settings {
-    let fails = |settings: &Settings| run(settings, false).is_err_and(|failure| failure.violation.invariant == invariant);
+    let fails = |settings: &Settings| run(settings, 0).is_err_and(|failure| failure.violation.invariant == invariant);
     let mut least = settings.clone();
     loop {
         let before = least.clone();

@@ -42,7 +42,8 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(settings: Settings, is_traced: bool) -> Self {
+    /// A run that has not begun; its trace keeps so many lines.
+    pub fn new(settings: Settings, trace_lines: usize) -> Self {
         let mut random = Random::new(settings.seed);
         let partitions = 1 + random.below(2) as u16;
         let mut shell = Shell {
@@ -50,7 +51,7 @@ impl World {
             random,
             now: BEGIN.parse().expect("an instant"),
             settings,
-            trace: Trace { is_on: is_traced, ..Trace::default() },
+            trace: Trace { keeps: trace_lines, ..Trace::default() },
         };
         let (catalogue, apply) = Catalogue::new(&mut shell);
         let count = |fault| if shell.settings.faults.has(fault) { 2 } else { 1 };
@@ -90,6 +91,9 @@ impl World {
 
     fn check_stored(&mut self) -> Result<(), Violation> {
         for (stream, message) in self.shell.broker.take_fresh() {
+            if matches!(stream, Stream::Catalog | Stream::Days) {
+                self.shell.trace.note(|| format!("{stream:?} {}: {}", message.sequence, message.subject));
+            }
             self.checker.stored(stream, &message, &self.producers.messages)?;
         }
         Ok(())
@@ -240,7 +244,7 @@ impl World {
             }
         }
         if !self.managers[0].is_at_rest(self.shell.now) {
-            return Some("day-manager has something to do".to_owned());
+            return Some(format!("day-manager at {}: {}", self.shell.now, self.managers[0].at()));
         }
         self.replicas.iter().find_map(|replica| {
             let end = broker.newest(Stream::Events, replica.partition).map_or(0, |message| message.sequence);

@@ -24,13 +24,13 @@ fn a_thousand_seeds_hold() {
 fn a_run_is_the_same_again() {
     let settings = Settings { mutation: Some(Mutation::AppendWithoutFence), ..Settings::new(0) };
     let failing = (0..MUTATION_SEEDS).map(|seed| Settings { seed, ..settings.clone() });
-    let (settings, first) = failing.map(|it| (it.clone(), run(&it, true))).find(|(_, it)| it.is_err()).unwrap();
-    let (first, again) = (first.unwrap_err(), run(&settings, true).unwrap_err());
+    let (settings, first) = failing.map(|it| (it.clone(), run(&it, 60))).find(|(_, it)| it.is_err()).unwrap();
+    let (first, again) = (first.unwrap_err(), run(&settings, 60).unwrap_err());
     assert_eq!(first.violation, again.violation);
     assert_eq!(first.trace, again.trace);
     let smallest = shrink(&settings, first.violation.invariant);
     assert!(smallest.steps < settings.steps && smallest.faults.missing().count() > 5, "{}", smallest.command());
-    assert_eq!(run(&smallest, false).unwrap_err().violation.invariant, first.violation.invariant);
+    assert_eq!(run(&smallest, 0).unwrap_err().violation.invariant, first.violation.invariant);
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn every_mutation_is_noticed() {
     let mut unnoticed = Vec::new();
     for mutation in Mutation::ALL {
         let of = |seed| Settings { mutation: Some(*mutation), ..Settings::new(seed) };
-        let found = (0..MUTATION_SEEDS).find_map(|seed| Some((seed, run(&of(seed), false).err()?)));
+        let found = (0..MUTATION_SEEDS).find_map(|seed| Some((seed, run(&of(seed), 0).err()?)));
         match found {
             Some((seed, failure)) => println!("| `{mutation}` | {:?} | {seed} |", failure.violation.invariant),
             None => unnoticed.push(mutation.as_str()),
