@@ -7,9 +7,10 @@ use daybook_contracts::log::Through;
 use daybook_domain::ids::InboxSeq;
 use daybook_runtime::append::header_number;
 
-/// The headers that every batch carries: how far the log reaches with it.
-pub fn headers(marks: Marks) -> HeaderMap {
+/// The headers that every batch carries: which one it follows (0 for none), and how far the log reaches with it.
+pub fn headers(last: u64, marks: Marks) -> HeaderMap {
     let mut map = HeaderMap::new();
+    map.insert(headers::FOLLOWS, last.to_string());
     map.insert(headers::INBOX_SEQ, marks.through.inbox.to_string());
     map.insert(headers::INBOX_EVENTS, marks.through.events.to_string());
     map.insert(headers::CATALOG_SEQ, marks.catalog.to_string());
@@ -43,12 +44,19 @@ pub enum Standing {
 }
 
 /// What became of `payload`, to be appended behind `last` (0 for none), as the partition's last batch tells, given by its
-/// sequence and payload.
-pub fn standing(last: u64, payload: &[u8], end: Option<(u64, &[u8])>) -> Standing {
+/// sequence, headers and payload.
+///
+/// The same payload is not enough to know it by: of an owner that slept while INBOX was trimmed, the next batch can look
+/// like that of another one, though it has not seen the definitions in the batches between.
+pub fn standing(last: u64, payload: &[u8], end: Option<(u64, &HeaderMap, &[u8])>) -> Standing {
     match end {
         None if last == 0 => Standing::Absent,
-        Some((sequence, _)) if sequence == last => Standing::Absent,
-        Some((sequence, stored)) if sequence > last && stored == payload => Standing::Stored(sequence),
+        Some((sequence, ..)) if sequence == last => Standing::Absent,
+        Some((sequence, map, stored))
+            if sequence > last && stored == payload && header_number(map, headers::FOLLOWS) == Some(last) =>
+        {
+            Standing::Stored(sequence)
+        }
         _ => Standing::Lost,
     }
 }
@@ -60,17 +68,21 @@ mod tests {
     #[test]
     fn marks_come_back_from_headers() {
         let marks = Marks { through: Through { inbox: InboxSeq(7), events: 3 }, catalog: 5, days: 9 };
-        assert_eq!(marks_of(&headers(marks)), marks);
+        assert_eq!(marks_of(&headers(4, marks)), marks);
     }
 
     #[test]
     fn the_end_of_the_log_tells_what_became_of_an_append() {
+        let follows = |last| headers(last, Marks::default());
         assert_eq!(standing(0, b"a", None), Standing::Absent);
-        assert_eq!(standing(4, b"a", Some((4, b"a"))), Standing::Absent);
-        assert_eq!(standing(4, b"a", Some((6, b"a"))), Standing::Stored(6));
-        assert_eq!(standing(0, b"a", Some((6, b"b"))), Standing::Lost);
+        assert_eq!(standing(4, b"a", Some((4, &follows(2), b"a"))), Standing::Absent);
+        assert_eq!(standing(4, b"a", Some((6, &follows(4), b"a"))), Standing::Stored(6));
+        assert_eq!(standing(0, b"a", Some((6, &follows(0), b"b"))), Standing::Lost);
+        // It looks the same, but another owner's batch stands between.
+        assert_eq!(standing(4, b"a", Some((6, &follows(5), b"a"))), Standing::Lost);
+        assert_eq!(standing(4, b"a", Some((6, &HeaderMap::new(), b"a"))), Standing::Lost);
         // A log that ends before what was known is another log.
         assert_eq!(standing(4, b"a", None), Standing::Lost);
-        assert_eq!(standing(4, b"a", Some((3, b"a"))), Standing::Lost);
+        assert_eq!(standing(4, b"a", Some((3, &follows(2), b"a"))), Standing::Lost);
     }
 }

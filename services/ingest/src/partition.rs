@@ -189,7 +189,7 @@ async fn append_batch(
         others.iter().for_each(|other| telemetry::link(&span, other));
     }
     let payload = Bytes::from(cut.batch.encode());
-    let mut headers = fence::headers(cut.marks);
+    let mut headers = fence::headers(last, cut.marks);
     telemetry::inject(&span, &mut headers);
     metrics::counter!("daybook_ingest_batches_total").increment(1);
     metrics::counter!("daybook_ingest_records_total").increment(records as u64);
@@ -210,7 +210,8 @@ async fn append_batch(
             // The log says what happened.
             let stream = connection.subjects.events_stream();
             let end = last_message(connection, &stream, subject).await;
-            match fence::standing(last, &payload, end.as_ref().map(|end| (end.sequence, &*end.payload))) {
+            let end = end.as_ref().map(|end| (end.sequence, &end.headers, &*end.payload));
+            match fence::standing(last, &payload, end) {
                 Standing::Absent => {}
                 Standing::Stored(sequence) => return Ok(sequence),
                 Standing::Lost => {

@@ -16,6 +16,7 @@ use daybook_domain::calendar::{BusinessDay, CalendarTable};
 use daybook_domain::catalogue::Definition;
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_domain::time::Date;
+use day_manager::publishing::describe;
 use ingest::fence::marks_of;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,6 +29,7 @@ pub struct Checker {
     /// By subject, version and hash of the last report.
     reports: BTreeMap<String, (u32, String)>,
     days: BTreeMap<String, TenantDays>,
+    /// By subject, the newest table of each partition.
     tables: BTreeMap<String, CalendarTable>,
     /// Rejected events that were told: INBOX sequence and index.
     told: BTreeSet<(u64, u32)>,
@@ -91,7 +93,7 @@ impl Checker {
         ensure(marks_of(&message.headers).through == batch.through, Invariant::ExactlyOnce, || {
             format!("batch {} is marked otherwise than it reaches", message.sequence)
         })?;
-        let mut found = Vec::new();
+        let (mut found, mut why) = (Vec::new(), String::new());
         for record in &batch.records {
             match record {
                 Record::Events(events) => found.extend(events.events.iter().map(|event| Item::Event {
@@ -99,7 +101,10 @@ impl Checker {
                     index: event.index,
                     date: event.date,
                 })),
-                Record::Rejected(reject) => found.push(Item::Reject { inbox: reject.inbox.0, index: reject.index }),
+                Record::Rejected(reject) => {
+                    why = format!(" {}", reject.reason);
+                    found.push(Item::Reject { inbox: reject.inbox.0, index: reject.index });
+                }
                 Record::Day(marker) => {
                     ensure(log.tenants.contains(marker.tenant.as_str()), Invariant::Days, || {
                         format!("a day of {} is in the log before its tenant", marker.tenant)
@@ -119,7 +124,7 @@ impl Checker {
             model.entries.get(before..behind).unwrap_or_default().iter().flat_map(|entry| entry.items.clone()).collect();
         ensure(through > from && found == expected, Invariant::ExactlyOnce, || {
             format!(
-                "batch {} of {}, INBOX {from} to {through}, should hold {expected:?}, but holds {found:?}",
+                "batch {} of {}, INBOX {from} to {through}, should hold {expected:?}, but holds {found:?}{why}",
                 message.sequence, message.partition
             )
         })?;
@@ -149,14 +154,14 @@ impl Checker {
     fn definition(&mut self, message: &Stored) -> Checked {
         let definition = serde_json::from_slice(&message.payload).expect("day-manager publishes definitions");
         let Definition::Calendar(table) = definition else { return Ok(()) };
-        if let Some(known) = self.tables.get(table.name.as_str()) {
+        if let Some(known) = self.tables.get(&message.subject) {
             let offset = usize::try_from(known.first.days_since(table.first));
             let is_kept = offset.is_ok_and(|offset| table.cutoffs[offset..].starts_with(&known.cutoffs));
             ensure(is_kept && known.revision <= table.revision, Invariant::Days, || {
-                format!("the calendar {} was published otherwise before", table.name)
+                format!("{} was published otherwise before", message.subject)
             })?;
         }
-        self.tables.insert(table.name.to_string(), table);
+        self.tables.insert(message.subject.clone(), table);
         Ok(())
     }
 
@@ -303,6 +308,7 @@ impl Checker {
                 }
             }
         }
+        self.definitions_agree(broker)?;
         for model in &self.models {
             for entry in &model.entries {
                 for fate in &entry.fates {
@@ -313,6 +319,24 @@ impl Checker {
                 }
             }
             self.newest_reports(broker, model)?;
+        }
+        Ok(())
+    }
+
+    /// What is defined for everyone is the same in every partition.
+    fn definitions_agree(&self, broker: &Broker) -> Checked {
+        let mut known: BTreeMap<String, Definition> = BTreeMap::new();
+        for message in broker.last_of_each(Stream::Catalog) {
+            let definition: Definition = serde_json::from_slice(&message.payload).expect("a definition");
+            let (what, name) = describe(&definition);
+            let what = format!("{what} {name}");
+            if matches!(definition, Definition::Tenant(_) | Definition::Activation(_)) {
+                continue;
+            }
+            let first = known.entry(what.clone()).or_insert_with(|| definition.clone());
+            ensure(*first == definition, Invariant::Definitions, || {
+                format!("{what} differs between partitions: {first:?} and {definition:?}")
+            })?;
         }
         Ok(())
     }

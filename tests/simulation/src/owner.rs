@@ -130,7 +130,8 @@ impl Running {
             && let Some(cut) = self.gathered.take()
         {
             let payload = Bytes::from(cut.batch.encode());
-            self.sending = Some(Sending { headers: fence::headers(cut.marks), payload, stage: Stage::Send });
+            let headers = fence::headers(self.last, cut.marks);
+            self.sending = Some(Sending { headers, payload, stage: Stage::Send });
         }
         self.append(shell, partition)
     }
@@ -178,7 +179,7 @@ impl Running {
             Stage::Look => {
                 let end = shell.broker.newest(Stream::Events, partition);
                 let mut standing =
-                    fence::standing(self.last, &sending.payload, end.map(|end| (end.sequence, &*end.payload)));
+                    fence::standing(self.last, &sending.payload, end.map(|end| (end.sequence, &end.headers, &*end.payload)));
                 if let (Standing::Lost, Some(end), true) = (standing, end, shell.breaks(Mutation::AdoptForeignBatch)) {
                     standing = Standing::Stored(end.sequence);
                 }

@@ -108,6 +108,8 @@ pub enum Invariant {
     Replicas,
     /// Days follow each other without a gap; a published interval stays; no day before its tenant.
     Days,
+    /// What is defined for everyone is the same in every partition.
+    Definitions,
     /// A report has one version after the other, each naming the one it supersedes.
     Reports,
     /// Every rejected event is told once.
