@@ -9,7 +9,7 @@ use crate::live::Feeds;
 use crate::outputs::{Traces, outputs};
 use crate::state::PartitionState;
 use crate::state::backfill::Found;
-use crate::{backfill, checkpoints};
+use crate::{backfill, checkpoints, snapshots};
 use async_nats::Subject;
 use daybook_contracts::ask::{AskError, AskErrorCode, Asked, DayState, Position, ShardQuestion};
 use daybook_contracts::log::{Batch, Record};
@@ -46,6 +46,7 @@ const QUEUE_GROUP: &str = "shard";
 pub struct Intervals {
     pub checkpoint: Duration,
     pub live: Duration,
+    pub snapshot: Duration,
     pub backfill_duty_percent: u8,
 }
 
@@ -109,6 +110,10 @@ struct State {
     /// Batches that wait for a backfill, the first of which takes a view into force; at most as many as are fed ahead.
     waiting: VecDeque<Fed>,
     feeds: Feeds,
+    /// Where a snapshot is put together.
+    scratch: PathBuf,
+    snapshot_interval: Duration,
+    snapshot_at: Instant,
     backfill_duty_percent: u8,
     backfill_progress: Arc<AtomicU8>,
     tasks: Vec<JoinHandle<()>>,
@@ -158,6 +163,9 @@ impl Actor for PartitionActor {
         let state = State {
             feeds: Feeds::new(run),
             waiting: VecDeque::new(),
+            scratch: folder.with_extension("snapshot"),
+            snapshot_interval: intervals.snapshot,
+            snapshot_at: Instant::now(),
             backfill_duty_percent: intervals.backfill_duty_percent,
             backfill_progress: Arc::default(),
             checkpointed: state.position(),
@@ -422,6 +430,10 @@ impl State {
         }
         self.checkpoint_under_way = true;
         let (store, outbox) = (self.store.clone(), self.outbox.clone());
+        let snapshot = (self.snapshot_at.elapsed() >= self.snapshot_interval).then(|| {
+            self.snapshot_at = Instant::now();
+            (self.context.connection.clone(), self.partition, self.snapshot_interval, self.scratch.clone())
+        });
         let (position, count, changes) = (self.state.position(), self.outbox.accepted(), self.state.checkpoint());
         self.tasks.retain(|task| !task.is_finished());
         self.tasks.push(tokio::spawn(async move {
@@ -429,8 +441,15 @@ impl State {
                 return;
             }
             let started = Instant::now();
-            let outcome = checkpoints::commit(store, changes).await;
+            let outcome = checkpoints::commit(store.clone(), changes).await;
             metrics::histogram!("daybook_checkpoint_seconds").record(started.elapsed().as_secs_f64());
+            // Before the next commit, so that the rows are those of one position.
+            if let (Ok(()), Some((connection, partition, interval, scratch))) = (&outcome, snapshot) {
+                match snapshots::put(&connection, partition, store, position, interval, scratch).await {
+                    Ok(was_put) => tracing::debug!(%partition, %position, was_put, "snapshot"),
+                    Err(error) => tracing::warn!(%partition, %error, "no snapshot was put on the broker"),
+                }
+            }
             let _ = myself.cast(Message::CheckpointDone(outcome.map(|()| position)));
         }));
     }

@@ -107,6 +107,14 @@ impl Membership {
         Ok(Self { instance, members, stop })
     }
 
+    /// Whether this is the one of the live processes that acts where one is enough.
+    pub fn leads(&self) -> bool {
+        let members = self.members.borrow();
+        let names: Vec<&str> = members.keys().map(|name| name.as_str()).collect();
+        let owners = assignment::owners(&names, 1, 1);
+        owners[0].first().is_none_or(|leader| names[*leader] == self.instance)
+    }
+
     /// The live processes, this one included, and word of every change.
     pub fn members(&self) -> watch::Receiver<Members> {
         self.members.clone()
