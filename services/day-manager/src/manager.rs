@@ -7,7 +7,7 @@ use crate::registry::Registry;
 use crate::{activation, admin};
 use async_nats::HeaderMap;
 use daybook_contracts::admin::{
-    AdminError, Apply, ApplyReply, CatalogueReply, ClockAdvance, ClockReply, CloseDay, CloseReply,
+    AdminError, Apply, ApplyReply, CatalogueReply, ClockAdvance, ClockReply, CloseDay, CloseReply, DaysStanding,
 };
 use daybook_contracts::day::DayMarker;
 use daybook_domain::catalogue::{Activation, Definition, SYSTEM_CLOCK};
@@ -209,6 +209,14 @@ impl State {
         Ok(ApplyReply::Applied(change.applied))
     }
 
+    fn days_standing(&self) -> DaysStanding {
+        let schedule = &self.registry.schedule;
+        let (open, closing) = schedule.open_and_closing();
+        let system = Name::new(SYSTEM_CLOCK).expect("a valid name");
+        let overdue = schedule.next_deadline(&system).map_or(Duration::ZERO, |due| clock::now().since(due));
+        DaysStanding { tenants: schedule.len() as u64, open, closing, overdue_ms: overdue.as_millis() as u64 }
+    }
+
     fn catalogue(&self) -> CatalogueReply {
         CatalogueReply {
             kinds: self.registry.kinds.values().cloned().collect(),
@@ -216,6 +224,7 @@ impl State {
             tenants: self.registry.schedule.len(),
             clocks: self.registry.clocks.clone(),
             partitions: self.context.connection.partitions,
+            days: self.days_standing(),
         }
     }
 
