@@ -78,9 +78,10 @@ pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::
     let children = Partition::all(context.connection.partitions)
         .map(|partition| {
             let context = context.clone();
+            let instance = membership.instance.clone();
             let folder = options.data.join(format!("partition-{partition}"));
             Child::new(format!("shard {partition}"), move |supervisor| {
-                partition::spawn(context.clone(), partition, folder.clone(), intervals, supervisor)
+                partition::spawn(context.clone(), partition, folder.clone(), intervals, instance.clone(), supervisor)
             })
         })
         .collect();

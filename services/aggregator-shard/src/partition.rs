@@ -11,6 +11,7 @@ use crate::state::PartitionState;
 use crate::state::backfill::Found;
 use crate::{backfill, checkpoints, snapshots};
 use async_nats::Subject;
+use compact_str::CompactString;
 use daybook_contracts::ask::{AskError, AskErrorCode, Asked, DayState, Position, ShardQuestion};
 use daybook_contracts::log::{Batch, Record};
 use daybook_contracts::members::Part;
@@ -20,7 +21,7 @@ use daybook_runtime::process::Context;
 use daybook_runtime::reader::Reader;
 use daybook_runtime::store::{Store, StoreError};
 use daybook_runtime::telemetry;
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
 use serde::Serialize;
 use std::collections::VecDeque;
@@ -59,9 +60,10 @@ pub async fn spawn(
     partition: Partition,
     folder: PathBuf,
     intervals: Intervals,
+    instance: CompactString,
     supervisor: ActorCell,
 ) -> Result<ActorCell, SpawnErr> {
-    let arguments = Arguments { context, partition, folder, intervals };
+    let arguments = Arguments { context, partition, folder, intervals, instance };
     let (actor, _) = Actor::spawn_linked(None, PartitionActor, arguments, supervisor).await?;
     Ok(actor.get_cell())
 }
@@ -73,6 +75,8 @@ struct Arguments {
     partition: Partition,
     folder: PathBuf,
     intervals: Intervals,
+    /// The name by which this process is asked, rather than any that runs the partition.
+    instance: CompactString,
 }
 
 /// What the actor is told.
@@ -133,7 +137,7 @@ impl Actor for PartitionActor {
     type Arguments = Arguments;
 
     async fn pre_start(&self, myself: ActorRef<Message>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
-        let Arguments { context, partition, folder, intervals } = arguments;
+        let Arguments { context, partition, folder, intervals, instance } = arguments;
         let label = format!("shard {partition}");
         context.health.set(&label, false);
         let connection = &context.connection;
@@ -143,7 +147,8 @@ impl Actor for PartitionActor {
         let subjects = &connection.subjects;
         let from = state.position().0 + 1;
         let reader = Reader::new(connection, subjects.events_stream(), subjects.events(partition), from);
-        let questions = connection.client.queue_subscribe(subjects.shard(partition), QUEUE_GROUP.to_owned()).await?;
+        let to_any = connection.client.queue_subscribe(subjects.shard(partition), QUEUE_GROUP.to_owned()).await?;
+        let to_this = connection.client.subscribe(subjects.shard_at(partition, &instance)).await?;
         let end =
             daybook_runtime::append::last_message(connection, &subjects.events_stream(), &subjects.events(partition))
                 .await;
@@ -154,7 +159,11 @@ impl Actor for PartitionActor {
         }
         let tasks = vec![
             essential("feed", feed(reader, outbox.clone(), myself.clone()), myself.clone()),
-            essential("questions", listen(questions, connection.client.clone(), myself.clone()), myself.clone()),
+            essential(
+                "questions",
+                listen(futures::stream::select(to_any, to_this), connection.client.clone(), myself.clone()),
+                myself.clone(),
+            ),
         ];
         myself.send_interval(intervals.checkpoint, || Message::CheckpointDue);
         myself.send_interval(intervals.live, || Message::Tick);
@@ -481,7 +490,11 @@ fn essential_until_done(
 }
 
 /// Brings questions to the actor until it is gone.
-async fn listen(mut questions: async_nats::Subscriber, client: async_nats::Client, actor: ActorRef<Message>) {
+async fn listen(
+    mut questions: impl Stream<Item = async_nats::Message> + Unpin,
+    client: async_nats::Client,
+    actor: ActorRef<Message>,
+) {
     let room = Arc::new(Semaphore::new(MAX_QUESTIONS));
     while let Some(message) = questions.next().await {
         let Some(reply) = message.reply else { continue };
