@@ -1,179 +1,267 @@
-//! Finds the answer to one question: from the shard, or from a sealed report.
+//! Finds the answer to a question about a view: one of a moment ago, one that is being asked for, the shard's, or what
+//! can be said without the shard.
 
-use async_nats::jetstream::stream::DirectGetErrorKind;
-use daybook_contracts::ask::{
-    Answer, AsOf, AskError, AskErrorCode, Asked, DAYS_VIEW, DayAccount, DaySelector, DayState, Days, POSITION_VIEW,
-    Query, ShardQuestion,
-};
-use daybook_contracts::report::Report;
-use daybook_domain::ids::{Name, Partition, TenantId};
-use daybook_domain::time::Date;
-use daybook_runtime::append::stream_handle;
+use crate::archive::Archive;
+use crate::asking::Asking;
+use crate::cache::Cache;
+use crate::flight::{Flights, Part};
+use crate::ranges::{beyond_the_shard, sealed_days};
+use crate::shard::Shards;
+use daybook_contracts::ask::{Answer, AskError, AskErrorCode, Asked, DayState};
+use daybook_contracts::report::{Figure, Row};
+use daybook_domain::ids::Name;
 use daybook_runtime::connection::Connection;
-use daybook_runtime::reader::read_last_per_subject;
-use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::time::Instant;
 
-/// How long reading a tenant's reports may take.
-const REPORTS_DEADLINE: Duration = Duration::from_secs(10);
+/// Most answers that are kept, for reuse and for when a shard is away.
+const MAX_KEPT_ANSWERS: usize = 10_000;
+/// Most bytes in memory of the answers that are kept, roughly.
+const MAX_KEPT_BYTES: usize = 128 << 20;
+/// How often the same question is asked for somebody who needs later figures: the first time it may have been under way
+/// when the asker came, the second time it was not.
+const MAX_FLIGHTS: u32 = 2;
 
-/// The answer to the question on `tenant` and `view`, the tokens of its subject, in JSON.
-///
-/// # Errors
-/// With a stable code, when there is no answer.
-pub async fn answer(
-    connection: &Connection,
-    tenant: &str,
-    view: &str,
-    body: &[u8],
-    timeout: Duration,
-) -> Asked<Vec<u8>> {
-    let tenant = TenantId::new(tenant).map_err(|error| bad_request(format!("the tenant {error}")))?;
-    if view == DAYS_VIEW {
-        return days(connection, tenant, timeout).await.map(|days| json(&days));
-    }
-    if view == POSITION_VIEW {
-        let position = ask_shard::<Box<RawValue>>(connection, &tenant, &ShardQuestion::Position, timeout).await?;
-        return Ok(position.get().as_bytes().to_vec());
-    }
-    let view = Name::new(view).map_err(|error| bad_request(format!("the view {error}")))?;
-    let query: Query = match body {
-        [] => Query::default(),
-        body => {
-            serde_json::from_slice(body).map_err(|error| bad_request(format!("the request cannot be read: {error}")))?
+/// Where an answer comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Asked of the shard for this asker.
+    Shard,
+    /// Asked for another at the same time.
+    Shared,
+    /// Asked for another a moment ago.
+    Cache,
+    /// Merged out of the groups of sealed days, and of what the shard keeps.
+    Figures,
+    Report,
+    /// Last known, while the shard is away.
+    Stale,
+}
+
+impl Source {
+    /// As a metric's label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Shard => "shard",
+            Self::Shared => "shared",
+            Self::Cache => "cache",
+            Self::Figures => "figures",
+            Self::Report => "report",
+            Self::Stale => "stale",
         }
-    };
-    let question = ShardQuestion::View { tenant: tenant.clone(), view: view.clone(), query: query.clone() };
-    match (ask_shard::<Box<RawValue>>(connection, &tenant, &question, timeout).await, query.days) {
-        (Ok(answer), _) => Ok(answer.get().as_bytes().to_vec()),
-        (Err(error), DaySelector::Date(date)) if may_be_sealed(&error) => {
-            match from_report(connection, &tenant, &view, date).await? {
-                Some(answer) if query.at_least.is_none_or(|wanted| wanted <= answer.as_of.inbox) => Ok(json(&answer)),
-                _ => Err(error),
+    }
+}
+
+/// An answer, and where it comes from.
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub answer: Arc<Answer>,
+    pub source: Source,
+}
+
+impl Found {
+    pub fn new(answer: Answer, source: Source) -> Self {
+        Self { answer: Arc::new(answer), source }
+    }
+}
+
+/// An answer, and when it came.
+#[derive(Clone)]
+struct Kept {
+    answer: Arc<Answer>,
+    at: Instant,
+}
+
+impl Kept {
+    /// As it is now.
+    fn found(&self, now: Instant, source: Source) -> Found {
+        let age_ms = u64::try_from(now.duration_since(self.at).as_millis()).unwrap_or(u64::MAX);
+        let is_stale = source == Source::Stale;
+        if age_ms == 0 && !is_stale {
+            return Found { answer: self.answer.clone(), source };
+        }
+        let mut answer = Answer::clone(&self.answer);
+        answer.freshness_ms = answer.freshness_ms.saturating_add(age_ms);
+        answer.stale = is_stale;
+        Found::new(answer, source)
+    }
+}
+
+/// Answers questions about views.
+pub struct Answers {
+    pub shards: Shards,
+    pub archive: Archive,
+    max_staleness: Duration,
+    kept: Mutex<Cache<String, Kept>>,
+    /// Through the shard.
+    asking: Flights<Asked<Found>>,
+    /// Without it.
+    reading: Flights<Asked<Option<Found>>>,
+}
+
+impl Answers {
+    /// A shard gets `shard_timeout` for a reply; an answer is given again for `max_staleness` after it came.
+    pub fn new(connection: Connection, shard_timeout: Duration, max_staleness: Duration) -> Self {
+        Self {
+            shards: Shards::new(connection.clone(), shard_timeout),
+            archive: Archive::new(connection),
+            max_staleness,
+            kept: Mutex::new(Cache::new(MAX_KEPT_ANSWERS, MAX_KEPT_BYTES)),
+            asking: Flights::default(),
+            reading: Flights::default(),
+        }
+    }
+
+    /// # Errors
+    /// With a stable code, when there is no answer.
+    pub async fn answer(self: &Arc<Self>, asking: Asking) -> Asked<Found> {
+        if asking.query.watch {
+            // A feed is the shard's to start, and each asker's own.
+            return self.shards.view(&asking).await.map(|answer| Found::new(answer, Source::Shard));
+        }
+        let key = asking.key();
+        for flight in 1..=MAX_FLIGHTS {
+            if let Some(found) = self.recent(&key, &asking) {
+                return Ok(found);
             }
-        }
-        (Err(error), _) => Err(error),
-    }
-}
-
-/// Whether a sealed report can help where the shard does not.
-fn may_be_sealed(error: &AskError) -> bool {
-    matches!(error.code, AskErrorCode::Unavailable | AskErrorCode::UnknownDay)
-}
-
-async fn ask_shard<T: DeserializeOwned>(
-    connection: &Connection,
-    tenant: &TenantId,
-    question: &ShardQuestion,
-    timeout: Duration,
-) -> Asked<T> {
-    let partition = Partition::of(tenant.as_str(), connection.partitions);
-    let request = connection.client.request(connection.subjects.shard(partition), json(question).into());
-    let unavailable = |why: &str| {
-        AskError::new(AskErrorCode::Unavailable, format!("no shard answers for tenant {tenant}: {why}"))
-            .hint("sealed days can be asked for by date".to_owned())
-    };
-    let reply = match tokio::time::timeout(timeout, request).await {
-        Ok(Ok(reply)) => reply,
-        Ok(Err(error)) => return Err(unavailable(&error.to_string())),
-        Err(_) => return Err(unavailable(&format!("nothing within {timeout:?}"))),
-    };
-    serde_json::from_slice::<Asked<T>>(&reply.payload)
-        .map_err(|error| internal(format!("the shard's answer cannot be read: {error}")))?
-}
-
-/// The view's rows in the newest sealed report of the day.
-async fn from_report(connection: &Connection, tenant: &TenantId, view: &Name, date: Date) -> Asked<Option<Answer>> {
-    let Some(report) = newest_report(connection, tenant, date).await? else { return Ok(None) };
-    let Some(rows) = report.views.get(view) else {
-        return Err(AskError::new(AskErrorCode::UnknownView, format!("the report of {date} has no view {view}"))
-            .hint(format!("it has {}", report.views.keys().map(Name::as_str).collect::<Vec<_>>().join(", "))));
-    };
-    Ok(Some(Answer {
-        tenant: tenant.clone(),
-        view: view.clone(),
-        from: date,
-        to: date,
-        next: None,
-        stale: false,
-        feed: None,
-        day: DayState::Closed,
-        rows: rows.rows.clone(),
-        total: rows.total,
-        as_of: AsOf { log: report.log.through, inbox: report.log.inbox_through },
-        freshness_ms: 0,
-        coverage: report.coverage,
-        definition: report.definitions.views.get(view).copied().unwrap_or(0),
-        report: Some(report.version),
-    }))
-}
-
-async fn newest_report(connection: &Connection, tenant: &TenantId, date: Date) -> Asked<Option<Report>> {
-    let subjects = &connection.subjects;
-    let failed =
-        |error: String| AskError::new(AskErrorCode::Unavailable, format!("the reports cannot be read: {error}"));
-    let stream =
-        stream_handle(connection, &subjects.reports_stream()).await.map_err(|error| failed(error.to_string()))?;
-    match stream.direct_get_last_for_subject(subjects.report(tenant, date)).await {
-        Ok(message) => serde_json::from_slice(&message.payload)
-            .map(Some)
-            .map_err(|error| internal(format!("the report of {date} cannot be read: {error}"))),
-        Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failed(error.to_string())),
-    }
-}
-
-/// The days that the shard keeps, and before them those of which only reports are left.
-async fn days(connection: &Connection, tenant: TenantId, timeout: Duration) -> Asked<Days> {
-    let question = ShardQuestion::Days { tenant: tenant.clone() };
-    let live = ask_shard::<Days>(connection, &tenant, &question, timeout).await;
-    let (mut days, kept_from) = match live {
-        Ok(days) => {
-            let first = days.days.first().map_or(Date::MAX, |day| day.date);
-            (days, first)
-        }
-        Err(error) if error.code == AskErrorCode::Unavailable => {
-            let days = Days {
-                tenant: tenant.clone(),
-                days: Vec::new(),
-                as_of: AsOf { log: Default::default(), inbox: Default::default() },
+            let begin = || self.clone().fetch(key.clone(), asking.shared());
+            let (outcome, part) = self.asking.share(key.clone(), begin).await;
+            return match outcome.unwrap_or_else(|| Err(panicked())) {
+                Ok(found) if asking.is_reached_by(found.answer.as_of) => Ok(match part {
+                    Part::Asked => found,
+                    Part::Joined => Found { source: Source::Shared, ..found },
+                }),
+                // It may have been answered before the asker came.
+                Ok(_) if part == Part::Joined && flight < MAX_FLIGHTS => continue,
+                Ok(found) => Err(asking.not_yet(found.answer.as_of)),
+                Err(error) if error.code == AskErrorCode::Unavailable => self.without_shard(key, &asking, error).await,
+                Err(error) => Err(error),
             };
-            (days, Date::MAX)
         }
-        Err(error) => return Err(error),
+        unreachable!("the last flight always has an outcome")
+    }
+
+    /// An answer to the same question that is recent enough to be given again.
+    fn recent(&self, key: &String, asking: &Asking) -> Option<Found> {
+        let kept = self.lock().get(key)?;
+        let now = Instant::now();
+        let is_recent = now.duration_since(kept.at) < self.max_staleness;
+        (is_recent && asking.is_reached_by(kept.answer.as_of)).then(|| kept.found(now, Source::Cache))
+    }
+
+    /// Asks the shard, and the streams for what it has let go of; keeps the answer.
+    async fn fetch(self: Arc<Self>, key: String, asking: Asking) -> Asked<Found> {
+        let found = match self.shards.view(&asking).await {
+            Ok(mut answer) => {
+                if answer.day == DayState::Closed {
+                    answer.freshness_ms = 0;
+                }
+                Found::new(answer, Source::Shard)
+            }
+            Err(error) if error.code == AskErrorCode::Expired => {
+                beyond_the_shard(&self.shards, &self.archive, &asking, error).await?
+            }
+            Err(error) => return Err(error),
+        };
+        let bytes = key.len() + bytes_in_memory(&found.answer);
+        self.lock().put(key, Kept { answer: found.answer.clone(), at: Instant::now() }, bytes);
+        Ok(found)
+    }
+
+    /// The last known answer, else that of sealed days, else `away`: why the shard does not answer.
+    async fn without_shard(self: &Arc<Self>, key: String, asking: &Asking, away: AskError) -> Asked<Found> {
+        let kept = self.lock().get(&key).filter(|kept| asking.is_reached_by(kept.answer.as_of));
+        if let Some(kept) = &kept
+            && asking.query.accept_stale
+        {
+            return Ok(kept.found(Instant::now(), Source::Stale));
+        }
+        let begin = || {
+            let (answers, asking) = (self.clone(), asking.shared());
+            async move { sealed_days(&answers.archive, &asking).await }
+        };
+        let (outcome, _) = self.reading.share(key, begin).await;
+        match outcome.unwrap_or_else(|| Err(panicked())) {
+            Ok(Some(found)) if asking.is_reached_by(found.answer.as_of) => Ok(found),
+            // A day's report may be older than the view: the shard would know.
+            Err(error) if error.code == AskErrorCode::UnknownView => Err(away.hint(error.to_string())),
+            // What is wrong with the question is worth more than that the shard is away.
+            Err(error) if error.code != AskErrorCode::Unavailable => Err(error),
+            _ if kept.is_some() => Err(away.hint("there are last known figures: ask with `accept_stale`")),
+            _ => Err(away),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Cache<String, Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What an answer takes in memory, roughly.
+fn bytes_in_memory(answer: &Answer) -> usize {
+    let text = |figure: &Figure| match figure {
+        Figure::Text(text) if text.is_heap_allocated() => text.capacity(),
+        _ => 0,
     };
-    let subjects = &connection.subjects;
-    let reading = read_last_per_subject(connection, subjects.reports_stream(), subjects.reports_of(tenant.as_str()));
-    let reports = tokio::time::timeout(REPORTS_DEADLINE, reading)
-        .await
-        .map_err(|_| AskError::new(AskErrorCode::Unavailable, "the reports cannot be read in time".to_owned()))?;
-    let mut sealed: Vec<DayAccount> = reports
-        .iter()
-        .filter_map(|message| serde_json::from_slice::<Report>(&message.payload).ok())
-        .filter(|report| report.date < kept_from)
-        .map(|report| DayAccount {
-            date: report.date,
-            day: DayState::Closed,
-            opens_at: Some(report.day.opens_at),
-            closes_at: Some(report.day.closes_at),
-            report: Some(report.version),
-            account: report.dispositions,
-        })
-        .collect();
-    sealed.sort_by_key(|day| day.date);
-    sealed.append(&mut days.days);
-    Ok(Days { days: sealed, ..days })
+    let row = |row: &Row| {
+        let cells = row.0.len() * size_of::<(Name, Figure)>();
+        size_of::<Row>() + cells + row.0.iter().map(|(_, figure)| text(figure)).sum::<usize>()
+    };
+    size_of::<Answer>() + answer.rows.iter().map(row).sum::<usize>()
 }
 
-fn bad_request(message: String) -> AskError {
-    AskError::new(AskErrorCode::BadRequest, message)
+fn panicked() -> AskError {
+    AskError::new(AskErrorCode::Internal, "the question could not be worked on; the log says more")
 }
 
-fn internal(message: String) -> AskError {
-    AskError::new(AskErrorCode::Internal, message)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use daybook_contracts::ask::AsOf;
+    use daybook_contracts::report::Coverage;
+    use daybook_domain::ids::{InboxSeq, LogSeq, TenantId};
+    use daybook_domain::time::Date;
 
-fn json(value: &impl serde::Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).expect("answers are plain values")
+    fn answer(rows: usize) -> Answer {
+        let row = Row(vec![(Name::new("carrier").unwrap(), Figure::Text("a name that does not fit inline".into()))]);
+        Answer {
+            tenant: TenantId::new("ATL").unwrap(),
+            view: Name::new("carriers").unwrap(),
+            from: Date::from_days(0),
+            to: Date::from_days(0),
+            day: DayState::Open,
+            rows: vec![row; rows],
+            total: rows as u64,
+            next: None,
+            as_of: AsOf { log: LogSeq(1), inbox: InboxSeq(1) },
+            freshness_ms: 3,
+            stale: false,
+            coverage: Coverage::Complete,
+            definition: 1,
+            report: None,
+            feed: None,
+        }
+    }
+
+    #[test]
+    fn a_kept_answer_ages() {
+        let at = Instant::now();
+        let kept = Kept { answer: Arc::new(answer(1)), at };
+        let found = kept.found(at, Source::Cache);
+        assert_eq!((found.answer.freshness_ms, found.answer.stale), (3, false));
+        let found = kept.found(at + Duration::from_millis(15), Source::Cache);
+        assert_eq!((found.answer.freshness_ms, found.answer.stale, found.source), (18, false, Source::Cache));
+        let found = kept.found(at + Duration::from_secs(60), Source::Stale);
+        assert_eq!((found.answer.freshness_ms, found.answer.stale), (60_003, true));
+        assert!(kept.found(at, Source::Stale).answer.stale, "whatever its age");
+        assert!(!kept.answer.stale && kept.answer.freshness_ms == 3);
+    }
+
+    #[test]
+    fn memory_is_counted_by_row() {
+        let (one, many) = (bytes_in_memory(&answer(1)), bytes_in_memory(&answer(1_001)));
+        let row = (many - one) / 1_000;
+        assert!((100..300).contains(&row), "{row} bytes");
+    }
 }

@@ -1,29 +1,49 @@
 //! The query service: the reading side, for clients that ask `daybook.query.<tenant>.<view>`.
 //!
-//! Instances hold no state and share a queue group. Live figures come from the shard that runs the tenant's
-//! partition; days that it no longer keeps, or all sealed days while it is away, from the stream of reports.
-//! [`service`] is the NATS micro service, [`answers`] finds the answer to one question.
+//! Instances share a queue group and hold nothing that could not be lost. Follow a question: [`service`] is the NATS
+//! micro service that gets it, [`encoding`] the two ways in which clients write, [`request`] what they asked, [`asking`]
+//! the question as the rest knows it. [`answers`] finds the answer: in the [`cache`] if one came a moment ago, by joining
+//! those who ask the same just now ([`flight`]), or from the [`shard`] behind its circuit [`breaker`]. Days that the
+//! shard no longer keeps, or all sealed days while it is away, are read from their streams ([`archive`], [`sealed`]) and
+//! put together ([`ranges`], [`merge`]). [`days`] answers the reserved views.
 
 pub mod answers;
+pub mod archive;
+pub mod asking;
+pub mod breaker;
+pub mod cache;
+pub mod days;
+pub mod encoding;
+pub mod flight;
+pub mod merge;
+pub mod ranges;
+pub mod request;
+pub mod sealed;
 pub mod service;
+pub mod shard;
 
+use crate::answers::Answers;
 use daybook_runtime::process::Context;
 use daybook_runtime::supervisor::{self, Child};
 use serde::Serialize;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Settings of query.
 #[derive(Clone, Debug, clap::Args, Serialize)]
 #[command(next_help_heading = "Query")]
 pub struct Options {
-    /// Milliseconds that a shard may take to answer before the reports are looked at [10..=60000]
+    /// Milliseconds that a shard may take to answer before it is done without [10..=60000]
     #[arg(long, env = "DAYBOOK_SHARD_TIMEOUT_MS", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     pub shard_timeout_ms: u64,
+    /// Milliseconds for which an answer is given again to the same question; 0 asks anew each time [0..=60000]
+    #[arg(long, env = "DAYBOOK_MAX_STALENESS_MS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(0..=60_000))]
+    pub max_staleness_ms: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { shard_timeout_ms: 2000 }
+        Self { shard_timeout_ms: 2000, max_staleness_ms: 20 }
     }
 }
 
@@ -32,10 +52,14 @@ impl Default for Options {
 /// # Errors
 /// When the actors cannot be started at all.
 pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let timeout = Duration::from_millis(options.shard_timeout_ms);
+    let shard_timeout = Duration::from_millis(options.shard_timeout_ms);
+    let max_staleness = Duration::from_millis(options.max_staleness_ms);
+    let answers = Arc::new(Answers::new(context.connection.clone(), shard_timeout, max_staleness));
     context.health.set("query", false);
     let serving = context.clone();
-    let service = Child::new("query", move |supervisor| service::spawn(serving.clone(), timeout, supervisor));
+    let service = Child::new("query", move |supervisor| {
+        service::spawn(serving.clone(), options.clone(), answers.clone(), supervisor)
+    });
     supervisor::run(vec![service], context.stop).await?;
     Ok(())
 }

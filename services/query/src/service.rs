@@ -1,13 +1,21 @@
 //! The NATS micro service: `daybook.query.<tenant>.<view>`, many questions at once.
 
-use crate::answers::answer;
-use async_nats::HeaderMap;
-use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE, Request, Service, ServiceExt};
+use crate::Options;
+use crate::answers::{Answers, Found};
+use crate::asking::Asking;
+use crate::days::{days, position};
+use crate::encoding::Encoding;
+use crate::request::{MAX_REQUEST_BYTES, Target, query, target};
+use async_nats::service::endpoint::Endpoint;
+use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE, Request, Service, ServiceExt, error};
+use daybook_contracts::ask::{AskError, Asked, DAYS_VIEW, MAX_ANSWER_ROWS, POSITION_VIEW};
+use daybook_contracts::headers;
+use daybook_contracts::subjects::Subjects;
 use daybook_runtime::process::Context;
 use futures::StreamExt;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
@@ -18,12 +26,25 @@ const MAX_UNDER_WAY: usize = 1_024;
 ///
 /// # Errors
 /// When the actor cannot be started.
-pub async fn spawn(context: Context, shard_timeout: Duration, supervisor: ActorCell) -> Result<ActorCell, SpawnErr> {
-    let (actor, _) = Actor::spawn_linked(None, QueryActor, (context, shard_timeout), supervisor).await?;
+pub async fn spawn(
+    context: Context,
+    options: Options,
+    answers: Arc<Answers>,
+    supervisor: ActorCell,
+) -> Result<ActorCell, SpawnErr> {
+    let arguments = Arguments { context, options, answers };
+    let (actor, _) = Actor::spawn_linked(None, QueryActor, arguments, supervisor).await?;
     Ok(actor.get_cell())
 }
 
 struct QueryActor;
+
+struct Arguments {
+    context: Context,
+    options: Options,
+    /// Outlives the actor: what is known is of most use after a failure.
+    answers: Arc<Answers>,
+}
 
 /// The one message: the endpoint has ended, and with it this actor.
 struct Ended;
@@ -43,13 +64,10 @@ impl Drop for State {
 impl Actor for QueryActor {
     type Msg = Ended;
     type State = State;
-    type Arguments = (Context, Duration);
+    type Arguments = Arguments;
 
-    async fn pre_start(
-        &self,
-        myself: ActorRef<Ended>,
-        (context, shard_timeout): (Context, Duration),
-    ) -> Result<State, ActorProcessingErr> {
+    async fn pre_start(&self, myself: ActorRef<Ended>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
+        let Arguments { context, options, answers } = arguments;
         let connection = &context.connection;
         let service = connection
             .client
@@ -58,8 +76,13 @@ impl Actor for QueryActor {
             .queue_group("query")
             .start("daybook-query", env!("CARGO_PKG_VERSION"))
             .await?;
-        let endpoint = service.endpoint_builder().name("query").add(connection.subjects.query("*", "*")).await?;
-        let serving = tokio::spawn(serve(context.clone(), endpoint, shard_timeout, myself));
+        let endpoint = service
+            .endpoint_builder()
+            .name("query")
+            .metadata(metadata(&connection.subjects, &options))
+            .add(connection.subjects.query("*", "*"))
+            .await?;
+        let serving = tokio::spawn(serve(context.clone(), answers, endpoint, myself));
         context.health.set("query", true);
         tracing::info!("answering questions");
         Ok(State { context, serving, _service: service })
@@ -75,46 +98,100 @@ impl Actor for QueryActor {
     }
 }
 
-async fn serve(
-    context: Context,
-    mut endpoint: async_nats::service::endpoint::Endpoint,
-    shard_timeout: Duration,
-    actor: ActorRef<Ended>,
-) {
+/// What `$SRV.INFO` shows of the endpoint: enough to ask the first question.
+fn metadata(subjects: &Subjects, options: &Options) -> HashMap<String, String> {
+    let form = |view: &str| subjects.query("<tenant>", view);
+    let reserved = format!("{}, {}", form(DAYS_VIEW), form(POSITION_VIEW));
+    let encodings = format!("application/json, or {} with that {}", headers::MSGPACK, headers::CONTENT_TYPE);
+    [
+        ("subject", form("<view>")),
+        ("reserved_subjects", reserved),
+        ("live_subject", subjects.live("<tenant>", "<view>")),
+        ("encodings", encodings),
+        ("max_staleness_ms", options.max_staleness_ms.to_string()),
+        ("max_request_bytes", MAX_REQUEST_BYTES.to_string()),
+        ("max_answer_rows", MAX_ANSWER_ROWS.to_string()),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .into()
+}
+
+async fn serve(context: Context, answers: Arc<Answers>, mut endpoint: Endpoint, actor: ActorRef<Ended>) {
     let room = Arc::new(Semaphore::new(MAX_UNDER_WAY));
     while let Some(request) = endpoint.next().await {
         let Ok(permit) = room.clone().acquire_owned().await else { break };
-        let context = context.clone();
+        let (context, answers) = (context.clone(), answers.clone());
         tokio::spawn(async move {
-            respond(&context, request, shard_timeout).await;
+            respond(&context, &answers, request).await;
             drop(permit);
         });
     }
     let _ = actor.cast(Ended);
 }
 
-async fn respond(context: &Context, request: Request, shard_timeout: Duration) {
+async fn respond(context: &Context, answers: &Arc<Answers>, request: Request) {
     let started = tokio::time::Instant::now();
-    let subject = request.message.subject.clone();
-    // `<prefix>.query.<tenant>.<view>`
-    let mut tokens = subject.as_str().split('.').skip(2);
-    let (tenant, view) = (tokens.next().unwrap_or_default(), tokens.next().unwrap_or_default());
-    let answered = answer(&context.connection, tenant, view, &request.message.payload, shard_timeout).await;
+    let encoding = Encoding::of(request.message.headers.as_ref());
+    let answered = answer(answers, &request, encoding).await;
     let code = answered.as_ref().map_or_else(|error| error.code.number(), |_| 200);
     let sent = match answered {
-        Ok(body) => request.respond(Ok(body.into())).await,
-        Err(error) => {
-            // The standard headers of a failed service request, and the whole error as the body.
-            let mut headers = HeaderMap::new();
-            headers.insert(NATS_SERVICE_ERROR, error.message.replace(['\r', '\n'], " "));
-            headers.insert(NATS_SERVICE_ERROR_CODE, error.code.number().to_string());
-            let body = serde_json::to_vec(&error).expect("errors are plain values");
-            request.respond_with_headers(Ok(body.into()), headers).await
-        }
+        Ok(body) => request.respond_with_headers(Ok(body.into()), encoding.headers()).await,
+        Err(error) => refuse(&context.connection.client, request, encoding, &error).await,
     };
     if let Err(error) = sent {
         tracing::debug!(%error, "an answer could not be sent");
     }
     metrics::counter!("daybook_queries_total", "code" => code.to_string()).increment(1);
     metrics::histogram!("daybook_query_seconds").record(started.elapsed().as_secs_f64());
+}
+
+async fn answer(answers: &Arc<Answers>, request: &Request, encoding: Encoding) -> Asked<Vec<u8>> {
+    // `<prefix>.query.<tenant>.<view>`
+    let mut tokens = request.message.subject.as_str().split('.').skip(2);
+    let (tenant, view) = (tokens.next().unwrap_or_default(), tokens.next().unwrap_or_default());
+    match target(tenant, view)? {
+        (tenant, Target::Days) => encoding.answer(&days(answers, tenant).await?),
+        (tenant, Target::Position) => encoding.answer(&position(answers, &tenant).await?),
+        (tenant, Target::View(view)) => {
+            let query = query(&request.message.payload, encoding)?;
+            let Found { answer, source } = answers.answer(Asking { tenant, view, query }).await?;
+            metrics::counter!("daybook_query_source_total", "source" => source.as_str()).increment(1);
+            encoding.answer(&*answer)
+        }
+    }
+}
+
+/// Sends the standard headers of a failed service request, and the whole error as the body.
+async fn refuse(
+    client: &async_nats::Client,
+    mut request: Request,
+    encoding: Encoding,
+    error: &AskError,
+) -> Result<(), async_nats::PublishError> {
+    let status = error.message.replace(['\r', '\n'], " ");
+    let code = error.code.number();
+    let Some(reply) = request.message.reply.take() else { return Ok(()) };
+    let mut headers = encoding.headers();
+    headers.insert(NATS_SERVICE_ERROR, status.as_str());
+    headers.insert(NATS_SERVICE_ERROR_CODE, code.to_string());
+    client.publish_with_headers(reply, headers, encoding.error(error).into()).await?;
+    // The client library counts an error for `$SRV.STATS` only when it sends the reply itself, and that without a body:
+    // let it, to where nobody listens.
+    request.message.reply = Some(client.new_inbox().into());
+    request.respond(Err(error::Error { status, code })).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_endpoint_says_how_to_ask() {
+        let subjects = Subjects::new("daybook").unwrap();
+        let metadata = metadata(&subjects, &Options { max_staleness_ms: 7, ..Options::default() });
+        assert_eq!(metadata["subject"], "daybook.query.<tenant>.<view>");
+        assert!(metadata["reserved_subjects"].contains("daybook.query.<tenant>.~days"));
+        assert!(metadata["encodings"].contains("application/msgpack"));
+        assert_eq!(metadata["max_staleness_ms"], "7");
+    }
 }

@@ -1,0 +1,198 @@
+//! What is left of sealed days in streams: the groups behind their figures, their reports, and which day is open.
+
+use crate::cache::Cache;
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::DirectGetErrorKind;
+use daybook_contracts::ask::{AskError, AskErrorCode, Asked};
+use daybook_contracts::day::DayMarker;
+use daybook_contracts::figures::Figures;
+use daybook_contracts::report::Report;
+use daybook_domain::ids::{Name, TenantId};
+use daybook_domain::time::Date;
+use daybook_runtime::append::stream_handle;
+use daybook_runtime::connection::Connection;
+use daybook_runtime::reader::read_last_per_subject;
+use std::borrow::Cow;
+use std::io::Read;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long reading all of a tenant's reports may take.
+const REPORTS_DEADLINE: Duration = Duration::from_secs(10);
+/// Largest figures of one message when they are decompressed, in bytes: seventy times what the message may have.
+const MAX_PLAIN_BYTES: u64 = 64 << 20;
+/// Bytes in memory for a byte in MessagePack: a small number there is one byte or two, and its accumulator up to forty.
+const BYTES_IN_MEMORY: usize = 8;
+/// Most days whose figures are kept decoded.
+const MAX_DECODED_DAYS: usize = 10_000;
+/// Most bytes in memory of the figures that are kept decoded.
+const MAX_DECODED_BYTES: usize = 128 << 20;
+
+/// How Zstandard's frames begin (RFC 8878, section 3.1.1).
+const ZSTANDARD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
+/// A day's figures, ready to be merged.
+#[derive(Debug)]
+pub struct Decoded {
+    pub figures: Figures,
+    /// In memory, roughly.
+    pub bytes: usize,
+}
+
+impl Decoded {
+    fn read(message: &[u8]) -> Result<Self, String> {
+        let plain = plain(message)?;
+        let figures = Figures::decode(&plain).map_err(|error| error.to_string())?;
+        Ok(Self { figures, bytes: plain.len() * BYTES_IN_MEMORY })
+    }
+}
+
+/// Figures out of MessagePack, compressed or not.
+///
+/// # Errors
+/// When that is not what the bytes are.
+pub fn decode(message: &[u8]) -> Result<Figures, String> {
+    Decoded::read(message).map(|decoded| decoded.figures)
+}
+
+fn plain(message: &[u8]) -> Result<Cow<'_, [u8]>, String> {
+    if !message.starts_with(&ZSTANDARD) {
+        return Ok(Cow::Borrowed(message));
+    }
+    let mut plain = Vec::new();
+    let decoder = zstd::stream::read::Decoder::new(message).map_err(|error| error.to_string())?;
+    decoder.take(MAX_PLAIN_BYTES + 1).read_to_end(&mut plain).map_err(|error| error.to_string())?;
+    match plain.len() as u64 > MAX_PLAIN_BYTES {
+        true => Err(format!("they have more than {MAX_PLAIN_BYTES} bytes")),
+        false => Ok(Cow::Owned(plain)),
+    }
+}
+
+/// The streams, read message by message.
+pub struct Archive {
+    connection: Connection,
+    /// By sequence in FIGURES: a message never changes.
+    decoded: Mutex<Cache<u64, Arc<Decoded>>>,
+}
+
+impl Archive {
+    pub fn new(connection: Connection) -> Self {
+        Self { connection, decoded: Mutex::new(Cache::new(MAX_DECODED_DAYS, MAX_DECODED_BYTES)) }
+    }
+
+    /// The newest figures of a view's sealed day, if it has any.
+    ///
+    /// # Errors
+    /// When the broker does not answer, or the message is no figures.
+    pub async fn figures(&self, tenant: &TenantId, date: Date, view: &Name) -> Asked<Option<Arc<Decoded>>> {
+        let subjects = &self.connection.subjects;
+        let subject = subjects.figures(tenant, date, view.as_str());
+        let Some(message) = self.newest(&subjects.figures_stream(), subject).await? else { return Ok(None) };
+        if let Some(known) = self.kept().get(&message.sequence) {
+            return Ok(Some(known));
+        }
+        // Large ones take a while to decode: not on a thread that answers others.
+        let decoded = tokio::task::spawn_blocking(move || {
+            Decoded::read(&message.payload).map(|decoded| (message.sequence, decoded))
+        });
+        let (sequence, decoded) = decoded
+            .await
+            .map_err(|error| error.to_string())
+            .flatten()
+            .map_err(|error| internal(format!("the figures of {date} cannot be read: {error}")))?;
+        let decoded = Arc::new(decoded);
+        self.kept().put(sequence, decoded.clone(), decoded.bytes);
+        Ok(Some(decoded))
+    }
+
+    /// The newest version of a day's report, if it is sealed.
+    ///
+    /// # Errors
+    /// When the broker does not answer, or the message is no report.
+    pub async fn report(&self, tenant: &TenantId, date: Date) -> Asked<Option<Report>> {
+        let subjects = &self.connection.subjects;
+        match self.newest(&subjects.reports_stream(), subjects.report(tenant, date)).await? {
+            None => Ok(None),
+            Some(message) => serde_json::from_slice(&message.payload)
+                .map(Some)
+                .map_err(|error| internal(format!("the report of {date} cannot be read: {error}"))),
+        }
+    }
+
+    /// The newest version of every report of the tenant, by date.
+    ///
+    /// # Errors
+    /// When they cannot be read in time.
+    pub async fn reports(&self, tenant: &TenantId) -> Asked<Vec<Report>> {
+        let subjects = &self.connection.subjects;
+        let reading =
+            read_last_per_subject(&self.connection, subjects.reports_stream(), subjects.reports_of(tenant.as_str()));
+        let messages = tokio::time::timeout(REPORTS_DEADLINE, reading)
+            .await
+            .map_err(|_| AskError::new(AskErrorCode::Unavailable, "the reports cannot be read in time"))?;
+        let mut reports: Vec<Report> =
+            messages.iter().filter_map(|message| serde_json::from_slice(&message.payload).ok()).collect();
+        reports.sort_by_key(|report| report.date);
+        Ok(reports)
+    }
+
+    /// The newest day of the tenant that has opened, if any has.
+    ///
+    /// # Errors
+    /// When the broker does not answer, or the message is no marker.
+    pub async fn today(&self, tenant: &TenantId) -> Asked<Option<Date>> {
+        let subjects = &self.connection.subjects;
+        match self.newest(&subjects.days_stream(), subjects.day_opened(tenant.as_str())).await? {
+            None => Ok(None),
+            Some(message) => serde_json::from_slice::<DayMarker>(&message.payload)
+                .map(|marker| Some(marker.day.date))
+                .map_err(|error| internal(format!("the marker of the open day cannot be read: {error}"))),
+        }
+    }
+
+    async fn newest(&self, stream: &str, subject: String) -> Asked<Option<StreamMessage>> {
+        let failed =
+            |error: String| AskError::new(AskErrorCode::Unavailable, format!("{stream} cannot be read: {error}"));
+        let handle = stream_handle(&self.connection, stream).await.map_err(|error| failed(error.to_string()))?;
+        match handle.direct_get_last_for_subject(subject).await {
+            Ok(message) => Ok(Some(message)),
+            Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed(error.to_string())),
+        }
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Cache<u64, Arc<Decoded>>> {
+        self.decoded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn internal(message: String) -> AskError {
+    AskError::new(AskErrorCode::Internal, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sealed::tests::figures;
+
+    #[test]
+    fn figures_are_read_compressed_or_not() {
+        let figures = figures("2013-03-10", 1);
+        let plain = figures.encode();
+        assert_eq!(decode(&plain).unwrap(), figures);
+        let compressed = zstd::encode_all(&plain[..], 3).unwrap();
+        let decoded = Decoded::read(&compressed).unwrap();
+        assert_eq!((decoded.bytes, decoded.figures), (plain.len() * BYTES_IN_MEMORY, figures));
+    }
+
+    #[test]
+    fn what_is_no_figures_is_refused() {
+        assert!(decode(b"").is_err());
+        assert!(decode(b"{\"Err\":{}}").is_err());
+        assert!(decode(&[&ZSTANDARD[..], b"nonsense"].concat()).is_err());
+        let compressed = zstd::encode_all(&figures("2013-03-10", 1).encode()[..], 3).unwrap();
+        assert!(decode(&compressed[..compressed.len() - 1]).is_err());
+        let bomb = zstd::encode_all(std::io::repeat(0).take(MAX_PLAIN_BYTES + 1), 1).unwrap();
+        assert!(bomb.len() < 1 << 20 && decode(&bomb).unwrap_err().contains("more than"));
+    }
+}

@@ -1,0 +1,190 @@
+//! A circuit breaker: while a partition's shard is away, nobody waits for it but one question now and then that tries.
+//!
+//! Closed lets everything through. [`MAX_FAILURES`] questions in a row without a reply open it; then questions are
+//! refused at once, and served without the shard. After a pause one question, the probe, goes through (half-open): a
+//! reply closes the breaker, silence opens it again for twice as long.
+//!
+//! What counts is silence, not bad news: a shard that replies "unknown view", or that it is catching up with its log, has
+//! replied in good time, and asking it costs no waiting. Pure: the caller passes the clock in.
+
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Questions in a row without a reply until it opens: one may be lost with a connection, three are no accident.
+pub const MAX_FAILURES: u32 = 3;
+/// First pause before a probe: about as long as a shard takes to start again.
+pub const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Longest pause: how late it is seen at most that a shard is back.
+pub const MAX_PAUSE: Duration = Duration::from_secs(15);
+
+/// Where a breaker stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Position {
+    Closed,
+    Open,
+    HalfOpen,
+}
+
+impl Position {
+    /// As a metric's label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
+}
+
+/// Whether a question may be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    Ask,
+    /// It decides whether the breaker closes: its outcome must be told.
+    Probe,
+    Refuse,
+}
+
+/// The breaker of one partition.
+#[derive(Debug)]
+pub struct Breaker {
+    state: State,
+    /// In a row, while closed.
+    failures: u32,
+    /// How long the next opening lasts.
+    pause: Duration,
+}
+
+#[derive(Debug)]
+enum State {
+    Closed,
+    Open { until: Instant },
+    HalfOpen,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self { state: State::Closed, failures: 0, pause: FIRST_PAUSE }
+    }
+}
+
+impl Breaker {
+    pub fn position(&self) -> Position {
+        match self.state {
+            State::Closed => Position::Closed,
+            State::Open { .. } => Position::Open,
+            State::HalfOpen => Position::HalfOpen,
+        }
+    }
+
+    /// Whether a question may be asked now. An [`Admission::Probe`] has half-opened the breaker.
+    pub fn admit(&mut self, now: Instant) -> Admission {
+        match self.state {
+            State::Closed => Admission::Ask,
+            State::Open { until } if now >= until => {
+                self.state = State::HalfOpen;
+                Admission::Probe
+            }
+            State::Open { .. } | State::HalfOpen => Admission::Refuse,
+        }
+    }
+
+    /// The shard replied, whatever it said. Closes the breaker, also by a question from before it opened.
+    pub fn replied(&mut self) {
+        *self = Self::default();
+    }
+
+    /// No reply to a question that was so admitted.
+    pub fn silent(&mut self, admission: Admission, now: Instant) {
+        match (&self.state, admission) {
+            (State::Closed, _) => {
+                self.failures += 1;
+                if self.failures >= MAX_FAILURES {
+                    self.open(now);
+                }
+            }
+            (State::HalfOpen, Admission::Probe) => self.open(now),
+            // A question from before the breaker opened says nothing new.
+            (State::Open { .. } | State::HalfOpen, _) => {}
+        }
+    }
+
+    fn open(&mut self, now: Instant) {
+        self.state = State::Open { until: now + self.pause };
+        self.pause = (self.pause * 2).min(MAX_PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opened(now: Instant) -> Breaker {
+        let mut breaker = Breaker::default();
+        for _ in 0..MAX_FAILURES {
+            assert_eq!(breaker.admit(now), Admission::Ask);
+            breaker.silent(Admission::Ask, now);
+        }
+        assert_eq!(breaker.position(), Position::Open);
+        breaker
+    }
+
+    #[test]
+    fn it_opens_after_failures_in_a_row_only() {
+        let now = Instant::now();
+        let mut breaker = Breaker::default();
+        for _ in 0..10 {
+            breaker.silent(Admission::Ask, now);
+            breaker.silent(Admission::Ask, now);
+            breaker.replied();
+        }
+        assert_eq!((breaker.position(), breaker.admit(now)), (Position::Closed, Admission::Ask));
+        opened(now);
+    }
+
+    #[test]
+    fn one_probe_goes_through_after_the_pause() {
+        let now = Instant::now();
+        let mut breaker = opened(now);
+        assert_eq!(breaker.admit(now + FIRST_PAUSE - Duration::from_millis(1)), Admission::Refuse);
+        assert_eq!(breaker.admit(now + FIRST_PAUSE), Admission::Probe);
+        assert_eq!(breaker.position(), Position::HalfOpen);
+        assert_eq!(breaker.admit(now + MAX_PAUSE), Admission::Refuse, "while the probe is under way");
+        breaker.replied();
+        assert_eq!((breaker.position(), breaker.admit(now + FIRST_PAUSE)), (Position::Closed, Admission::Ask));
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_begin_anew_after_a_reply() {
+        let mut now = Instant::now();
+        let mut breaker = opened(now);
+        for pause in [1, 2, 4, 8, 15, 15] {
+            assert_eq!(breaker.admit(now + Duration::from_secs(pause) - Duration::from_millis(1)), Admission::Refuse);
+            now += Duration::from_secs(pause);
+            assert_eq!(breaker.admit(now), Admission::Probe);
+            breaker.silent(Admission::Probe, now);
+            assert_eq!(breaker.position(), Position::Open);
+        }
+        assert_eq!(breaker.admit(now + MAX_PAUSE), Admission::Probe);
+        breaker.replied();
+        for _ in 0..MAX_FAILURES {
+            breaker.silent(Admission::Ask, now);
+        }
+        assert_eq!(breaker.admit(now + FIRST_PAUSE), Admission::Probe);
+    }
+
+    #[test]
+    fn questions_from_before_it_opened_change_nothing_but_by_a_reply() {
+        let now = Instant::now();
+        let mut breaker = opened(now);
+        breaker.silent(Admission::Ask, now + Duration::from_millis(900));
+        assert_eq!(breaker.admit(now + FIRST_PAUSE), Admission::Probe, "the pause is not longer for it");
+        breaker.silent(Admission::Ask, now + FIRST_PAUSE);
+        assert_eq!(breaker.position(), Position::HalfOpen, "the probe decides");
+        breaker.replied();
+        assert_eq!(breaker.position(), Position::Closed);
+        let mut breaker = opened(now);
+        breaker.replied();
+        assert_eq!((breaker.position(), breaker.failures), (Position::Closed, 0));
+    }
+}
