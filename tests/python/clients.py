@@ -7,6 +7,7 @@ its days follow a clock that this script drives, and begin at midnight UTC.
 import asyncio
 import json
 import sys
+from datetime import date
 from decimal import Decimal
 
 import nats
@@ -222,6 +223,18 @@ async def ask_questions(nc, js):
     assert (other.code, other.field) == ("bad_request", "cursor"), other
 
 
+async def ask_in_msgpack(nc):
+    """The same question in MessagePack has the same answer, and mistakes are told in it too."""
+    question = {"dimensions": ["store"], "metrics": ["revenue", "orders"], "where": "store = 'east'"}
+    packed = await daybook.ask_msgpack(nc, "acme", "sales", **question)
+    answer = await ask(nc, "acme", "sales", **question)
+    assert packed["rows"] == [{"store": "east", "revenue": "149.95", "orders": 2}], packed
+    assert (packed["day"], packed["total"], packed["as_of"]) == ("open", 1, answer["as_of"]), packed
+    assert date.fromordinal(date(1970, 1, 1).toordinal() + packed["from"]).isoformat() == answer["from"], packed
+    error = await refused(daybook.ask_msgpack(nc, "acme", "sales", metrics=["revenu"]))
+    assert (error.code, error.number, error.field) == ("bad_request", 400, "metrics[0]"), vars(error)
+
+
 async def ask_for_ranks(nc):
     """A view with a ranking is answered in its order; any view can be ranked, also around one member."""
     answer = await ask(nc, "acme", "leaders")
@@ -362,6 +375,7 @@ async def main(url):
     await publish_and_read_back(nc, js)
     await publish_twice(nc, js)
     await ask_questions(nc, js)
+    await ask_in_msgpack(nc)
     await ask_for_ranks(nc)
     await make_mistakes(nc)
     await publish_rubbish(nc, js)

@@ -57,6 +57,16 @@ async def ask(nc, tenant, view, **question):
     return loads(reply.data)
 
 
+async def ask_msgpack(nc, tenant, view, **question):
+    """Asks in MessagePack and is answered in it. Decimals are texts here, and times of the envelope numbers."""
+    subject = f"daybook.query.{tenant}.{view}"
+    reply = await nc.request(subject, umsgpack.packb(question), timeout=10, headers=MSGPACK)
+    number, body = reply.headers.get("Nats-Service-Error-Code"), umsgpack.unpackb(reply.data)
+    if number:
+        raise AskError(int(number), body)
+    return body
+
+
 async def ask_patiently(nc, tenant, view, **question):
     """Asks until there is an answer, for 30 seconds at most."""
     for attempt in range(300):
