@@ -384,7 +384,10 @@ impl State {
         match question {
             Ok(ShardQuestion::View { tenant, view, query }) => {
                 let answer = match query.watch {
-                    true => self.feeds.watch(&mut self.state, &tenant, &view, Instant::now()),
+                    true => self
+                        .state
+                        .check(&tenant, &view, &query)
+                        .and_then(|()| self.feeds.watch(&mut self.state, &tenant, &view, Instant::now())),
                     false => self.state.view(&tenant, &view, &query),
                 };
                 json(&answer.map(|mut answer| {

@@ -47,7 +47,7 @@ impl Shards {
     /// Those of the shard, and those of [`Shards::ask`].
     pub async fn view(&self, asking: &Asking) -> Asked<Answer> {
         let Asking { tenant, view, query } = asking.clone();
-        self.ask(&asking.tenant, &ShardQuestion::View { tenant, view, query }).await
+        self.ask(&asking.tenant, &ShardQuestion::View { tenant, view, query: Box::new(query) }).await
     }
 
     /// The groups behind a view's figures, from one day to another, both included.
