@@ -5,6 +5,7 @@
 pub mod flights;
 pub mod orders;
 pub mod processes;
+pub mod python;
 pub mod raw;
 
 use daybook::client::Client;
