@@ -37,7 +37,8 @@ pub async fn run_owned(
     let labels: Vec<String> = children.iter().map(|child| child.label.clone()).collect();
     let mut members = membership.members();
     let first = wanted(&BTreeSet::new(), labels.len(), sharing, &membership.instance, &members.borrow_and_update());
-    for index in &first {
+    // Only partitions are parts of health; what else runs here, such as a trimmer, never says that it is ready.
+    for index in first.iter().filter(|index| **index < usize::from(sharing.partitions)) {
         health.set(&labels[*index], false);
     }
     let (sender, receiver) = watch::channel(first);
