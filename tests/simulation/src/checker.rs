@@ -6,6 +6,7 @@ use crate::model::{Item, Model, TenantModel, definition_text, marker_text};
 use crate::producer::Message;
 use crate::replica::Replica;
 use crate::settings::{Invariant, Violation, ensure};
+use day_manager::publishing::describe;
 use daybook_contracts::ask::{DaySelector, DayState, Query};
 use daybook_contracts::day::{DayMarker, Edge};
 use daybook_contracts::headers;
@@ -16,7 +17,6 @@ use daybook_domain::calendar::{BusinessDay, CalendarTable};
 use daybook_domain::catalogue::Definition;
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_domain::time::Date;
-use day_manager::publishing::describe;
 use ingest::fence::marks_of;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -120,8 +120,13 @@ impl Checker {
             }
         }
         let (before, behind) = (model.upto(from), model.upto(through));
-        let expected: Vec<Item> =
-            model.entries.get(before..behind).unwrap_or_default().iter().flat_map(|entry| entry.items.clone()).collect();
+        let expected: Vec<Item> = model
+            .entries
+            .get(before..behind)
+            .unwrap_or_default()
+            .iter()
+            .flat_map(|entry| entry.items.clone())
+            .collect();
         ensure(through > from && found == expected, Invariant::ExactlyOnce, || {
             format!(
                 "batch {} of {}, INBOX {from} to {through}, should hold {expected:?}, but holds {found:?}{why}",
@@ -137,7 +142,9 @@ impl Checker {
     fn marker(&mut self, message: &Stored) -> Checked {
         let marker: DayMarker = serde_json::from_slice(&message.payload).expect("day-manager publishes markers");
         let days = self.days.entry(marker.tenant.to_string()).or_default();
-        let told = || format!("{} of {marker:?} behind {:?}, {} closed", marker.edge.as_str(), days.opened.last(), days.closed);
+        let told = || {
+            format!("{} of {marker:?} behind {:?}, {} closed", marker.edge.as_str(), days.opened.last(), days.closed)
+        };
         let is_sound = match marker.edge {
             Edge::Opened => days.opened.last().is_none_or(|last| last.closes_at == marker.day.opens_at),
             Edge::Closed => days.opened.get(days.closed) == Some(&marker.day) && days.closed + 1 < days.opened.len(),
@@ -201,7 +208,8 @@ impl Checker {
         ensure(report.dispositions == account && account.balances(), Invariant::Dispositions, || {
             format!("{}: {:?}, the model has {account:?}", what(), report.dispositions)
         })?;
-        let views: BTreeMap<_, _> = model.views(&tenant.definition, upto).map(|view| (view.name.clone(), view)).collect();
+        let views: BTreeMap<_, _> =
+            model.views(&tenant.definition, upto).map(|view| (view.name.clone(), view)).collect();
         ensure(report.views.keys().eq(views.keys()), Invariant::Figures, || {
             format!("{} has the views {:?}, the model {:?}", what(), report.views.keys(), views.keys())
         })?;

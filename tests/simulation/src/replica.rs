@@ -221,8 +221,7 @@ impl Running {
             self.begin_backfill();
             return Stepped::Nothing;
         }
-        let is_activation =
-            |record: &Record| matches!(record, Record::Define(Definition::Activation(_)));
+        let is_activation = |record: &Record| matches!(record, Record::Define(Definition::Activation(_)));
         if shell.breaks(Mutation::ActivateUnmade) && self.state.awaits_backfill(&batch) {
             // The real core refuses to: this replica goes on without the view.
             batch.records.retain(|record| !is_activation(record));

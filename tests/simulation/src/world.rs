@@ -56,7 +56,9 @@ impl World {
         let (catalogue, apply) = Catalogue::new(&mut shell);
         let count = |fault| if shell.settings.faults.has(fault) { 2 } else { 1 };
         let (owners, managers) = (count(Fault::TwoOwners), count(Fault::TwoManagers));
-        let of_each = |count: usize| Partition::all(partitions).flat_map(move |partition| (0..count).map(move |number| (partition, number)));
+        let of_each = |count: usize| {
+            Partition::all(partitions).flat_map(move |partition| (0..count).map(move |number| (partition, number)))
+        };
         Self {
             checker: Checker::new(partitions),
             producers: Producers::default(),
