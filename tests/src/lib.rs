@@ -2,9 +2,11 @@
 //! and a client. Everything is in a temporary folder and ends with the value that started it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+pub mod asking;
 pub mod flights;
 pub mod orders;
 pub mod processes;
+pub mod python;
 pub mod raw;
 
 use daybook::client::Client;
@@ -61,6 +63,8 @@ impl Daybook {
         let mut options = EmbeddedOptions::new(broker.options(), broker.folder.path().join("shard"));
         options.shard.checkpoint_interval_ms = 300;
         options.ingest.trim_interval_ms = 300;
+        // Tests read what they have just caused, also where they do not say so with `at_least`.
+        options.query.max_staleness_ms = 0;
         change(&mut options);
         let services = Embedded::start(options.clone()).await.unwrap();
         let client = Client::connect(&options.broker).await.unwrap();

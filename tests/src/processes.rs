@@ -285,11 +285,18 @@ impl Processes {
     }
 }
 
-/// Waits until a process of `service` says that all its parts are ready.
+/// Waits until a process of `service` that is alone says that all its parts are ready.
 pub async fn wait_until_ready(process: &mut Process, service: Service) {
-    // The broker, and the partitions or the one actor.
+    wait_until_ready_among(process, service, 1).await;
+}
+
+/// Waits until a process of `service`, one of so many, says that all its parts are ready.
+pub async fn wait_until_ready_among(process: &mut Process, service: Service, members: usize) {
+    // The broker, and the partitions that are its share or the one actor.
     let parts = match service {
-        Service::Ingest | Service::AggregatorShard => 1 + usize::from(PARTITIONS),
+        Service::Ingest => 1 + usize::from(PARTITIONS) / members,
+        // Every partition is run by two.
+        Service::AggregatorShard => 1 + usize::from(PARTITIONS),
         Service::DayManager | Service::Query => 2,
     };
     let began = Instant::now();
@@ -318,6 +325,7 @@ fn describe(broker: &PrivateBroker, service: Service, label: &str) -> Process {
         Service::AggregatorShard => {
             set("--data", folder.join(format!("{label}-data")).to_str().unwrap().to_owned());
             set("--checkpoint-interval-ms", "300".to_owned());
+            set("--replicas", "2".to_owned());
         }
         Service::DayManager | Service::Query => {}
     }

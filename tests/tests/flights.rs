@@ -4,10 +4,11 @@
 use daybook::commands::replay::{progress, replay};
 use daybook::replayer::Replayer;
 use daybook::source::Source;
-use daybook_contracts::ask::{DaySelector, Query};
+use daybook_contracts::ask::{DaySelector, Pieces, Query};
 use daybook_contracts::report::Figure;
 use daybook_domain::ids::TenantId;
 use daybook_domain::time::Instant;
+use daybook_tests::asking::{ask, part, sealed, shown};
 use daybook_tests::{Daybook, flights};
 use std::collections::BTreeMap;
 
@@ -20,8 +21,31 @@ async fn slice(month: &str, first_day: &str, from: &str, to: &str) -> Daybook {
     assert_eq!(summary.unroutable, 0);
     assert!(summary.rejects.is_empty(), "{:?}", summary.rejects);
     let expected = std::fs::read_to_string(flights::file(&format!("expected/{month}/daily.csv"))).unwrap();
-    flights::check(&daybook.client, &expected, from, to).await;
+    let reports = flights::check(&daybook.client, &expected, from, to).await;
+    let ranked = flights::check_rankings(&daybook.client, month, &reports, from, to).await;
+    assert_eq!(ranked, if month == "march" { 904 + 855 } else { 893 + 870 });
     daybook
+}
+
+/// Checks that a day's hours are counted from its opening, that it can have `possible` of them, and that they sum up to it.
+async fn check_hours(daybook: &Daybook, tenant: &str, date: &str, possible: u128) {
+    let hour = Pieces::Hour.grain().duration().unwrap();
+    let report = sealed(&daybook.client, tenant, date).await.report;
+    assert_eq!(report.day.closes_at.since(report.day.opens_at).as_millis(), possible * hour.as_millis());
+    let rows = &part(&report, "hours").rows;
+    let hours: Vec<u128> = shown(rows, "time")
+        .iter()
+        .map(|time| {
+            let since = time.parse::<Instant>().unwrap().since(report.day.opens_at).as_millis();
+            assert_eq!(since % hour.as_millis(), 0, "{time}");
+            since / hour.as_millis()
+        })
+        .collect();
+    assert!(hours.is_sorted() && hours.iter().all(|hour| *hour < possible), "{hours:?}");
+    let landed: u64 = shown(rows, "landed").iter().map(|landed| landed.parse::<u64>().unwrap()).sum();
+    assert_eq!([landed.to_string()], shown(&part(&report, "arrivals").rows, "flights")[..]);
+    let whole = ask(&daybook.client, tenant, "hours", serde_json::json!({ "days": date })).await;
+    assert_eq!(shown(&whole.rows, "landed"), [landed.to_string()]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -33,6 +57,8 @@ async fn every_march_report_is_as_expected_with_its_day_of_23_hours() {
         (report.day.closes_at.as_millis() - report.day.opens_at.as_millis()) / 3_600_000
     };
     assert_eq!((hours("ATL"), hours("PHX"), hours("HNL")), (23, 24, 24));
+    check_hours(&daybook, "ATL", "2013-03-09", 23).await;
+    check_hours(&daybook, "PHX", "2013-03-09", 24).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,6 +66,7 @@ async fn every_november_report_is_as_expected_with_its_day_of_25_hours() {
     let mut daybook = slice("november", "2013-10-31", "2013-11-01", "2013-11-05").await;
     let (from, to) = ("2013-11-01".parse().unwrap(), "2013-11-05".parse().unwrap());
     let before = flights::reports(&daybook.client, from, to).await;
+    check_hours(&daybook, "ATL", "2013-11-02", 25).await;
     // What was sealed stays as it is, from checkpoints and from the log alone.
     daybook.restart_services().await;
     daybook.restart_without_checkpoints().await;

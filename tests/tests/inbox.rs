@@ -77,7 +77,7 @@ impl DayManager {
         let options = daybook.options().clone();
         let connection = connect_service(&options.broker, "day-manager").await.unwrap();
         let stop = CancellationToken::new();
-        let context = Context { connection, health: Default::default(), stop: stop.clone() };
+        let context = Context { connection, health: Default::default(), board: Default::default(), stop: stop.clone() };
         let task = tokio::spawn(async move { day_manager::run(options.day_manager, context).await.unwrap() });
         Self { stop, task }
     }
@@ -97,8 +97,8 @@ async fn a_full_inbox_refuses_and_loses_nothing() {
         let taken = fill(&daybook, "acme").await;
         assert!(taken > 50, "{taken}");
         let full = inbox(&daybook).await;
-        // Nobody else is taken from either, and nothing is dropped to make room.
-        assert_eq!(fill_with(&daybook, "idle", |_| order("idle").to_string().into()).await, 0);
+        // Nobody else is taken from either (a message as long as those that were refused), and nothing is dropped to make room.
+        assert_eq!(fill_with(&daybook, "idle", |_| order("small-1000").to_string().into()).await, 0);
         let after = inbox(&daybook).await;
         assert_eq!((after.messages, after.first_sequence), (full.messages, full.first_sequence));
 

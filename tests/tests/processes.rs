@@ -12,7 +12,7 @@ use daybook_contracts::report::{Account, Figure, Report, Row, ViewRows};
 use daybook_domain::ids::{InboxSeq, Name, Partition, TenantId};
 use daybook_domain::time::{Date, Instant};
 use daybook_runtime::reader::read_all;
-use daybook_tests::processes::{Process, Processes, Service, wait_until_ready};
+use daybook_tests::processes::{Process, Processes, Service, wait_until_ready, wait_until_ready_among};
 use daybook_tests::{eventually, flights};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -277,7 +277,7 @@ async fn no_process_is_ready_without_its_broker() {
     }
     daybook.broker.broker.restart().await.unwrap();
     for (process, service) in later.iter_mut().zip(Service::ALL) {
-        wait_until_ready(process, service).await;
+        wait_until_ready_among(process, service, 2).await;
         becomes(daybook.process(service), 200).await;
     }
 }
@@ -497,7 +497,7 @@ async fn two_ingests_at_once_record_every_event_once() {
     let mut daybook = Processes::start().await;
     let mut second = daybook.another(Service::Ingest, "ingest-2");
     second.start();
-    wait_until_ready(&mut second, Service::Ingest).await;
+    wait_until_ready_among(&mut second, Service::Ingest, 2).await;
     flights::define(&daybook.client, FIRST_DAY).await;
     let replay = March::begin(&daybook.client);
     // Each comes back to a log that has moved on without it.

@@ -1,12 +1,16 @@
-//! Opening a partition's store and committing to it. Whatever is wrong with the store, the answer is to wipe it and to
-//! read the log from the beginning.
+//! Opening a partition's store and committing to it. Whatever is wrong with the store, the answer is to wipe it, and to
+//! begin with the newest snapshot on the broker, or else with the beginning of the log.
 
+use crate::snapshots;
 use crate::state::PartitionState;
 use daybook_domain::ids::Partition;
 use daybook_runtime::append::last_message;
 use daybook_runtime::connection::Connection;
 use daybook_runtime::store::{Changes, Store, StoreError, wipe};
 use std::path::{Path, PathBuf};
+
+/// How many messages of the log a snapshot must be ahead of the local store to be worth fetching.
+const WORTH_FETCHING: u64 = 20_000;
 
 /// The store of `partition` in `folder` and the state it holds.
 ///
@@ -19,6 +23,7 @@ pub async fn open(
 ) -> Result<(Store, PartitionState), StoreError> {
     let path = folder.to_owned();
     let (store, state) = blocking(move || open_blocking(partition, &path)).await?;
+    let (store, state) = newer(connection, partition, folder, store, state).await?;
     // A log that ends before the checkpoint is another log: the stream was made anew.
     let subjects = &connection.subjects;
     let end = last_message(connection, &subjects.events_stream(), &subjects.events(partition)).await;
@@ -30,6 +35,51 @@ pub async fn open(
     drop((store, state));
     let path = folder.to_owned();
     blocking(move || Ok((fresh(&path)?, PartitionState::new(partition)))).await
+}
+
+/// The state of the newest snapshot on the broker where that is far ahead, else what was given.
+async fn newer(
+    connection: &Connection,
+    partition: Partition,
+    folder: &Path,
+    store: Store,
+    state: PartitionState,
+) -> Result<(Store, PartitionState), StoreError> {
+    let local = state.position().0;
+    let there = match snapshots::newest(connection, partition).await {
+        Ok(there) => there.map_or(0, |(position, _)| position.0),
+        Err(error) => {
+            tracing::warn!(%partition, %error, "the broker does not tell of snapshots; going on without");
+            return Ok((store, state));
+        }
+    };
+    let is_worth_it = there > local && (local == 0 || there - local > WORTH_FETCHING);
+    if !is_worth_it {
+        return Ok((store, state));
+    }
+    drop((store, state));
+    let path = folder.to_owned();
+    let empty = blocking(move || fresh(&path)).await?;
+    let scratch = folder.with_extension("snapshot");
+    let fetched = match snapshots::fetch(connection, partition, empty.clone(), scratch).await {
+        Ok(()) => blocking(move || Ok(restore(partition, &empty).map(|state| (empty, state)))).await?,
+        Err(error) => {
+            drop(empty);
+            Err(error.to_string())
+        }
+    };
+    match fetched {
+        Ok((store, state)) => {
+            tracing::info!(%partition, position = %state.position(), local, "took over the snapshot on the broker");
+            metrics::counter!("daybook_snapshots_fetched_total").increment(1);
+            Ok((store, state))
+        }
+        Err(why) => {
+            tracing::warn!(%partition, why, "the snapshot on the broker cannot be used; reading the log from the beginning");
+            let path = folder.to_owned();
+            blocking(move || Ok((fresh(&path)?, PartitionState::new(partition)))).await
+        }
+    }
 }
 
 fn open_blocking(partition: Partition, folder: &Path) -> Result<(Store, PartitionState), StoreError> {

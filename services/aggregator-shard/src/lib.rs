@@ -1,7 +1,7 @@
 //! The aggregator-shard service: a replicated state machine per partition over the log of record.
 //!
 //! [`state`] is the pure machine. [`partition`] is the actor around it: a [`feed`] brings batches one after the other,
-//! effects go to the outbox, [`checkpoints`] are committed behind them, questions are answered from memory, and [`live`]
+//! effects go to the outbox, [`checkpoints`] are committed behind them and now and then put on the broker ([`snapshots`]), questions are answered from memory, and [`live`]
 //! pushes changed rows to listeners. [`backfill`] runs a second machine over the log for views that come later.
 
 pub mod backfill;
@@ -10,6 +10,7 @@ pub mod feed;
 pub mod live;
 pub mod outputs;
 pub mod partition;
+pub mod snapshots;
 pub mod state;
 
 use daybook_domain::ids::Partition;
@@ -37,6 +38,9 @@ pub struct Options {
     /// Percent of one processor that the backfill of a partition may take [1..=100]
     #[arg(long, env = "DAYBOOK_BACKFILL_DUTY_PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(1..=100))]
     pub backfill_duty_percent: u8,
+    /// Milliseconds between two checkpoints of a partition that are put on the broker for other machines [1000..=86400000]
+    #[arg(long, env = "DAYBOOK_SNAPSHOT_INTERVAL_MS", default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(1_000..=86_400_000))]
+    pub snapshot_interval_ms: u64,
     /// How many processes keep each partition warm; all of them when there are fewer [1..=8]
     #[arg(long, env = "DAYBOOK_REPLICAS", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
     pub replicas: u8,
@@ -45,7 +49,14 @@ pub struct Options {
 impl Options {
     /// The defaults, with checkpoints in `data`.
     pub fn new(data: PathBuf) -> Self {
-        Self { data, checkpoint_interval_ms: 5000, live_interval_ms: 50, backfill_duty_percent: 50, replicas: 1 }
+        Self {
+            data,
+            checkpoint_interval_ms: 5000,
+            live_interval_ms: 50,
+            backfill_duty_percent: 50,
+            snapshot_interval_ms: 60_000,
+            replicas: 1,
+        }
     }
 }
 
@@ -61,14 +72,16 @@ pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::
     let intervals = partition::Intervals {
         checkpoint: Duration::from_millis(options.checkpoint_interval_ms),
         live: Duration::from_millis(options.live_interval_ms),
+        snapshot: Duration::from_millis(options.snapshot_interval_ms),
         backfill_duty_percent: options.backfill_duty_percent,
     };
     let children = Partition::all(context.connection.partitions)
         .map(|partition| {
             let context = context.clone();
+            let instance = membership.instance.clone();
             let folder = options.data.join(format!("partition-{partition}"));
             Child::new(format!("shard {partition}"), move |supervisor| {
-                partition::spawn(context.clone(), partition, folder.clone(), intervals, supervisor)
+                partition::spawn(context.clone(), partition, folder.clone(), intervals, instance.clone(), supervisor)
             })
         })
         .collect();

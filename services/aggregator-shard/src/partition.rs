@@ -9,8 +9,9 @@ use crate::live::Feeds;
 use crate::outputs::{Traces, outputs};
 use crate::state::PartitionState;
 use crate::state::backfill::Found;
-use crate::{backfill, checkpoints};
+use crate::{backfill, checkpoints, snapshots};
 use async_nats::Subject;
+use compact_str::CompactString;
 use daybook_contracts::ask::{AskError, AskErrorCode, Asked, DayState, Position, ShardQuestion};
 use daybook_contracts::log::{Batch, Record};
 use daybook_contracts::members::Part;
@@ -20,7 +21,7 @@ use daybook_runtime::process::Context;
 use daybook_runtime::reader::Reader;
 use daybook_runtime::store::{Store, StoreError};
 use daybook_runtime::telemetry;
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
 use serde::Serialize;
 use std::collections::VecDeque;
@@ -46,6 +47,7 @@ const QUEUE_GROUP: &str = "shard";
 pub struct Intervals {
     pub checkpoint: Duration,
     pub live: Duration,
+    pub snapshot: Duration,
     pub backfill_duty_percent: u8,
 }
 
@@ -58,9 +60,10 @@ pub async fn spawn(
     partition: Partition,
     folder: PathBuf,
     intervals: Intervals,
+    instance: CompactString,
     supervisor: ActorCell,
 ) -> Result<ActorCell, SpawnErr> {
-    let arguments = Arguments { context, partition, folder, intervals };
+    let arguments = Arguments { context, partition, folder, intervals, instance };
     let (actor, _) = Actor::spawn_linked(None, PartitionActor, arguments, supervisor).await?;
     Ok(actor.get_cell())
 }
@@ -72,6 +75,8 @@ struct Arguments {
     partition: Partition,
     folder: PathBuf,
     intervals: Intervals,
+    /// The name by which this process is asked, rather than any that runs the partition.
+    instance: CompactString,
 }
 
 /// What the actor is told.
@@ -109,6 +114,10 @@ struct State {
     /// Batches that wait for a backfill, the first of which takes a view into force; at most as many as are fed ahead.
     waiting: VecDeque<Fed>,
     feeds: Feeds,
+    /// Where a snapshot is put together.
+    scratch: PathBuf,
+    snapshot_interval: Duration,
+    snapshot_at: Instant,
     backfill_duty_percent: u8,
     backfill_progress: Arc<AtomicU8>,
     tasks: Vec<JoinHandle<()>>,
@@ -128,7 +137,7 @@ impl Actor for PartitionActor {
     type Arguments = Arguments;
 
     async fn pre_start(&self, myself: ActorRef<Message>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
-        let Arguments { context, partition, folder, intervals } = arguments;
+        let Arguments { context, partition, folder, intervals, instance } = arguments;
         let label = format!("shard {partition}");
         context.health.set(&label, false);
         let connection = &context.connection;
@@ -138,7 +147,8 @@ impl Actor for PartitionActor {
         let subjects = &connection.subjects;
         let from = state.position().0 + 1;
         let reader = Reader::new(connection, subjects.events_stream(), subjects.events(partition), from);
-        let questions = connection.client.queue_subscribe(subjects.shard(partition), QUEUE_GROUP.to_owned()).await?;
+        let to_any = connection.client.queue_subscribe(subjects.shard(partition), QUEUE_GROUP.to_owned()).await?;
+        let to_this = connection.client.subscribe(subjects.shard_at(partition, &instance)).await?;
         let end =
             daybook_runtime::append::last_message(connection, &subjects.events_stream(), &subjects.events(partition))
                 .await;
@@ -149,7 +159,11 @@ impl Actor for PartitionActor {
         }
         let tasks = vec![
             essential("feed", feed(reader, outbox.clone(), myself.clone()), myself.clone()),
-            essential("questions", listen(questions, connection.client.clone(), myself.clone()), myself.clone()),
+            essential(
+                "questions",
+                listen(futures::stream::select(to_any, to_this), connection.client.clone(), myself.clone()),
+                myself.clone(),
+            ),
         ];
         myself.send_interval(intervals.checkpoint, || Message::CheckpointDue);
         myself.send_interval(intervals.live, || Message::Tick);
@@ -158,6 +172,9 @@ impl Actor for PartitionActor {
         let state = State {
             feeds: Feeds::new(run),
             waiting: VecDeque::new(),
+            scratch: folder.with_extension("snapshot"),
+            snapshot_interval: intervals.snapshot,
+            snapshot_at: Instant::now(),
             backfill_duty_percent: intervals.backfill_duty_percent,
             backfill_progress: Arc::default(),
             checkpointed: state.position(),
@@ -367,7 +384,10 @@ impl State {
         match question {
             Ok(ShardQuestion::View { tenant, view, query }) => {
                 let answer = match query.watch {
-                    true => self.feeds.watch(&mut self.state, &tenant, &view, Instant::now()),
+                    true => self
+                        .state
+                        .check(&tenant, &view, &query)
+                        .and_then(|()| self.feeds.watch(&mut self.state, &tenant, &view, Instant::now())),
                     false => self.state.view(&tenant, &view, &query),
                 };
                 json(&answer.map(|mut answer| {
@@ -422,6 +442,10 @@ impl State {
         }
         self.checkpoint_under_way = true;
         let (store, outbox) = (self.store.clone(), self.outbox.clone());
+        let snapshot = (self.snapshot_at.elapsed() >= self.snapshot_interval).then(|| {
+            self.snapshot_at = Instant::now();
+            (self.context.connection.clone(), self.partition, self.snapshot_interval, self.scratch.clone())
+        });
         let (position, count, changes) = (self.state.position(), self.outbox.accepted(), self.state.checkpoint());
         self.tasks.retain(|task| !task.is_finished());
         self.tasks.push(tokio::spawn(async move {
@@ -429,8 +453,15 @@ impl State {
                 return;
             }
             let started = Instant::now();
-            let outcome = checkpoints::commit(store, changes).await;
+            let outcome = checkpoints::commit(store.clone(), changes).await;
             metrics::histogram!("daybook_checkpoint_seconds").record(started.elapsed().as_secs_f64());
+            // Before the next commit, so that the rows are those of one position.
+            if let (Ok(()), Some((connection, partition, interval, scratch))) = (&outcome, snapshot) {
+                match snapshots::put(&connection, partition, store, position, interval, scratch).await {
+                    Ok(was_put) => tracing::debug!(%partition, %position, was_put, "snapshot"),
+                    Err(error) => tracing::warn!(%partition, %error, "no snapshot was put on the broker"),
+                }
+            }
             let _ = myself.cast(Message::CheckpointDone(outcome.map(|()| position)));
         }));
     }
@@ -462,7 +493,11 @@ fn essential_until_done(
 }
 
 /// Brings questions to the actor until it is gone.
-async fn listen(mut questions: async_nats::Subscriber, client: async_nats::Client, actor: ActorRef<Message>) {
+async fn listen(
+    mut questions: impl Stream<Item = async_nats::Message> + Unpin,
+    client: async_nats::Client,
+    actor: ActorRef<Message>,
+) {
     let room = Arc::new(Semaphore::new(MAX_QUESTIONS));
     while let Some(message) = questions.next().await {
         let Some(reply) = message.reply else { continue };

@@ -15,9 +15,11 @@ pub mod registry;
 pub mod schedule;
 pub mod seasons;
 
+use daybook_runtime::membership::Membership;
 use daybook_runtime::process::Context;
 use daybook_runtime::supervisor::{self, Child};
 use serde::Serialize;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Settings of day-manager.
@@ -42,8 +44,12 @@ impl Default for Options {
 pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let tick = Duration::from_millis(options.tick_interval_ms);
     context.health.set("day-manager", false);
-    let managing = context.clone();
-    let manager = Child::new("day-manager", move |supervisor| manager::spawn(managing.clone(), tick, supervisor));
+    let (connection, board) = (&context.connection, context.board.clone());
+    let membership = Membership::join(connection, "day-manager", env!("CARGO_PKG_VERSION"), board).await?;
+    let (managing, membership) = (context.clone(), Arc::new(membership));
+    let manager = Child::new("day-manager", move |supervisor| {
+        manager::spawn(managing.clone(), membership.clone(), tick, supervisor)
+    });
     supervisor::run(vec![manager], context.stop).await?;
     Ok(())
 }

@@ -21,11 +21,53 @@ pub struct Loaded {
     pub unarrived: Vec<(u64, Arrival)>,
 }
 
-/// A definition's newest revision, and the revision each partition has.
+/// A definition's newest revision, and what each partition has.
 struct Shared {
     definition: Definition,
     revision: u64,
-    partitions: BTreeMap<u16, u64>,
+    partitions: BTreeMap<Partition, Definition>,
+}
+
+impl Shared {
+    /// Two day-managers at once can have left partitions with different definitions of one revision, each refusing the
+    /// other's second half. Then one of them becomes the next revision everywhere: of calendars the longest, for
+    /// published days stay; of others that of the first partition.
+    fn settle(&mut self) {
+        let rivals = self.partitions.values().filter(|rival| revision_of(rival) == self.revision);
+        if rivals.clone().all(|rival| *rival == self.definition) {
+            return;
+        }
+        let length = |rival: &Definition| match rival {
+            Definition::Calendar(table) => table.cutoffs.len(),
+            _ => 0,
+        };
+        let longest = rivals.clone().map(length).max().unwrap_or(0);
+        let chosen = rivals.into_iter().find(|rival| length(rival) == longest).unwrap_or(&self.definition);
+        self.definition = with_revision(chosen.clone(), self.revision + 1);
+        self.revision += 1;
+    }
+}
+
+/// 0 for activations, which are revised by none.
+fn revision_of(definition: &Definition) -> u64 {
+    match definition {
+        Definition::Kind(kind) => kind.revision,
+        Definition::View(view) => view.revision,
+        Definition::Calendar(table) => table.revision,
+        Definition::Tenant(tenant) => tenant.revision,
+        Definition::Activation(_) => 0,
+    }
+}
+
+fn with_revision(mut definition: Definition, revision: u64) -> Definition {
+    match &mut definition {
+        Definition::Kind(kind) => kind.revision = revision,
+        Definition::View(view) => view.revision = revision,
+        Definition::Calendar(table) => table.revision = revision,
+        Definition::Tenant(tenant) => tenant.revision = revision,
+        Definition::Activation(_) => {}
+    }
+    definition
 }
 
 /// Reads everything.
@@ -43,8 +85,28 @@ pub async fn load(connection: &Connection) -> Loaded {
         .collect();
     let end = |messages: &[Delivered]| messages.iter().map(|message| message.sequence).max().unwrap_or(0);
     let publisher = Publisher::new(connection.clone(), ends, end(&catalog), end(&days));
-    let mut registry = Registry { clocks: read_clocks(&clocks), ..Registry::default() };
-    let (shared, activations) = collect(&catalog);
+    let Assembled { registry, repairs } = assemble(&catalog, &days, &clocks, connection.partitions);
+    let repairs =
+        repairs.iter().map(|(partition, definition)| publisher.definition_for(*partition, definition)).collect();
+    let last = |messages: &[Delivered]| {
+        let message = messages.iter().max_by_key(|message| message.sequence)?;
+        Some((message.sequence, publisher.arrival(message.subject.as_str())?))
+    };
+    let unarrived = [last(&catalog), last(&days)].into_iter().flatten().collect();
+    Loaded { registry, publisher, repairs, unarrived }
+}
+
+/// What follows from the last messages of each subject.
+pub struct Assembled {
+    pub registry: Registry,
+    /// Definitions that did not reach these partitions.
+    pub repairs: Vec<(Partition, Definition)>,
+}
+
+/// What follows from the last message of each subject of CATALOG, of DAYS and of CLOCKS. Pure.
+pub fn assemble(catalog: &[Delivered], days: &[Delivered], clocks: &[Delivered], partitions: u16) -> Assembled {
+    let mut registry = Registry { clocks: read_clocks(clocks), ..Registry::default() };
+    let (shared, activations) = collect(catalog);
     for (partition, activation) in &activations {
         registry.activate(*partition, activation);
     }
@@ -52,16 +114,16 @@ pub async fn load(connection: &Connection) -> Loaded {
     for definition in shared {
         if !matches!(definition.definition, Definition::Tenant(_)) {
             repairs.extend(
-                Partition::all(connection.partitions)
-                    .filter(|partition| definition.partitions.get(&partition.0).copied() != Some(definition.revision))
-                    .map(|partition| publisher.definition_for(partition, &definition.definition)),
+                Partition::all(partitions)
+                    .filter(|partition| definition.partitions.get(partition) != Some(&definition.definition))
+                    .map(|partition| (partition, definition.definition.clone())),
             );
         }
         if let Err(error) = registry.adopt(definition.definition) {
             tracing::error!(error, "a published definition cannot be used");
         }
     }
-    for message in &days {
+    for message in days {
         match serde_json::from_slice::<DayMarker>(&message.payload) {
             Ok(marker) => {
                 if registry.schedule.observe(&marker) == Observed::Contradicts {
@@ -71,12 +133,7 @@ pub async fn load(connection: &Connection) -> Loaded {
             Err(error) => tracing::error!(subject = %message.subject, %error, "a day marker that cannot be read"),
         }
     }
-    let last = |messages: &[Delivered]| {
-        let message = messages.iter().max_by_key(|message| message.sequence)?;
-        Some((message.sequence, publisher.arrival(message.subject.as_str())?))
-    };
-    let unarrived = [last(&catalog), last(&days)].into_iter().flatten().collect();
-    Loaded { registry, publisher, repairs, unarrived }
+    Assembled { registry, repairs }
 }
 
 /// The newest revision of every definition: kinds, then views, calendars and tenants, as each needs the ones before.
@@ -93,29 +150,32 @@ fn collect(catalog: &[Delivered]) -> (Vec<Shared>, Vec<(Partition, Activation)>)
             }
         };
         // `<prefix>.catalog.<partition>.<what>.<name>`
-        let partition: Option<u16> = message.subject.as_str().split('.').nth(2).and_then(|token| token.parse().ok());
-        let (rank, revision) = match &definition {
-            Definition::Kind(kind) => (0, kind.revision),
-            Definition::View(view) => (1, view.revision),
-            Definition::Calendar(table) => (2, table.revision),
-            Definition::Tenant(tenant) => (3, tenant.revision),
+        let token = message.subject.as_str().split('.').nth(2);
+        let partition: Option<Partition> = token.and_then(|token| token.parse().ok()).map(Partition);
+        let rank = match &definition {
+            Definition::Kind(_) => 0,
+            Definition::View(_) => 1,
+            Definition::Calendar(_) => 2,
+            Definition::Tenant(_) => 3,
             Definition::Activation(activation) => {
-                activations.extend(partition.map(|partition| (Partition(partition), activation.clone())));
+                activations.extend(partition.map(|partition| (partition, activation.clone())));
                 continue;
             }
         };
         let key = (rank, describe(&definition).1.to_owned());
+        let revision = revision_of(&definition);
         let shared = newest.entry(key).or_insert_with(|| Shared {
             definition: definition.clone(),
             revision,
             partitions: BTreeMap::new(),
         });
         if revision > shared.revision {
-            shared.definition = definition;
+            shared.definition = definition.clone();
             shared.revision = revision;
         }
-        shared.partitions.extend(partition.map(|partition| (partition, revision)));
+        shared.partitions.extend(partition.map(|partition| (partition, definition)));
     }
+    newest.values_mut().for_each(Shared::settle);
     (newest.into_values().collect(), activations)
 }
 
@@ -134,31 +194,74 @@ fn read_clocks(messages: &[Delivered]) -> BTreeMap<Name, Instant> {
 mod tests {
     use super::*;
     use async_nats::HeaderMap;
+    use daybook_domain::calendar::CalendarTable;
     use daybook_domain::catalogue::{Kind, Mode};
+    use daybook_domain::time::Date;
 
-    #[test]
-    fn activations_are_kept_apart_by_partition() {
-        let name = |text: &str| Name::new(text).unwrap();
-        let kind = |revision| {
-            let name = name("k");
-            Definition::Kind(Kind { name, mode: Mode::Fact, dimensions: vec![], measures: vec![], revision })
-        };
-        let activation = |revision| Activation { view: name("v"), revision, since: None };
-        let message = |subject: &str, definition: &Definition| Delivered {
+    fn name(text: &str) -> Name {
+        Name::new(text).unwrap()
+    }
+
+    fn kind(revision: u64, mode: Mode) -> Definition {
+        Definition::Kind(Kind { name: name("k"), mode, dimensions: vec![], measures: vec![], revision })
+    }
+
+    fn message(subject: &str, definition: &Definition) -> Delivered {
+        Delivered {
             sequence: 1,
             subject: subject.into(),
             headers: HeaderMap::new(),
             payload: serde_json::to_vec(definition).unwrap().into(),
             pending: 0,
-        };
+        }
+    }
+
+    #[test]
+    fn activations_are_kept_apart_by_partition() {
+        let activation = |revision| Activation { view: name("v"), revision, since: None };
+        let (one, two) = (kind(1, Mode::Fact), kind(2, Mode::Fact));
         let (shared, activations) = collect(&[
             message("x.catalog.0.activation.v", &Definition::Activation(activation(2))),
-            message("x.catalog.0.kind.k", &kind(1)),
+            message("x.catalog.0.kind.k", &one),
             message("x.catalog.3.activation.v", &Definition::Activation(activation(1))),
-            message("x.catalog.3.kind.k", &kind(2)),
+            message("x.catalog.3.kind.k", &two),
         ]);
         assert_eq!(activations, [(Partition(0), activation(2)), (Partition(3), activation(1))]);
         assert_eq!(shared.len(), 1);
-        assert_eq!((shared[0].revision, &shared[0].partitions), (2, &BTreeMap::from([(0, 1), (3, 2)])));
+        assert_eq!(
+            (&shared[0].definition, &shared[0].partitions),
+            (&two, &BTreeMap::from([(Partition(0), one), (Partition(3), two.clone())]))
+        );
+    }
+
+    #[test]
+    fn what_did_not_reach_a_partition_is_repaired() {
+        let (one, two) = (kind(1, Mode::Fact), kind(2, Mode::Fact));
+        let catalog = [message("x.catalog.0.kind.k", &one), message("x.catalog.1.kind.k", &two)];
+        assert_eq!(assemble(&catalog, &[], &[], 3).repairs, [(Partition(0), two.clone()), (Partition(2), two)]);
+    }
+
+    #[test]
+    fn rivals_of_one_revision_are_followed_by_one_of_the_next() {
+        let (one, other) = (kind(2, Mode::Fact), kind(2, Mode::Entity));
+        let catalog = [message("x.catalog.0.kind.k", &one), message("x.catalog.1.kind.k", &other)];
+        let next = kind(3, Mode::Fact);
+        assert_eq!(assemble(&catalog, &[], &[], 2).repairs, [(Partition(0), next.clone()), (Partition(1), next)]);
+
+        let table = |revision, hours: &[i64]| {
+            Definition::Calendar(CalendarTable {
+                name: name("c"),
+                revision,
+                tzdb: "test".into(),
+                first: Date::from_days(0),
+                cutoffs: hours.iter().map(|hour| Instant::from_millis(hour * 3_600_000)).collect(),
+            })
+        };
+        let catalog = [
+            message("x.catalog.0.calendar.c", &table(5, &[0, 24])),
+            message("x.catalog.1.calendar.c", &table(5, &[0, 24, 48])),
+        ];
+        let next = table(6, &[0, 24, 48]);
+        assert_eq!(assemble(&catalog, &[], &[], 2).repairs, [(Partition(0), next.clone()), (Partition(1), next)]);
     }
 }

@@ -7,16 +7,18 @@ use crate::registry::Registry;
 use crate::{activation, admin};
 use async_nats::HeaderMap;
 use daybook_contracts::admin::{
-    AdminError, Apply, ApplyReply, CatalogueReply, ClockAdvance, ClockReply, CloseDay, CloseReply,
+    AdminError, Apply, ApplyReply, CatalogueReply, ClockAdvance, ClockReply, CloseDay, CloseReply, DaysStanding,
 };
 use daybook_contracts::day::DayMarker;
 use daybook_domain::catalogue::{Activation, Definition, SYSTEM_CLOCK};
 use daybook_domain::ids::{Name, Partition};
 use daybook_domain::time::Instant;
+use daybook_runtime::membership::Membership;
 use daybook_runtime::process::Context;
 use daybook_runtime::{clock, telemetry};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -30,8 +32,13 @@ const MARKERS_AT_ONCE: usize = 2_000;
 ///
 /// # Errors
 /// When the actor cannot be started.
-pub async fn spawn(context: Context, tick: Duration, supervisor: ActorCell) -> Result<ActorCell, SpawnErr> {
-    let (actor, _) = Actor::spawn_linked(None, Manager, (context, tick), supervisor).await?;
+pub async fn spawn(
+    context: Context,
+    membership: Arc<Membership>,
+    tick: Duration,
+    supervisor: ActorCell,
+) -> Result<ActorCell, SpawnErr> {
+    let (actor, _) = Actor::spawn_linked(None, Manager, (context, membership, tick), supervisor).await?;
     Ok(actor.get_cell())
 }
 
@@ -51,6 +58,7 @@ pub enum Message {
 
 struct State {
     context: Context,
+    membership: Arc<Membership>,
     registry: Registry,
     publisher: Publisher,
     /// What an earlier day-manager published and nobody has seen in INBOX yet: no answer is given before.
@@ -72,12 +80,12 @@ impl Drop for State {
 impl Actor for Manager {
     type Msg = Message;
     type State = State;
-    type Arguments = (Context, Duration);
+    type Arguments = (Context, Arc<Membership>, Duration);
 
     async fn pre_start(
         &self,
         myself: ActorRef<Message>,
-        (context, tick): (Context, Duration),
+        (context, membership, tick): (Context, Arc<Membership>, Duration),
     ) -> Result<State, ActorProcessingErr> {
         context.health.set("day-manager", false);
         let (registry, publisher, unarrived) = begin(&context).await?;
@@ -88,7 +96,7 @@ impl Actor for Manager {
         let (revisions, newest) = watch::channel(registry.revisions());
         let backfills = tokio::spawn(activation::watch(context.connection.clone(), newest, myself.clone()));
         myself.send_interval(tick, || Message::Tick);
-        Ok(State { context, registry, publisher, unarrived, endpoints, backfills, revisions })
+        Ok(State { context, membership, registry, publisher, unarrived, endpoints, backfills, revisions })
     }
 
     async fn handle(
@@ -97,11 +105,12 @@ impl Actor for Manager {
         message: Message,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        if !matches!(message, Message::Tick) {
-            // Another day-manager may have been at work: no answer rests on what is no longer so.
-            state.refresh().await?;
-        }
+        // Another day-manager may have been at work: no answer rests on what is no longer so, and what it defined is
+        // carried on should it be gone.
+        state.refresh(matches!(message, Message::Tick)).await?;
         let outcome = match message {
+            // One of several day-managers is enough; two that take themselves for the one do no harm.
+            Message::Tick if !state.membership.leads() => Ok(()),
             Message::Tick => state.tick(&myself).await,
             Message::Apply(apply, reply) => state.apply(apply).await.map(|outcome| {
                 let _ = reply.send(Ok(outcome));
@@ -141,8 +150,14 @@ async fn begin(context: &Context) -> Result<(Registry, Publisher, Vec<(u64, Arri
 }
 
 impl State {
-    async fn refresh(&mut self) -> Result<(), ActorProcessingErr> {
-        if !self.publisher.is_current().await? {
+    /// Reads everything anew if another day-manager has published. A broker that does not say is asked again with the
+    /// next tick, if this is one.
+    async fn refresh(&mut self, is_tick: bool) -> Result<(), ActorProcessingErr> {
+        let is_current = match self.publisher.is_current().await {
+            Err(_) if is_tick => true,
+            is_current => is_current?,
+        };
+        if !is_current {
             tracing::info!("another day-manager was at work; reading everything anew");
             (self.registry, self.publisher, self.unarrived) = begin(&self.context).await?;
             self.tell_revisions();
@@ -199,6 +214,14 @@ impl State {
         Ok(ApplyReply::Applied(change.applied))
     }
 
+    fn days_standing(&self) -> DaysStanding {
+        let schedule = &self.registry.schedule;
+        let (open, closing) = schedule.open_and_closing();
+        let system = Name::new(SYSTEM_CLOCK).expect("a valid name");
+        let overdue = schedule.next_deadline(&system).map_or(Duration::ZERO, |due| clock::now().since(due));
+        DaysStanding { tenants: schedule.len() as u64, open, closing, overdue_ms: overdue.as_millis() as u64 }
+    }
+
     fn catalogue(&self) -> CatalogueReply {
         CatalogueReply {
             kinds: self.registry.kinds.values().cloned().collect(),
@@ -206,6 +229,7 @@ impl State {
             tenants: self.registry.schedule.len(),
             clocks: self.registry.clocks.clone(),
             partitions: self.context.connection.partitions,
+            days: self.days_standing(),
         }
     }
 

@@ -333,6 +333,20 @@ impl Schedule {
         Some(&calendar.table)
     }
 
+    /// How many tenants have an open day, and how many have one in its grace besides.
+    pub fn open_and_closing(&self) -> (u64, u64) {
+        let mut counts = (0, 0);
+        for plan in self.plans.values() {
+            let first_closed = |closed: Option<Date>| closed.unwrap_or(plan.tenant.first_day.plus(-1));
+            if let Some(opened) = plan.opened {
+                let unclosed = opened.days_since(first_closed(plan.closed));
+                counts.0 += u64::from(unclosed > 0);
+                counts.1 += u64::from(unclosed > 1);
+            }
+        }
+        counts
+    }
+
     /// How many tenants there are.
     pub fn len(&self) -> usize {
         self.plans.len()

@@ -24,6 +24,8 @@ enum Command {
     Up(commands::up::Arguments),
     /// Put kinds, views and tenants from YAML files into force
     Apply(commands::apply::Arguments),
+    /// Show who runs what and how far it is; fails when something is missing
+    Status(commands::status::Arguments),
     /// Show what is defined
     Get(commands::get::Arguments),
     /// Publish recorded events, and drive a clock with them
@@ -116,6 +118,7 @@ async fn run(command: Command) -> Outcome {
         Command::Demo(arguments) => commands::demo::run(arguments).await,
         Command::Up(arguments) => commands::up::run(arguments).await,
         Command::Apply(arguments) => commands::apply::run(arguments).await,
+        Command::Status(arguments) => commands::status::run(arguments).await,
         Command::Get(arguments) => commands::get::run(arguments).await,
         Command::Replay(arguments) => commands::replay::run(arguments).await,
         Command::Report(arguments) => commands::report::run(arguments).await,

@@ -3,9 +3,11 @@
 use anyhow::{Context as _, anyhow, bail};
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
 use daybook_contracts::admin::{
-    Apply, ApplyReply, CatalogueReply, ClockAdvance, ClockReply, CloseDay, CloseReply, ViewsReply,
+    Apply, ApplyReply, CatalogueReply, ClockAdvance, ClockReply, CloseDay, CloseReply, DaysStanding, ViewsReply,
 };
-use daybook_contracts::ask::{Answer, AskError, AskErrorCode, DAYS_VIEW, Days, POSITION_VIEW, Position, Query};
+use daybook_contracts::ask::{
+    Answer, AskError, AskErrorCode, Asked, DAYS_VIEW, Days, POSITION_VIEW, Position, Query, ShardQuestion,
+};
 use daybook_contracts::headers;
 use daybook_contracts::report::Report;
 use daybook_domain::catalogue::{Definition, Tenant};
@@ -20,6 +22,8 @@ use std::time::Duration;
 
 /// How long one request may take.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(8);
+/// How long a service may take to tell how it stands.
+const STATUS_DEADLINE: Duration = Duration::from_secs(1);
 /// How long a request is repeated while nobody answers it.
 const PATIENCE: Duration = Duration::from_secs(180);
 
@@ -59,6 +63,30 @@ impl Client {
     /// When day-manager does not answer.
     pub async fn catalogue(&self) -> anyhow::Result<CatalogueReply> {
         self.admin("catalogue", &()).await
+    }
+
+    /// How the days of all tenants stand.
+    ///
+    /// # Errors
+    /// When no day-manager answers at once.
+    pub async fn days_standing(&self) -> anyhow::Result<DaysStanding> {
+        let subject = self.connection.subjects.admin("catalogue");
+        let request = async_nats::Request::new().timeout(Some(STATUS_DEADLINE));
+        let reply = self.connection.client.send_request(subject, request).await?;
+        Ok(serde_json::from_slice::<CatalogueReply>(&reply.payload)?.days)
+    }
+
+    /// How many outputs are made and not written yet, by partition; `None` where no shard answers at once.
+    pub async fn outputs_waiting(&self) -> Vec<Option<u64>> {
+        let ask = |partition| async move {
+            let subject = self.connection.subjects.shard(partition);
+            let body = serde_json::to_vec(&ShardQuestion::Position).expect("a plain value");
+            let request = async_nats::Request::new().payload(body.into()).timeout(Some(STATUS_DEADLINE));
+            let reply = self.connection.client.send_request(subject, request).await.ok()?;
+            let position: Asked<Position> = serde_json::from_slice(&reply.payload).ok()?;
+            position.ok().map(|position| position.outputs_waiting)
+        };
+        futures::future::join_all(Partition::all(self.connection.partitions).map(ask)).await
     }
 
     /// Drives a clock; returns when every marker due by then stands in INBOX.

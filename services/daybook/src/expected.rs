@@ -1,4 +1,9 @@
-//! Sealed reports of the flights example, compared with its expected results (`expected/*/daily.csv`).
+//! Sealed reports of the flights example, compared with its expected results: here with `expected/*/daily.csv`, in
+//! [`Rankings`] with the rankings.
+
+mod rankings;
+
+pub use rankings::Rankings;
 
 use daybook_contracts::report::{Figure, Report, Row, ViewRows};
 use daybook_domain::ids::TenantId;
@@ -24,6 +29,13 @@ impl Outcome {
     pub fn is_match(&self) -> bool {
         self.checked > 0 && self.differences.is_empty()
     }
+
+    /// Takes in what another comparison found.
+    pub fn add(&mut self, other: Self) {
+        self.checked += other.checked;
+        self.matching += other.matching;
+        self.differences.extend(other.differences);
+    }
 }
 
 /// One field in which a report differs from what was expected.
@@ -31,8 +43,9 @@ impl Outcome {
 pub struct Difference {
     pub tenant: TenantId,
     pub date: Date,
-    /// The column of `daily.csv`; `report` where there is none, or should be none.
-    pub field: &'static str,
+    /// The column of `daily.csv`, or the view, member and column of a ranking; `report` or `row` where there is none, or
+    /// should be none.
+    pub field: String,
     pub expected: String,
     pub got: String,
 }
@@ -85,13 +98,7 @@ pub fn check<'a>(
     from: Date,
     to: Date,
 ) -> Result<Outcome, Unreadable> {
-    let mut unmatched: BTreeMap<(TenantId, Date), &Report> = BTreeMap::new();
-    for report in reports.filter(|report| (from..=to).contains(&report.date)) {
-        let newest = unmatched.entry((report.tenant.clone(), report.date)).or_insert(report);
-        if report.version > newest.version {
-            *newest = report;
-        }
-    }
+    let mut unmatched = newest(reports, from, to);
     let mut outcome = Outcome::default();
     for row in csv::Reader::from_reader(daily_csv.as_bytes()).deserialize() {
         let expected: Expected = row?;
@@ -119,11 +126,28 @@ pub fn check<'a>(
             .collect();
         if !flights.is_empty() {
             let got = flights.join(", ");
-            outcome.differences.push(Difference { tenant, date, field: "report", expected: "no flights".into(), got });
+            let (field, expected) = ("report".to_owned(), "no flights".to_owned());
+            outcome.differences.push(Difference { tenant, date, field, expected, got });
         }
     }
     outcome.differences.sort_by(|one, other| (&one.tenant, one.date).cmp(&(&other.tenant, other.date)));
     Ok(outcome)
+}
+
+/// The newest version of each report in the range of dates.
+fn newest<'a>(
+    reports: impl Iterator<Item = &'a Report>,
+    from: Date,
+    to: Date,
+) -> BTreeMap<(TenantId, Date), &'a Report> {
+    let mut newest: BTreeMap<(TenantId, Date), &Report> = BTreeMap::new();
+    for report in reports.filter(|report| (from..=to).contains(&report.date)) {
+        let known = newest.entry((report.tenant.clone(), report.date)).or_insert(report);
+        if report.version > known.version {
+            *known = report;
+        }
+    }
+    newest
 }
 
 /// The row of a view that groups by nothing.
@@ -211,7 +235,8 @@ impl Comparison<'_> {
 
     fn differ(&mut self, field: &'static str, expected: impl Into<String>, got: impl Into<String>) {
         let (tenant, date) = (self.expected.tenant.clone(), self.expected.business_day);
-        self.differences.push(Difference { tenant, date, field, expected: expected.into(), got: got.into() });
+        let (field, expected, got) = (field.to_owned(), expected.into(), got.into());
+        self.differences.push(Difference { tenant, date, field, expected, got });
     }
 }
 
@@ -267,7 +292,7 @@ mod tests {
     const BNA: &str = "BNA,America/Chicago,2013-03-10,2013-03-10T10:00:00Z,2013-03-11T10:00:00Z,24,14,14,1,0,10601,13,\
         4,0.3076923076923077,-18,40,-2,40,-2.00,39.00,11,0.85,13,MQ:6|EV:4|WN:4,EWR:4";
 
-    fn date(text: &str) -> Date {
+    pub(super) fn date(text: &str) -> Date {
         text.parse().unwrap()
     }
 
@@ -276,7 +301,7 @@ mod tests {
     }
 
     /// What [`BNA`] expects, made by hand.
-    fn bna() -> Report {
+    pub(super) fn bna() -> Report {
         report(
             r#"{"tenant":"BNA","date":"2013-03-10","version":1,
             "day":{"date":"2013-03-10","opens_at":"2013-03-10T10:00:00Z","closes_at":"2013-03-11T10:00:00Z"},
@@ -295,7 +320,7 @@ mod tests {
         )
     }
 
-    fn cell<'a>(report: &'a mut Report, view: &str, row: usize, metric: &str) -> &'a mut Figure {
+    pub(super) fn cell<'a>(report: &'a mut Report, view: &str, row: usize, metric: &str) -> &'a mut Figure {
         let row = &mut report.views.get_mut(view).unwrap().rows[row];
         &mut row.0.iter_mut().find(|(name, _)| name.as_str() == metric).unwrap().1
     }
@@ -335,7 +360,7 @@ mod tests {
                 *cell(&mut report, "arrivals", 0, metric) = wrong;
                 let outcome = check_day(&[report], BNA);
                 assert_eq!((outcome.checked, outcome.matching), (1, 0));
-                assert_eq!(outcome.differences.iter().map(|d| d.field).collect::<Vec<_>>(), [field]);
+                assert_eq!(outcome.differences.iter().map(|d| d.field.as_str()).collect::<Vec<_>>(), [field]);
             }
             let mut report = bna();
             report.views.get_mut("arrivals").unwrap().rows[0].0.retain(|(name, _)| name.as_str() != metric);

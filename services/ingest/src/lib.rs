@@ -1,13 +1,15 @@
 //! The ingest service: the sequencer of each partition.
 //!
 //! It reads INBOX in order, validates every event against its kind's model, stamps its business day by table look-up
-//! and appends batches to EVENTS. [`sequencer`] is the pure core; [`partition`] is the actor that feeds it and appends
+//! and appends batches to EVENTS. [`sequencer`] is the pure core, [`fence`] what a
+//! batch says about itself and what the log's end says about an append; [`partition`] is the actor that feeds it and appends
 //! what it cuts; [`trimmer`] takes out of INBOX what every partition has recorded.
 //!
 //! **Exactly once** rests on one condition: a batch is appended only if the partition's last batch is the one this
 //! owner knows. That is the fence between two owners and the offset in one, because each batch says how far into INBOX
 //! it reaches. There is no lease and no de-duplication window to trust.
 
+pub mod fence;
 pub mod partition;
 pub mod sequencer;
 pub mod trimmer;

@@ -1,16 +1,15 @@
 //! The actor that sequences one partition: it reads INBOX, feeds the sequencer and appends what it cuts, one batch at
 //! a time. While a batch is being appended, the next one is gathered.
 
+use crate::fence::{self, Standing};
 use crate::sequencer::{Cut, Inbound, Marks, Sequencer};
-use async_nats::HeaderMap;
 use bytes::Bytes;
 use daybook_contracts::event::Encoding;
 use daybook_contracts::headers;
-use daybook_contracts::log::Through;
 use daybook_contracts::members::Part;
 use daybook_domain::catalogue::Definition;
-use daybook_domain::ids::{InboxSeq, LogSeq, Partition};
-use daybook_runtime::append::{Appended, append, header_number, last_message};
+use daybook_domain::ids::{LogSeq, Partition};
+use daybook_runtime::append::{Appended, append, last_message};
 use daybook_runtime::connection::Connection;
 use daybook_runtime::process::Context;
 use daybook_runtime::reader::{Delivered, Reader, read_all};
@@ -190,7 +189,7 @@ async fn append_batch(
         others.iter().for_each(|other| telemetry::link(&span, other));
     }
     let payload = Bytes::from(cut.batch.encode());
-    let mut headers = marks_headers(cut.marks);
+    let mut headers = fence::headers(last, cut.marks);
     telemetry::inject(&span, &mut headers);
     metrics::counter!("daybook_ingest_batches_total").increment(1);
     metrics::counter!("daybook_ingest_records_total").increment(records as u64);
@@ -211,11 +210,11 @@ async fn append_batch(
             // The log says what happened.
             let stream = connection.subjects.events_stream();
             let end = last_message(connection, &stream, subject).await;
-            match end {
-                None if last == 0 => {}
-                Some(end) if end.sequence == last => {}
-                Some(end) if end.sequence > last && end.payload == payload => return Ok(end.sequence),
-                _ => {
+            let end = end.as_ref().map(|end| (end.sequence, &end.headers, &*end.payload));
+            match fence::standing(last, &payload, end) {
+                Standing::Absent => {}
+                Standing::Stored(sequence) => return Ok(sequence),
+                Standing::Lost => {
                     return Err(ActorProcessingErr::from(
                         "another owner appended to this partition; reading the log again",
                     ));
@@ -229,33 +228,12 @@ async fn append_batch(
     outcome
 }
 
-fn marks_headers(marks: Marks) -> HeaderMap {
-    let mut map = HeaderMap::new();
-    map.insert(headers::INBOX_SEQ, marks.through.inbox.to_string());
-    map.insert(headers::INBOX_EVENTS, marks.through.events.to_string());
-    map.insert(headers::CATALOG_SEQ, marks.catalog.to_string());
-    map.insert(headers::DAYS_SEQ, marks.days.to_string());
-    map
-}
-
 /// The sequence of the partition's last batch and how far it reaches.
 pub(crate) async fn log_end(connection: &Connection, partition: Partition) -> (u64, Marks) {
     let (stream, subject) = (connection.subjects.events_stream(), connection.subjects.events(partition));
     match last_message(connection, &stream, &subject).await {
         None => (0, Marks::default()),
-        Some(message) => {
-            let number = |name| header_number(&message.headers, name);
-            let through = Through {
-                inbox: InboxSeq(number(headers::INBOX_SEQ).expect("ingest puts its marks on every batch")),
-                events: number(headers::INBOX_EVENTS).unwrap_or(0) as u32,
-            };
-            let marks = Marks {
-                through,
-                catalog: number(headers::CATALOG_SEQ).unwrap_or(0),
-                days: number(headers::DAYS_SEQ).unwrap_or(0),
-            };
-            (message.sequence, marks)
-        }
+        Some(message) => (message.sequence, fence::marks_of(&message.headers)),
     }
 }
 

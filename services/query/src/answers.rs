@@ -11,8 +11,10 @@ use daybook_contracts::ask::{Answer, AskError, AskErrorCode, Asked, DayState};
 use daybook_contracts::report::{Figure, Row};
 use daybook_domain::ids::Name;
 use daybook_runtime::connection::Connection;
+use daybook_runtime::membership::Members;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::watch::Receiver;
 use tokio::time::Instant;
 
 /// Most answers that are kept, for reuse and for when a shard is away.
@@ -102,9 +104,14 @@ pub struct Answers {
 
 impl Answers {
     /// A shard gets `shard_timeout` for a reply; an answer is given again for `max_staleness` after it came.
-    pub fn new(connection: Connection, shard_timeout: Duration, max_staleness: Duration) -> Self {
+    pub fn new(
+        connection: Connection,
+        shards: Receiver<Members>,
+        shard_timeout: Duration,
+        max_staleness: Duration,
+    ) -> Self {
         Self {
-            shards: Shards::new(connection.clone(), shard_timeout),
+            shards: Shards::new(connection.clone(), shards, shard_timeout),
             archive: Archive::new(connection),
             max_staleness,
             kept: Mutex::new(Cache::new(MAX_KEPT_ANSWERS, MAX_KEPT_BYTES)),

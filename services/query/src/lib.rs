@@ -23,6 +23,7 @@ pub mod service;
 pub mod shard;
 
 use crate::answers::Answers;
+use daybook_runtime::membership::Membership;
 use daybook_runtime::process::Context;
 use daybook_runtime::supervisor::{self, Child};
 use serde::Serialize;
@@ -54,12 +55,15 @@ impl Default for Options {
 pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let shard_timeout = Duration::from_millis(options.shard_timeout_ms);
     let max_staleness = Duration::from_millis(options.max_staleness_ms);
-    let answers = Arc::new(Answers::new(context.connection.clone(), shard_timeout, max_staleness));
+    let shards = Membership::observe(&context.connection, "aggregator-shard").await?;
+    let answers = Arc::new(Answers::new(context.connection.clone(), shards, shard_timeout, max_staleness));
     context.health.set("query", false);
     let serving = context.clone();
     let service = Child::new("query", move |supervisor| {
         service::spawn(serving.clone(), options.clone(), answers.clone(), supervisor)
     });
+    let _membership =
+        Membership::join(&context.connection, "query", env!("CARGO_PKG_VERSION"), context.board.clone()).await?;
     supervisor::run(vec![service], context.stop).await?;
     Ok(())
 }

@@ -2,29 +2,14 @@
 
 use daybook_contracts::ask::{AskError, AskErrorCode, Asked, Query};
 use daybook_contracts::figures::Figures;
-#[cfg(feature = "rollup")]
 use daybook_domain::plan::Plan;
-#[cfg(feature = "rollup")]
 pub use daybook_rollup::Page;
-#[cfg(feature = "rollup")]
 use daybook_rollup::{Question, Rollup};
-
-/// One page of an answer.
-#[cfg(not(feature = "rollup"))]
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page {
-    pub rows: Vec<daybook_contracts::report::Row>,
-    /// How many rows there are on all pages.
-    pub total: u64,
-    /// The cursor of the next page.
-    pub next: Option<String>,
-}
 
 /// The rows that `query` asks for, out of figures that are alike. The last one's definitions are the ones that count.
 ///
 /// # Errors
 /// When the question does not fit the view, or is too large.
-#[cfg(feature = "rollup")]
 pub fn roll_up(query: &Query, figures: &[&Figures]) -> Asked<Page> {
     let Some(newest) = figures.last() else {
         return Err(AskError::new(AskErrorCode::Internal, "there are no figures to merge"));
@@ -47,13 +32,7 @@ pub fn roll_up(query: &Query, figures: &[&Figures]) -> Asked<Page> {
     rollup.finish()
 }
 
-/// Without the library that rolls up, days cannot be merged.
-#[cfg(not(feature = "rollup"))]
-pub fn roll_up(_: &Query, _: &[&Figures]) -> Asked<Page> {
-    Err(AskError::new(AskErrorCode::Unavailable, "this build does not merge days"))
-}
-
-#[cfg(all(test, feature = "rollup"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::sealed::tests::figures;

@@ -132,7 +132,7 @@ impl<'a> Unknown<'a> {
 
     fn hint(&self) -> String {
         match nearest(self.field, self.known.iter().copied()) {
-            Some(name) => format!("{name} is meant, perhaps"),
+            Some(name) => format!("did you mean {name:?}?"),
             None => format!("there are {}", self.known.join(", ")),
         }
     }

@@ -114,7 +114,7 @@ fn only_report(asking: &Asking, report: Report, is_alone: bool) -> Asked<Day> {
     if is_alone && asking.is_plain() && is_by_day {
         return Ok(Day::Report(Box::new(report)));
     }
-    if view.total == 0 {
+    if view.groups == 0 {
         let as_of = rests_on(&report);
         return Ok(Day::Empty(Empty { date, version: report.version, coverage: report.coverage, as_of }));
     }

@@ -7,27 +7,38 @@ use async_nats::client::Request;
 use bytes::Bytes;
 use daybook_contracts::ask::{Answer, AskError, AskErrorCode, Asked, ShardQuestion};
 use daybook_contracts::figures::Figures;
+use daybook_contracts::members::Heartbeat;
 use daybook_domain::ids::{Partition, TenantId};
 use daybook_domain::time::Date;
 use daybook_runtime::connection::Connection;
+use daybook_runtime::membership::Members;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::watch::Receiver;
 use tokio::time::Instant;
+
+/// Replicas that are asked before the question is given up.
+const TRIES: usize = 2;
 
 /// The shards of all partitions, as query sees them.
 pub struct Shards {
     connection: Connection,
+    /// The processes of aggregator-shard that are known to live.
+    members: Receiver<Members>,
     timeout: Duration,
     /// By partition.
     breakers: Mutex<Vec<Breaker>>,
+    /// Counts questions, so that replicas take turns.
+    turn: AtomicUsize,
 }
 
 impl Shards {
     /// Each question waits `timeout` at most.
-    pub fn new(connection: Connection, timeout: Duration) -> Self {
+    pub fn new(connection: Connection, members: Receiver<Members>, timeout: Duration) -> Self {
         let breakers = Partition::all(connection.partitions).map(|_| Breaker::default()).collect();
-        Self { connection, timeout, breakers: Mutex::new(breakers) }
+        Self { connection, members, timeout, breakers: Mutex::new(breakers), turn: AtomicUsize::new(0) }
     }
 
     /// What the shard says about a view.
@@ -36,7 +47,7 @@ impl Shards {
     /// Those of the shard, and those of [`Shards::ask`].
     pub async fn view(&self, asking: &Asking) -> Asked<Answer> {
         let Asking { tenant, view, query } = asking.clone();
-        self.ask(&asking.tenant, &ShardQuestion::View { tenant, view, query }).await
+        self.ask(&asking.tenant, &ShardQuestion::View { tenant, view, query: Box::new(query) }).await
     }
 
     /// The groups behind a view's figures, from one day to another, both included.
@@ -71,14 +82,39 @@ impl Shards {
             return Err(unavailable("none did lately; it is looked for every few seconds".to_owned()));
         };
         let payload = serde_json::to_vec(question).expect("questions are plain values");
-        let request = Request::new().payload(payload.into()).timeout(Some(self.timeout));
-        match self.connection.client.send_request(self.connection.subjects.shard(partition), request).await {
-            Ok(reply) => {
-                passage.replied();
-                Ok(reply.payload)
+        let mut failure = String::new();
+        for subject in self.addresses(partition) {
+            let request = Request::new().payload(payload.clone().into()).timeout(Some(self.timeout));
+            match self.connection.client.send_request(subject, request).await {
+                Ok(reply) => {
+                    passage.replied();
+                    return Ok(reply.payload);
+                }
+                Err(error) => failure = error.to_string(),
             }
-            Err(error) => Err(unavailable(error.to_string())),
         }
+        Err(unavailable(failure))
+    }
+
+    /// Whom to ask, one after the other: two of the replicas that serve the partition, in turn. One that hangs costs no
+    /// more than its time-out. While none is known, whoever listens.
+    fn addresses(&self, partition: Partition) -> Vec<String> {
+        let subjects = &self.connection.subjects;
+        let members = self.members.borrow();
+        let serves = |member: &&Heartbeat| member.parts.get(&partition).is_some_and(|part| part.ready);
+        let serving: Vec<&Heartbeat> = members.values().filter(serves).collect();
+        if serving.is_empty() {
+            return vec![subjects.shard(partition)];
+        }
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let tries = serving.len().min(TRIES);
+        let chosen = (0..tries).map(|index| serving[(turn + index) % serving.len()]);
+        let mut addresses: Vec<String> = chosen.map(|member| subjects.shard_at(partition, &member.instance)).collect();
+        // A single one may just have been replaced by another process.
+        if addresses.len() < TRIES {
+            addresses.push(subjects.shard(partition));
+        }
+        addresses
     }
 
     fn admit(&self, partition: Partition) -> Option<Passage<'_>> {

@@ -31,7 +31,7 @@ pub enum Error {
     UnsupportedPlatform { os: &'static str, arch: &'static str },
 
     /// None of the variables that lead to a cache directory is set.
-    #[error("there is no place to keep a fetched NATS server: set DAYBOOK_CACHE_DIR, XDG_CACHE_HOME or HOME")]
+    #[error("there is no place to keep fetched files: set DAYBOOK_CACHE_DIR, XDG_CACHE_HOME or HOME")]
     NoCacheDirectory,
 
     /// The download tool is not there.

@@ -40,6 +40,6 @@ pub mod version;
 pub use config::{ClusterOptions, Options, Port, SyncInterval, WebSocketOptions};
 pub use error::Error;
 pub use fetch::{Progress, fetch};
-pub use locate::locate;
+pub use locate::{cache_directory, locate};
 pub use server::Broker;
 pub use version::{MIN_VERSION, Version};

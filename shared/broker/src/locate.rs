@@ -33,8 +33,17 @@ pub fn locate(explicit: Option<&Path>, progress: &dyn Fn(Progress)) -> Result<Pa
 
 /// The cache the environment asks for.
 pub(crate) fn cache_from_environment() -> Result<Cache, Error> {
-    let directory = cache_directory(variable("DAYBOOK_CACHE_DIR"), variable("XDG_CACHE_HOME"), variable("HOME"));
-    Cache::new(directory.ok_or(Error::NoCacheDirectory)?)
+    Cache::new(cache_directory()?)
+}
+
+/// Where fetched files are kept: `$DAYBOOK_CACHE_DIR`, else `$XDG_CACHE_HOME/daybook`, else `~/.cache/daybook`. Need not
+/// exist yet, and may be relative to the working directory.
+///
+/// # Errors
+/// None of the variables is set.
+pub fn cache_directory() -> Result<PathBuf, Error> {
+    cache_directory_of(variable("DAYBOOK_CACHE_DIR"), variable("XDG_CACHE_HOME"), variable("HOME"))
+        .ok_or(Error::NoCacheDirectory)
 }
 
 /// An environment variable; set to nothing counts as not set.
@@ -42,7 +51,7 @@ fn variable(name: &str) -> Option<OsString> {
     env::var_os(name).filter(|value| !value.is_empty())
 }
 
-fn cache_directory(own: Option<OsString>, xdg: Option<OsString>, home: Option<OsString>) -> Option<PathBuf> {
+fn cache_directory_of(own: Option<OsString>, xdg: Option<OsString>, home: Option<OsString>) -> Option<PathBuf> {
     own.map(PathBuf::from)
         .or_else(|| xdg.map(|xdg| Path::new(&xdg).join("daybook")))
         .or_else(|| home.map(|home| Path::new(&home).join(".cache/daybook")))
@@ -152,12 +161,12 @@ mod tests {
     #[test]
     fn the_cache_directory_follows_the_environment() {
         let value = |text: &str| Some(OsString::from(text));
-        let own = cache_directory(value("/own"), value("/xdg"), value("/home/me"));
+        let own = cache_directory_of(value("/own"), value("/xdg"), value("/home/me"));
         assert_eq!(own.unwrap(), Path::new("/own"));
-        let xdg = cache_directory(None, value("/xdg"), value("/home/me"));
+        let xdg = cache_directory_of(None, value("/xdg"), value("/home/me"));
         assert_eq!(xdg.unwrap(), Path::new("/xdg/daybook"));
-        let home = cache_directory(None, None, value("/home/me"));
+        let home = cache_directory_of(None, None, value("/home/me"));
         assert_eq!(home.unwrap(), Path::new("/home/me/.cache/daybook"));
-        assert_eq!(cache_directory(None, None, None), None);
+        assert_eq!(cache_directory_of(None, None, None), None);
     }
 }

@@ -97,6 +97,20 @@ pub struct CatalogueReply {
     pub tenants: usize,
     pub clocks: Clocks,
     pub partitions: u16,
+    #[serde(default)]
+    pub days: DaysStanding,
+}
+
+/// How the days of all tenants stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaysStanding {
+    pub tenants: u64,
+    /// Tenants with a day that is open.
+    pub open: u64,
+    /// Tenants with a day past its cut-off that is still open for its grace.
+    pub closing: u64,
+    /// How late the oldest marker by the system clock is, in milliseconds; 0 when none is.
+    pub overdue_ms: u64,
 }
 
 /// The answer of `daybook.admin.views`: how each partition stands, as far as its shard answers.

@@ -310,7 +310,7 @@ pub enum ShardQuestion {
     View {
         tenant: TenantId,
         view: Name,
-        query: Query,
+        query: Box<Query>,
     },
     /// The groups behind the figures of the days from `from` to `to`, to be merged with those of older days. Answered
     /// by [`crate::figures::Figures`] in MessagePack, or by an error in JSON (which begins with `{`).

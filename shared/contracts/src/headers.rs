@@ -8,6 +8,8 @@ pub const INBOX_EVENTS: &str = "Daybook-Inbox-Events";
 pub const CATALOG_SEQ: &str = "Daybook-Catalog-Seq";
 /// On a batch of EVENTS: the last sequence of DAYS that it and its predecessors have taken in.
 pub const DAYS_SEQ: &str = "Daybook-Days-Seq";
+/// On a batch of EVENTS: the sequence of the partition's batch before it, 0 for none.
+pub const FOLLOWS: &str = "Daybook-Follows";
 /// On outputs: where the message stands in its subject's own order, so that nothing is written twice.
 pub const POSITION: &str = "Daybook-Position";
 /// On a report: BLAKE3 of the payload, in hex.

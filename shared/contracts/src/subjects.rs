@@ -71,6 +71,10 @@ impl Subjects {
     pub fn figures_stream(&self) -> String {
         self.stream("FIGURES")
     }
+    /// The bucket of the broker's object store for the shards' checkpoints.
+    pub fn checkpoints_bucket(&self) -> String {
+        self.stream("CHECKPOINTS")
+    }
     pub fn rejects_stream(&self) -> String {
         self.stream("REJECTS")
     }

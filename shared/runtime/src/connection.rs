@@ -56,6 +56,8 @@ pub struct Connection {
     pub jetstream: jetstream::Context,
     pub subjects: Subjects,
     pub partitions: u16,
+    /// Copies of what this process makes on the broker.
+    pub stream_replicas: usize,
 }
 
 /// The broker cannot be used.
@@ -101,7 +103,8 @@ pub async fn connect(options: &BrokerOptions, name: &str) -> Result<Connection, 
     let client =
         connect.connect(servers).await.map_err(|source| ConnectError::Connect { url: options.nats.clone(), source })?;
     let jetstream = ContextBuilder::new().timeout(REQUEST_TIMEOUT).ack_timeout(ACK_TIMEOUT).build(client.clone());
-    Ok(Connection { client, jetstream, subjects, partitions: options.partitions })
+    let (partitions, stream_replicas) = (options.partitions, usize::from(options.stream_replicas));
+    Ok(Connection { client, jetstream, subjects, partitions, stream_replicas })
 }
 
 /// Connects and makes sure that the streams exist, waiting for the broker as long as it takes.

@@ -133,8 +133,14 @@ fn a_report_stands_at_its_version_with_its_hash() {
     let tenant = TenantId::new("ABQ").unwrap();
     let date = Date::from_days(1);
     for version in [1, 2] {
-        let report =
-            SealedReport { tenant: tenant.clone(), date, version, hash: "abc".into(), payload: b"{}".to_vec() };
+        let report = SealedReport {
+            tenant: tenant.clone(),
+            date,
+            version,
+            hash: "abc".into(),
+            payload: b"{}".to_vec(),
+            figures: vec![],
+        };
         let outputs = outputs(&subjects(), POSITION, Effect::Report(report), &mut Traces::default());
         let [output] = outputs.as_slice() else { panic!("{outputs:?}") };
         assert_eq!(

@@ -93,6 +93,15 @@ impl PartitionState {
         self.answer(&found, basis, &question)
     }
 
+    /// Whether the question fits the view.
+    ///
+    /// # Errors
+    /// When it does not, or tenant or view are not known here.
+    pub fn check(&self, tenant_id: &TenantId, view: &Name, query: &Query) -> Asked<()> {
+        let found = self.find_view(tenant_id, view)?;
+        Question::compile(query, found.plan, found.kind).map(|_| ())
+    }
+
     /// The rows of a view on the newest open day, as finely as it has them, and which day that is.
     ///
     /// # Errors

@@ -8,8 +8,8 @@
 //!
 //! When the sum is there, the job is *ready*: seasons are answered from then on, and day-manager is told of views. It
 //! puts an activation into the log, and at that position every replica takes the view into force; one that is not ready
-//! yet waits there. So what reports hold depends on the log alone. Nothing of a job is stored: after a restart it begins
-//! again, with a later base.
+//! yet waits there. Until then its job is kept, while others make what comes later. So what reports hold depends on the
+//! log alone. Nothing of a job is stored: after a restart it begins again, with a later base.
 
 use super::late::Change;
 use super::tenant::TenantState;
@@ -33,9 +33,8 @@ pub struct Job {
     plans: Vec<JobPlan>,
     /// Every season of each tenant that has any, and those of them that are not complete.
     seasons: BTreeMap<TenantId, (Vec<Season>, BTreeSet<Name>)>,
-    windows: BTreeMap<TenantId, Windows>,
-    /// What the scratch has found and is not added yet.
-    incoming: Vec<(TenantId, Windows)>,
+    /// What the scratch has found and is not added yet, with the place of its plan.
+    incoming: Vec<(usize, TenantId, Windows)>,
     stage: Stage,
     /// Where the scratch had to begin, when the log no longer reached back.
     since: Option<LogSeq>,
@@ -53,6 +52,8 @@ enum Stage {
 struct JobPlan {
     plan: Plan,
     wanted: Wanted,
+    /// Its own: a revision that is made and the one in force, whose seasons are, have the same name.
+    windows: BTreeMap<TenantId, Windows>,
 }
 
 #[derive(Clone, Debug)]
@@ -82,17 +83,16 @@ impl Job {
         change: &Change<'_>,
         opens_at: impl Fn(Date) -> Option<Instant>,
     ) {
-        for JobPlan { plan, wanted } in
-            self.plans.iter().filter(|wanted| wanted.plan.view.kind == *kind && wanted.is_for(tenant))
-        {
+        let plans = self.plans.iter_mut().filter(|wanted| wanted.plan.view.kind == *kind && wanted.is_for(tenant));
+        for JobPlan { plan, wanted, windows } in plans {
             let (all, incomplete) = match self.seasons.get(tenant) {
                 Some((all, incomplete)) => (all.as_slice(), Some(incomplete)),
                 None => (&[][..], None),
             };
-            if !self.windows.contains_key(tenant) {
-                self.windows.insert(tenant.clone(), Windows::default());
+            if !windows.contains_key(tenant) {
+                windows.insert(tenant.clone(), Windows::default());
             }
-            let windows = self.windows.get_mut(tenant).expect("just made");
+            let windows = windows.get_mut(tenant).expect("just made");
             match wanted {
                 Wanted::View { .. } => {
                     windows.change_days(plan, change, &opens_at);
@@ -110,10 +110,10 @@ impl Job {
         self.plans.iter().any(|wanted| wanted.plan.view.kind == *kind)
     }
 
-    /// Lets go of a day that the machine no longer keeps.
-    pub fn expire(&mut self, tenant: &TenantId, date: Date) {
-        if let Some(windows) = self.windows.get_mut(tenant) {
-            windows.days.remove(&date);
+    /// Lets go of days that the machine no longer keeps.
+    pub fn expire(&mut self, tenant: &TenantId, before: Date) {
+        for windows in self.plans.iter_mut().filter_map(|wanted| wanted.windows.get_mut(tenant)) {
+            windows.days = windows.days.split_off(&before);
         }
     }
 
@@ -124,14 +124,11 @@ impl Job {
 
     /// Whether the windows of `view` are complete.
     pub fn has(&self, view: &View) -> bool {
-        self.stage == Stage::Ready && self.view(view).is_some()
+        self.is_ready() && self.view(view).is_some()
     }
 
-    fn take_view(&mut self, view: &View) -> Option<BTreeMap<TenantId, Windows>> {
-        let index = self.view(view)?;
-        self.plans.remove(index);
-        let taken = self.windows.iter_mut().map(|(tenant, windows)| (tenant.clone(), windows.take_view(&view.name)));
-        Some(taken.collect())
+    fn is_ready(&self) -> bool {
+        self.stage == Stage::Ready
     }
 }
 
@@ -139,22 +136,34 @@ impl Job {
 #[derive(Debug, Default)]
 pub struct Found {
     base: LogSeq,
-    windows: BTreeMap<TenantId, Windows>,
+    /// In the order of the job's plans.
+    windows: Vec<BTreeMap<TenantId, Windows>>,
     since: Option<LogSeq>,
 }
 
 impl Found {
     /// `since` is where the scratch began, when the log no longer reached back to its beginning.
-    pub fn of(scratch: PartitionState, since: Option<LogSeq>) -> Self {
-        let job = scratch.job.unwrap_or_default();
-        Self { base: job.base, windows: job.windows, since }
+    pub fn of(mut scratch: PartitionState, since: Option<LogSeq>) -> Self {
+        let job = scratch.jobs.pop().unwrap_or_default();
+        Self { base: job.base, windows: job.plans.into_iter().map(|wanted| wanted.windows).collect(), since }
     }
 }
 
 impl PartitionState {
     /// Whether there is something to be made that no job is making.
     pub fn wants_backfill(&self) -> bool {
-        self.job.is_none() && (!self.pending.is_empty() || !self.incomplete_seasons().is_empty())
+        self.jobs.iter().all(Job::is_ready)
+            && (self.unmade_views().next().is_some() || !self.incomplete_seasons().is_empty())
+    }
+
+    /// Pending views that no job has made or is making.
+    fn unmade_views(&self) -> impl Iterator<Item = &View> {
+        self.pending.values().filter(|view| self.jobs.iter().all(|job| job.view(view).is_none()))
+    }
+
+    /// The job that is under way.
+    fn working(&mut self) -> Option<&mut Job> {
+        self.jobs.iter_mut().find(|job| !job.is_ready())
     }
 
     fn incomplete_seasons(&self) -> BTreeMap<TenantId, BTreeSet<Name>> {
@@ -173,16 +182,20 @@ impl PartitionState {
     pub fn begin_backfill(&mut self) -> Self {
         let incomplete = self.incomplete_seasons();
         let mut plans: Vec<JobPlan> = Vec::new();
-        for view in self.pending.values() {
+        for view in self.unmade_views() {
             let model = self.model(&view.kind).expect("a view is pending only where its kind is defined");
             let plan = Plan::compile(view, &model.kind).expect("a pending view was compiled before");
             let active = model.plan(&view.name).filter(|active| active.view.computes_as(view));
             let except = active.map(|active| Box::new(active.view.clone()));
-            plans.push(JobPlan { plan, wanted: Wanted::View { except } });
+            plans.push(JobPlan { plan, wanted: Wanted::View { except }, windows: BTreeMap::new() });
         }
         if !incomplete.is_empty() {
             let active = self.models.iter().flat_map(Model::plans);
-            plans.extend(active.map(|plan| JobPlan { plan: plan.clone(), wanted: Wanted::Seasons }));
+            plans.extend(active.map(|plan| JobPlan {
+                plan: plan.clone(),
+                wanted: Wanted::Seasons,
+                windows: BTreeMap::new(),
+            }));
         }
         let seasons = self
             .tenants
@@ -193,74 +206,79 @@ impl PartitionState {
             })
             .collect();
         let job = Job { base: self.position, plans, seasons, ..Job::default() };
+        let fresh = |tenant: &TenantState| TenantState::since(tenant.first_day, tenant.definition.clone());
         let mut scratch = Self::new(self.partition);
         scratch.is_scratch = true;
         scratch.tables = self.tables.clone();
         scratch.models = self.models.iter().map(|model| Model::new(model.kind.clone())).collect();
-        scratch.tenants =
-            self.tenants.iter().map(|(id, tenant)| (id.clone(), TenantState::new(tenant.definition.clone()))).collect();
-        scratch.job = Some(job.clone());
-        self.job = Some(job);
+        scratch.tenants = self.tenants.iter().map(|(id, tenant)| (id.clone(), fresh(tenant))).collect();
+        scratch.jobs.push(job.clone());
+        self.jobs.push(job);
         scratch
     }
 
     /// The position up to which the scratch has to read.
     pub fn backfill_base(&self) -> Option<LogSeq> {
-        self.job.as_ref().map(|job| job.base)
+        self.jobs.iter().find(|job| !job.is_ready()).map(|job| job.base)
     }
 
     /// Whether the scratch needs to see events of that kind.
     pub(super) fn scratch_skips(&self, kind: &Name) -> bool {
-        self.is_scratch && self.job.as_ref().is_none_or(|job| !job.is_of(kind))
+        self.is_scratch && self.jobs.iter().all(|job| !job.is_of(kind))
     }
 
     /// Takes what the scratch found, to be added by [`PartitionState::add_backfill`].
     pub fn finish_backfill(&mut self, found: Found) {
-        let Some(job) = self.job.as_mut().filter(|job| job.stage == Stage::Reading && job.base == found.base) else {
+        let Some(job) = self.working().filter(|job| job.stage == Stage::Reading && job.base == found.base) else {
             return;
         };
         job.since = found.since;
-        job.incoming = found.windows.into_iter().collect();
+        let windows = found.windows.into_iter().enumerate();
+        job.incoming = windows.flat_map(|(plan, of)| of.into_iter().map(move |(id, of)| (plan, id, of))).collect();
         job.stage = Stage::Adding;
     }
 
-    /// Adds what was found for one tenant; returns whether there is more. Short, so that others have their turn.
+    /// Adds what was found for one view and tenant; returns whether there is more. Short, so that others have their turn.
     pub fn add_backfill(&mut self) -> bool {
-        let Some(job) = self.job.as_mut().filter(|job| job.stage == Stage::Adding) else { return false };
-        if let Some((id, windows)) = job.incoming.pop() {
+        let Some(job) = self.jobs.iter_mut().find(|job| job.stage == Stage::Adding) else { return false };
+        if let Some((plan, id, windows)) = job.incoming.pop() {
             if let Some(tenant) = self.tenants.get(&id) {
-                job.windows.entry(id).or_default().merge(windows, |date| tenant.days.contains_key(&date));
+                let kept = |date: Date| date >= tenant.expired_before;
+                job.plans[plan].windows.entry(id).or_default().merge(windows, kept);
             }
             return true;
         }
         if job.since.is_some() {
             self.remake_entities();
         }
-        self.job.as_mut().expect("seen above").stage = Stage::Ready;
         self.complete_seasons();
-        self.end_job();
+        self.working().expect("seen above").stage = Stage::Ready;
+        self.end_jobs();
         false
     }
 
     /// Where the log no longer reaches back, changes to entities from before would be taken out of nothing. Their newest
     /// versions are kept, though: so their days are made from those.
     fn remake_entities(&mut self) {
-        let Some(job) = &mut self.job else { return };
-        for wanted in &job.plans {
-            let plan = &wanted.plan;
+        let Some(job) = self.jobs.iter_mut().find(|job| !job.is_ready()) else { return };
+        for wanted in &mut job.plans {
+            let plan = wanted.plan.clone();
             let Some(index) = self.models.iter().position(|model| model.kind.name == plan.view.kind) else { continue };
             if self.models[index].kind.mode != Mode::Entity || matches!(wanted.wanted, Wanted::Seasons) {
                 continue;
             }
-            for (id, tenant) in self.tenants.iter().filter(|(id, _)| wanted.is_for(id)) {
-                let windows = job.windows.entry(id.clone()).or_default();
+            for (id, tenant) in &self.tenants {
+                if !wanted.is_for(id) {
+                    continue;
+                }
+                let windows = wanted.windows.entry(id.clone()).or_default();
                 for (date, day) in &tenant.days {
                     let mut window = Window::default();
                     for (_, entity) in day.entities.iter().filter(|(key, _)| usize::from(key.kind) == index) {
                         let piece = tenant
                             .opens_at(*date, table_of(&self.tables, tenant))
                             .map_or(0, |at| plan.piece(at, entity.at));
-                        window.contribute(plan, Sign::Add, entity, piece);
+                        window.contribute(&plan, Sign::Add, entity, piece);
                     }
                     windows.days.entry(*date).or_default().insert(plan.view.name.clone(), window);
                 }
@@ -268,24 +286,37 @@ impl PartitionState {
         }
     }
 
-    /// Puts the seasons that are complete now to those that are answered.
+    /// Puts the seasons that are complete now to those that are answered. Where a view has come into force while they
+    /// were made, which they do not have then, they are made once more.
     fn complete_seasons(&mut self) {
-        let Some(job) = &mut self.job else { return };
+        let Some(job) = self.jobs.iter_mut().find(|job| !job.is_ready()) else { return };
+        let is_of_seasons = |wanted: &&mut JobPlan| matches!(wanted.wanted, Wanted::Seasons);
+        let mut made: Vec<&mut JobPlan> = job.plans.iter_mut().filter(is_of_seasons).collect();
         for (id, (seasons, incomplete)) in &mut job.seasons {
             let Some(tenant) = self.tenants.get_mut(id) else { continue };
+            let has = |plan: &Plan| {
+                made.iter().any(|made| made.plan.view.computes_as(&plan.view) && made.plan.view.is_for(id))
+            };
+            let mut in_force = self.models.iter().flat_map(Model::plans).filter(|plan| plan.view.is_for(id));
+            if !in_force.all(has) {
+                continue;
+            }
             for name in std::mem::take(incomplete) {
-                let Some(season) = seasons.iter().find(|season| season.name == name) else { continue };
                 // It may have been changed or removed meanwhile.
-                if !tenant.definition.seasons.contains(season) {
+                let is_the_same =
+                    seasons.iter().any(|season| season.name == name && tenant.definition.seasons.contains(season));
+                if !is_the_same || tenant.complete_seasons.contains(&name) {
                     continue;
                 }
-                let active = job.plans.iter().filter(|wanted| matches!(wanted.wanted, Wanted::Seasons));
-                let found = job.windows.get_mut(id).and_then(|windows| windows.seasons.get_mut(&name));
-                if let Some(found) = found {
-                    for wanted in active {
-                        if let Some(window) = found.remove(&wanted.plan.view.name) {
-                            tenant.windows.season_mut(&name, &wanted.plan.view.name).merge(window);
-                        }
+                for JobPlan { plan, windows, .. } in &mut made {
+                    let found = windows.get_mut(id).and_then(|windows| windows.seasons.get_mut(&name));
+                    let is_in_force = self
+                        .models
+                        .iter()
+                        .any(|model| model.plan(&plan.view.name).is_some_and(|active| active.view.is_for(id)));
+                    if let Some(window) = found.and_then(|views| views.remove(&plan.view.name)).filter(|_| is_in_force)
+                    {
+                        tenant.windows.season_mut(&name, &plan.view.name).merge(window);
                     }
                 }
                 tenant.complete_seasons.insert(name.clone());
@@ -293,16 +324,16 @@ impl PartitionState {
                 self.dirty.tenant(id);
             }
         }
-        if let Some(job) = &mut self.job {
-            job.plans.retain(|wanted| !matches!(wanted.wanted, Wanted::Seasons));
-        }
+        job.plans.retain(|wanted| !matches!(wanted.wanted, Wanted::Seasons));
     }
 
-    /// Ends a job that has nothing left to make.
-    fn end_job(&mut self) {
-        if self.job.as_ref().is_some_and(|job| job.stage == Stage::Ready && job.plans.is_empty()) {
-            self.job = None;
+    /// Lets go of what was made of views that newer revisions have taken the place of, and of jobs that have nothing left.
+    pub(super) fn end_jobs(&mut self) {
+        let pending = &self.pending;
+        for job in self.jobs.iter_mut().filter(|job| job.is_ready()) {
+            job.plans.retain(|wanted| pending.get(&wanted.plan.view.name) == Some(&wanted.plan.view));
         }
+        self.jobs.retain(|job| !job.is_ready() || !job.plans.is_empty());
     }
 
     /// Whether the batch takes a view into force that is still being made: it cannot be applied before.
@@ -315,7 +346,7 @@ impl PartitionState {
 
     fn is_awaited(&self, activation: &Activation) -> bool {
         match self.pending.get(&activation.view) {
-            Some(view) if view.revision == activation.revision => !self.job.as_ref().is_some_and(|job| job.has(view)),
+            Some(view) if view.revision == activation.revision => !self.jobs.iter().any(|job| job.has(view)),
             _ => false,
         }
     }
@@ -328,24 +359,32 @@ impl PartitionState {
         let view = view.clone();
         self.pending.remove(&view.name);
         self.adopt_view(&view);
-        let job = self.job.as_mut().expect("a batch with an activation waits for the job");
-        let made = job.take_view(&view).expect("a batch with an activation waits for its view");
+        let waits = "a batch with an activation waits for its view";
+        let job = self.jobs.iter_mut().find(|job| job.has(&view)).expect(waits);
+        let made = job.plans.remove(job.view(&view).expect(waits)).windows;
+        let seasons = &job.seasons;
         for (id, mut windows) in made {
             let Some(tenant) = self.tenants.get_mut(&id) else { continue };
             let defined = &tenant.definition.seasons;
-            let known = job.seasons.get(&id).map_or(&[][..], |(all, _)| all);
+            let known = seasons.get(&id).map_or(&[][..], |(all, _)| all);
             windows.seasons.retain(|name, _| {
                 let is_the_same = known.iter().any(|season| season.name == *name && defined.contains(season));
                 is_the_same && tenant.complete_seasons.contains(name)
             });
-            windows.days.retain(|date, _| tenant.days.contains_key(date));
-            windows.days.keys().for_each(|date| self.dirty.day(&id, *date));
+            windows.days.retain(|date, views| {
+                *date >= tenant.expired_before && views.values().any(|window| !window.is_untouched())
+            });
+            for date in windows.days.keys() {
+                // One to which changes were carried may be known of nothing else.
+                tenant.day(*date, self.position);
+                self.dirty.day(&id, *date);
+            }
             windows.seasons.keys().for_each(|season| self.dirty.season(&id, season));
             tenant.windows.merge(windows, |_| true);
         }
         // Seasons that came while the view was made do not hold it: they are made once more.
         for (id, tenant) in self.tenants.iter_mut().filter(|(id, _)| view.is_for(id)) {
-            let known = job.seasons.get(id).map_or(&[][..], |(all, _)| all);
+            let known = seasons.get(id).map_or(&[][..], |(all, _)| all);
             let missed: Vec<Name> = tenant
                 .definition
                 .seasons
@@ -363,7 +402,7 @@ impl PartitionState {
         if let Some(since) = activation.since {
             self.mark_partial(&view, since);
         }
-        self.end_job();
+        self.end_jobs();
     }
 
     /// Marks the days that were begun before the log's present beginning as partial.
@@ -403,8 +442,8 @@ impl PartitionState {
     }
 
     fn backfilling(&self, view: &View, percent: u8) -> Backfilling {
-        let job = self.job.as_ref().filter(|job| job.view(view).is_some());
-        let ready = job.is_some_and(|job| job.stage == Stage::Ready);
+        let job = self.jobs.iter().find(|job| job.view(view).is_some());
+        let ready = job.is_some_and(Job::is_ready);
         let percent = match job.map(|job| job.stage) {
             None => 0,
             Some(Stage::Reading) => percent.min(99),

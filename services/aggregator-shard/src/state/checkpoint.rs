@@ -39,7 +39,9 @@ pub struct Dirty {
 
 impl Dirty {
     pub fn tenant(&mut self, tenant: &TenantId) {
-        self.tenants.insert(tenant.clone());
+        if !self.tenants.contains(tenant) {
+            self.tenants.insert(tenant.clone());
+        }
     }
 
     pub fn day(&mut self, tenant: &TenantId, date: Date) {
@@ -115,6 +117,7 @@ struct MetaRow {
 #[derive(Serialize, Deserialize)]
 struct TenantRow {
     definition: Tenant,
+    first_day: Date,
     open_day: Option<Date>,
     expired_before: Date,
     latest_at: Instant,
@@ -203,6 +206,7 @@ impl PartitionState {
             };
             let row = TenantRow {
                 definition: tenant.definition.clone(),
+                first_day: tenant.first_day,
                 open_day: tenant.open_day,
                 expired_before: tenant.expired_before,
                 latest_at: tenant.latest_at,
@@ -261,7 +265,7 @@ impl PartitionState {
                 Some((b'm', [])) => meta = Some(read_meta(value, partition)?),
                 Some((b't', _)) => {
                     let row: TenantRow = decode(key, value)?;
-                    let mut tenant = TenantState::new(row.definition);
+                    let mut tenant = TenantState::since(row.first_day, row.definition);
                     tenant.open_day = row.open_day;
                     tenant.expired_before = row.expired_before;
                     tenant.latest_at = row.latest_at;

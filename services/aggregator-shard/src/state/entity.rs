@@ -36,9 +36,13 @@ pub struct Entity {
     pub held: Option<Box<Held>>,
 }
 
-/// The day and the version that rejecting views hold of an entity; `None` when they hold nothing of it.
+/// What rejecting views hold of an entity. With a named field, for nothing inside a bare option would be stored as no
+/// option at all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Held(pub Option<(Date, Entity)>);
+pub struct Held {
+    /// The day and the version; `None` when they hold nothing.
+    pub version: Option<(Date, Entity)>,
+}
 
 impl Entity {
     /// The entity as `event` describes it, at `version`.

@@ -51,7 +51,7 @@ impl<'e> Change<'e> {
         match self.old {
             Some((date, old)) => match &old.held {
                 None => Some((date, old)),
-                Some(held) => held.0.as_ref().map(|(date, row)| (*date, row)),
+                Some(held) => held.version.as_ref().map(|(date, row)| (*date, row)),
             },
             None => None,
         }
@@ -65,8 +65,8 @@ impl<'e> Change<'e> {
 
     /// What rejecting views hold after the change, when that is not the new version.
     pub fn held_after(&self) -> Option<Box<Held>> {
-        self.is_refused()
-            .then(|| Box::new(Held(self.held().map(|(date, row)| (date, Entity { held: None, ..row.clone() })))))
+        let version = || self.held().map(|(date, row)| (date, Entity { held: None, ..row.clone() }));
+        self.is_refused().then(|| Box::new(Held { version: version() }))
     }
 
     /// What the change does to days, at most two things, by the policy.

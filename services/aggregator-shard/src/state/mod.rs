@@ -103,8 +103,8 @@ pub struct PartitionState {
     /// Closed days that this batch changed.
     reseal: BTreeSet<(TenantId, Date)>,
     dirty: checkpoint::Dirty,
-    /// What is being made of pending views and incomplete seasons. Not part of the state.
-    job: Option<Job>,
+    /// What is being made of pending views and incomplete seasons: at most one is not ready. Not part of the state.
+    jobs: Vec<Job>,
     /// Only makes what its job wants: no view is in force here, and nothing is sealed.
     is_scratch: bool,
     /// An entity that is followed. Not part of the state.
@@ -124,7 +124,7 @@ impl PartitionState {
             tenants: BTreeMap::new(),
             reseal: BTreeSet::new(),
             dirty: checkpoint::Dirty::default(),
-            job: None,
+            jobs: Vec::new(),
             is_scratch: false,
             audit: None,
         }
@@ -193,15 +193,13 @@ impl PartitionState {
         self.dirty.meta |= model.events == 0;
         model.events += events.len() as u64;
         let tenant = self.tenants.get_mut(&tenant_id).expect("ingest records events of defined tenants only");
-        if tenant.latest_at == Instant::MIN {
-            self.dirty.tenant(&tenant_id);
-        }
+        let latest_before = tenant.latest_at;
         let table = tenant.definition.table.as_ref().and_then(|name| self.tables.get(name));
         let place = tenant::Place { tenant: &tenant_id, position: self.position, inbox, model, kind: kind_id, table };
         for event in events {
             let date = event.date;
             let before = self.audit.as_ref().and_then(|audit| audit.before(tenant, &place, &event));
-            let taken = tenant.take(&place, self.job.as_mut(), event);
+            let taken = tenant.take(&place, &mut self.jobs, event);
             if let Some((audit, before)) = self.audit.as_mut().zip(before) {
                 audit.note(before, tenant, &place, &taken);
             }
@@ -219,6 +217,10 @@ impl PartitionState {
                 tracing::trace!(tenant = %tenant_id, %date, code = %reject.code, "rejected");
                 rejects.entry(tenant_id.to_string()).or_default().push(*reject);
             }
+        }
+        // It decides which seasons are complete when they are defined.
+        if tenant.latest_at != latest_before {
+            self.dirty.tenant(&tenant_id);
         }
     }
 
@@ -286,10 +288,10 @@ impl PartitionState {
             let day = tenant.remove_day(date);
             let windows = tenant.windows.days.remove(&date).unwrap_or_default();
             self.dirty.removed_day(id, date, &day, &windows);
-            if let Some(job) = &mut self.job {
-                job.expire(id, date);
-            }
         }
+        // Of a day that was looked at to carry changes to it there may be windows without anything in them.
+        tenant.windows.days = tenant.windows.days.split_off(&before);
+        self.jobs.iter_mut().for_each(|job| job.expire(id, before));
         tenant.expired_before = tenant.expired_before.max(before);
         self.dirty.tenant(id);
     }
@@ -361,6 +363,7 @@ impl PartitionState {
         } else {
             self.pending.insert(view.name.clone(), view);
         }
+        self.end_jobs();
     }
 
     /// Whether no event so far belongs into the view and is not in it.

@@ -70,8 +70,12 @@ pub fn seal(tenant: &mut TenantState, date: Date, models: &[Model], position: Po
     let day = &tenant.days[&date];
     let figures = plans()
         .filter_map(|(plan, kind)| {
-            let window = tenant.windows.day(date, &plan.view.name).filter(|window| !window.groups.is_empty())?;
-            let day = day_figures(day, marker.day, Some(window))?;
+            let window = tenant.windows.day(date, &plan.view.name);
+            // Nothing need be said of what has never been anything, but the figures of an earlier version must not stay.
+            if version == 1 && window.is_none_or(|window| window.groups.is_empty()) {
+                return None;
+            }
+            let day = day_figures(day, marker.day, window)?;
             Some((plan.view.name.clone(), figures(plan, kind, position.log, position.through, vec![day])))
         })
         .collect();

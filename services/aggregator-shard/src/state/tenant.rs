@@ -27,6 +27,9 @@ pub struct TenantState {
     pub windows: Windows,
     /// The seasons whose windows hold all that they should. Others are being made.
     pub complete_seasons: BTreeSet<Name>,
+    /// The first business day when the tenant was defined first. Later definitions do not move it, so that a scratch,
+    /// which knows only the newest, takes the events of old as they were taken.
+    pub first_day: Date,
     /// The newest day that has opened.
     pub open_day: Option<Date>,
     /// Days before this one are gone.
@@ -99,7 +102,12 @@ impl Policies {
 
 impl TenantState {
     pub fn new(definition: Tenant) -> Self {
-        let expired_before = definition.first_day;
+        let first_day = definition.first_day;
+        Self::since(first_day, definition)
+    }
+
+    /// A tenant without events whose days begin with `first_day`, whatever its present definition says.
+    pub fn since(first_day: Date, definition: Tenant) -> Self {
         // Nothing has happened yet: every season is complete.
         let complete_seasons = definition.seasons.iter().map(|season| season.name.clone()).collect();
         Self {
@@ -107,8 +115,9 @@ impl TenantState {
             days: BTreeMap::new(),
             windows: Windows::default(),
             complete_seasons,
+            first_day,
             open_day: None,
-            expired_before,
+            expired_before: first_day,
             latest_at: Instant::MIN,
             index: HashMap::default(),
         }
@@ -127,7 +136,9 @@ impl TenantState {
         let complete: BTreeSet<Name> = seasons.iter().filter(complete).map(|season| season.name.clone()).collect();
         let same: BTreeSet<Name> = seasons.iter().filter(stays).map(|season| season.name.clone()).collect();
         self.complete_seasons = complete;
-        let gone = self.windows.seasons.extract_if(.., |name, _| !same.contains(name)).collect();
+        let windows = std::mem::take(&mut self.windows.seasons);
+        let (kept, gone) = windows.into_iter().partition(|(name, _)| same.contains(name));
+        self.windows.seasons = kept;
         Windows { seasons: gone, ..Windows::default() }
     }
 
@@ -139,7 +150,7 @@ impl TenantState {
 
     /// The newest open day, or the first one before any has opened.
     pub fn current_day(&self) -> Date {
-        self.open_day.unwrap_or(self.definition.first_day)
+        self.open_day.unwrap_or(self.first_day)
     }
 
     /// The day that takes what comes too late for its own: the newest one that opened, or, should that have closed, the
@@ -163,7 +174,7 @@ impl TenantState {
     }
 
     /// Takes one valid event in: exactly one disposition is counted for it.
-    pub fn take(&mut self, place: &Place<'_>, job: Option<&mut Job>, event: Event) -> Taken {
+    pub fn take(&mut self, place: &Place<'_>, jobs: &mut [Job], event: Event) -> Taken {
         if event.date < self.expired_before {
             return self.refuse_expired(place, &event);
         }
@@ -172,13 +183,13 @@ impl TenantState {
         self.day(date, place.position).account.published += 1;
         let touched = [Some(date), None, None, None];
         let Some(id) = event.id.clone() else {
-            return self.accept(place, job, None, event, 0);
+            return self.accept(place, jobs, None, event, 0);
         };
         let key = EntityKey { kind: place.kind, id };
         let known_on = self.find(&key);
         let known = known_on.and_then(|on| self.days[&on].entities.get(&key));
         match judge(place.model.kind.mode, known, &event) {
-            Verdict::Accept { version } => self.accept(place, job, Some((key, known_on)), event, version),
+            Verdict::Accept { version } => self.accept(place, jobs, Some((key, known_on)), event, version),
             Verdict::Duplicate => {
                 self.account(date).duplicate += 1;
                 Taken { touched, ..Taken::default() }
@@ -209,7 +220,7 @@ impl TenantState {
     fn accept(
         &mut self,
         place: &Place<'_>,
-        job: Option<&mut Job>,
+        jobs: &mut [Job],
         entity: Option<(EntityKey, Option<Date>)>,
         event: Event,
         version: u64,
@@ -224,7 +235,7 @@ impl TenantState {
         let new = Entity::new(&event, version);
         let held_on = old.as_ref().and_then(|(on, old)| match &old.held {
             None => Some(*on),
-            Some(held) => held.0.as_ref().map(|(date, _)| *date),
+            Some(held) => held.version.as_ref().map(|(date, _)| *date),
         });
         let change = late::Change {
             old: old.as_ref().map(|(on, old)| (*on, old)),
@@ -236,6 +247,8 @@ impl TenantState {
         };
         let plans = || place.model.plans().filter(|plan| plan.view.is_for(place.tenant));
         let policies = Policies::of(plans());
+        // What is held may be on a day that is gone.
+        let held_on = held_on.filter(|on| self.days.contains_key(on));
         let mut taken = Taken { touched: [Some(date), known_on, held_on, None], ..Taken::default() };
 
         // The figures.
@@ -254,7 +267,7 @@ impl TenantState {
             let seasons = self.definition.seasons.iter().filter(|season| complete.contains(&season.name));
             taken.seasons.extend(self.windows.change_seasons(plan, &change, seasons).into_iter().cloned());
         }
-        if let Some(job) = job {
+        for job in jobs {
             job.change(place.tenant, &place.model.kind.name, &change, opens_at);
         }
 

@@ -1,12 +1,16 @@
 //! The state machine against a naive model, and rule by rule.
 //!
-//! [`fixtures`] defines kinds, views and tenants, [`model`] recomputes everything from the whole list of events,
-//! [`histories`] makes random logs, and [`properties`] compares. [`rules`] has one small log per rule, [`stored`] what
-//! is stored and what comes back.
+//! [`fixtures`] defines kinds, views and tenants, [`specs`] tells what views mean, [`model`] recomputes everything from
+//! the whole list of events, [`histories`] makes random logs, [`replica`] reads them with jobs under way, and
+//! [`properties`] compares. [`rules`] and [`late_rules`] have one small log per rule, [`stored`] what is stored and what
+//! comes back.
 
 mod fixtures;
 mod histories;
+mod late_rules;
 mod model;
 mod properties;
+mod replica;
 mod rules;
+mod specs;
 mod stored;

@@ -95,6 +95,11 @@ impl Window {
         true
     }
 
+    /// Whether nothing is in it, as before it was made.
+    pub fn is_untouched(&self) -> bool {
+        self.groups.is_empty() && self.adjustments == 0
+    }
+
     /// Adds everything of another window of the same view.
     pub fn merge(&mut self, other: Self) {
         self.adjustments += other.adjustments;

@@ -5,7 +5,7 @@ use crate::client::Client;
 use crate::commands::replay::{describe, progress, replay};
 use crate::definitions;
 use crate::embedded::{Embedded, EmbeddedOptions, locate_broker, start_broker};
-use crate::expected;
+use crate::expected::{self, Rankings};
 use crate::replayer::ReplayOptions;
 use crate::source::Source;
 use crate::table::{Table, count, figure};
@@ -23,6 +23,8 @@ const VIEWS: &str = include_str!("../../../../examples/flights/views.yaml");
 const TENANTS: &str = include_str!("../../../../examples/flights/tenants.yaml");
 const EVENTS: &[u8] = include_bytes!("../../../../examples/flights/data/march.ndjson.zst");
 const EXPECTED: &str = include_str!("../../../../examples/flights/expected/march/daily.csv");
+const EXPECTED_CARRIERS: &str = include_str!("../../../../examples/flights/expected/march/top_carriers.csv");
+const EXPECTED_ORIGINS: &str = include_str!("../../../../examples/flights/expected/march/origin_leaderboard.csv");
 /// The day before the first of the slice, in which its first flights are announced.
 const FIRST_DAY: &str = "2013-03-07";
 const FROM: &str = "2013-03-08";
@@ -81,18 +83,27 @@ async fn show(options: EmbeddedOptions) -> Outcome {
     }
     busiest(&reports).print()?;
     let outcome = expected::check(reports.iter(), EXPECTED, from, to)?;
-    for difference in outcome.differences.iter().take(20) {
+    let mut ranked = expected::Outcome::default();
+    for rankings in [Rankings::carriers(EXPECTED_CARRIERS)?, Rankings::origins(EXPECTED_ORIGINS)?] {
+        ranked.add(rankings.check(reports.iter(), from, to));
+    }
+    let differences = || outcome.differences.iter().chain(&ranked.differences);
+    for difference in differences().take(20) {
         eprintln!("  {difference}");
     }
     super::print_line(&format!(
-        "\n{} sealed reports; {} of {} expected rows match, computed apart from Daybook from the same flights",
+        "\n{} sealed reports; {} of {} expected rows match, and {} of {} ranking rows, computed apart from Daybook from \
+         the same flights",
         count(reports.len() as u64),
         count(outcome.matching as u64),
         count(outcome.checked as u64),
+        count(ranked.matching as u64),
+        count(ranked.checked as u64),
     ))?;
     services.stop().await;
-    if !outcome.differences.is_empty() {
-        bail!("the reports differ from the expected results in {} places", outcome.differences.len());
+    match differences().count() {
+        0 => {}
+        places => bail!("the reports differ from the expected results in {places} places"),
     }
     super::print_line(
         "\nWhere to look next\n  \

@@ -12,6 +12,7 @@ pub mod rejects;
 pub mod replay;
 pub mod report;
 pub mod reports;
+pub mod status;
 pub mod up;
 pub mod verify;
 pub mod watch;

@@ -101,10 +101,36 @@ impl Membership {
         };
         let (sender, members) = watch::channel(Members::from([(instance.clone(), own.clone())]));
         let stop = CancellationToken::new();
-        let task = Task { connection: connection.clone(), own, board, sender, heard_at: BTreeMap::new() };
+        let connection = connection.clone();
+        let task = Task { connection, service, own: Some(own), board, sender, heard_at: BTreeMap::new() };
         tokio::spawn(task.run(heard, stop.clone()));
         tokio::time::sleep(HELLO).await;
         Ok(Self { instance, members, stop })
+    }
+
+    /// The live processes of a service that this one does not belong to, from what they tell of themselves. It ends with
+    /// the receiver.
+    ///
+    /// # Errors
+    /// When the connection is closed.
+    pub async fn observe(
+        connection: &Connection,
+        service: &'static str,
+    ) -> Result<watch::Receiver<Members>, async_nats::SubscribeError> {
+        let heard = connection.client.subscribe(connection.subjects.members(service)).await?;
+        let (sender, members) = watch::channel(Members::new());
+        let (connection, board) = (connection.clone(), Board::default());
+        let task = Task { connection, service, own: None, board, sender, heard_at: BTreeMap::new() };
+        tokio::spawn(task.run(heard, CancellationToken::new()));
+        Ok(members)
+    }
+
+    /// Whether this is the one of the live processes that acts where one is enough.
+    pub fn leads(&self) -> bool {
+        let members = self.members.borrow();
+        let names: Vec<&str> = members.keys().map(|name| name.as_str()).collect();
+        let owners = assignment::owners(&names, 1, 1);
+        owners[0].first().is_none_or(|leader| names[*leader] == self.instance)
     }
 
     /// The live processes, this one included, and word of every change.
@@ -115,7 +141,9 @@ impl Membership {
 
 struct Task {
     connection: Connection,
-    own: Heartbeat,
+    service: &'static str,
+    /// None for one that only listens.
+    own: Option<Heartbeat>,
     board: Board,
     sender: watch::Sender<Members>,
     heard_at: BTreeMap<CompactString, Instant>,
@@ -124,12 +152,15 @@ struct Task {
 impl Task {
     async fn run(mut self, mut heard: async_nats::Subscriber, stop: CancellationToken) {
         self.tell().await;
-        self.own.joining = false;
+        if let Some(own) = &mut self.own {
+            own.joining = false;
+        }
         let mut beat = tokio::time::interval(HEARTBEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
+                () = self.sender.closed() => break,
                 _ = beat.tick() => {
                     self.tell().await;
                     self.forget_silent();
@@ -140,25 +171,28 @@ impl Task {
                 },
             }
         }
-        self.own.leaving = true;
+        if let Some(own) = &mut self.own {
+            own.leaving = true;
+        }
         self.board = Board::default();
         self.tell().await;
         let _ = self.connection.client.flush().await;
     }
 
     async fn tell(&mut self) {
-        self.own.parts = self.board.parts();
-        let subject = self.connection.subjects.members(&self.own.service);
-        let payload = serde_json::to_vec(&self.own).expect("a heartbeat is plain values");
+        let Some(own) = &mut self.own else { return };
+        own.parts = self.board.parts();
+        let subject = self.connection.subjects.members(self.service);
+        let payload = serde_json::to_vec(own).expect("a heartbeat is plain values");
         // One that is lost is followed by another.
         let _ = self.connection.client.publish(subject, payload.into()).await;
-        let own = self.own.clone();
+        let own = own.clone();
         self.put(own);
     }
 
     async fn hear(&mut self, payload: &[u8]) {
         let Ok(heartbeat) = serde_json::from_slice::<Heartbeat>(payload) else { return };
-        if heartbeat.instance == self.own.instance {
+        if self.own.as_ref().is_some_and(|own| own.instance == heartbeat.instance) {
             return;
         }
         if heartbeat.leaving {
@@ -168,7 +202,7 @@ impl Task {
         }
         let is_news = !self.heard_at.contains_key(&heartbeat.instance);
         if is_news && self.heard_at.len() >= MAX_MEMBERS {
-            tracing::warn!(service = %self.own.service, "more than {MAX_MEMBERS} processes; the rest is not known here");
+            tracing::warn!(service = self.service, "more than {MAX_MEMBERS} processes; the rest is not known here");
             return;
         }
         self.heard_at.insert(heartbeat.instance.clone(), Instant::now());
@@ -204,7 +238,7 @@ impl Task {
             .map(|(instance, _)| instance.clone())
             .collect();
         for instance in silent {
-            tracing::warn!(service = %self.own.service, %instance, "a process has not been heard of; it is taken for gone");
+            tracing::warn!(service = self.service, %instance, "a process has not been heard of; it is taken for gone");
             self.heard_at.remove(&instance);
             self.sender.send_if_modified(|members| members.remove(&instance).is_some());
         }

@@ -37,9 +37,12 @@ pub async fn run_owned(
     let labels: Vec<String> = children.iter().map(|child| child.label.clone()).collect();
     let mut members = membership.members();
     let first = wanted(&BTreeSet::new(), labels.len(), sharing, &membership.instance, &members.borrow_and_update());
-    for index in &first {
-        health.set(&labels[*index], false);
-    }
+    let partitions = usize::from(sharing.partitions);
+    // Not ready before each of them says so.
+    let begun = |indices: &mut dyn Iterator<Item = &usize>| {
+        indices.filter(|index| **index < partitions).for_each(|index| health.set(&labels[*index], false));
+    };
+    begun(&mut first.iter());
     let (sender, receiver) = watch::channel(first);
     let deciding = async {
         loop {
@@ -47,10 +50,8 @@ pub async fn run_owned(
             let _ = tokio::time::timeout(HEARTBEAT, members.changed()).await;
             let before = sender.borrow().clone();
             let now = wanted(&before, labels.len(), sharing, &membership.instance, &members.borrow_and_update());
-            for index in now.difference(&before) {
-                health.set(&labels[*index], false);
-            }
-            for index in (0..usize::from(sharing.partitions)).filter(|index| !now.contains(index)) {
+            begun(&mut now.difference(&before));
+            for index in (0..partitions).filter(|index| !now.contains(index)) {
                 health.remove(&labels[index]);
                 board.remove(Partition(index as u16));
             }

@@ -1,19 +1,22 @@
 //! Kinds, views and tenants, and short ways to write a log.
 
+use crate::state::backfill::Found;
 use crate::state::{Effect, PartitionState, SealedReport};
-use daybook_contracts::ask::{Answer, DaySelector, Query};
+use daybook_contracts::ask::{Answer, AskErrorCode, DaySelector, Pieces, Query};
 use daybook_contracts::day::{DayMarker, Edge};
 use daybook_contracts::log::{Batch, Event, Events, FORMAT, Record, Through};
 use daybook_contracts::reject::{Code, Original, Reject};
-use daybook_contracts::report::{Account, Report};
-use daybook_domain::calendar::BusinessDay;
-use daybook_domain::catalogue::{Definition, Dimension, Kind, Measure, Metric, Mode, Status, Tenant, View};
+use daybook_contracts::report::{Account, Report, Row};
+use daybook_domain::calendar::{BusinessDay, CalendarTable};
+use daybook_domain::catalogue::{
+    Activation, Definition, Dimension, Grain, Kind, LatePolicy, Measure, Metric, Mode, Season, Status, Tenant, View,
+};
 use daybook_domain::ids::{InboxSeq, LogSeq, Name, Partition, TenantId};
 use daybook_domain::time::{Date, Instant};
 use std::collections::BTreeMap;
 
 pub(super) const PARTITION: Partition = Partition(3);
-pub(super) const DAY_MS: i64 = 86_400_000;
+const HOUR_MS: i64 = 3_600_000;
 pub(super) const FINAL: &[Status] = &[Status::Final];
 /// No condition.
 pub(super) const ANY: Option<&str> = None;
@@ -28,6 +31,27 @@ pub(super) fn tenant_id(text: &str) -> TenantId {
 
 pub(super) fn date(days: i32) -> Date {
     Date::from_days(days)
+}
+
+/// When a day opens. Day 1 has 23 hours.
+pub(super) fn cutoff(day: i32) -> Instant {
+    let shift = if day > 1 { 1 } else { 0 };
+    Instant::from_millis((i64::from(day) * 24 - shift) * HOUR_MS)
+}
+
+/// The calendar of all tenants, from day 0 on.
+pub(super) fn calendar(days: i32) -> Definition {
+    Definition::Calendar(CalendarTable {
+        name: name("cal"),
+        revision: 1,
+        tzdb: "test".into(),
+        first: date(0),
+        cutoffs: (0..=days).map(cutoff).collect(),
+    })
+}
+
+pub(super) fn minutes_after(instant: Instant, minutes: i64) -> Instant {
+    Instant::from_millis(instant.as_millis() + minutes * 60_000)
 }
 
 /// The entity `order`.
@@ -80,8 +104,32 @@ pub(super) fn click_totals(text: &str) -> View {
     view(text, "click", &[], vec![metric("n", "count", ANY, FINAL), metric("ms", "sum(ms)", ANY, FINAL)])
 }
 
+/// The view with that policy.
+pub(super) fn with_policy(late: LatePolicy, view: View) -> View {
+    View { late, ..view }
+}
+
+/// The next revision of the view.
+pub(super) fn revised(view: View) -> View {
+    View { revision: view.revision + 1, ..view }
+}
+
+/// The view for these tenants only.
+pub(super) fn only_for(tenants: &[&str], view: View) -> View {
+    View { tenants: Some(tenants.iter().map(|id| tenant_id(id)).collect()), ..view }
+}
+
 /// A tenant whose first day is day 0.
 pub(super) fn tenant(id: &str) -> Definition {
+    tenant_with_seasons(id, 1, vec![])
+}
+
+/// From the beginning of one day to that of another.
+pub(super) fn season(text: &str, from: i32, to: i32) -> Season {
+    Season { name: name(text), from: cutoff(from), to: cutoff(to) }
+}
+
+pub(super) fn tenant_with_seasons(id: &str, revision: u64, seasons: Vec<Season>) -> Definition {
     Definition::Tenant(Tenant {
         id: tenant_id(id),
         name: Some(format!("The {id}")),
@@ -89,19 +137,18 @@ pub(super) fn tenant(id: &str) -> Definition {
         grace_ms: 0,
         first_day: date(0),
         clock: name("system"),
-        revision: 1,
+        revision,
         table: Some(name("cal")),
-        seasons: Vec::new(),
+        seasons,
     })
 }
 
 pub(super) fn marker(tenant: &str, edge: Edge, day: i32) -> DayMarker {
-    let at = |day: i32| Instant::from_millis(i64::from(day) * DAY_MS);
     DayMarker {
         tenant: tenant_id(tenant),
         edge,
-        day: BusinessDay { date: date(day), opens_at: at(day), closes_at: at(day + 1) },
-        due_at: at(if edge == Edge::Opened { day } else { day + 1 }),
+        day: BusinessDay { date: date(day), opens_at: cutoff(day), closes_at: cutoff(day + 1) },
+        due_at: cutoff(if edge == Edge::Opened { day } else { day + 1 }),
         calendar: name("cal"),
         calendar_revision: 1,
         tzdb: "test".into(),
@@ -113,7 +160,7 @@ pub(super) fn order(id: &str, version: Option<u64>, day: i32) -> Event {
     Event {
         index: 0,
         date: date(day),
-        at: Instant::from_millis(i64::from(day) * DAY_MS),
+        at: cutoff(day),
         id: Some(id.into()),
         version,
         status: Status::Final,
@@ -124,6 +171,10 @@ pub(super) fn order(id: &str, version: Option<u64>, day: i32) -> Event {
 
 pub(super) fn with_qty(qty: i64, event: Event) -> Event {
     Event { measures: vec![Some(qty), Some(150)], ..event }
+}
+
+pub(super) fn after_minutes(minutes: i64, event: Event) -> Event {
+    Event { at: minutes_after(event.at, minutes), ..event }
 }
 
 pub(super) fn with_status(status: Status, event: Event) -> Event {
@@ -162,6 +213,8 @@ pub(super) struct Shard {
     pub(super) rejects: Vec<Reject>,
     position: u64,
     inbox: u64,
+    /// The log so far.
+    log: Vec<(LogSeq, Batch)>,
 }
 
 impl Shard {
@@ -173,8 +226,11 @@ impl Shard {
             rejects: Vec::new(),
             position: 0,
             inbox: 0,
+            log: Vec::new(),
         };
         let definitions = [
+            // Other days are never divided.
+            calendar(3),
             Definition::Kind(orders()),
             Definition::Kind(clicks()),
             Definition::View(totals()),
@@ -196,7 +252,10 @@ impl Shard {
         self.position += 2;
         self.inbox += 3;
         let through = Through { inbox: InboxSeq(self.inbox), events: 0 };
-        let effects = self.state.apply(LogSeq(self.position), Batch { format: FORMAT, through, records });
+        let (position, batch) = (LogSeq(self.position), Batch { format: FORMAT, through, records });
+        self.log.push((position, batch.clone()));
+        assert!(!self.state.awaits_backfill(&batch), "the job has to be done first");
+        let effects = self.state.apply(position, batch);
         for effect in effects.iter().cloned() {
             match effect {
                 Effect::Report(report) => self.reports.push(report),
@@ -220,6 +279,40 @@ impl Shard {
         self.apply(vec![Record::Define(definition)]);
     }
 
+    /// Begins a job, and returns the scratch, which has read the log so far.
+    pub(super) fn begin_job(&mut self) -> PartitionState {
+        assert!(self.state.wants_backfill());
+        let mut scratch = self.state.begin_backfill();
+        for (position, batch) in self.log.iter().cloned() {
+            scratch.apply(position, batch);
+        }
+        scratch
+    }
+
+    pub(super) fn end_job(&mut self, scratch: PartitionState) {
+        self.state.finish_backfill(Found::of(scratch, None));
+        while self.state.add_backfill() {}
+    }
+
+    pub(super) fn make_everything(&mut self) {
+        while self.state.wants_backfill() {
+            let scratch = self.begin_job();
+            self.end_job(scratch);
+        }
+    }
+
+    pub(super) fn activate(&mut self, view: &str, revision: u64) {
+        self.define(Definition::Activation(Activation { view: name(view), revision, since: None }));
+    }
+
+    /// Defines a view, makes it and takes it into force.
+    pub(super) fn define_and_activate(&mut self, view: View) {
+        let (text, revision) = (view.name.to_string(), view.revision);
+        self.define(Definition::View(view));
+        self.make_everything();
+        self.activate(&text, revision);
+    }
+
     pub(super) fn open(&mut self, day: i32) {
         self.apply(vec![Record::Day(marker("ABQ", Edge::Opened, day))]);
     }
@@ -228,15 +321,28 @@ impl Shard {
         self.apply(vec![Record::Day(marker("ABQ", Edge::Closed, day))]);
     }
 
-    pub(super) fn answer(&self, view: &str, day: i32) -> Answer {
-        let query = Query::days(DaySelector::Date(date(day)));
-        self.state.view(&tenant_id("ABQ"), &name(view), query).unwrap()
+    pub(super) fn ask(&mut self, tenant: &str, view: &str, query: &Query) -> Result<Answer, AskErrorCode> {
+        self.state.view(&tenant_id(tenant), &name(view), query).map_err(|error| error.code)
+    }
+
+    pub(super) fn answer(&mut self, view: &str, day: i32) -> Answer {
+        self.ask("ABQ", view, &Query::days(DaySelector::Date(date(day)))).unwrap()
     }
 
     /// The rows of a view as texts, cells apart by blanks.
-    pub(super) fn rows(&self, view: &str, day: i32) -> Vec<String> {
-        let texts = |row: &daybook_contracts::report::Row| row.0.iter().map(|(_, figure)| figure.to_string()).collect();
-        self.answer(view, day).rows.iter().map(texts).map(|cells: Vec<String>| cells.join(" ")).collect()
+    pub(super) fn rows(&mut self, view: &str, day: i32) -> Vec<String> {
+        texts(&self.answer(view, day).rows)
+    }
+
+    /// The same, in pieces of the day.
+    pub(super) fn pieces(&mut self, view: &str, day: i32, grain: Grain) -> Vec<String> {
+        let query = Query { grain: Pieces::from(grain), ..Query::days(DaySelector::Date(date(day))) };
+        texts(&self.ask("ABQ", view, &query).unwrap().rows)
+    }
+
+    pub(super) fn season(&mut self, view: &str, season: &str) -> Result<Vec<String>, AskErrorCode> {
+        let query = Query::days(DaySelector::Season(name(season)));
+        self.ask("ABQ", view, &query).map(|answer| texts(&answer.rows))
     }
 
     pub(super) fn accounts(&self) -> BTreeMap<i32, Account> {
@@ -252,4 +358,10 @@ impl Shard {
     pub(super) fn last_report(&self) -> Report {
         serde_json::from_slice(&self.reports.last().unwrap().payload).unwrap()
     }
+}
+
+/// Rows as texts, cells apart by blanks.
+pub(super) fn texts(rows: &[Row]) -> Vec<String> {
+    let cells = |row: &Row| row.0.iter().map(|(_, figure)| figure.to_string()).collect::<Vec<_>>().join(" ");
+    rows.iter().map(cells).collect()
 }

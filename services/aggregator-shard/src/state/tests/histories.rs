@@ -1,14 +1,14 @@
 //! Random histories: a log as ingest could have written it, in batches.
 
 use super::fixtures::*;
-use super::model::{channel_spec, early_specs, late_specs};
+use super::specs::{channel_spec, specs};
 use daybook_contracts::day::Edge;
 use daybook_contracts::log::{Event, Events, Record};
-use daybook_domain::catalogue::{Definition, Status};
+use daybook_domain::catalogue::{Activation, Definition, Season, Status, View};
 use daybook_domain::ids::InboxSeq;
-use daybook_domain::time::Instant;
 use proptest::prelude::*;
 use proptest::sample::Index;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) const TENANTS: [&str; 2] = ["ABQ", "JFK"];
 
@@ -20,6 +20,7 @@ pub(super) enum Step {
         tenant: usize,
         id: Option<u8>,
         day: i32,
+        minute: i64,
         page: u8,
         ms: Option<i64>,
     },
@@ -38,12 +39,31 @@ pub(super) enum Step {
         edge: Edge,
         day: i32,
     },
-    /// The next of the late definitions.
-    Define,
-    /// A view that is there already, defined once more.
+    /// The kind `order` gets a column more of each sort.
+    Widen,
+    /// A view, or the next revision of one, for some tenants.
+    Define(Index, Audience),
+    /// A view's newest revision, word for word once more.
     DefineAgain(Index),
+    /// A view's newest revision comes into force, or an older one would.
+    Activate(Index, bool),
+    /// Other seasons for a tenant.
+    Seasons(usize, Vec<Window>),
     /// The end of a batch.
     Cut,
+}
+
+/// For whom a view is: everyone, or some of [`TENANTS`].
+pub(super) type Audience = Option<[bool; 2]>;
+
+/// A season: its name, the day and the minute at which it begins, and how many minutes it takes.
+pub(super) type Window = (u8, i32, i64, i64);
+
+/// Which views there are from the start, for whom, and the first seasons of each tenant.
+#[derive(Clone, Debug)]
+pub(super) struct Beginning {
+    views: Vec<(bool, Audience)>,
+    seasons: [Vec<Window>; 2],
 }
 
 #[derive(Clone, Debug)]
@@ -51,7 +71,7 @@ pub(super) struct Order {
     tenant: usize,
     id: u8,
     day: i32,
-    hour: i64,
+    minute: i64,
     version: Option<u64>,
     status: Status,
     dims: [Option<u8>; 3],
@@ -69,15 +89,15 @@ pub(super) fn order_step(days: std::ops::Range<i32>) -> impl Strategy<Value = Or
     let version = prop_oneof![1 => Just(None), 3 => (0_u64..5).prop_map(Some)];
     let dim = || maybe(0_u8..2);
     (
-        (0_usize..2, 0_u8..4, days, 0_i64..2, version, status, any::<bool>()),
+        (0_usize..2, 0_u8..4, days, minute(), version, status, any::<bool>()),
         [dim(), dim(), maybe(0_u8..2)],
         [maybe(-1_i64..4), maybe(100_i64..203), maybe(1_i64..3)],
     )
-        .prop_map(|((tenant, id, day, hour, version, status, join), dims, measures)| Order {
+        .prop_map(|((tenant, id, day, minute, version, status, join), dims, measures)| Order {
             tenant,
             id,
             day,
-            hour,
+            minute,
             version,
             status,
             dims,
@@ -86,87 +106,148 @@ pub(super) fn order_step(days: std::ops::Range<i32>) -> impl Strategy<Value = Or
         })
 }
 
+/// On both sides of the borders of pieces.
+fn minute() -> impl Strategy<Value = i64> {
+    prop::sample::select(vec![0, 14, 15, 59, 60, 22 * 60 + 59])
+}
+
+fn audience() -> impl Strategy<Value = Audience> {
+    prop_oneof![2 => Just(None), 1 => Just(Some([true, false])), 1 => Just(Some([false, true])),
+        1 => Just(Some([true, true]))]
+}
+
+fn seasons(days: std::ops::Range<i32>) -> impl Strategy<Value = Vec<Window>> {
+    let window = (0_u8..2, days, minute(), prop::sample::select(vec![1_i64, 60, 24 * 60, 60 * 60]));
+    // Names differ.
+    prop::collection::btree_map(0_u8..2, window, 0..3).prop_map(|windows| {
+        windows.into_iter().map(|(name, (_, day, minute, length))| (name, day, minute, length)).collect()
+    })
+}
+
+fn beginning() -> impl Strategy<Value = Beginning> {
+    let views = prop::collection::vec((prop::bool::weighted(0.6), audience()), specs().len());
+    (views, [seasons(0..5), seasons(0..5)]).prop_map(|(views, seasons)| Beginning { views, seasons })
+}
+
+/// A definition, or an activation of what was defined.
+fn definition(days: std::ops::Range<i32>) -> impl Strategy<Value = Step> {
+    prop_oneof![
+        1 => Just(Step::Widen),
+        6 => (any::<Index>(), audience()).prop_map(|(index, audience)| Step::Define(index, audience)),
+        1 => any::<Index>().prop_map(Step::DefineAgain),
+        8 => (any::<Index>(), prop::bool::weighted(0.1)).prop_map(|(index, older)| Step::Activate(index, older)),
+        3 => (0_usize..2, seasons(days)).prop_map(|(tenant, seasons)| Step::Seasons(tenant, seasons)),
+    ]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let edge = prop_oneof![Just(Edge::Opened), Just(Edge::Closed)];
     prop_oneof![
         20 => order_step(0..4).prop_map(Step::Order),
-        5 => (0_usize..2, prop::option::of(0_u8..3), 0_i32..4, 0_u8..2, maybe(0_i64..3))
-            .prop_map(|(tenant, id, day, page, ms)| Step::Click { tenant, id, day, page, ms }),
+        5 => (0_usize..2, prop::option::of(0_u8..3), 0_i32..4, minute(), 0_u8..2, maybe(0_i64..3))
+            .prop_map(|(tenant, id, day, minute, page, ms)| Step::Click { tenant, id, day, minute, page, ms }),
         4 => any::<Index>().prop_map(Step::Repeat),
         2 => (0_usize..3, prop::option::of(0_i32..4)).prop_map(|(tenant, day)| Step::Refused { tenant, day }),
         6 => (0_usize..2).prop_map(Step::Next),
         1 => (0_usize..2, edge, 0_i32..4).prop_map(|(tenant, edge, day)| Step::Stray { tenant, edge, day }),
-        2 => Just(Step::Define),
-        1 => any::<Index>().prop_map(Step::DefineAgain),
-        10 => Just(Step::Cut),
+        8 => definition(0..5),
+        12 => Just(Step::Cut),
     ]
 }
 
 /// Batches of records; the first one defines kinds, views and tenants.
 pub(super) fn history(steps: usize) -> impl Strategy<Value = Vec<Vec<Record>>> {
-    prop::collection::vec(step(), 0..steps).prop_map(|steps| batches(&steps))
+    (beginning(), prop::collection::vec(step(), 0..steps)).prop_map(|(beginning, steps)| batches(&beginning, &steps))
 }
 
 /// Forty-five days one after the other, in batches of one record, with events around what is kept.
 pub(super) fn long_history() -> impl Strategy<Value = Vec<Vec<Record>>> {
-    let event = (order_step(-38..3), prop::bool::weighted(0.8)).prop_map(Some);
-    let days = prop::collection::vec(prop::collection::vec(event, 0..4), 45);
-    days.prop_map(|days| {
+    let event = (order_step(-38..3), prop::bool::weighted(0.8));
+    let day = (prop::collection::vec(event, 0..4), prop::option::weighted(0.3, definition(0..47)));
+    (beginning(), prop::collection::vec(day, 45)).prop_map(|(beginning, days)| {
         let mut steps = Vec::new();
-        for (today, events) in days.into_iter().enumerate() {
-            for (event, is_one) in events.into_iter().flatten() {
+        for (today, (events, definition)) in days.into_iter().enumerate() {
+            for (event, is_one) in events {
                 let day = (event.day + today as i32).max(0);
                 let order = Order { day, tenant: usize::from(!is_one), join: false, ..event };
                 steps.extend([Step::Order(order), Step::Cut]);
             }
+            steps.extend(definition.into_iter().flat_map(|definition| [definition, Step::Cut]));
             for tenant in 0..2 {
                 steps.extend([Step::Next(tenant), Step::Cut, Step::Next(tenant), Step::Cut]);
             }
         }
-        batches(&steps)
+        batches(&beginning, &steps)
     })
 }
 
-pub(super) fn batches(steps: &[Step]) -> Vec<Vec<Record>> {
-    let mut writer = Writer { inbox: 0, late: late_definitions(), past: Vec::new(), next: [0; 2], is_wider: false };
-    let mut batches = vec![writer.prelude()];
+pub(super) fn batches(beginning: &Beginning, steps: &[Step]) -> Vec<Vec<Record>> {
+    let mut writer = Writer::default();
+    let mut batches = vec![writer.prelude(beginning)];
     let mut batch = Vec::new();
     for step in steps {
         writer.write(step, &mut batch);
         if matches!(step, Step::Cut) && !batch.is_empty() {
             batches.push(std::mem::take(&mut batch));
+            writer.defined_now.clear();
         }
     }
     batches.push(batch);
     batches
 }
 
-fn late_definitions() -> Vec<Definition> {
-    let [cities, clicks]: [_; 2] = late_specs().try_into().ok().expect("two views");
-    // Taken from the end.
-    vec![
-        Definition::View(channel_spec().view),
-        Definition::View(clicks.view),
-        Definition::Kind(wider_orders()),
-        Definition::View(cities.view),
-    ]
-}
-
+#[derive(Default)]
 struct Writer {
     inbox: u64,
-    late: Vec<Definition>,
     past: Vec<(usize, &'static str, Event)>,
     /// How many markers of its orderly life each tenant has had.
     next: [i32; 2],
+    /// The newest revision of each view.
+    views: BTreeMap<String, View>,
+    /// Views defined in the batch at hand: an activation never stands in the same one.
+    defined_now: BTreeSet<String>,
+    /// Revisions of the tenants.
+    tenants: [u64; 2],
     is_wider: bool,
 }
 
 impl Writer {
-    fn prelude(&mut self) -> Vec<Record> {
+    fn prelude(&mut self, beginning: &Beginning) -> Vec<Record> {
         self.inbox = 10;
-        let kinds = [orders(), clicks()].map(Definition::Kind);
-        let views = early_specs().into_iter().map(|spec| Definition::View(spec.view));
-        kinds.into_iter().chain(views).chain(TENANTS.map(tenant)).map(Record::Define).collect()
+        let mut definitions = vec![calendar(60), Definition::Kind(orders()), Definition::Kind(clicks())];
+        for (spec, (_, audience)) in specs().into_iter().zip(&beginning.views).filter(|(_, (is_there, _))| *is_there) {
+            definitions.push(self.view(spec.view, *audience));
+        }
+        definitions.extend([0, 1].map(|tenant| self.tenant(tenant, &beginning.seasons[tenant])));
+        self.defined_now.clear();
+        definitions.into_iter().map(Record::Define).collect()
+    }
+
+    /// The next revision of a view.
+    fn view(&mut self, view: View, audience: Audience) -> Definition {
+        let text = view.name.to_string();
+        let revision = self.views.get(&text).map_or(0, |view| view.revision) + 1;
+        let some = |chosen: [bool; 2]| {
+            TENANTS.into_iter().zip(chosen).filter(|(_, chosen)| *chosen).map(|(id, _)| tenant_id(id))
+        };
+        let view = View { revision, tenants: audience.map(|chosen| some(chosen).collect()), ..view };
+        self.views.insert(text.clone(), view.clone());
+        self.defined_now.insert(text);
+        Definition::View(view)
+    }
+
+    fn tenant(&mut self, tenant: usize, windows: &[Window]) -> Definition {
+        self.tenants[tenant] += 1;
+        let season = |(text, day, minute, length): &Window| {
+            let from = minutes_after(cutoff(*day), *minute);
+            Season { name: name(["hunt", "spring"][usize::from(*text)]), from, to: minutes_after(from, *length) }
+        };
+        tenant_with_seasons(TENANTS[tenant], self.tenants[tenant], windows.iter().map(season).collect())
+    }
+
+    fn define(&mut self, definition: Definition, batch: &mut Vec<Record>) {
+        self.inbox += 1;
+        batch.push(Record::Define(definition));
     }
 
     fn write(&mut self, step: &Step, batch: &mut Vec<Record>) {
@@ -175,12 +256,12 @@ impl Writer {
                 let event = self.order(order);
                 self.event(order.tenant, "order", event, order.join, batch);
             }
-            Step::Click { tenant, id, day, page, ms } => {
+            Step::Click { tenant, id, day, minute, page, ms } => {
                 let event = Event {
                     id: id.map(|id| id.to_string().into()),
                     dims: vec![Some(page.to_string().into())],
                     measures: vec![*ms],
-                    ..click(None, *day)
+                    ..after_minutes(*minute, click(None, *day))
                 };
                 self.event(*tenant, "click", event, true, batch);
             }
@@ -204,16 +285,35 @@ impl Writer {
                 self.inbox += 1;
                 batch.push(Record::Day(marker(TENANTS[*tenant], *edge, *day)));
             }
-            Step::Define => {
-                let Some(definition) = self.late.pop() else { return };
-                self.is_wider |= matches!(definition, Definition::Kind(_));
-                self.inbox += 1;
-                batch.push(Record::Define(definition));
+            Step::Widen if !self.is_wider => {
+                self.is_wider = true;
+                self.define(Definition::Kind(wider_orders()), batch);
             }
-            Step::DefineAgain(index) => {
-                self.inbox += 1;
-                batch.push(Record::Define(Definition::View(index.get(&early_specs()).view.clone())));
+            Step::Define(index, audience) => {
+                let known = [specs(), if self.is_wider { vec![channel_spec()] } else { vec![] }].concat();
+                let definition = self.view(index.get(&known).view.clone(), *audience);
+                self.define(definition, batch);
             }
+            Step::DefineAgain(index) if !self.views.is_empty() => {
+                let (text, view) = self.views.iter().nth(index.index(self.views.len())).expect("one of them");
+                let (text, view) = (text.clone(), view.clone());
+                self.defined_now.insert(text);
+                self.define(Definition::View(view), batch);
+            }
+            Step::Activate(index, is_older) if !self.views.is_empty() => {
+                let (text, view) = self.views.iter().nth(index.index(self.views.len())).expect("one of them");
+                if self.defined_now.contains(text) {
+                    return;
+                }
+                let revision = view.revision.saturating_sub(u64::from(*is_older));
+                let activation = Activation { view: view.name.clone(), revision, since: None };
+                self.define(Definition::Activation(activation), batch);
+            }
+            Step::Seasons(tenant, windows) => {
+                let definition = self.tenant(*tenant, windows);
+                self.define(definition, batch);
+            }
+            Step::Widen | Step::DefineAgain(_) | Step::Activate(..) => {}
             Step::Repeat(_) | Step::Cut => {}
         }
     }
@@ -226,7 +326,7 @@ impl Writer {
         Event {
             index: 0,
             date: date(order.day),
-            at: Instant::from_millis(i64::from(order.day) * DAY_MS + order.hour),
+            at: minutes_after(cutoff(order.day), order.minute),
             id: Some(order.id.to_string().into()),
             version: order.version,
             status: order.status,
@@ -262,14 +362,21 @@ impl Writer {
     }
 }
 
-/// The same records in other batches.
+/// The same records in other batches, none of which holds a view's definition and its activation.
 pub(super) fn recut(batches: &[Vec<Record>], sizes: &[usize]) -> Vec<Vec<Record>> {
     let mut records = batches.concat().into_iter().peekable();
     let mut sizes = sizes.iter().cycle();
     let mut recut = Vec::new();
-    while records.peek().is_some() {
-        let size = sizes.next().copied().unwrap_or(1).max(1);
-        recut.push(records.by_ref().take(size).collect());
+    while let Some(record) = records.next() {
+        let mut batch = vec![record];
+        let size = sizes.next().copied().unwrap_or(1);
+        let is_apart = |record: &Record| matches!(record, Record::Define(Definition::Activation(_)));
+        while batch.len() < size
+            && let Some(record) = records.next_if(|record| !is_apart(record))
+        {
+            batch.push(record);
+        }
+        recut.push(batch);
     }
     recut
 }

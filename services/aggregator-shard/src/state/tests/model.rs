@@ -1,257 +1,22 @@
 //! The naive model: the list of everything that happened, from which each answer is worked out anew. It shares no
-//! code with the state machine but the wire types: no accumulators, plans or predicates.
+//! code with the state machine but the wire types; what views mean is in [`super::specs`].
 
 use super::fixtures::*;
+use super::specs::{Cells, Contribution, Spec, channel_spec, dimension, measure, specs};
 use crate::state::KEEP_DAYS;
 use daybook_contracts::ask::DayState;
 use daybook_contracts::day::{DayMarker, Edge};
 use daybook_contracts::log::{Event, Record};
 use daybook_contracts::report::Account;
-use daybook_domain::catalogue::{Definition, Metric, Status, View};
+use daybook_domain::catalogue::{Activation, Definition, LatePolicy, Season, Status, Tenant, View};
 use daybook_domain::ids::TenantId;
-use daybook_domain::time::Date;
+use daybook_domain::time::{Date, Instant};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// What a metric means, told in another way than its definition.
-#[derive(Clone, Copy)]
-pub(super) struct Meaning {
-    what: What,
-    condition: fn(&Event) -> bool,
-    statuses: &'static [Status],
-}
-
-#[derive(Clone, Copy)]
-pub(super) enum What {
-    Count,
-    CountOf(usize),
-    Sum(usize),
-    Average(usize),
-    Least(usize),
-    Greatest(usize),
-    /// The measure at this percentile, by nearest rank.
-    Percentile(usize, usize),
-    Distinct(usize),
-    /// One metric by another, by their places.
-    Ratio(usize, usize),
-}
-
-/// A view with its meaning.
-#[derive(Clone)]
-pub(super) struct Spec {
-    pub(super) view: View,
-    group_by: &'static [usize],
-    /// Digits after the point of each measure.
-    scales: &'static [u8],
-    meanings: Vec<Meaning>,
-}
-
-fn spec(
-    text: &str,
-    kind: &str,
-    group_by: &'static [(&'static str, usize)],
-    scales: &'static [u8],
-    metrics: Vec<(Metric, Meaning)>,
-) -> Spec {
-    let places: Vec<usize> = group_by.iter().map(|(_, place)| *place).collect();
-    let names: Vec<&str> = group_by.iter().map(|(name, _)| *name).collect();
-    let (metrics, meanings) = metrics.into_iter().unzip();
-    Spec { view: view(text, kind, &names, metrics), group_by: places.leak(), scales, meanings }
-}
-
-fn means(
-    text: &str,
-    value: &str,
-    what: What,
-    statuses: &'static [Status],
-    filter: Option<&str>,
-    condition: fn(&Event) -> bool,
-) -> (Metric, Meaning) {
-    (metric(text, value, filter, statuses), Meaning { what, condition, statuses })
-}
-
-fn always(_: &Event) -> bool {
-    true
-}
-
-fn measure(event: &Event, place: usize) -> Option<i64> {
-    event.measures.get(place).copied().flatten()
-}
-
-fn dimension(event: &Event, place: usize) -> Option<&str> {
-    event.dims.get(place)?.as_deref()
-}
-
-const QTY: usize = 0;
-const PRICE: usize = 1;
-const FEE: usize = 2;
-const MS: usize = 0;
-const FINAL_OR_VOID: &[Status] = &[Status::Final, Status::Void];
-const ORDER_SCALES: &[u8] = &[0, 2, 2];
-
-fn city_metrics() -> Vec<(Metric, Meaning)> {
-    vec![
-        means("n", "count", What::Count, FINAL, ANY, always),
-        means("qty", "sum(qty)", What::Sum(QTY), FINAL_OR_VOID, ANY, always),
-        means("a_only", "count", What::Count, FINAL, Some("sku = 'a'"), |e| dimension(e, 1) == Some("a")),
-    ]
-}
-
-/// Views that are there from the start.
-pub(super) fn early_specs() -> Vec<Spec> {
-    const CITY: &[(&str, usize)] = &[("city", 0)];
-    const BOTH: &[(&str, usize)] = &[("sku", 1), ("city", 0)];
-    const PAGE: &[(&str, usize)] = &[("page", 0)];
-    let totals = vec![
-        means("n", "count", What::Count, FINAL, ANY, always),
-        // So some drafts are in no figure at all.
-        means("drafts", "count", What::Count, &[Status::Draft], Some("qty > 0"), |e| {
-            measure(e, QTY).is_some_and(|qty| qty > 0)
-        }),
-        means("voids", "count", What::Count, &[Status::Void], ANY, always),
-        means("known", "count(price)", What::CountOf(PRICE), FINAL, ANY, always),
-        means("qty", "sum(qty)", What::Sum(QTY), FINAL, ANY, always),
-        means("price_sum", "sum(price)", What::Sum(PRICE), FINAL, ANY, always),
-        means("price_avg", "avg(price)", What::Average(PRICE), FINAL, ANY, always),
-        means("price_min", "min(price)", What::Least(PRICE), FINAL, ANY, always),
-        means("price_max", "max(price)", What::Greatest(PRICE), FINAL_OR_VOID, ANY, always),
-        means("price_p50", "median(price)", What::Percentile(PRICE, 50), FINAL, ANY, always),
-        means("price_p95", "quantile(price, 0.95)", What::Percentile(PRICE, 95), FINAL_OR_VOID, ANY, always),
-        means("cheap", "count", What::Count, FINAL, Some("price <= 1.5"), |e| {
-            measure(e, PRICE).is_some_and(|p| p <= 150)
-        }),
-        means("skus", "distinct(sku)", What::Distinct(1), FINAL, ANY, always),
-        means("share", "ratio(cheap, n)", What::Ratio(11, 0), FINAL, ANY, always),
-    ];
-    let some = vec![means("n", "count", What::Count, FINAL, Some("qty > 1 and city is not null"), |e| {
-        measure(e, QTY).is_some_and(|qty| qty > 1) && dimension(e, 0).is_some()
-    })];
-    let clicks = vec![
-        means("n", "count", What::Count, FINAL, ANY, always),
-        means("ms", "sum(ms)", What::Sum(MS), FINAL, ANY, always),
-        means("slowest", "max(ms)", What::Greatest(MS), FINAL, ANY, always),
-    ];
-    vec![
-        spec("order-totals", "order", &[], ORDER_SCALES, totals),
-        spec("order-cities", "order", CITY, ORDER_SCALES, city_metrics()),
-        spec("order-some", "order", BOTH, ORDER_SCALES, some),
-        spec("click-totals", "click", &[], &[0], clicks),
-        spec("click-pages", "click", PAGE, &[0], vec![means("n", "count", What::Count, FINAL, ANY, always)]),
-    ]
-}
-
-/// Views that are defined in the middle of a history.
-pub(super) fn late_specs() -> Vec<Spec> {
-    const CITY: &[(&str, usize)] = &[("city", 0)];
-    let clicks = vec![means("n", "count", What::Count, FINAL, ANY, always)];
-    vec![
-        spec("late-cities", "order", CITY, ORDER_SCALES, city_metrics()),
-        spec("late-clicks", "click", &[], &[0], clicks),
-    ]
-}
-
-/// A view of the columns that [`wider_orders`] adds.
-pub(super) fn channel_spec() -> Spec {
-    const CHANNEL: &[(&str, usize)] = &[("channel", 2)];
-    let metrics = vec![
-        means("n", "count", What::Count, FINAL, ANY, always),
-        means("fee", "sum(fee)", What::Sum(FEE), FINAL, ANY, always),
-    ];
-    spec("order-channels", "order", CHANNEL, ORDER_SCALES, metrics)
-}
-
-/// Cells as texts, by name; nothing is an empty text.
-pub(super) type Cells = Vec<(String, String)>;
-
-impl Spec {
-    fn takes(&self, event: &Event) -> bool {
-        self.meanings.iter().any(|meaning| meaning.takes(event))
-    }
-
-    fn rows(&self, events: &[&Event]) -> Vec<Cells> {
-        let key =
-            |event: &Event| self.group_by.iter().map(|place| dimension(event, *place).map(str::to_owned)).collect();
-        let taken: Vec<&Event> = events.iter().copied().filter(|event| self.takes(event)).collect();
-        let mut keys: BTreeSet<Vec<Option<String>>> = taken.iter().map(|event| key(event)).collect();
-        if self.group_by.is_empty() {
-            keys.insert(Vec::new());
-        }
-        let row = |group: Vec<Option<String>>| {
-            let members: Vec<&Event> = taken.iter().copied().filter(|event| key(event) == group).collect();
-            let mut metrics: Vec<Option<(i128, u32)>> = Vec::new();
-            for meaning in &self.meanings {
-                metrics.push(meaning.value(&members, &metrics, self.scales));
-            }
-            let names = self.view.group_by.iter().chain(self.view.metrics.iter().map(|metric| &metric.name));
-            let texts = group.into_iter().map(Option::unwrap_or_default);
-            let numbers = metrics.into_iter().map(|number| number.map(decimal).unwrap_or_default());
-            names.map(ToString::to_string).zip(texts.chain(numbers)).collect()
-        };
-        keys.into_iter().map(row).collect()
-    }
-}
-
-impl Meaning {
-    fn takes(&self, event: &Event) -> bool {
-        self.statuses.contains(&event.status) && (self.condition)(event)
-    }
-
-    /// The unscaled value and its digits after the point.
-    fn value(&self, group: &[&Event], above: &[Option<(i128, u32)>], scales: &[u8]) -> Option<(i128, u32)> {
-        let rows: Vec<&Event> = group.iter().copied().filter(|event| self.takes(event)).collect();
-        let sorted = |place: usize| {
-            let mut values: Vec<i128> = rows.iter().filter_map(|e| measure(e, place)).map(i128::from).collect();
-            values.sort_unstable();
-            values
-        };
-        let scale = |place: usize| u32::from(scales[place]);
-        match self.what {
-            What::Count => Some((rows.len() as i128, 0)),
-            What::CountOf(place) => Some((sorted(place).len() as i128, 0)),
-            What::Sum(place) => Some((sorted(place).iter().sum(), scale(place))),
-            What::Average(place) => {
-                let values = sorted(place);
-                divide(values.iter().sum(), values.len() as i128).map(|value| (value, scale(place) + 6))
-            }
-            What::Least(place) => sorted(place).first().map(|value| (*value, scale(place))),
-            What::Greatest(place) => sorted(place).last().map(|value| (*value, scale(place))),
-            What::Percentile(place, percent) => {
-                let values = sorted(place);
-                let rank = (values.len() * percent).div_ceil(100);
-                rank.checked_sub(1).map(|index| (values[index], scale(place)))
-            }
-            What::Distinct(place) => {
-                let values: BTreeSet<&str> = rows.iter().filter_map(|e| dimension(e, place)).collect();
-                Some((values.len() as i128, 0))
-            }
-            What::Ratio(one, other) => divide(above[one]?.0, above[other]?.0).map(|value| (value, 6)),
-        }
-    }
-}
-
-/// `sum / n` in millionths, rounded half to even.
-fn divide(sum: i128, n: i128) -> Option<i128> {
-    if n == 0 {
-        return None;
-    }
-    let (down, rest) = ((sum * 1_000_000).div_euclid(n), (sum * 1_000_000).rem_euclid(n));
-    let up = rest * 2 > n || (rest * 2 == n && down % 2 != 0);
-    Some(down + i128::from(up))
-}
-
-/// Written without trailing zeros.
-fn decimal((unscaled, digits): (i128, u32)) -> String {
-    let sign = if unscaled < 0 { "-" } else { "" };
-    let unit = 10_u128.pow(digits);
-    let (whole, fraction) = (unscaled.unsigned_abs() / unit, unscaled.unsigned_abs() % unit);
-    let text = format!("{sign}{whole}.{fraction:0width$}", width = digits as usize);
-    let text = if digits == 0 { format!("{sign}{whole}") } else { text.trim_end_matches('0').to_owned() };
-    text.trim_end_matches('.').to_owned()
-}
+use std::rc::Rc;
 
 /// One thing that happened, at a place in the log.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub(super) position: u64,
+struct Entry {
     inbox: u64,
     what: Happening,
 }
@@ -261,9 +26,10 @@ enum Happening {
     Event { tenant: TenantId, kind: String, event: Event },
     Reject { tenant: String, date: Option<Date> },
     Marker(DayMarker),
-    Tenant,
-    Kind,
-    View(String),
+    Tenant(Tenant),
+    View(View),
+    Activation(Activation),
+    Other,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -272,24 +38,51 @@ enum Disposition {
     Pending,
     Duplicate,
     Stale,
+    Carried,
     Rejected,
 }
 
-/// What became of an entry.
+/// An event put into a day, or taken out of it.
 #[derive(Clone, Copy, Debug)]
+struct Posting {
+    sign: i64,
+    entry: usize,
+    date: Date,
+    is_adjustment: bool,
+}
+
+/// What an event that was accepted did.
+#[derive(Clone, Debug, Default)]
+struct Deed {
+    /// By policy, in the order of [`LatePolicy::ALL`].
+    days: [Vec<Posting>; 3],
+    /// The events put into, and taken out of, seasons.
+    seasons: [Vec<(i64, usize)>; 3],
+    /// What rejecting views hold of its entity from then on.
+    held: Option<usize>,
+    /// Closed days of which it makes a new version, and what is noted of it with any day's next version.
+    changed: Vec<Date>,
+    notes: Vec<(Date, Note)>,
+    /// The day to which any view's figures were carried.
+    carried_to: Option<Date>,
+}
+
+/// What became of an entry.
+#[derive(Clone, Debug)]
 struct Fate {
     /// The day on whose account it stands.
     booked: Date,
     disposition: Disposition,
-    /// What an accepted event with an id took the place of.
-    replaces: Option<usize>,
     version: u64,
+    /// If the event was accepted.
+    deed: Option<Deed>,
 }
 
-impl Fate {
-    fn is_accepted(&self) -> bool {
-        matches!(self.disposition, Disposition::Counted | Disposition::Pending)
-    }
+/// What a report says about a late event: from which day it was carried, if it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Note {
+    Changed,
+    CarriedFrom(Date),
 }
 
 /// A report version that the rules demand.
@@ -299,8 +92,8 @@ pub(super) struct Demand {
     pub(super) date: Date,
     /// How many entries its figures rest on.
     pub(super) entries: usize,
-    /// INBOX sequence and index of the events that are the reason for it.
-    pub(super) changes: Vec<(u64, u32)>,
+    /// INBOX sequence and index of the events that it names, and how.
+    pub(super) changes: Vec<(u64, u32, Note)>,
 }
 
 /// A day as it should be.
@@ -310,21 +103,42 @@ pub(super) struct ModelDay {
     pub(super) account: Account,
 }
 
+/// The views as they stand behind an entry.
+#[derive(Clone, Debug, Default)]
+struct Views {
+    in_force: BTreeMap<String, Spec>,
+    pending: BTreeMap<String, Spec>,
+}
+
 /// Everything that happened. All tenants begin with day 0.
 pub(super) struct Model {
     specs: Vec<Spec>,
     entries: Vec<Entry>,
     fates: Vec<Option<Fate>>,
+    views: Vec<Rc<Views>>,
+    /// Days that are there because a view came into force that has figures on them.
+    made: Vec<(TenantId, Date)>,
+    /// Seasons that were complete when they were defined, as far as no view came into force since.
+    complete: BTreeSet<(TenantId, String)>,
+    /// How many entries stood below each day's last version.
+    sealed: BTreeMap<(TenantId, Date), usize>,
 }
 
 impl Model {
     pub(super) fn new() -> Self {
-        let specs = [early_specs(), late_specs(), vec![channel_spec()]].concat();
-        Self { specs, entries: Vec::new(), fates: Vec::new() }
+        Self {
+            specs: [specs(), vec![channel_spec()]].concat(),
+            entries: Vec::new(),
+            fates: Vec::new(),
+            views: Vec::new(),
+            made: Vec::new(),
+            complete: BTreeSet::new(),
+            sealed: BTreeMap::new(),
+        }
     }
 
     /// The names of all views that a history may have.
-    pub(super) fn every_view() -> Vec<String> {
+    pub(super) fn every_view() -> BTreeSet<String> {
         Self::new().specs.iter().map(|spec| spec.view.name.to_string()).collect()
     }
 
@@ -332,12 +146,34 @@ impl Model {
         self.entries.len()
     }
 
-    /// The views that are defined among the first `upto` entries.
-    pub(super) fn views(&self, upto: usize) -> impl Iterator<Item = &Spec> {
-        self.specs.iter().filter(move |spec| self.defined_at(spec, upto).is_some())
+    fn standing(&self, upto: usize) -> Rc<Views> {
+        upto.checked_sub(1).map(|last| self.views[last].clone()).unwrap_or_default()
     }
 
-    pub(super) fn push(&mut self, position: u64, record: &Record) {
+    /// The views that are in force for the tenant behind the first `upto` entries.
+    pub(super) fn views(&self, tenant: &TenantId, upto: usize) -> Vec<Spec> {
+        let views = self.standing(upto);
+        views.in_force.values().filter(|spec| spec.view.is_for(tenant)).cloned().collect()
+    }
+
+    /// Revisions in force and pending, by view.
+    pub(super) fn revisions(&self) -> BTreeMap<String, (u64, Option<u64>)> {
+        let views = self.standing(self.len());
+        let names = views.in_force.keys().chain(views.pending.keys());
+        let revision = |spec: &Spec| spec.view.revision;
+        names
+            .map(|name| {
+                let active = views.in_force.get(name).map_or(0, revision);
+                (name.clone(), (active, views.pending.get(name).map(revision)))
+            })
+            .collect()
+    }
+
+    pub(super) fn is_pending_for(&self, view: &str, tenant: &TenantId) -> bool {
+        self.standing(self.len()).pending.get(view).is_some_and(|spec| spec.view.is_for(tenant))
+    }
+
+    pub(super) fn push(&mut self, record: &Record) {
         let happenings: Vec<(u64, Happening)> = match record {
             Record::Events(run) => {
                 let happening = |event: &Event| Happening::Event {
@@ -351,19 +187,150 @@ impl Model {
                 vec![(reject.inbox.0, Happening::Reject { tenant: reject.tenant.clone(), date: reject.date })]
             }
             Record::Day(marker) => vec![(0, Happening::Marker(marker.clone()))],
-            Record::Define(Definition::View(view)) => vec![(0, Happening::View(view.name.to_string()))],
-            Record::Define(Definition::Tenant(_)) => vec![(0, Happening::Tenant)],
-            Record::Define(_) => vec![(0, Happening::Kind)],
+            Record::Define(Definition::View(view)) => vec![(0, Happening::View(view.clone()))],
+            Record::Define(Definition::Tenant(tenant)) => vec![(0, Happening::Tenant(tenant.clone()))],
+            Record::Define(Definition::Activation(activation)) => vec![(0, Happening::Activation(activation.clone()))],
+            Record::Define(_) => vec![(0, Happening::Other)],
         };
         for (inbox, what) in happenings {
-            self.entries.push(Entry { position, inbox, what });
-            let fate = self.fate(self.entries.len() - 1);
+            let index = self.entries.len();
+            self.define_seasons(&what);
+            self.entries.push(Entry { inbox, what });
+            let fate = self.fate(index);
             self.fates.push(fate);
+            let views = self.views_behind(index);
+            self.views.push(views);
+            self.note_activation(index);
         }
     }
 
+    // --- definitions ---
+
+    /// The views behind an entry, by those before it.
+    fn views_behind(&self, index: usize) -> Rc<Views> {
+        let before = self.standing(index);
+        let mut views = Views::clone(&before);
+        match &self.entries[index].what {
+            Happening::View(view) => {
+                let mut spec =
+                    self.specs.iter().find(|spec| spec.view.computes_as(view)).expect("a known view").clone();
+                spec.view = view.clone();
+                let text = view.name.to_string();
+                views.pending.remove(&text);
+                let active = before.in_force.get(&text);
+                if !self.had_events_of(view.kind.as_str(), index)
+                    || active.is_some_and(|active| self.only_adds_idle_tenants(&active.view, view, index))
+                {
+                    views.in_force.insert(text, spec);
+                } else {
+                    views.pending.insert(text, spec);
+                }
+            }
+            Happening::Activation(activation) => {
+                let text = activation.view.to_string();
+                match views.pending.remove(&text) {
+                    Some(spec) if spec.view.revision == activation.revision => {
+                        views.in_force.insert(text, spec);
+                    }
+                    Some(other) => {
+                        views.pending.insert(text, other);
+                    }
+                    None => {}
+                }
+            }
+            _ => return before,
+        }
+        Rc::new(views)
+    }
+
+    fn had_events_of(&self, kind: &str, upto: usize) -> bool {
+        self.entries[..upto].iter().any(|entry| matches!(&entry.what, Happening::Event { kind: of, .. } if of == kind))
+    }
+
+    fn only_adds_idle_tenants(&self, active: &View, new: &View, upto: usize) -> bool {
+        let mut tenants = self.entries[..upto].iter().filter_map(|entry| match &entry.what {
+            Happening::Tenant(tenant) => Some(&tenant.id),
+            _ => None,
+        });
+        active.computes_as(new)
+            && tenants.all(|id| !new.is_for(id) || active.is_for(id) || self.latest_at(id, upto).is_none())
+    }
+
+    /// The latest time of any of the tenant's events that were of a day that was kept.
+    fn latest_at(&self, tenant: &TenantId, upto: usize) -> Option<Instant> {
+        let at = |(index, entry): (usize, &Entry)| match &entry.what {
+            Happening::Event { tenant: of, event, .. } if of == tenant => {
+                (event.date >= self.expired_before(tenant, index)).then_some(event.at)
+            }
+            _ => None,
+        };
+        self.entries[..upto].iter().enumerate().filter_map(at).max()
+    }
+
+    pub(super) fn seasons(&self, tenant: &TenantId) -> Vec<Season> {
+        let of = |entry: &Entry| match &entry.what {
+            Happening::Tenant(definition) if definition.id == *tenant => Some(definition.seasons.clone()),
+            _ => None,
+        };
+        self.entries.iter().rev().find_map(of).unwrap_or_default()
+    }
+
+    fn define_seasons(&mut self, what: &Happening) {
+        let Happening::Tenant(tenant) = what else { return };
+        let (known, latest_at) = (self.seasons(&tenant.id), self.latest_at(&tenant.id, self.len()));
+        for season in tenant.seasons.iter().filter(|season| !known.contains(season)) {
+            let key = (tenant.id.clone(), season.name.to_string());
+            match latest_at.is_none_or(|latest_at| season.from > latest_at) {
+                true => self.complete.insert(key),
+                false => self.complete.remove(&key),
+            };
+        }
+    }
+
+    /// Whether the season was complete from its definition on.
+    pub(super) fn is_complete(&self, tenant: &TenantId, season: &Season) -> bool {
+        self.complete.contains(&(tenant.clone(), season.name.to_string()))
+    }
+
+    /// The days that a view brings with it when it comes into force.
+    fn note_activation(&mut self, index: usize) {
+        let Happening::Activation(Activation { view, .. }) = &self.entries[index].what else { return };
+        let revision = |upto: usize| self.standing(upto).in_force.get(view.as_str()).map(|spec| spec.view.revision);
+        if revision(index) == revision(index + 1) {
+            return;
+        }
+        let spec = self.standing(index + 1).in_force[view.as_str()].clone();
+        let mut made = Vec::new();
+        for tenant in ["ABQ", "JFK"].map(tenant_id) {
+            let dates: BTreeSet<Date> = self.postings(&spec, &tenant, index).map(|posting| posting.date).collect();
+            for date in dates.into_iter().filter(|_| spec.view.is_for(&tenant)) {
+                let has_rows =
+                    !spec.view.group_by.is_empty() && !self.rows(&spec, &tenant, &[date], true, index).is_empty();
+                let has_total = spec.view.group_by.is_empty() && self.has_any(&spec, &tenant, date, index);
+                if has_rows || has_total || self.adjustments(&spec, &tenant, date, index) > 0 {
+                    made.push((tenant.clone(), date));
+                }
+            }
+        }
+        self.made.extend(made);
+        self.complete.clear();
+    }
+
+    /// Whether anything is left of what was put into the view on that day.
+    fn has_any(&self, spec: &Spec, tenant: &TenantId, date: Date, upto: usize) -> bool {
+        let mut net: BTreeMap<usize, i64> = BTreeMap::new();
+        for posting in self.postings(spec, tenant, upto).filter(|posting| posting.date == date) {
+            if spec.takes(self.event(posting.entry).1) {
+                *net.entry(posting.entry).or_default() += posting.sign;
+            }
+        }
+        net.values().any(|net| *net != 0)
+    }
+
+    // --- events ---
+
     fn fate(&self, index: usize) -> Option<Fate> {
-        let plain = |booked, disposition| Some(Fate { booked, disposition, replaces: None, version: 0 });
+        let plain = |booked, disposition| Some(Fate { booked, disposition, version: 0, deed: None });
         let (tenant, kind, event) = match &self.entries[index].what {
             Happening::Event { tenant, kind, event } => (tenant, kind, event),
             Happening::Reject { tenant, date } => {
@@ -377,16 +344,11 @@ impl Model {
         if event.date < expired_before {
             return plain(self.current_day(tenant, index).max(expired_before), Disposition::Rejected);
         }
-        let taken = match event.status {
-            Status::Draft => Disposition::Pending,
-            Status::Final | Status::Void => Disposition::Counted,
-        };
         let Some(known) = self.known(index, tenant, kind, event) else {
-            let version = event.version.unwrap_or(0);
-            return Some(Fate { booked: event.date, disposition: taken, replaces: None, version });
+            return Some(self.accept(index, None, event.version.unwrap_or(0)));
         };
         let (_, old) = self.event(known);
-        let known_version = self.fates[known].expect("an accepted event").version;
+        let known_version = self.fates[known].as_ref().expect("an accepted event").version;
         let same = says_the_same(old, event);
         let is_newer = event.version.is_none_or(|version| version > known_version);
         let is_older = event.version.is_some_and(|version| version < known_version);
@@ -394,13 +356,104 @@ impl Model {
             (true, true) => Disposition::Duplicate,
             (true, false) => Disposition::Rejected,
             (false, true) if event.version.is_none() => Disposition::Duplicate,
-            (false, _) if is_newer => taken,
+            (false, _) if is_newer => {
+                return Some(self.accept(index, Some(known), event.version.unwrap_or(known_version + 1)));
+            }
             (false, _) if is_older => Disposition::Stale,
             (false, true) => Disposition::Duplicate,
             (false, false) => Disposition::Rejected,
         };
-        let version = event.version.unwrap_or(known_version + 1);
-        Some(Fate { booked: event.date, disposition, replaces: Some(known), version })
+        plain(event.date, disposition)
+    }
+
+    /// What comes of an event that is the first, or the newest, version of its entity.
+    fn accept(&self, index: usize, old: Option<usize>, version: u64) -> Fate {
+        let (tenant, event) = self.event(index);
+        let kind = self.kind_of(index);
+        let date_of = |entry: usize| self.event(entry).1.date;
+        let is_draft = |entry: usize| self.event(entry).1.status == Status::Draft;
+        let is_over = |entry: usize| self.is_over(tenant, date_of(entry), index);
+        let into_closed = is_over(index);
+        let from_closed = old.is_some_and(is_over);
+        let is_late = into_closed || (from_closed && old.is_some_and(|old| !is_draft(old)));
+
+        let carrying_day = self.carrying_day(tenant, index);
+        let post = |sign, entry, is_adjustment| Posting {
+            sign,
+            entry,
+            date: if is_adjustment { carrying_day } else { date_of(entry) },
+            is_adjustment,
+        };
+        let restate: Vec<Posting> =
+            old.map(|old| post(-1, old, false)).into_iter().chain([post(1, index, false)]).collect();
+        let carry: Vec<Posting> =
+            old.map(|old| post(-1, old, from_closed)).into_iter().chain([post(1, index, into_closed)]).collect();
+        let held = old.and_then(|old| self.fates[old].as_ref().and_then(|fate| fate.deed.as_ref()?.held));
+        let is_refused = into_closed || held.is_some_and(|held| is_over(held) && !is_draft(held));
+        let firm: Vec<Posting> = match is_refused {
+            true => Vec::new(),
+            // On a closed day a draft stays frozen.
+            false => {
+                let left = held.filter(|held| !is_over(*held)).map(|held| post(-1, held, false));
+                left.into_iter().chain([post(1, index, false)]).collect()
+            }
+        };
+        let newest: Vec<(i64, usize)> = old.map(|old| (-1, old)).into_iter().chain([(1, index)]).collect();
+        let firm_seasons = match is_refused {
+            true => Vec::new(),
+            false => held.map(|held| (-1, held)).into_iter().chain([(1, index)]).collect(),
+        };
+
+        let views: Vec<Spec> =
+            self.views(tenant, index).into_iter().filter(|spec| spec.view.kind.as_str() == kind).collect();
+        let has = |policy: LatePolicy| views.iter().any(|spec| spec.view.late == policy);
+        let restates = has(LatePolicy::Restate) || views.is_empty();
+        let takes = |policy: LatePolicy, entry: usize| {
+            views.iter().any(|spec| spec.view.late == policy && spec.takes(self.event(entry).1))
+        };
+        let mut changed = Vec::new();
+        let mut notes = Vec::new();
+        if restates {
+            changed.extend(into_closed.then_some(event.date));
+            let left = old.filter(|old| from_closed && takes(LatePolicy::Restate, *old)).map(date_of);
+            changed.extend(left.filter(|left| *left != event.date));
+            notes.extend(changed.iter().map(|date| (*date, Note::Changed)));
+        }
+        let is_carried =
+            carry.iter().any(|posting| posting.is_adjustment && takes(LatePolicy::CarryForward, posting.entry));
+        if is_carried {
+            let from = if into_closed { event.date } else { old.map_or(event.date, date_of) };
+            notes.push((carrying_day, Note::CarriedFrom(from)));
+        }
+        let disposition = match (is_late && !restates, event.status) {
+            (true, _) if has(LatePolicy::CarryForward) => Disposition::Carried,
+            (true, _) => Disposition::Rejected,
+            (false, Status::Draft) => Disposition::Pending,
+            (false, Status::Final | Status::Void) => Disposition::Counted,
+        };
+        let deed = Deed {
+            days: [restate, carry, firm],
+            seasons: [newest.clone(), newest, firm_seasons],
+            held: if is_refused { held } else { Some(index) },
+            changed,
+            notes,
+            carried_to: is_carried.then_some(carrying_day),
+        };
+        Fate { booked: event.date, disposition, version, deed: Some(deed) }
+    }
+
+    /// The day to which changes are carried: the newest that opened, or the first one behind it that is not closed.
+    fn carrying_day(&self, tenant: &TenantId, upto: usize) -> Date {
+        let mut date = self.current_day(tenant, upto);
+        while self.is_over(tenant, date, upto) {
+            date = date.plus(1);
+        }
+        date
+    }
+
+    /// Whether the day is closed, or gone.
+    fn is_over(&self, tenant: &TenantId, date: Date, upto: usize) -> bool {
+        date < self.expired_before(tenant, upto) || self.is_closed(tenant, date, upto)
     }
 
     fn event(&self, index: usize) -> (&TenantId, &Event) {
@@ -415,7 +468,10 @@ impl Model {
         event.id.as_ref()?;
         let newest = (0..index).rev().find(|before| match &self.entries[*before].what {
             Happening::Event { tenant: t, kind: k, event: e } => {
-                t == tenant && k == kind && e.id == event.id && self.fates[*before].is_some_and(|f| f.is_accepted())
+                t == tenant
+                    && k == kind
+                    && e.id == event.id
+                    && self.fates[*before].as_ref().is_some_and(|fate| fate.deed.is_some())
             }
             _ => false,
         })?;
@@ -463,7 +519,7 @@ impl Model {
         let expired_before = self.expired_before(tenant, upto);
         let mut accounts: BTreeMap<Date, Account> = BTreeMap::new();
         for index in 0..upto {
-            let (date, disposition) = match (&self.entries[index].what, self.fates[index]) {
+            let (date, disposition) = match (&self.entries[index].what, &self.fates[index]) {
                 (Happening::Event { tenant: of, .. }, Some(fate)) if of == tenant => (fate.booked, fate.disposition),
                 (Happening::Reject { tenant: of, .. }, Some(fate)) if of == tenant.as_str() => {
                     (fate.booked, fate.disposition)
@@ -477,8 +533,17 @@ impl Model {
                 Disposition::Pending => account.pending += 1,
                 Disposition::Duplicate => account.duplicate += 1,
                 Disposition::Stale => account.stale += 1,
+                Disposition::Carried => account.carried += 1,
                 Disposition::Rejected => account.rejected += 1,
             }
+        }
+        let carried = self.fates[..upto].iter().zip(&self.entries).filter_map(|(fate, entry)| match &entry.what {
+            Happening::Event { tenant: of, .. } if of == tenant => fate.as_ref()?.deed.as_ref()?.carried_to,
+            _ => None,
+        });
+        let made = self.made.iter().filter(|(of, _)| of == tenant).map(|(_, date)| *date);
+        for date in carried.chain(made) {
+            accounts.entry(date).or_default();
         }
         let mut opened = BTreeSet::new();
         for (index, edge, date) in self.markers(tenant, upto) {
@@ -498,83 +563,104 @@ impl Model {
         accounts.into_iter().filter(|(date, _)| *date >= expired_before).map(day).collect()
     }
 
-    /// Where the view's newest definition stands among the first `upto` entries.
-    fn defined_at(&self, spec: &Spec, upto: usize) -> Option<usize> {
-        let is_it = |entry: &Entry| matches!(&entry.what, Happening::View(name) if name == spec.view.name.as_str());
-        self.entries[..upto].iter().rposition(is_it)
-    }
-
-    /// The rows of a view of a day that is kept, as of the first `upto` entries.
-    pub(super) fn rows(&self, spec: &Spec, tenant: &TenantId, date: Date, upto: usize) -> Vec<Cells> {
-        let defined_at = self.defined_at(spec, upto).expect("a view that is defined");
-        let replaced: BTreeSet<usize> = self.fates[..upto]
-            .iter()
-            .filter_map(|fate| fate.filter(Fate::is_accepted).and_then(|fate| fate.replaces))
-            .collect();
-        let standing = |index: usize| match (&self.entries[index].what, self.fates[index]) {
-            (Happening::Event { tenant: of, kind, event }, Some(fate)) => (of == tenant
-                && *kind == spec.view.kind.as_str()
-                && event.date == date
-                && fate.is_accepted()
-                && !replaced.contains(&index)
-                // Single facts are not kept: a view has those that came after it.
-                && (event.id.is_some() || index > defined_at))
-                .then_some(event),
-            _ => None,
+    /// What the tenant's events did to the days of a view, by its policy.
+    fn postings<'m>(
+        &'m self,
+        spec: &Spec,
+        tenant: &'m TenantId,
+        upto: usize,
+    ) -> impl Iterator<Item = Posting> + use<'m> {
+        let (kind, policy) = (spec.view.kind.to_string(), place_of(spec.view.late));
+        let of = move |index: &usize| match &self.entries[*index].what {
+            Happening::Event { tenant: of, kind: of_kind, .. } => of == tenant && *of_kind == kind,
+            _ => false,
         };
-        let events: Vec<&Event> = (0..upto).filter_map(standing).collect();
-        spec.rows(&events)
+        let deeds = (0..upto).filter(of).filter_map(|index| self.fates[index].as_ref()?.deed.as_ref());
+        deeds.flat_map(move |deed| deed.days[policy].iter().copied())
     }
 
-    /// Since which position in the log the view is whole, if it is not whole from the start.
-    pub(super) fn partial_from(&self, spec: &Spec, tenant: &TenantId, date: Date, upto: usize) -> Option<u64> {
-        let defined_at = self.defined_at(spec, upto)?;
-        let published = self.days(tenant, defined_at).get(&date).map_or(0, |day| day.account.published);
-        (spec.view.kind.as_str() == "click" && published > 0).then(|| self.entries[defined_at].position)
+    /// The rows of a view over days that are kept, as of the first `upto` entries.
+    pub(super) fn rows(
+        &self,
+        spec: &Spec,
+        tenant: &TenantId,
+        dates: &[Date],
+        as_finely: bool,
+        upto: usize,
+    ) -> Vec<Cells> {
+        let postings = self.postings(spec, tenant, upto).filter(|posting| dates.contains(&posting.date));
+        let contribution = |posting: Posting| Contribution {
+            entry: posting.entry,
+            event: self.event(posting.entry).1,
+            sign: posting.sign,
+            date: posting.date,
+        };
+        spec.rows(&postings.map(contribution).collect::<Vec<_>>(), as_finely)
     }
 
-    /// The report versions that the batch of the entries from `begin` on demands, in order.
-    pub(super) fn demands(&self, begin: usize) -> Vec<Demand> {
+    /// How many late changes that touched a figure were posted to the day.
+    pub(super) fn adjustments(&self, spec: &Spec, tenant: &TenantId, date: Date, upto: usize) -> u64 {
+        let adjusts = |posting: &Posting| {
+            posting.date == date && posting.is_adjustment && spec.takes(self.event(posting.entry).1)
+        };
+        if spec.view.late != LatePolicy::CarryForward {
+            return 0;
+        }
+        self.postings(spec, tenant, upto).filter(adjusts).count() as u64
+    }
+
+    /// The rows of a view over a season, as of now.
+    pub(super) fn season_rows(&self, spec: &Spec, tenant: &TenantId, season: &Season) -> Vec<Cells> {
+        let mut contributions = Vec::new();
+        for index in 0..self.len() {
+            let Happening::Event { tenant: of, kind, .. } = &self.entries[index].what else { continue };
+            let deed = self.fates[index].as_ref().and_then(|fate| fate.deed.as_ref());
+            let Some(deed) = deed.filter(|_| of == tenant && *kind == spec.view.kind.as_str()) else { continue };
+            for (sign, entry) in &deed.seasons[place_of(spec.view.late)] {
+                let event = self.event(*entry).1;
+                if season.from <= event.at && event.at < season.to {
+                    contributions.push(Contribution { entry: *entry, event, sign: *sign, date: event.date });
+                }
+            }
+        }
+        spec.rows(&contributions, false)
+    }
+
+    /// The report versions that the batch of the entries from `begin` on demands, in order. To be asked once for every
+    /// batch.
+    pub(super) fn demands(&mut self, begin: usize) -> Vec<Demand> {
         let end = self.entries.len();
         let mut demands = Vec::new();
-        let mut late: BTreeMap<(TenantId, Date), Vec<(u64, u32)>> = BTreeMap::new();
+        let mut late: BTreeSet<(TenantId, Date)> = BTreeSet::new();
         for index in begin..end {
             match &self.entries[index].what {
                 Happening::Marker(marker) if marker.edge == Edge::Closed => {
                     let (tenant, date) = (marker.tenant.clone(), marker.day.date);
                     if self.takes_effect(&tenant, index, Edge::Closed, date) {
-                        demands.push(Demand { tenant, date, entries: index + 1, changes: Vec::new() });
+                        demands.push(self.demand(tenant, date, index + 1));
                     }
                 }
-                Happening::Event { tenant, event, .. } => {
-                    let change = (self.entries[index].inbox, event.index);
-                    for date in self.days_changed_late(index) {
-                        late.entry((tenant.clone(), date)).or_default().push(change);
-                    }
+                Happening::Event { tenant, .. } => {
+                    let deed = self.fates[index].as_ref().and_then(|fate| fate.deed.as_ref());
+                    late.extend(deed.into_iter().flat_map(|deed| &deed.changed).map(|date| (tenant.clone(), *date)));
                 }
                 _ => {}
             }
         }
-        let late = late.into_iter();
-        demands.extend(late.map(|((tenant, date), changes)| Demand { tenant, date, entries: end, changes }));
+        demands.extend(late.into_iter().map(|(tenant, date)| self.demand(tenant, date, end)));
         demands
     }
 
-    /// The closed days that the event at `index` changed: its own, and the one whose figures its entity left.
-    fn days_changed_late(&self, index: usize) -> Vec<Date> {
-        let (tenant, event) = self.event(index);
-        let Some(fate) = self.fates[index].filter(Fate::is_accepted) else { return Vec::new() };
-        let mut dates = vec![event.date];
-        if let Some(old) = fate.replaces {
-            let (_, old) = self.event(old);
-            let counted =
-                self.views(index).any(|spec| spec.view.kind.as_str() == self.kind_of(index) && spec.takes(old));
-            if old.date != event.date && counted {
-                dates.push(old.date);
-            }
+    fn demand(&mut self, tenant: TenantId, date: Date, entries: usize) -> Demand {
+        let before = self.sealed.insert((tenant.clone(), date), entries).unwrap_or(0);
+        let mut changes = Vec::new();
+        for index in before..entries {
+            let Happening::Event { tenant: of, event, .. } = &self.entries[index].what else { continue };
+            let deed = self.fates[index].as_ref().and_then(|fate| fate.deed.as_ref());
+            let notes = deed.into_iter().flat_map(|deed| &deed.notes).filter(|(on, _)| *on == date && *of == tenant);
+            changes.extend(notes.map(|(_, note)| (self.entries[index].inbox, event.index, *note)));
         }
-        dates.retain(|date| self.is_closed(tenant, *date, index));
-        dates
+        Demand { tenant, date, entries, changes }
     }
 
     fn kind_of(&self, index: usize) -> &str {
@@ -583,6 +669,10 @@ impl Model {
             _ => "",
         }
     }
+}
+
+fn place_of(policy: LatePolicy) -> usize {
+    LatePolicy::ALL.iter().position(|other| *other == policy).expect("one of all")
 }
 
 /// Equal but for version and place, and for columns that only one of them knows and that are null there.

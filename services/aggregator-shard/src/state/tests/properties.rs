@@ -2,34 +2,47 @@
 
 use super::fixtures::*;
 use super::histories::{TENANTS, history, long_history, recut};
-use super::model::{Cells, Demand, Model};
+use super::model::{Demand, Model, Note};
+use super::replica::{Replica, commit, position};
+use super::specs::{Cells, Spec};
 use crate::state::{Effect, PartitionState, SealedReport};
-use daybook_contracts::ask::{Answer, Asked, DaySelector, Days, Query};
-use daybook_contracts::log::{Batch, FORMAT, Record, Through};
-use daybook_contracts::report::{Coverage, Report, Row};
-use daybook_domain::ids::{InboxSeq, LogSeq, TenantId};
+use daybook_contracts::ask::{Answer, AskErrorCode, Asked, DaySelector, Days, Pieces, Query};
+use daybook_contracts::log::Record;
+use daybook_contracts::report::{Change, Coverage, Report, Row};
+use daybook_domain::ids::{LogSeq, Name, TenantId};
 use daybook_domain::time::Date;
-use daybook_runtime::store::Changes;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+
+/// What a replica does to its jobs and to itself before a batch; the first of them before the first batch, and so on
+/// round and round.
+type Timings = Vec<Timing>;
+
+#[derive(Clone, Copy, Debug)]
+struct Timing {
+    job_steps: usize,
+    stores: bool,
+    crashes: bool,
+}
+
+fn timings() -> impl Strategy<Value = Timings> {
+    let flag = || prop::bool::weighted(0.25);
+    let timing = (0_usize..5, flag(), flag());
+    prop::collection::vec(timing.prop_map(|(job_steps, stores, crashes)| Timing { job_steps, stores, crashes }), 1..9)
+}
 
 fn tenants() -> [TenantId; 2] {
     TENANTS.map(tenant_id)
 }
 
-/// Every third position is this partition's.
-fn position(batch: usize) -> LogSeq {
-    LogSeq(batch as u64 * 3 + 1)
+fn ask(state: &mut PartitionState, tenant: &TenantId, view: &str, days: DaySelector) -> Asked<Answer> {
+    state.view(tenant, &name(view), &Query::days(days))
 }
 
-/// Applies the batch with that number.
-fn apply(state: &mut PartitionState, number: usize, records: &[Record]) -> Vec<Effect> {
-    let through = Through { inbox: InboxSeq(number as u64 * 1_000), events: 0 };
-    state.apply(position(number), Batch { format: FORMAT, through, records: records.to_vec() })
-}
-
-fn ask(state: &PartitionState, tenant: &TenantId, view: &str, date: Date) -> Asked<Answer> {
-    state.view(tenant, &name(view), Query::days(DaySelector::Date(date)))
+/// With a column `time` if the view has pieces of the day.
+fn ask_finely(state: &mut PartitionState, tenant: &TenantId, spec: &Spec, days: DaySelector) -> Asked<Answer> {
+    let query = Query { grain: Pieces::from(spec.view.grain), ..Query::days(days) };
+    state.view(tenant, &spec.view.name, &query)
 }
 
 fn cells(rows: &[Row]) -> Vec<Cells> {
@@ -37,40 +50,93 @@ fn cells(rows: &[Row]) -> Vec<Cells> {
     rows.iter().map(cells).collect()
 }
 
-fn partial_from(coverage: &Coverage) -> Option<u64> {
-    match coverage {
-        Coverage::Complete => None,
-        Coverage::Partial { from, .. } => Some(from.0),
+/// Checks every answer against the model.
+fn check_answers(replica: &mut Replica<'_>, model: &Model, versions: &BTreeMap<(TenantId, Date), SealedReport>) {
+    check_progress(replica, model);
+    for tenant in tenants() {
+        check_days(&mut replica.state, model, &tenant, versions);
+        let views = model.views(&tenant, model.len());
+        for view in Model::every_view() {
+            if views.iter().all(|spec| spec.view.name.as_str() != view) {
+                let refused = ask(&mut replica.state, &tenant, &view, DaySelector::Today).unwrap_err().code;
+                let is_pending = model.is_pending_for(&view, &tenant) && refused == AskErrorCode::Unavailable;
+                assert!(is_pending || refused == AskErrorCode::UnknownView, "{tenant} {view}: {refused:?}");
+            }
+        }
+        for spec in &views {
+            check_view(&mut replica.state, model, &tenant, spec);
+            check_seasons(replica, model, &tenant, spec);
+        }
     }
 }
 
-/// Checks every answer against the model.
-fn check_answers(state: &PartitionState, model: &Model, versions: &BTreeMap<(TenantId, Date), SealedReport>) {
-    let upto = model.len();
-    for tenant in tenants() {
-        let expected = model.days(&tenant, upto);
-        let days = state.days(&tenant).unwrap().days;
-        assert_eq!(days.iter().map(|day| day.date).collect::<Vec<_>>(), expected.keys().copied().collect::<Vec<_>>());
-        for day in days {
-            let version = versions.get(&(tenant.clone(), day.date)).map(|report| report.version);
-            assert!(day.account.balances(), "{tenant} {} {:?}", day.date, day.account);
-            assert_eq!(
-                (day.day, day.account),
-                (expected[&day.date].state, expected[&day.date].account),
-                "{}",
-                day.date
-            );
-            assert_eq!(day.report, version);
-            for spec in model.views(upto) {
-                let answer = ask(state, &tenant, spec.view.name.as_str(), day.date).unwrap();
-                let rows = model.rows(spec, &tenant, day.date, upto);
-                assert_eq!(cells(&answer.rows), rows, "{tenant} {} {}", spec.view.name, day.date);
-                assert_eq!(answer.total, rows.len() as u64);
-                assert_eq!((answer.day, answer.report), (day.day, version));
-                assert_eq!(partial_from(&answer.coverage), model.partial_from(spec, &tenant, day.date, upto));
+fn check_days(
+    state: &mut PartitionState,
+    model: &Model,
+    tenant: &TenantId,
+    versions: &BTreeMap<(TenantId, Date), SealedReport>,
+) {
+    let expected = model.days(tenant, model.len());
+    let days = state.days(tenant).unwrap().days;
+    assert_eq!(days.iter().map(|day| day.date).collect::<Vec<_>>(), expected.keys().copied().collect::<Vec<_>>());
+    for day in days {
+        let version = versions.get(&(tenant.clone(), day.date)).map(|report| report.version);
+        assert!(day.account.balances(), "{tenant} {} {:?}", day.date, day.account);
+        let expected = &expected[&day.date];
+        assert_eq!((day.day, day.account), (expected.state, expected.account), "{tenant} {}", day.date);
+        assert_eq!(day.report, version);
+        for spec in model.views(tenant, model.len()) {
+            let answer = ask(state, tenant, spec.view.name.as_str(), DaySelector::Date(day.date)).unwrap();
+            assert_eq!((answer.day, answer.report), (day.day, version));
+        }
+    }
+}
+
+/// A view on every day that is kept, and on ranges of them.
+fn check_view(state: &mut PartitionState, model: &Model, tenant: &TenantId, spec: &Spec) {
+    let days: Vec<Date> = model.days(tenant, model.len()).into_keys().collect();
+    let mut asked: Vec<(DaySelector, &[Date])> = Vec::new();
+    for (index, date) in days.iter().enumerate() {
+        asked.push((DaySelector::Date(*date), &days[index..=index]));
+        asked.push((DaySelector::Range(*date, days[days.len() - 1]), &days[index..]));
+    }
+    for (selector, dates) in asked {
+        let context = format!("{tenant} {} {selector}", spec.view.name);
+        let answer = ask(state, tenant, spec.view.name.as_str(), selector.clone()).expect(&context);
+        let rows = model.rows(spec, tenant, dates, false, model.len());
+        assert_eq!(cells(&answer.rows), rows, "{context}");
+        assert_eq!((answer.total, answer.definition), (rows.len() as u64, spec.view.revision), "{context}");
+        assert_eq!(answer.coverage, Coverage::Complete);
+        let answer = ask_finely(state, tenant, spec, selector).expect(&context);
+        assert_eq!(cells(&answer.rows), model.rows(spec, tenant, dates, true, model.len()), "{context} in pieces");
+    }
+}
+
+fn check_seasons(replica: &mut Replica<'_>, model: &Model, tenant: &TenantId, spec: &Spec) {
+    for season in model.seasons(tenant) {
+        let selector = DaySelector::Season(season.name.clone());
+        match ask(&mut replica.state, tenant, spec.view.name.as_str(), selector) {
+            Ok(answer) => {
+                let context = format!("{tenant} {} {season:?}", spec.view.name);
+                assert_eq!(cells(&answer.rows), model.season_rows(spec, tenant, &season), "{context}");
+            }
+            Err(error) => {
+                assert_eq!(error.code, AskErrorCode::Unavailable);
+                assert!(!replica.is_settled() && !model.is_complete(tenant, &season), "{tenant} {season:?}: {error}");
             }
         }
     }
+}
+
+/// Which revisions are in force and pending; once everything is made, each pending one is ready.
+fn check_progress(replica: &Replica<'_>, model: &Model) {
+    let views = replica.state.views(50);
+    let revisions = |view: &daybook_contracts::ask::ViewProgress| {
+        (view.view.to_string(), (view.active, view.pending.as_ref().map(|pending| pending.revision)))
+    };
+    assert_eq!(views.iter().map(revisions).collect::<BTreeMap<_, _>>(), model.revisions());
+    let is_ready = views.iter().filter_map(|view| view.pending.as_ref()).all(|pending| pending.ready);
+    assert!(is_ready || !replica.is_settled(), "{views:?}");
 }
 
 /// Checks one report against the demand for it.
@@ -83,38 +149,66 @@ fn check_report(sealed: &SealedReport, demand: &Demand, model: &Model, before: O
     assert_eq!(report.version, before.map_or(1, |before| before.version + 1));
     let superseded = report.supersedes.map(|superseded| (superseded.version, superseded.hash));
     assert_eq!(superseded, before.map(|before| (before.version, before.hash.clone())));
-    assert_eq!(report.changes.iter().map(|change| (change.inbox.0, change.index)).collect::<Vec<_>>(), *changes);
+    let named = |(change, (_, _, note)): (&Change, &(u64, u32, Note))| {
+        let carried_from = change.what.strip_prefix("carried from ").map(|from| from.parse::<Date>().unwrap());
+        let as_expected = match note {
+            Note::Changed => carried_from.is_none(),
+            Note::CarriedFrom(from) => carried_from == Some(*from),
+        };
+        assert!(as_expected, "{change:?} instead of {note:?}");
+    };
+    report.changes.iter().zip(changes).for_each(named);
+    assert_eq!(
+        report.changes.iter().map(|change| (change.inbox.0, change.index)).collect::<Vec<_>>(),
+        changes.iter().map(|(inbox, index, _)| (*inbox, *index)).collect::<Vec<_>>(),
+        "{tenant} {date} version {}",
+        report.version
+    );
     assert_eq!(report.changes_omitted, 0);
     assert_eq!((report.log.partition, report.log.through), (PARTITION, at));
     assert!(report.log.from <= at);
     assert!(report.dispositions.balances());
     assert_eq!(report.dispositions, model.days(tenant, *entries)[date].account);
-    let views: Vec<_> = model.views(*entries).collect();
-    assert_eq!(report.views.len(), views.len());
-    for spec in &views {
-        let shown = &report.views[&spec.view.name];
-        let rows = model.rows(spec, tenant, *date, *entries);
-        assert_eq!(cells(&shown.rows), rows, "{tenant} {} {date} version {}", spec.view.name, report.version);
-        assert_eq!(shown.total, rows.len() as u64);
+    assert_eq!(report.coverage, Coverage::Complete);
+    let views: BTreeMap<Name, Spec> =
+        model.views(tenant, *entries).into_iter().map(|spec| (spec.view.name.clone(), spec)).collect();
+    assert_eq!(report.views.keys().collect::<Vec<_>>(), views.keys().collect::<Vec<_>>());
+    for (view, spec) in &views {
+        let shown = &report.views[view];
+        let rows = model.rows(spec, tenant, &[*date], true, *entries);
+        assert_eq!(cells(&shown.rows), rows, "{tenant} {view} {date} version {}", report.version);
+        assert_eq!((shown.total, shown.late_policy), (rows.len() as u64, spec.view.late));
+        assert_eq!(shown.adjustments, model.adjustments(spec, tenant, *date, *entries), "{tenant} {view} {date}");
+        assert_eq!(report.definitions.views[view], spec.view.revision);
     }
-    let partial = views.iter().any(|spec| model.partial_from(spec, tenant, *date, *entries).is_some());
-    assert_eq!(report.coverage != Coverage::Complete, partial);
+}
+
+fn reports_of(effects: &[Effect]) -> Vec<SealedReport> {
+    let report = |effect: &Effect| match effect {
+        Effect::Report(report) => Some(report.clone()),
+        Effect::Rejects { .. } => None,
+    };
+    effects.iter().filter_map(report).collect()
 }
 
 /// Applies a history and checks reports after every batch, and answers after every `step`th.
-fn check_history(batches: &[Vec<Record>], step: usize) {
-    let mut state = PartitionState::new(PARTITION);
+fn check_history(batches: &[Vec<Record>], timings: &Timings, step: usize) {
+    let mut replica = Replica::new(batches);
     let mut model = Model::new();
     let mut versions: BTreeMap<(TenantId, Date), SealedReport> = BTreeMap::new();
     for (number, records) in batches.iter().enumerate() {
-        let begin = model.len();
-        records.iter().for_each(|record| model.push(position(number).0, record));
-        let effects = apply(&mut state, number, records);
-        let reports = effects.into_iter().filter_map(|effect| match effect {
-            Effect::Report(report) => Some(report),
-            Effect::Rejects { .. } => None,
+        let timing = timings[number % timings.len()];
+        (0..timing.job_steps).for_each(|_| {
+            replica.step_job();
         });
-        let (reports, demands): (Vec<_>, _) = (reports.collect(), model.demands(begin));
+        if timing.crashes {
+            replica.store();
+            replica.crash();
+        }
+        let begin = model.len();
+        records.iter().for_each(|record| model.push(record));
+        let reports = reports_of(&replica.apply());
+        let demands = model.demands(begin);
         let named = |report: &SealedReport| (report.tenant.clone(), report.date);
         assert_eq!(
             reports.iter().map(named).collect::<Vec<_>>(),
@@ -125,133 +219,150 @@ fn check_history(batches: &[Vec<Record>], step: usize) {
             check_report(&report, demand, &model, versions.get(&key), position(number));
             versions.insert(key, report);
         }
-        if number.is_multiple_of(step) || number + 1 == batches.len() {
-            check_answers(&state, &model, &versions);
+        if number.is_multiple_of(step) {
+            check_answers(&mut replica, &model, &versions);
         }
     }
+    check_answers(&mut replica, &model, &versions);
+    replica.settle();
+    check_answers(&mut replica, &model, &versions);
 }
 
-/// Everything that can be asked.
-fn answers(state: &PartitionState) -> (Vec<Days>, Vec<Answer>) {
+/// Everything that can be asked, in every way.
+fn answers(state: &mut PartitionState) -> (Vec<Days>, Vec<Answer>, Vec<Option<Answer>>) {
     let days: Vec<Days> = tenants().iter().map(|tenant| state.days(tenant).unwrap()).collect();
-    let views = Model::every_view();
-    let asked = days.iter().flat_map(|of| of.days.iter().map(|day| (of.tenant.clone(), day.date)));
-    let answers = asked.flat_map(|(tenant, date)| {
-        views.iter().filter_map(move |view| ask(state, &tenant, view, date).ok()).collect::<Vec<_>>()
-    });
-    let answers = answers.collect();
-    (days, answers)
+    let mut of_days = Vec::new();
+    let mut of_seasons = Vec::new();
+    for Days { tenant, days, .. } in &days {
+        for view in Model::every_view() {
+            for day in days {
+                for grain in [Pieces::Total, Pieces::Hour, Pieces::QuarterHour] {
+                    let query = Query { grain, ..Query::days(DaySelector::Date(day.date)) };
+                    of_days.extend(state.view(tenant, &name(&view), &query));
+                }
+            }
+            for season in ["hunt", "spring"] {
+                of_seasons.push(ask(state, tenant, &view, DaySelector::Season(name(season))).ok());
+            }
+        }
+    }
+    (days, of_days, of_seasons)
+}
+
+/// Asserts that both say the same, but for seasons that only one of them has made.
+fn assert_same(one: &mut PartitionState, other: &mut PartitionState, context: &str) {
+    let ((days, of_days, of_seasons), (other_days, other_of_days, other_of_seasons)) = (answers(one), answers(other));
+    assert_eq!(days, other_days, "{context}");
+    assert_eq!(of_days, other_of_days, "{context}");
+    for (one, other) in of_seasons.iter().zip(&other_of_seasons) {
+        if let (Some(one), Some(other)) = (one, other) {
+            assert_eq!(one, other, "{context}");
+        }
+    }
 }
 
 /// What does not depend on how the log was cut into batches.
-fn figures(state: &PartitionState) -> impl PartialEq + std::fmt::Debug + use<> {
-    let (days, answers) = answers(state);
+fn figures(replica: &mut Replica<'_>) -> impl PartialEq + std::fmt::Debug + use<> {
+    replica.settle();
+    let (days, of_days, of_seasons) = answers(&mut replica.state);
     let days: Vec<_> =
         days.into_iter().flat_map(|of| of.days).map(|day| (day.date, day.day, day.opens_at, day.account)).collect();
-    let answer = |answer: Answer| (answer.view, answer.from, answer.rows, answer.coverage == Coverage::Complete);
-    (days, answers.into_iter().map(answer).collect::<Vec<_>>())
+    let figures = |answer: Answer| (answer.view, answer.from, answer.rows, answer.definition);
+    let of_days: Vec<_> = of_days.into_iter().map(figures).collect();
+    let of_seasons: Vec<_> = of_seasons.into_iter().map(|answer| answer.map(figures)).collect();
+    (days, of_days, of_seasons)
 }
 
-/// A store as sled is: removals first, then puts.
-pub(super) fn commit(rows: &mut BTreeMap<Vec<u8>, Vec<u8>>, changes: Changes) {
-    for key in changes.remove {
-        rows.remove(&key);
-    }
-    rows.extend(changes.put);
+/// The keys of rows with something in them: a page may be left empty where a replica put in and took out in another
+/// order.
+fn filled(rows: &BTreeMap<Vec<u8>, Vec<u8>>) -> Vec<&[u8]> {
+    const EMPTY_MAP: &[u8] = &[0x80];
+    rows.iter().filter(|(_, value)| *value != EMPTY_MAP).map(|(key, _)| key.as_slice()).collect()
 }
 
-pub(super) fn restore(rows: &BTreeMap<Vec<u8>, Vec<u8>>) -> PartitionState {
-    let restored = PartitionState::restore(PARTITION, rows).expect("what was stored can be read");
-    restored.unwrap_or_else(|| PartitionState::new(PARTITION))
-}
-
-/// Runs a history with checkpoints and crashes after some batches, and compares with a run without any: effects after
-/// every batch, answers after every `step`th.
-fn check_restarts(batches: &[Vec<Record>], checkpoints: &[bool], crashes: &[bool], step: usize) {
-    let answers = |number: usize, state: &PartitionState| {
-        (number.is_multiple_of(step) || number + 1 == batches.len()).then(|| answers(state))
-    };
-    let mut reference = PartitionState::new(PARTITION);
-    let expected: Vec<_> = batches
-        .iter()
-        .enumerate()
-        .map(|(number, records)| (apply(&mut reference, number, records), answers(number, &reference)))
-        .collect();
-
-    let mut rows = BTreeMap::new();
-    let mut state = PartitionState::new(PARTITION);
-    let mut stored = 0;
+/// Runs a history with checkpoints and crashes, and compares with a run without any that does its jobs at other times:
+/// effects after every batch, answers after every `step`th.
+fn check_restarts(batches: &[Vec<Record>], one: &Timings, other: &Timings, step: usize) {
+    let mut reference = Replica::new(batches);
+    let mut replica = Replica::new(batches);
+    let mut effects = Vec::new();
     for number in 0..batches.len() {
-        assert_eq!(apply(&mut state, number, &batches[number]), expected[number].0, "batch {number}");
-        if checkpoints[number % checkpoints.len()] {
-            commit(&mut rows, state.checkpoint());
-            stored = number + 1;
+        (0..one[number % one.len()].job_steps).for_each(|_| {
+            reference.step_job();
+        });
+        effects.push(reference.apply());
+        let timing = other[number % other.len()];
+        (0..timing.job_steps).for_each(|_| {
+            replica.step_job();
+        });
+        assert_eq!(replica.apply(), effects[number], "batch {number}");
+        if timing.stores {
+            replica.store();
         }
-        if crashes[number % crashes.len()] {
-            state = restore(&rows);
-            for again in stored..=number {
-                assert_eq!(apply(&mut state, again, &batches[again]), expected[again].0, "batch {again} again");
+        if timing.crashes {
+            for (again, these) in replica.crash() {
+                assert_eq!(these, effects[again], "batch {again} again");
             }
         }
-        assert_eq!(answers(number, &state), expected[number].1, "after batch {number}");
+        if number.is_multiple_of(step) {
+            assert_same(&mut reference.state, &mut replica.state, &format!("after batch {number}"));
+        }
     }
+    reference.settle();
+    replica.settle();
+    assert_same(&mut reference.state, &mut replica.state, "once everything is made");
+    let (.., seasons) = answers(&mut reference.state);
+    assert_eq!(seasons, answers(&mut replica.state).2);
     // No row of what is gone stays behind: a replica that stores everything at once has the same rows.
-    commit(&mut rows, state.checkpoint());
+    replica.store();
     let mut fresh = BTreeMap::new();
-    commit(&mut fresh, reference.checkpoint());
-    assert_eq!(rows.keys().collect::<Vec<_>>(), fresh.keys().collect::<Vec<_>>());
+    commit(&mut fresh, reference.state.checkpoint());
+    assert_eq!(filled(&replica.rows), filled(&fresh));
 }
 
-fn some() -> impl Strategy<Value = Vec<bool>> {
-    prop::collection::vec(prop::bool::weighted(0.3), 1..9)
+/// Fewer cases than usual, by that factor; `PROPTEST_CASES` still asks for more.
+fn cases(divisor: u32) -> ProptestConfig {
+    let usual = ProptestConfig::default();
+    ProptestConfig { cases: usual.cases.div_ceil(divisor), ..usual }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(cases(2))]
 
     #[test]
-    fn figures_accounts_and_reports_are_those_of_the_model(batches in history(90)) {
-        check_history(&batches, 1);
+    fn figures_accounts_and_reports_are_those_of_the_model(batches in history(90), timings in timings()) {
+        check_history(&batches, &timings, 1);
     }
 
     #[test]
     fn figures_do_not_depend_on_the_batches(batches in history(90), sizes in prop::collection::vec(1_usize..12, 1..5)) {
         let run = |batches: &[Vec<Record>]| {
-            let mut state = PartitionState::new(PARTITION);
-            for (number, records) in batches.iter().enumerate() {
-                apply(&mut state, number, records);
-            }
-            figures(&state)
+            let mut replica = Replica::new(batches);
+            (0..batches.len()).for_each(|_| {
+                replica.apply();
+            });
+            figures(&mut replica)
         };
         prop_assert_eq!(run(&batches), run(&recut(&batches, &sizes)));
     }
 
     #[test]
-    fn replicas_have_the_same_effects_byte_by_byte(batches in history(90)) {
-        let mut replicas = [PartitionState::new(PARTITION), PartitionState::new(PARTITION)];
-        for (number, records) in batches.iter().enumerate() {
-            let [one, other] = replicas.each_mut().map(|state| apply(state, number, records));
-            prop_assert_eq!(one, other);
-        }
-    }
-
-    #[test]
-    fn a_restart_changes_nothing(batches in history(90), checkpoints in some(), crashes in some()) {
-        check_restarts(&batches, &checkpoints, &crashes, 1);
+    fn restarts_and_the_time_of_jobs_change_nothing(batches in history(90), one in timings(), other in timings()) {
+        check_restarts(&batches, &one, &other, 1);
     }
 }
 
 proptest! {
     // Each of them is some two hundred and fifty batches.
-    #![proptest_config(ProptestConfig::with_cases(4))]
+    #![proptest_config(cases(64))]
 
     #[test]
-    fn days_expire_as_in_the_model(batches in long_history()) {
-        check_history(&batches, 83);
+    fn days_expire_as_in_the_model(batches in long_history(), timings in timings()) {
+        check_history(&batches, &timings, 83);
     }
 
     #[test]
-    fn a_restart_changes_nothing_when_days_expire(batches in long_history(), checkpoints in some(), crashes in some()) {
-        check_restarts(&batches, &checkpoints, &crashes, 29);
+    fn restarts_change_nothing_when_days_expire(batches in long_history(), one in timings(), other in timings()) {
+        check_restarts(&batches, &one, &other, 29);
     }
 }

@@ -6,7 +6,7 @@ use daybook_contracts::ask::{AskErrorCode, DayState, Query};
 use daybook_contracts::day::Edge;
 use daybook_contracts::log::{Batch, FORMAT, Record, Through};
 use daybook_contracts::reject::Code;
-use daybook_contracts::report::{Account, Coverage, MAX_CHANGES};
+use daybook_contracts::report::{Account, MAX_CHANGES};
 use daybook_domain::catalogue::{Definition, Status};
 use daybook_domain::ids::{InboxSeq, LogSeq};
 
@@ -113,15 +113,15 @@ fn an_entity_that_moves_leaves_its_day() {
 #[test]
 fn the_day_in_progress_is_the_newest_that_opened() {
     let mut shard = Shard::new();
-    let today = |shard: &Shard| shard.state.view(&tenant_id("ABQ"), &name("totals"), Query::default());
-    assert_eq!(today(&shard).unwrap_err().code, AskErrorCode::UnknownDay);
+    let today = |shard: &mut Shard| shard.ask("ABQ", "totals", &Query::default());
+    assert_eq!(today(&mut shard).unwrap_err(), AskErrorCode::UnknownDay);
     shard.orders(vec![order("early", Some(1), 2)]);
     shard.open(0);
-    assert_eq!(today(&shard).unwrap().from, date(0));
+    assert_eq!(today(&mut shard).unwrap().from, date(0));
     shard.close(0);
-    assert_eq!((today(&shard).unwrap().from, today(&shard).unwrap().day), (date(0), DayState::Closed));
+    assert_eq!((today(&mut shard).unwrap().from, today(&mut shard).unwrap().day), (date(0), DayState::Closed));
     shard.open(1);
-    assert_eq!((today(&shard).unwrap().from, today(&shard).unwrap().day), (date(1), DayState::Open));
+    assert_eq!((today(&mut shard).unwrap().from, today(&mut shard).unwrap().day), (date(1), DayState::Open));
     assert_eq!(shard.answer("totals", 2).day, DayState::Upcoming);
 }
 
@@ -235,40 +235,12 @@ fn reasons_beyond_the_limit_are_counted() {
 // --- definitions ---
 
 #[test]
-fn a_view_of_entities_is_as_if_it_had_always_been_there() {
-    let mut shard = Shard::new();
-    shard.define(Definition::View(by_city("early")));
-    shard.orders(vec![order("x", Some(1), 0), order("y", Some(1), 1), order("x", Some(2), 1)]);
-    shard.define(Definition::View(by_city("late")));
-    shard.orders(vec![order("z", Some(1), 0), order("y", Some(2), 0)]);
-    for day in 0..2 {
-        assert_eq!(shard.rows("late", day), shard.rows("early", day));
-        assert_eq!(shard.answer("late", day).coverage, Coverage::Complete);
-    }
-}
-
-#[test]
-fn a_view_of_facts_says_since_when_it_is_whole() {
-    let mut shard = Shard::new();
-    shard.clicks(vec![click(None, 0), click(Some("x"), 0)]);
-    shard.define(Definition::View(click_totals("late")));
-    let from = shard.state.position();
-    shard.clicks(vec![click(None, 0), click(None, 1)]);
-    assert_eq!(shard.rows("late", 0), ["2 40"], "the one with an id is kept");
-    assert!(matches!(shard.answer("late", 0).coverage, Coverage::Partial { from: since, .. } if since == from));
-    assert_eq!((shard.rows("late", 1), shard.answer("late", 1).coverage), (vec!["1 20".into()], Coverage::Complete));
-    shard.close(0);
-    assert!(matches!(shard.last_report().coverage, Coverage::Partial { from: since, .. } if since == from));
-    assert_eq!(shard.rows("clicks", 0), ["3 60"]);
-}
-
-#[test]
 fn a_column_that_is_added_is_null_in_what_was_there() {
     let mut shard = Shard::new();
     shard.orders(vec![order("x", Some(1), 0)]);
     shard.define(Definition::Kind(wider_orders()));
     let fees = vec![metric("n", "count", ANY, FINAL), metric("fee", "sum(fee)", ANY, FINAL)];
-    shard.define(Definition::View(view("fees", "order", &["channel"], fees)));
+    shard.define_and_activate(view("fees", "order", &["channel"], fees));
     assert_eq!(shard.rows("fees", 0), [" 1 0"]);
     let wider = |version, channel: Option<&str>, fee| daybook_contracts::log::Event {
         dims: vec![Some("Bern".into()), Some("a".into()), channel.map(Into::into)],
@@ -280,15 +252,6 @@ fn a_column_that_is_added_is_null_in_what_was_there() {
     shard.orders(vec![wider(2, Some("web"), Some(25))]);
     assert_eq!(shard.rows("fees", 0), ["web 1 0.25"]);
     assert_eq!(shard.rows("totals", 0), ["1 1 0 0"]);
-}
-
-#[test]
-fn a_view_that_changes_is_made_anew() {
-    let mut shard = Shard::new();
-    shard.orders(vec![order("x", Some(1), 0)]);
-    let changed = daybook_domain::catalogue::View { revision: 2, ..by_city("totals") };
-    shard.define(Definition::View(changed));
-    assert_eq!((shard.rows("totals", 0), shard.answer("totals", 0).definition), (vec!["Bern 1 1".into()], 2));
 }
 
 #[test]
@@ -354,21 +317,19 @@ fn refusals_before_any_day_opened_are_never_on_a_day_that_is_gone() {
 
 #[test]
 fn an_answer_waits_for_what_the_asker_wrote() {
-    let shard = Shard::new();
-    let ask = |at_least| {
-        let query = Query { at_least: Some(InboxSeq(at_least)), ..Query::default() };
-        shard.state.view(&tenant_id("ABQ"), &name("totals"), query).unwrap_err().code
-    };
+    let mut shard = Shard::new();
     let reached = shard.state.through().inbox.0;
+    let mut ask = |at_least| {
+        let query = Query { at_least: Some(InboxSeq(at_least)), ..Query::default() };
+        shard.ask("ABQ", "totals", &query).unwrap_err()
+    };
     assert_eq!((ask(reached), ask(reached + 1)), (AskErrorCode::UnknownDay, AskErrorCode::NotYet));
 }
 
 #[test]
 fn unknown_tenants_and_views_are_told() {
-    let shard = Shard::new();
-    let ask = |tenant: &str, view: &str| {
-        shard.state.view(&tenant_id(tenant), &name(view), Query::default()).unwrap_err().code
-    };
+    let mut shard = Shard::new();
+    let mut ask = |tenant: &str, view: &str| shard.ask(tenant, view, &Query::default()).unwrap_err();
     assert_eq!(ask("JFK", "totals"), AskErrorCode::UnknownTenant);
     assert_eq!(ask("ABQ", "total"), AskErrorCode::UnknownView);
 }
@@ -423,7 +384,7 @@ fn a_message_that_is_covered_in_part_is_not_there_yet() {
     let through = Through { inbox: InboxSeq(7), events: 3_000 };
     state.apply(LogSeq(1), Batch { format: FORMAT, through, records: vec![Record::Define(tenant("ABQ"))] });
     let query = Query { at_least: Some(InboxSeq(7)), ..Query::default() };
-    let refused = state.view(&tenant_id("ABQ"), &name("totals"), query).unwrap_err();
+    let refused = state.view(&tenant_id("ABQ"), &name("totals"), &query).unwrap_err();
     assert_eq!(refused.code, AskErrorCode::NotYet);
 }
 

@@ -1,11 +1,12 @@
 //! What a checkpoint stores, and what comes back from it.
 
 use super::fixtures::*;
-use super::properties::{commit, restore};
+use super::replica::{commit, restore};
 use crate::state::PartitionState;
 use crate::state::checkpoint::RestoreError;
+use daybook_contracts::ask::AskErrorCode;
 use daybook_contracts::log::Record;
-use daybook_domain::catalogue::{Definition, View};
+use daybook_domain::catalogue::{Definition, LatePolicy, Status, View};
 use daybook_domain::ids::Partition;
 use std::collections::BTreeMap;
 
@@ -46,18 +47,19 @@ fn golden_bytes_of_the_meta_row() {
     let stored = rows(&mut shard);
     assert_eq!(
         hex(&stored[&b"m"[..]]),
-        "980103029203009295a56f72646572a6656e746974799292a463697479c092a3736b75c09292a37174790092a57072696365\
-         020195a5636c69636ba4666163749192a470616765c09192a26d7300019295a6746f74616c73a56f72646572909494a16ea5\
-         636f756e74c091a566696e616c94a3717479a873756d2871747929c091a566696e616c94a6647261667473a5636f756e74c0\
-         91a5647261667494a5766f696473a5636f756e74c091a4766f69640195a6636c69636b73a5636c69636b909294a16ea5636f\
-         756e74c091a566696e616c94a26d73a773756d286d7329c091a566696e616c010100"
+        "9a020302920300929295a56f72646572a6656e746974799292a463697479c092a3736b75c09292a37174790092a570726963\
+         650201009295a5636c69636ba4666163749192a470616765c09192a26d730001009299a6746f74616c73a56f726465729094\
+         94a16ea5636f756e74c091a566696e616c94a3717479a873756d2871747929c091a566696e616c94a6647261667473a5636f\
+         756e74c091a5647261667494a5766f696473a5636f756e74c091a4766f696401a3646179a772657374617465c0c099a6636c\
+         69636b73a5636c69636b909294a16ea5636f756e74c091a566696e616c94a26d73a773756d286d7329c091a566696e616c01\
+         a3646179a772657374617465c0c0909195a363616c01a474657374009400ce05265c00ce0a15c980ce0f3c25800100"
     );
 }
 
 #[test]
 fn golden_bytes_of_a_page_of_entities() {
     let stored = some_rows();
-    assert_eq!(hex(&stored[&keys()[1]]), "819200a1789502a566696e616c0092a44265726ea1619201cc96");
+    assert_eq!(hex(&stored[&keys()[1]]), "819200a1789602a566696e616c0092a44265726ea1619201cc96c0");
 }
 
 #[test]
@@ -65,20 +67,46 @@ fn golden_bytes_of_a_page_of_a_view() {
     let stored = some_rows();
     assert_eq!(
         hex(&stored[&keys()[2]]),
-        "819092019481a1630181a1739201c4100000000000000000000000000000000181a1630081a16300"
+        "819200909481a1630181a1739201c4100000000000000000000000000000000181a1630081a16300"
     );
 }
 
 #[test]
 fn golden_bytes_of_a_tenant_and_a_day() {
     let stored = some_rows();
-    assert_eq!(hex(&stored[&b"tABQ"[..]]), "9398a3414251a754686520414251900000a673797374656d01a363616cc000");
+    assert_eq!(
+        hex(&stored[&b"tABQ"[..]]),
+        "9799a3414251a754686520414251900000a673797374656d01a363616c9000c000ce05265c009080"
+    );
     let mut shard = Shard::new();
     shard.orders(vec![order("x", Some(2), 0)]);
     assert_eq!(
         hex(&rows(&mut shard)[&keys()[0]]),
-        "97a87570636f6d696e67c0970101000000000004c00181a6746f74616c7393a8636f6d706c6574650101"
+        "99a87570636f6d696e67c0970101000000000004c090000181a6746f74616c7393a8636f6d706c6574650001"
     );
+}
+
+/// A meta row of format 1, as its last version wrote it.
+#[test]
+fn a_row_of_format_1_is_refused() {
+    let meta = b"\x98\x01\x03\x02\x92\x03\x00\x90\x90\x90\x00\x00".to_vec();
+    assert!(matches!(refusal(&Rows::from([(b"m".to_vec(), meta)])), Some(RestoreError::Format(1))));
+}
+
+#[test]
+fn golden_bytes_of_what_is_held() {
+    let mut shard = Shard::new();
+    shard.orders(vec![order("x", Some(2), 0)]);
+    shard.close(0);
+    // Of x its first version is held, of y nothing.
+    shard.orders(vec![with_qty(7, order("x", Some(3), 0))]);
+    let held = hex(&rows(&mut shard)[&keys()[1]]);
+    assert_eq!(
+        held,
+        "819200a1789603a566696e616c0092a44265726ea1619207cc969192009602a566696e616c0092a44265726ea1619201cc96c0"
+    );
+    shard.orders(vec![order("y", Some(1), 0)]);
+    assert!(hex(&rows(&mut shard)[&keys()[1]]).contains("91c0"));
 }
 
 #[test]
@@ -91,9 +119,12 @@ fn rows_of_another_format_or_partition_are_refused() {
     let stored = some_rows();
     let other = PartitionState::restore(Partition(4), &stored).unwrap_err();
     assert!(matches!(other, RestoreError::Partition(partition) if partition == PARTITION));
-    let mut newer = stored;
-    newer.get_mut(&b"m"[..]).unwrap()[1] = 9;
-    assert!(matches!(refusal(&newer), Some(RestoreError::Format(9))));
+    // Older and newer ones.
+    for format in [1, 9] {
+        let mut other = stored.clone();
+        other.get_mut(&b"m"[..]).unwrap()[1] = format;
+        assert!(matches!(refusal(&other), Some(RestoreError::Format(refused)) if refused == format));
+    }
 }
 
 #[test]
@@ -174,20 +205,102 @@ fn many_entities_and_groups_come_back_page_by_page() {
             shard.define(Definition::View(by_sku("skus", &["city"])));
         }
         commit(&mut stored, shard.state.checkpoint());
-        let restored = restore(&stored);
+        let mut restored = restore(&stored);
         for day in 0..2 {
-            let ask = |state: &PartitionState, view: &str| {
+            let ask = |state: &mut PartitionState, view: &str| {
                 let query = daybook_contracts::ask::Query::days(daybook_contracts::ask::DaySelector::Date(date(day)));
-                state.view(&tenant_id("ABQ"), &name(view), query).map(|answer| answer.rows).unwrap_or_default()
+                state.view(&tenant_id("ABQ"), &name(view), &query).map(|answer| answer.rows).unwrap_or_default()
             };
-            assert_eq!(ask(&restored, "skus"), ask(&shard.state, "skus"));
-            assert_eq!(ask(&restored, "totals"), ask(&shard.state, "totals"));
+            assert_eq!(ask(&mut restored, "skus"), ask(&mut shard.state, "skus"));
+            assert_eq!(ask(&mut restored, "totals"), ask(&mut shard.state, "totals"));
         }
         assert_eq!(restored.sizes(), shard.state.sizes());
     }
     shard.close(40);
     commit(&mut stored, shard.state.checkpoint());
     assert!(stored.keys().all(|key| !key.starts_with(b"d\x80\0\0\0") && !key.starts_with(b"d\x80\0\0\x01")));
+}
+
+/// A shard with a view of each late policy, a season, and late events.
+fn with_late_events() -> Shard {
+    let mut shard = Shard::new();
+    for policy in LatePolicy::ALL {
+        shard.define(Definition::View(with_policy(policy, by_city(policy.as_str()))));
+    }
+    shard.define(tenant_with_seasons("ABQ", 2, vec![season("hunt", 0, 2), season("gone", 0, 1)]));
+    shard.open(0);
+    shard.orders(vec![order("x", Some(1), 0), with_status(Status::Draft, order("y", Some(1), 0))]);
+    shard.close(0);
+    shard.open(1);
+    shard.orders(vec![with_qty(5, order("x", Some(2), 0)), order("z", Some(1), 0)]);
+    shard
+}
+
+#[test]
+fn seasons_adjustments_and_what_is_held_come_back() {
+    let mut shard = with_late_events();
+    let mut stored = rows(&mut shard);
+    let answers = |shard: &mut Shard| {
+        let seasons = LatePolicy::ALL.map(|policy| shard.season(policy.as_str(), "hunt"));
+        let days = LatePolicy::ALL.map(|policy| [0, 1].map(|day| shard.rows(policy.as_str(), day)));
+        (seasons, days, shard.accounts())
+    };
+    let expected = answers(&mut shard);
+    assert_eq!(expected.0, [["Bern 2 6"], ["Bern 2 6"], ["Bern 1 1"]].map(|rows| Ok(rows.map(Into::into).to_vec())));
+    shard.state = restore(&stored);
+    assert_eq!(answers(&mut shard), expected);
+    // What is held decides about what comes next: of z nothing, of x its first version.
+    shard.orders(vec![with_qty(3, order("z", Some(2), 1)), with_qty(4, order("x", Some(3), 1))]);
+    assert_eq!(shard.rows("reject", 1), ["Bern 1 3"]);
+    shard.close(1);
+    assert_eq!(shard.last_report().views[&name("carry_forward")].adjustments, 5);
+    // The rows of a season go with it.
+    shard.define(tenant_with_seasons("ABQ", 3, vec![season("hunt", 0, 2)]));
+    commit(&mut stored, shard.state.checkpoint());
+    assert!(stored.keys().any(|key| key.starts_with(b"sABQ\0hunt\0")));
+    assert!(!stored.keys().any(|key| key.starts_with(b"sABQ\0gone\0")));
+    shard.state = restore(&stored);
+    assert_eq!(shard.season("reject", "hunt"), Ok(vec!["Bern 2 4".into()]));
+}
+
+#[test]
+fn the_loss_of_any_row_of_a_season_is_noticed() {
+    let stored = rows(&mut with_late_events());
+    let seasons: Vec<_> = stored.keys().filter(|key| key[0] == b's').cloned().collect();
+    assert!(!seasons.is_empty());
+    for key in seasons {
+        let mut without = stored.clone();
+        let page = without.remove(&key).unwrap();
+        assert!(refusal(&without).is_some(), "{}", String::from_utf8_lossy(&key));
+        for length in 0..page.len() {
+            without.insert(key.clone(), page[..length].to_vec());
+            assert!(refusal(&without).is_some(), "{} cut to {length} bytes", String::from_utf8_lossy(&key));
+        }
+    }
+}
+
+#[test]
+fn the_latest_time_of_events_comes_back() {
+    let mut shard = Shard::new();
+    shard.orders(vec![order("x", Some(1), 0)]);
+    let mut stored = rows(&mut shard);
+    shard.orders(vec![order("y", Some(1), 2)]);
+    commit(&mut stored, shard.state.checkpoint());
+    shard.state = restore(&stored);
+    shard.define(tenant_with_seasons("ABQ", 2, vec![season("hunt", 1, 3)]));
+    assert_eq!(shard.season("totals", "hunt"), Err(AskErrorCode::Unavailable), "it has begun");
+}
+
+#[test]
+fn pending_views_come_back_and_their_job_does_not() {
+    let mut shard = Shard::new();
+    shard.orders(vec![order("x", Some(1), 0)]);
+    shard.define(Definition::View(by_city("late")));
+    let _ = shard.begin_job();
+    let stored = rows(&mut shard);
+    let restored = restore(&stored);
+    assert!(restored.wants_backfill());
+    assert_eq!(restored.views(0).iter().map(|view| view.active).collect::<Vec<_>>(), [1, 0, 1]);
 }
 
 #[test]

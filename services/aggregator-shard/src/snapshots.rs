@@ -1,0 +1,210 @@
+//! Checkpoints on the broker: the rows of a partition's store as one object, for a process on another machine to begin
+//! with instead of the beginning of the log. As disposable as the store itself.
+//!
+//! An object replaces its predecessor at once or not at all, and the broker's client checks its digest.
+
+use async_nats::jetstream::object_store::{Config, InfoErrorKind, ObjectMetadata, ObjectStore};
+use daybook_domain::ids::{LogSeq, Partition};
+use daybook_runtime::connection::Connection;
+use daybook_runtime::store::{Changes, Store, StoreError};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+
+/// Key in an object's metadata: the position in the log that its rows are at.
+const POSITION: &str = "daybook-position";
+/// Zstandard's level: a snapshot is made beside the live work.
+const LEVEL: i32 = 1;
+/// Rows that are put into the store at once when a snapshot is taken over.
+const ROWS_AT_ONCE: usize = 2_000;
+/// Largest row of a snapshot, in bytes: a page of a store is far below.
+const MAX_ROW_BYTES: u32 = 1 << 30;
+/// Size of an object's pieces on the broker.
+const CHUNK_BYTES: usize = 128 * 1024;
+
+/// A snapshot could not be made, sent, fetched or read. What it was for goes on without it.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    #[error("the broker: {0}")]
+    Broker(String),
+    #[error("a file")]
+    File(#[from] std::io::Error),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the work was given up")]
+    GivenUp(#[from] tokio::task::JoinError),
+}
+
+fn broker(error: impl std::fmt::Display) -> SnapshotError {
+    SnapshotError::Broker(error.to_string())
+}
+
+/// The bucket that holds them, made when it is not there.
+async fn bucket(connection: &Connection) -> Result<ObjectStore, SnapshotError> {
+    let name = connection.subjects.checkpoints_bucket();
+    if let Ok(bucket) = connection.jetstream.get_object_store(&name).await {
+        return Ok(bucket);
+    }
+    let replicas = connection.stream_replicas;
+    let config = Config { bucket: name, num_replicas: replicas, ..Config::default() };
+    connection.jetstream.create_object_store(config).await.map_err(broker)
+}
+
+fn object_name(partition: Partition) -> String {
+    format!("partition-{partition}")
+}
+
+/// The position of the newest snapshot and how old it is; `None` when there is none.
+///
+/// # Errors
+/// When the broker does not say.
+pub async fn newest(
+    connection: &Connection,
+    partition: Partition,
+) -> Result<Option<(LogSeq, Option<Duration>)>, SnapshotError> {
+    let bucket = bucket(connection).await?;
+    let info = match bucket.info(object_name(partition)).await {
+        Ok(info) if info.deleted => return Ok(None),
+        Ok(info) => info,
+        Err(error) if error.kind() == InfoErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(broker(error)),
+    };
+    let position = info.metadata.get(POSITION).and_then(|text| text.parse().ok());
+    let age = info.modified.map(|modified| {
+        let now = daybook_runtime::clock::now().as_millis();
+        let modified = i64::try_from(modified.unix_timestamp_nanos() / 1_000_000).unwrap_or(now);
+        Duration::from_millis(now.saturating_sub(modified).max(0).unsigned_abs())
+    });
+    Ok(position.map(|position| (LogSeq(position), age)))
+}
+
+/// Sends the rows of `store`, which are at `position`, unless a snapshot that is younger than `interval` is there.
+/// `scratch` is a file that may be overwritten.
+///
+/// # Errors
+/// When anything fails; the next try may succeed.
+pub async fn put(
+    connection: &Connection,
+    partition: Partition,
+    store: Store,
+    position: LogSeq,
+    interval: Duration,
+    scratch: PathBuf,
+) -> Result<bool, SnapshotError> {
+    let known = newest(connection, partition).await?;
+    let is_there = known.is_some_and(|(there, age)| there >= position || age.is_some_and(|age| age < interval));
+    if is_there {
+        return Ok(false);
+    }
+    let path = scratch.clone();
+    tokio::task::spawn_blocking(move || write_rows(&store, &path)).await??;
+    let mut file = tokio::fs::File::open(&scratch).await?;
+    let metadata = ObjectMetadata {
+        name: object_name(partition),
+        chunk_size: Some(CHUNK_BYTES),
+        metadata: HashMap::from([(POSITION.to_owned(), position.to_string())]),
+        ..ObjectMetadata::default()
+    };
+    let info = bucket(connection).await?.put(metadata, &mut file).await.map_err(broker)?;
+    metrics::counter!("daybook_snapshots_total").increment(1);
+    metrics::counter!("daybook_snapshot_bytes_total").increment(info.size as u64);
+    let _ = tokio::fs::remove_file(&scratch).await;
+    Ok(true)
+}
+
+/// Puts the rows of the newest snapshot into `store`, which must be empty.
+///
+/// # Errors
+/// When anything fails; the store may hold some of the rows then, and must be wiped.
+pub async fn fetch(
+    connection: &Connection,
+    partition: Partition,
+    store: Store,
+    scratch: PathBuf,
+) -> Result<(), SnapshotError> {
+    let mut object = bucket(connection).await?.get(object_name(partition)).await.map_err(broker)?;
+    let mut file = tokio::fs::File::create(&scratch).await?;
+    tokio::io::copy(&mut object, &mut file).await?;
+    file.flush().await?;
+    drop(file);
+    let path = scratch.clone();
+    tokio::task::spawn_blocking(move || read_rows(&store, &path)).await??;
+    let _ = tokio::fs::remove_file(&scratch).await;
+    Ok(())
+}
+
+/// Every row: the lengths of key and value in four bytes each, then both; all of it compressed.
+fn write_rows(store: &Store, path: &Path) -> Result<(), SnapshotError> {
+    let mut writer = zstd::stream::write::Encoder::new(BufWriter::new(File::create(path)?), LEVEL)?;
+    for row in store.scan() {
+        let (key, value) = row?;
+        writer.write_all(&(key.len() as u32).to_be_bytes())?;
+        writer.write_all(&(value.len() as u32).to_be_bytes())?;
+        writer.write_all(&key)?;
+        writer.write_all(&value)?;
+    }
+    writer.finish()?.flush()?;
+    Ok(())
+}
+
+fn read_rows(store: &Store, path: &Path) -> Result<(), SnapshotError> {
+    let mut reader = zstd::stream::read::Decoder::new(BufReader::new(File::open(path)?))?;
+    let mut changes = Changes::default();
+    let mut head = [0; 8];
+    loop {
+        match reader.read_exact(&mut head) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => break,
+            Err(error) => return Err(error.into()),
+        }
+        let length = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().expect("four bytes of eight"));
+        let (key, value) = (length(&head[..4]), length(&head[4..]));
+        if key > MAX_ROW_BYTES || value > MAX_ROW_BYTES {
+            return Err(std::io::Error::from(std::io::ErrorKind::InvalidData).into());
+        }
+        let mut row = (vec![0; key as usize], vec![0; value as usize]);
+        reader.read_exact(&mut row.0)?;
+        reader.read_exact(&mut row.1)?;
+        changes.put.push(row);
+        if changes.put.len() == ROWS_AT_ONCE {
+            store.commit(std::mem::take(&mut changes))?;
+        }
+    }
+    store.commit(changes)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_come_back_as_they_were() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("one")).unwrap();
+        let put: Vec<_> = (0..5_000_u32).map(|n| (n.to_be_bytes().to_vec(), vec![n as u8; n as usize % 50])).collect();
+        store.commit(Changes { put: put.clone(), remove: vec![] }).unwrap();
+        let file = folder.path().join("snapshot");
+        write_rows(&store, &file).unwrap();
+        let other = Store::open(&folder.path().join("two")).unwrap();
+        read_rows(&other, &file).unwrap();
+        let rows: Vec<_> = other.scan().map(|row| row.map(|(k, v)| (k.to_vec(), v.to_vec())).unwrap()).collect();
+        assert_eq!(rows, put);
+    }
+
+    #[test]
+    fn a_damaged_snapshot_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("one")).unwrap();
+        store.commit(Changes { put: vec![(vec![1; 100], vec![2; 10_000])], remove: vec![] }).unwrap();
+        let file = folder.path().join("snapshot");
+        write_rows(&store, &file).unwrap();
+        let mut bytes = std::fs::read(&file).unwrap();
+        bytes.truncate(bytes.len() - 3);
+        std::fs::write(&file, bytes).unwrap();
+        assert!(read_rows(&Store::open(&folder.path().join("two")).unwrap(), &file).is_err());
+    }
+}

@@ -1,0 +1,184 @@
+//! `daybook status`: who runs what, and how far it is.
+
+use crate::cli::{ClientArguments, Outcome};
+use crate::client::Client;
+use crate::table::{Table, count, duration};
+use daybook_contracts::admin::DaysStanding;
+use daybook_contracts::members::{HEARTBEAT, Heartbeat, Part};
+use daybook_domain::ids::Partition;
+use daybook_runtime::clock;
+use futures::StreamExt;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// The services, in the order of the flow.
+const SERVICES: [&str; 4] = ["day-manager", "ingest", "aggregator-shard", "query"];
+/// How much longer than a heartbeat's interval is listened.
+const GRACE: Duration = Duration::from_millis(300);
+/// Characters of an instance's name that are shown.
+const SHOWN_NAME: usize = 8;
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    client: ClientArguments,
+}
+
+/// Everything that is shown.
+#[derive(Serialize)]
+struct Status {
+    partitions: u16,
+    members: Vec<Heartbeat>,
+    /// Of the tenants' days, as day-manager knows them; `None` when it does not answer.
+    days: Option<DaysStanding>,
+    /// Reports and rejects that are made but not written yet, by partition; `None` where no shard answers.
+    outputs_waiting: Vec<Option<u64>>,
+}
+
+pub async fn run(arguments: Arguments) -> Outcome {
+    let client = arguments.client.connect().await?;
+    let (members, standing) = tokio::join!(members(&client), client.days_standing());
+    let status = Status {
+        partitions: client.connection.partitions,
+        members: members?,
+        days: standing.ok(),
+        outputs_waiting: client.outputs_waiting().await,
+    };
+    let is_whole = status.is_whole();
+    if arguments.client.json {
+        super::print_json(&status)?;
+    } else {
+        status.print()?;
+    }
+    Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Listens for as long as it takes every process to tell of itself.
+async fn members(client: &Client) -> anyhow::Result<Vec<Heartbeat>> {
+    let mut heard = client.connection.client.subscribe(client.connection.subjects.members("*")).await?;
+    let mut members = BTreeMap::new();
+    let listening = async {
+        while let Some(message) = heard.next().await {
+            if let Ok(heartbeat) = serde_json::from_slice::<Heartbeat>(&message.payload) {
+                if heartbeat.leaving {
+                    members.remove(&heartbeat.instance);
+                } else {
+                    members.insert(heartbeat.instance.clone(), heartbeat);
+                }
+            }
+        }
+    };
+    let _ = tokio::time::timeout(HEARTBEAT + GRACE, listening).await;
+    let mut members: Vec<Heartbeat> = members.into_values().collect();
+    let rank = |member: &Heartbeat| SERVICES.iter().position(|service| *service == member.service);
+    members.sort_by_key(|member| (rank(member), member.instance.clone()));
+    Ok(members)
+}
+
+impl Status {
+    fn of(&self, service: &str, partition: Partition) -> impl Iterator<Item = (&Heartbeat, &Part)> {
+        let members = self.members.iter().filter(move |member| member.service == service);
+        members.filter_map(move |member| Some((member, member.parts.get(&partition)?)))
+    }
+
+    /// Whether every partition is sequenced and served, days are managed and questions answered.
+    fn is_whole(&self) -> bool {
+        let runs = |service: &str| self.members.iter().any(|member| member.service == service);
+        let served = |service: &str, p| self.of(service, p).any(|(_, part)| part.ready);
+        runs("day-manager")
+            && runs("query")
+            && Partition::all(self.partitions).all(|p| served("ingest", p) && served("aggregator-shard", p))
+    }
+
+    fn print(&self) -> anyhow::Result<()> {
+        let now = clock::now();
+        let mut table = Table::new(["SERVICE", "INSTANCE", "HOST", "PID", "VERSION", "UP", "PARTITIONS"]);
+        for member in &self.members {
+            let parts = match member.service.as_str() {
+                "ingest" | "aggregator-shard" => format!("{} of {}", member.parts.len(), self.partitions),
+                _ => String::new(),
+            };
+            table.row([
+                member.service.to_string(),
+                short(member).to_owned(),
+                member.host.to_string(),
+                member.pid.to_string(),
+                member.version.to_string(),
+                duration(now.since(member.started_at)),
+                parts,
+            ]);
+        }
+        table.print()?;
+        for service in SERVICES.iter().filter(|service| !self.members.iter().any(|m| m.service == **service)) {
+            super::print_line(&format!("no {service} runs"))?;
+        }
+        super::print_line("")?;
+        let mut table = Table::new([
+            "PARTITION",
+            "INGEST",
+            "INBOX",
+            "LAG",
+            "SHARDS",
+            "LOG",
+            "BEHIND",
+            "LATE BY",
+            "CHECKPOINT",
+            "UNWRITTEN",
+        ]);
+        for partition in Partition::all(self.partitions) {
+            table.row(self.partition_row(partition));
+        }
+        table.print()?;
+        if let Some(days) = &self.days {
+            let overdue = match days.overdue_ms {
+                0 => "nothing is overdue".to_owned(),
+                ms => format!("the oldest close or opening is {} overdue", duration(Duration::from_millis(ms))),
+            };
+            super::print_line(&format!(
+                "\n{} tenants, {} with an open day, {} closing (past their cut-off, in their grace); {overdue}",
+                count(days.tenants),
+                count(days.open),
+                count(days.closing)
+            ))?;
+        }
+        if !self.is_whole() {
+            super::print_line("NOT WHOLE: something above does not run, or is not level with its log yet")?;
+        }
+        Ok(())
+    }
+
+    fn partition_row(&self, partition: Partition) -> [String; 10] {
+        let (ingest, inbox, lag) = match self.of("ingest", partition).next() {
+            Some((member, part)) => (short(member).to_owned(), part.inbox.to_string(), count(part.lag)),
+            None => ("none".to_owned(), String::new(), String::new()),
+        };
+        let shards: Vec<(&Heartbeat, &Part)> = self.of("aggregator-shard", partition).collect();
+        let names: Vec<String> = shards
+            .iter()
+            .map(|(member, part)| format!("{}{}", short(member), if part.ready { "" } else { " (catching up)" }))
+            .collect();
+        let best = shards.iter().map(|(_, part)| part).max_by_key(|part| part.log);
+        let of = |read: fn(&Part) -> String| best.map(|part| read(part)).unwrap_or_default();
+        let unwritten = self.outputs_waiting.get(usize::from(partition.0)).copied().flatten();
+        [
+            partition.to_string(),
+            ingest,
+            inbox,
+            lag,
+            if names.is_empty() { "none".to_owned() } else { names.join(", ") },
+            of(|part| part.log.to_string()),
+            of(|part| count(part.lag)),
+            of(|part| if part.lag_ms == 0 { "-".to_owned() } else { duration(Duration::from_millis(part.lag_ms)) }),
+            of(|part| part.checkpoint.to_string()),
+            unwritten.map(count).unwrap_or_default(),
+        ]
+    }
+}
+
+fn short(member: &Heartbeat) -> &str {
+    // Names are ASCII; the last characters are those that differ between processes started together.
+    let name = member.instance.as_str();
+    name.get(name.len().saturating_sub(SHOWN_NAME)..).unwrap_or(name)
+}

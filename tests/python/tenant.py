@@ -1,0 +1,68 @@
+"""A client that may do what its tenant needs and no more: python3 tenant.py nats://USER:PASSWORD@HOST:PORT. The broker must
+grant it what docs/CLIENTS.md lists for acme; the test beside defines tenants, and closes the day when asked to.
+"""
+
+import asyncio
+import sys
+
+import nats
+from nats.errors import TimeoutError as NatsTimeout
+
+import daybook_client as daybook
+from daybook_client import LiveView, ask_patiently, loads
+
+DATE = "2024-03-01"
+
+
+async def forbidden(errors, action):
+    """The broker tells of a violation, and what was tried comes to nothing."""
+    errors.clear()
+    try:
+        await action
+        raise AssertionError("it was allowed")
+    except NatsTimeout:
+        assert any("permissions violation" in str(error).lower() for error in errors), errors
+
+
+async def main(url):
+    errors = []
+
+    async def note(error):
+        errors.append(error)
+
+    nc = await nats.connect(url, inbox_prefix=b"_INBOX_acme", error_cb=note)
+    js = nc.jetstream(timeout=1)
+    live = LiveView(nc, "acme", "orders", [])
+    await live.start()
+    days = await nc.subscribe("daybook.days.acme.*")
+    reports = await nc.subscribe("daybook.reports.acme.*")
+    rejects = await nc.subscribe("daybook.rejects.acme")
+    order = {"id": "o-1", "at": f"{DATE}T12:00:00Z", "dims": {"channel": "web"}, "measures": {"amount": "2.50"}}
+    sequence = await daybook.publish(js, "acme", "order", [order, {"id": "o-2"}])
+    assert loads((await rejects.next_msg(timeout=30)).data)["rejects"][0]["field"] == "at"
+    while live.inbox < sequence:
+        await live.step()
+    answer = await ask_patiently(nc, "acme", "orders", at_least=sequence)
+    assert list(live.rows.values()) == answer["rows"] and answer["rows"][0]["orders"] == 1, answer
+    assert errors == [], errors
+
+    await forbidden(errors, nc.request("daybook.query.other.orders", b"", timeout=1))
+    await forbidden(errors, nc.request("daybook.admin.catalogue", b"", timeout=1))
+    await forbidden(errors, daybook.publish(js, "other", "order", order))
+    await forbidden(errors, daybook.newest_report(js, "other", DATE))
+    others = await nc.subscribe("daybook.live.other.>")
+    await forbidden(errors, others.next_msg(timeout=1))
+
+    errors.clear()
+    # The test waits for this one, and closes the day.
+    await daybook.publish(js, "acme", "order", {**order, "id": "o-3"})
+    assert (await days.next_msg(timeout=30)).subject.startswith("daybook.days.acme.")
+    told = await reports.next_msg(timeout=30)
+    report, digest = await daybook.newest_report(js, "acme", DATE)
+    assert report == loads(told.data) and digest == told.headers["Daybook-Hash"], report
+    assert errors == [], errors
+    await nc.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))

@@ -1,0 +1,315 @@
+//! A model of the broker: streams that take a message only if its subject stands where the writer says, sources that
+//! come through late but in order, and requests that are lost, late, or carried out without an answer.
+
+use crate::fault::Fault;
+use crate::random::Random;
+use crate::settings::Settings;
+use async_nats::HeaderMap;
+use bytes::Bytes;
+use daybook_contracts::headers;
+use daybook_contracts::subjects::Subjects;
+use daybook_domain::ids::Partition;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// How often a request is lost, its answer is, or it comes late: once in so many.
+const UNCLEAR_ONE_IN: usize = 12;
+
+/// One of Daybook's streams.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Stream {
+    Catalog,
+    Days,
+    Clocks,
+    Inbox,
+    Events,
+    Reports,
+    Figures,
+    Rejects,
+}
+
+impl Stream {
+    const COUNT: usize = 8;
+
+    /// The stream of that name.
+    pub fn named(subjects: &Subjects, name: &str) -> Option<Self> {
+        let names = [
+            (Self::Catalog, subjects.catalog_stream()),
+            (Self::Days, subjects.days_stream()),
+            (Self::Clocks, subjects.clocks_stream()),
+            (Self::Inbox, subjects.inbox_stream()),
+            (Self::Events, subjects.events_stream()),
+            (Self::Reports, subjects.reports_stream()),
+            (Self::Figures, subjects.figures_stream()),
+            (Self::Rejects, subjects.rejects_stream()),
+        ];
+        names.into_iter().find(|(_, known)| known == name).map(|(stream, _)| stream)
+    }
+}
+
+/// A message of a stream.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    pub sequence: u64,
+    pub subject: String,
+    /// Where INBOX and EVENTS are divided by it; 0 elsewhere.
+    pub partition: Partition,
+    pub headers: HeaderMap,
+    pub payload: Bytes,
+    /// Which of the producers' messages it is.
+    pub tag: Option<usize>,
+}
+
+#[derive(Default)]
+struct Kept {
+    /// Everything that ever was: the sequence is the index and one.
+    messages: Vec<Rc<Stored>>,
+    /// How many of the first are trimmed.
+    trimmed: u64,
+    ends: BTreeMap<String, u64>,
+}
+
+/// A message to be stored.
+#[derive(Clone, Debug)]
+pub struct Append {
+    pub stream: Stream,
+    pub subject: String,
+    /// The sequence of the subject's last message, 0 for none; unconditional when absent.
+    pub expected: Option<u64>,
+    pub headers: HeaderMap,
+    pub payload: Bytes,
+    pub tag: Option<usize>,
+}
+
+/// What a sender learns of its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Stored(u64),
+    Conflict,
+    Unclear,
+}
+
+/// Stands for a request in the eyes of its sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(u64);
+
+/// The broker.
+pub struct Broker {
+    pub subjects: Subjects,
+    pub partitions: u16,
+    kept: [Kept; Stream::COUNT],
+    under_way: Vec<(Ticket, Append)>,
+    answers: BTreeMap<Ticket, Answer>,
+    tickets: u64,
+    /// How far DAYS and CATALOG have been sourced into INBOX.
+    sourced: [u64; 2],
+    /// What was stored since it was looked at last.
+    fresh: Vec<(Stream, Rc<Stored>)>,
+}
+
+const SOURCES: [Stream; 2] = [Stream::Days, Stream::Catalog];
+
+impl Broker {
+    pub fn new(partitions: u16) -> Self {
+        Self {
+            subjects: Subjects::new("daybook").expect("a valid prefix"),
+            partitions,
+            kept: Default::default(),
+            under_way: Vec::new(),
+            answers: BTreeMap::new(),
+            tickets: 0,
+            sourced: [0; 2],
+            fresh: Vec::new(),
+        }
+    }
+
+    fn kept(&self, stream: Stream) -> &Kept {
+        &self.kept[stream as usize]
+    }
+
+    /// The last message of a subject, if it is not trimmed.
+    pub fn last(&self, stream: Stream, subject: &str) -> Option<&Rc<Stored>> {
+        let kept = self.kept(stream);
+        let end = *kept.ends.get(subject)?;
+        (end > kept.trimmed).then(|| &kept.messages[end as usize - 1])
+    }
+
+    /// The last message of every subject, in order of their sequences.
+    pub fn last_of_each(&self, stream: Stream) -> Vec<Rc<Stored>> {
+        let kept = self.kept(stream);
+        let mut last: Vec<_> = kept.ends.values().map(|end| kept.messages[*end as usize - 1].clone()).collect();
+        last.sort_by_key(|message| message.sequence);
+        last
+    }
+
+    /// The first message of a partition at `from` or after, that is not trimmed.
+    pub fn next(&self, stream: Stream, partition: Partition, from: u64) -> Option<&Rc<Stored>> {
+        let kept = self.kept(stream);
+        let from = from.max(kept.trimmed + 1) as usize - 1;
+        kept.messages.get(from..)?.iter().find(|message| message.partition == partition)
+    }
+
+    /// The newest message of a partition, if it is not trimmed.
+    pub fn newest(&self, stream: Stream, partition: Partition) -> Option<&Rc<Stored>> {
+        let kept = self.kept(stream);
+        kept.messages[kept.trimmed as usize..].iter().rev().find(|message| message.partition == partition)
+    }
+
+    /// Everything that was ever stored, trimmed or not.
+    pub fn history(&self, stream: Stream) -> &[Rc<Stored>] {
+        &self.kept(stream).messages
+    }
+
+    /// The last sequence of a stream.
+    pub fn end(&self, stream: Stream) -> u64 {
+        self.kept(stream).messages.len() as u64
+    }
+
+    /// Sends a request; what became of it can be asked for by the ticket.
+    pub fn send(&mut self, append: Append) -> Ticket {
+        self.tickets += 1;
+        self.under_way.push((Ticket(self.tickets), append));
+        Ticket(self.tickets)
+    }
+
+    /// What became of a request, told once; nothing while it is under way.
+    pub fn answer(&mut self, ticket: Ticket) -> Option<Answer> {
+        self.answers.remove(&ticket)
+    }
+
+    /// Whether no request is under way and every source has come through.
+    pub fn is_idle(&self) -> bool {
+        self.under_way.is_empty() && (0..2).all(|source| self.sourced[source] == self.end(SOURCES[source]))
+    }
+
+    /// How many requests and sourced messages are under way.
+    pub fn load(&self) -> usize {
+        let sources = (0..2).filter(|source| self.sourced[*source] < self.end(SOURCES[*source]));
+        self.under_way.len() + sources.count()
+    }
+
+    /// Carries one request out, or brings one message of a source into INBOX.
+    pub fn step(&mut self, random: &mut Random, settings: &Settings) {
+        let source = random.below(2);
+        if self.sourced[source] < self.end(SOURCES[source]) && (self.under_way.is_empty() || random.one_in(3)) {
+            return self.source(source);
+        }
+        if self.under_way.is_empty() {
+            return;
+        }
+        let index = random.below(self.under_way.len());
+        let (ticket, append) = self.under_way.swap_remove(index);
+        let unclear = |fault, random: &mut Random| settings.faults.has(fault) && random.one_in(UNCLEAR_ONE_IN);
+        let answer = if unclear(Fault::LostRequest, random) {
+            Answer::Unclear
+        } else if unclear(Fault::LateRequest, random) {
+            self.under_way.push((ticket, append));
+            Answer::Unclear
+        } else {
+            let answer = self.carry_out(append);
+            if unclear(Fault::LostAnswer, random) { Answer::Unclear } else { answer }
+        };
+        // Of a late request, the first answer stands.
+        self.answers.entry(ticket).or_insert(answer);
+    }
+
+    fn carry_out(&mut self, append: Append) -> Answer {
+        let Append { stream, subject, expected, headers, payload, tag } = append;
+        let (subject, partition) = self.placed(stream, subject);
+        let end = self.kept(stream).ends.get(&subject).copied().unwrap_or(0);
+        if expected.is_some_and(|expected| expected != end) {
+            return Answer::Conflict;
+        }
+        Answer::Stored(self.store(stream, subject, partition, headers, payload, tag))
+    }
+
+    /// The subject under which a message is stored, after the stream's transform, and its partition.
+    fn placed(&self, stream: Stream, subject: String) -> (String, Partition) {
+        let tokens: Vec<&str> = subject.split('.').collect();
+        let prefix = tokens[0];
+        let place = match (stream, &tokens[1..]) {
+            // The broker's transform leaves subjects with wildcards in them as they are.
+            (Stream::Inbox, ["in", tenant, kind]) if *tenant != "*" && *kind != "*" => {
+                let partition = Partition::of(tenant, self.partitions);
+                Some((format!("{prefix}.inbox.{partition}.{tenant}.event.{kind}"), partition))
+            }
+            (Stream::Events, ["events", partition]) => {
+                Some((subject.clone(), Partition(partition.parse().expect("a partition's number"))))
+            }
+            _ => None,
+        };
+        place.unwrap_or((subject, Partition(0)))
+    }
+
+    fn store(
+        &mut self,
+        stream: Stream,
+        subject: String,
+        partition: Partition,
+        headers: HeaderMap,
+        payload: Bytes,
+        tag: Option<usize>,
+    ) -> u64 {
+        let kept = &mut self.kept[stream as usize];
+        let sequence = kept.messages.len() as u64 + 1;
+        kept.ends.insert(subject.clone(), sequence);
+        let stored = Rc::new(Stored { sequence, subject, partition, headers, payload, tag });
+        kept.messages.push(stored.clone());
+        self.fresh.push((stream, stored));
+        sequence
+    }
+
+    fn source(&mut self, source: usize) {
+        let stream = SOURCES[source];
+        let origin = self.kept(stream).messages[self.sourced[source] as usize].clone();
+        self.sourced[source] += 1;
+        let tokens: Vec<&str> = origin.subject.split('.').collect();
+        let (subject, partition) = match tokens[1..] {
+            ["days", tenant, edge] => {
+                let partition = Partition::of(tenant, self.partitions);
+                (self.subjects.inbox_day(partition, tenant, edge), partition)
+            }
+            ["catalog", partition, what, name] => {
+                let partition = Partition(partition.parse().expect("a partition's number"));
+                (self.subjects.inbox_catalog(partition, what, name), partition)
+            }
+            _ => unreachable!("DAYS and CATALOG take no other subjects"),
+        };
+        let name = if stream == Stream::Days { self.subjects.days_stream() } else { self.subjects.catalog_stream() };
+        let mut headers = HeaderMap::new();
+        headers.insert(headers::STREAM_SOURCE, format!("{name} {} > >", origin.sequence));
+        self.store(Stream::Inbox, subject, partition, headers, origin.payload.clone(), None);
+    }
+
+    /// Restarts: where sourcing goes on is told by the last sourced message that is still in INBOX, and what is not yet
+    /// carried out is lost.
+    pub fn restart(&mut self) {
+        for (ticket, _) in std::mem::take(&mut self.under_way) {
+            self.answers.entry(ticket).or_insert(Answer::Unclear);
+        }
+        let inbox = self.kept(Stream::Inbox);
+        let names = [self.subjects.days_stream(), self.subjects.catalog_stream()];
+        let sourced = names.map(|name| {
+            let there = inbox.messages[inbox.trimmed as usize..].iter().rev();
+            there.filter_map(|message| source_of(message)).find(|(stream, _)| *stream == name).map_or(0, |(_, at)| at)
+        });
+        self.sourced = sourced;
+    }
+
+    /// Removes everything of INBOX up to `through`.
+    pub fn trim(&mut self, through: u64) {
+        let kept = &mut self.kept[Stream::Inbox as usize];
+        kept.trimmed = kept.trimmed.max(through.min(kept.messages.len() as u64));
+    }
+
+    /// What was stored since this was asked last.
+    pub fn take_fresh(&mut self) -> Vec<(Stream, Rc<Stored>)> {
+        std::mem::take(&mut self.fresh)
+    }
+}
+
+/// The stream and sequence that a message of INBOX was sourced from.
+pub fn source_of(message: &Stored) -> Option<(String, u64)> {
+    let value = message.headers.get(headers::STREAM_SOURCE)?.as_str();
+    Some((value.split(' ').next()?.to_owned(), headers::source_sequence(value)?))
+}

@@ -1,0 +1,169 @@
+//! What is defined in a run: at its beginning, and what is changed in the middle of it.
+
+use crate::fault::Fault;
+use crate::manager::Request;
+use crate::settings::Shell;
+use daybook_contracts::admin::{Apply, ClockAdvance, CloseDay, TenantSpec};
+use daybook_domain::catalogue::{
+    CalendarRule, Dimension, Grain, Kind, LatePolicy, Measure, Metric, Mode, Status, View, only_final,
+};
+use daybook_domain::ids::{Name, TenantId};
+use daybook_domain::time::{Date, Instant};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// With daylight saving in the north and the south, and without.
+const ZONES: &[&str] = &["Europe/Zurich", "America/New_York", "Pacific/Auckland", "Asia/Kathmandu", "Etc/UTC"];
+/// The clock that is driven by requests.
+const DRIVEN: &str = "replay";
+const DAY_MS: i64 = 86_400_000;
+const HOUR_MS: u64 = 3_600_000;
+/// Tenants that may be added.
+const NEWCOMERS: &[&str] = &["SEA", "ZRH"];
+
+/// What is defined, as far as its owners know.
+pub struct Catalogue {
+    tenants: BTreeMap<String, TenantSpec>,
+    /// How far the driven clock was asked to go.
+    driven: Instant,
+    first_day: Date,
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).expect("a valid name")
+}
+
+fn id(text: &str) -> TenantId {
+    TenantId::new(text).expect("a valid id")
+}
+
+impl Catalogue {
+    /// Two tenants, the second by a clock that is driven, three kinds and a view of each policy.
+    pub fn new(shell: &mut Shell) -> (Self, Apply) {
+        let first_day = Date::from_days(shell.now.as_millis().div_euclid(DAY_MS) as i32 - 2);
+        let driven = Instant::from_millis(shell.now.as_millis() - DAY_MS);
+        let mut catalogue = Self { tenants: BTreeMap::new(), driven, first_day };
+        catalogue.tenant(shell, "ABQ", None);
+        catalogue.tenant(shell, "LHR", Some(DRIVEN));
+        let views = ["order-hours", "order-carry", "order-firm", "click-carry", "note-firm"].map(|name| view(name, 0));
+        let apply = Apply {
+            kinds: vec![
+                kind("order", Mode::Entity, &["city", "sku"], "qty"),
+                kind("click", Mode::Fact, &["page"], "ms"),
+                kind("note", Mode::Entity, &["city"], "size"),
+            ],
+            views: views.into(),
+            tenants: catalogue.tenants.values().cloned().collect(),
+            dry_run: false,
+        };
+        (catalogue, apply)
+    }
+
+    /// The tenants with the instants that their clocks have reached.
+    pub fn clocks(&self, now: Instant) -> Vec<(String, Instant)> {
+        let clock = |spec: &TenantSpec| if spec.clock.is_some() { self.driven } else { now };
+        self.tenants.iter().map(|(id, spec)| (id.clone(), clock(spec))).collect()
+    }
+
+    fn tenant(&mut self, shell: &mut Shell, text: &str, clock: Option<&str>) -> &TenantSpec {
+        let spec = TenantSpec {
+            id: id(text),
+            name: None,
+            zone: (*shell.random.pick(ZONES)).to_owned(),
+            cutoff_minutes: *shell.random.pick(&[0, 90, 300]),
+            changes: Vec::new(),
+            grace_ms: shell.random.below(4) as u64 * HOUR_MS,
+            first_day: Some(self.first_day),
+            clock: clock.map(name),
+            seasons: Vec::new(),
+        };
+        self.tenants.entry(text.to_owned()).or_insert(spec)
+    }
+
+    /// Something that somebody wants of day-manager.
+    pub fn request(&mut self, shell: &mut Shell) -> Option<Request> {
+        let tenants = |tenants: Vec<TenantSpec>| Some(Request::Apply(Apply { tenants, ..Apply::default() }));
+        let known: Vec<String> = self.tenants.keys().cloned().collect();
+        let some = shell.random.pick(&known).clone();
+        let allowed = |shell: &Shell, fault| shell.settings.faults.has(fault);
+        match shell.random.below(7) {
+            0 if allowed(shell, Fault::NewTenant) => {
+                let text = *shell.random.pick(NEWCOMERS);
+                tenants(vec![self.tenant(shell, text, None).clone()])
+            }
+            1 if allowed(shell, Fault::ZoneChange) => {
+                let spec = self.tenants.get_mut(&some).expect("a known tenant");
+                if shell.random.one_in(3) {
+                    spec.grace_ms = shell.random.below(6) as u64 * HOUR_MS;
+                } else {
+                    let today = shell.now.as_millis().div_euclid(DAY_MS) as i32;
+                    let from = Date::from_days(today + shell.random.between(9, 20) as i32);
+                    let zone = (*shell.random.pick(ZONES)).to_owned();
+                    spec.changes =
+                        vec![CalendarRule { from, zone, cutoff_minutes: *shell.random.pick(&[0, 300, 700]) }];
+                }
+                tenants(vec![spec.clone()])
+            }
+            2 | 3 if allowed(shell, Fault::ViewChange) => {
+                let names = ["order-late", "click-late", "note-late", "order-carry", "order-firm", "order-hours"];
+                let mut view = view(names[shell.random.below(names.len())], shell.random.below(2));
+                if shell.random.one_in(4) {
+                    view.tenants = Some([id(&some)].into());
+                }
+                Some(Request::Apply(Apply { views: vec![view], ..Apply::default() }))
+            }
+            4 if allowed(shell, Fault::CloseByHand) => {
+                let today =
+                    self.clocks(shell.now).into_iter().find(|(known, _)| *known == some).expect("a known tenant").1;
+                let date = Date::from_days(today.as_millis().div_euclid(DAY_MS) as i32 - shell.random.below(3) as i32);
+                Some(Request::Close(CloseDay { tenant: id(&some), date }))
+            }
+            5 | 6 => {
+                self.driven = self.driven.after(Duration::from_millis(shell.random.below(20) as u64 * HOUR_MS));
+                Some(Request::Advance(ClockAdvance { clock: name(DRIVEN), advance_to: self.driven }))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn kind(text: &str, mode: Mode, dimensions: &[&str], measure: &str) -> Kind {
+    Kind {
+        name: name(text),
+        mode,
+        dimensions: dimensions.iter().map(|text| Dimension { name: name(text), field: None }).collect(),
+        measures: vec![Measure { name: name(measure), scale: 0 }],
+        revision: 0,
+    }
+}
+
+fn metric(text: &str, value: &str, status: &[Status]) -> Metric {
+    Metric { name: name(text), value: value.into(), filter: None, status: status.to_vec() }
+}
+
+/// A view by its name, `<kind>-<what>`, in one of two variants.
+fn view(text: &str, variant: usize) -> View {
+    let (kind, what) = text.split_once('-').expect("a name of two words");
+    let sum = match kind {
+        "order" => "sum(qty)",
+        "click" => "sum(ms)",
+        _ => "sum(size)",
+    };
+    let mut metrics = vec![metric("n", "count", &only_final()), metric("sum", sum, &only_final())];
+    if variant == 1 {
+        metrics.push(metric("voids", "count", &[Status::Void]));
+    }
+    let by = if kind == "click" { "page" } else { "city" };
+    let group_by = if what == "late" && kind == "order" { vec![] } else { vec![name(by)] };
+    let late = match text {
+        "order-hours" | "order-late" | "click-late" => LatePolicy::Restate,
+        "order-firm" | "note-firm" => LatePolicy::Reject,
+        _ => LatePolicy::CarryForward,
+    };
+    let grain = if what == "hours" { Grain::Hour } else { Grain::Day };
+    if what == "hours" {
+        metrics.push(metric("drafts", "count", &[Status::Draft]));
+        metrics.push(metric("skus", "distinct(sku)", &only_final()));
+    }
+    View { grain, late, ..View::new(name(text), name(kind), group_by, metrics) }
+}

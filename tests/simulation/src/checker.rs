@@ -1,0 +1,394 @@
+//! What is checked whenever something is stored.
+
+use crate::broker::{Broker, Stored, Stream};
+use crate::model::figures::difference;
+use crate::model::{Item, Model, TenantModel, definition_text, marker_text};
+use crate::producer::Message;
+use crate::replica::Replica;
+use crate::settings::{Invariant, Violation, ensure};
+use day_manager::publishing::describe;
+use daybook_contracts::ask::{DaySelector, DayState, Query};
+use daybook_contracts::day::{DayMarker, Edge};
+use daybook_contracts::headers;
+use daybook_contracts::log::{Batch, Record};
+use daybook_contracts::reject::Rejects;
+use daybook_contracts::report::{Report, Row};
+use daybook_domain::calendar::{BusinessDay, CalendarTable};
+use daybook_domain::catalogue::Definition;
+use daybook_domain::ids::{LogSeq, Partition};
+use daybook_domain::time::Date;
+use ingest::fence::marks_of;
+use std::collections::{BTreeMap, BTreeSet};
+
+type Checked = Result<(), Violation>;
+
+/// Remembers what it needs to judge what comes next.
+pub struct Checker {
+    models: Vec<Model>,
+    partitions: Vec<PartitionLog>,
+    /// By subject, version and hash of the last report.
+    reports: BTreeMap<String, (u32, String)>,
+    days: BTreeMap<String, TenantDays>,
+    /// By subject, the newest table of each partition.
+    tables: BTreeMap<String, CalendarTable>,
+    /// Rejected events that were told: INBOX sequence and index.
+    told: BTreeSet<(u64, u32)>,
+}
+
+#[derive(Default)]
+struct PartitionLog {
+    /// How far into INBOX the log reaches.
+    through: u64,
+    /// By position, how far into INBOX each batch reaches, and the one before it.
+    batches: BTreeMap<u64, (u64, u64)>,
+    tenants: BTreeSet<String>,
+    /// By position, what the first replica there said.
+    said: BTreeMap<LogSeq, blake3::Hash>,
+}
+
+/// The markers of a tenant so far.
+#[derive(Default)]
+struct TenantDays {
+    opened: Vec<BusinessDay>,
+    /// How many of them are closed.
+    closed: usize,
+}
+
+impl Checker {
+    pub fn new(partitions: u16) -> Self {
+        Self {
+            models: Partition::all(partitions).map(Model::new).collect(),
+            partitions: Partition::all(partitions).map(|_| PartitionLog::default()).collect(),
+            reports: BTreeMap::new(),
+            days: BTreeMap::new(),
+            tables: BTreeMap::new(),
+            told: BTreeSet::new(),
+        }
+    }
+
+    /// Judges a message that was just stored.
+    ///
+    /// # Errors
+    /// The invariant that does not hold.
+    pub fn stored(&mut self, stream: Stream, message: &Stored, producers: &[Message]) -> Checked {
+        match stream {
+            Stream::Inbox => self.models.iter_mut().for_each(|model| model.push(message, producers)),
+            Stream::Events => self.batch(message)?,
+            Stream::Days => self.marker(message)?,
+            Stream::Catalog => self.definition(message)?,
+            Stream::Reports => self.report(message)?,
+            Stream::Rejects => self.rejects(message)?,
+            Stream::Clocks | Stream::Figures => {}
+        }
+        Ok(())
+    }
+
+    /// A batch holds what INBOX has between the last batch and its own mark, in that order, and nothing else.
+    fn batch(&mut self, message: &Stored) -> Checked {
+        let index = usize::from(message.partition.0);
+        let (log, model) = (&mut self.partitions[index], &self.models[index]);
+        let batch = Batch::decode(&message.payload).expect("ingest appends batches");
+        let (from, through) = (log.through, batch.through.inbox.0);
+        ensure(batch.through.events == 0, Invariant::ExactlyOnce, || "a message in parts, though none is long".into())?;
+        ensure(marks_of(&message.headers).through == batch.through, Invariant::ExactlyOnce, || {
+            format!("batch {} is marked otherwise than it reaches", message.sequence)
+        })?;
+        let (mut found, mut why) = (Vec::new(), String::new());
+        for record in &batch.records {
+            match record {
+                Record::Events(events) => found.extend(events.events.iter().map(|event| Item::Event {
+                    inbox: events.inbox.0,
+                    index: event.index,
+                    date: event.date,
+                })),
+                Record::Rejected(reject) => {
+                    why = format!(" {}", reject.reason);
+                    found.push(Item::Reject { inbox: reject.inbox.0, index: reject.index });
+                }
+                Record::Day(marker) => {
+                    ensure(log.tenants.contains(marker.tenant.as_str()), Invariant::Days, || {
+                        format!("a day of {} is in the log before its tenant", marker.tenant)
+                    })?;
+                    found.push(Item::Marker(marker_text(marker)));
+                }
+                Record::Define(definition) => {
+                    if let Definition::Tenant(tenant) = definition {
+                        log.tenants.insert(tenant.id.to_string());
+                    }
+                    found.push(Item::Define(definition_text(definition)));
+                }
+            }
+        }
+        let (before, behind) = (model.upto(from), model.upto(through));
+        let expected: Vec<Item> = model
+            .entries
+            .get(before..behind)
+            .unwrap_or_default()
+            .iter()
+            .flat_map(|entry| entry.items.clone())
+            .collect();
+        ensure(through > from && found == expected, Invariant::ExactlyOnce, || {
+            format!(
+                "batch {} of {}, INBOX {from} to {through}, should hold {expected:?}, but holds {found:?}{why}",
+                message.sequence, message.partition
+            )
+        })?;
+        log.batches.insert(message.sequence, (from, through));
+        log.through = through;
+        Ok(())
+    }
+
+    /// Days follow each other without a gap, each is opened once and closed once, behind its successor's opening.
+    fn marker(&mut self, message: &Stored) -> Checked {
+        let marker: DayMarker = serde_json::from_slice(&message.payload).expect("day-manager publishes markers");
+        let days = self.days.entry(marker.tenant.to_string()).or_default();
+        let told = || {
+            format!("{} of {marker:?} behind {:?}, {} closed", marker.edge.as_str(), days.opened.last(), days.closed)
+        };
+        let is_sound = match marker.edge {
+            Edge::Opened => days.opened.last().is_none_or(|last| last.closes_at == marker.day.opens_at),
+            Edge::Closed => days.opened.get(days.closed) == Some(&marker.day) && days.closed + 1 < days.opened.len(),
+        };
+        ensure(is_sound && marker.day.opens_at < marker.day.closes_at, Invariant::Days, told)?;
+        match marker.edge {
+            Edge::Opened => days.opened.push(marker.day),
+            Edge::Closed => days.closed += 1,
+        }
+        Ok(())
+    }
+
+    /// A published interval is never rewritten.
+    fn definition(&mut self, message: &Stored) -> Checked {
+        let definition = serde_json::from_slice(&message.payload).expect("day-manager publishes definitions");
+        let Definition::Calendar(table) = definition else { return Ok(()) };
+        if let Some(known) = self.tables.get(&message.subject) {
+            let offset = usize::try_from(known.first.days_since(table.first));
+            let is_kept = offset.is_ok_and(|offset| table.cutoffs[offset..].starts_with(&known.cutoffs));
+            ensure(is_kept && known.revision <= table.revision, Invariant::Days, || {
+                format!("{} was published otherwise before", message.subject)
+            })?;
+        }
+        self.tables.insert(message.subject.clone(), table);
+        Ok(())
+    }
+
+    /// A report is one version after the last, names the one it supersedes, and says what the model says.
+    fn report(&mut self, message: &Stored) -> Checked {
+        let report: Report = serde_json::from_slice(&message.payload).expect("a shard publishes reports");
+        let what = || format!("{} version {}", message.subject, report.version);
+        let before = self.reports.get(&message.subject);
+        let version = before.map_or(0, |(version, _)| *version);
+        let hash = blake3::hash(&message.payload).to_hex().to_string();
+        let told = message.headers.get(headers::HASH).map(|hash| hash.as_str());
+        ensure(report.version == version + 1 && told == Some(&*hash), Invariant::Reports, || {
+            format!("{} behind version {version}", what())
+        })?;
+        let supersedes = report.supersedes.as_ref().map(|supersedes| (supersedes.version, supersedes.hash.clone()));
+        ensure(supersedes.as_ref() == before, Invariant::Reports, || {
+            format!("{} supersedes {supersedes:?}, not {before:?}", what())
+        })?;
+        self.reports.insert(message.subject.clone(), (report.version, hash));
+
+        let index = usize::from(report.log.partition.0);
+        let (model, log) = (&self.models[index], &self.partitions[index]);
+        let id = report.tenant.as_str();
+        let tenant = &model.tenants[id];
+        let (_, through) = log.batches[&report.log.through.0];
+        // The first version is made where the day closes, others at the end of a batch, or where the day goes.
+        let closed = |entry: &crate::model::Entry| match &entry.closed {
+            Some((of, date, gone)) if of == id => {
+                (report.version == 1 && *date == report.date) || (report.version > 1 && *gone > report.date)
+            }
+            _ => false,
+        };
+        let end = model.upto(through);
+        let upto = model.entries[..end].iter().position(closed).map_or(end, |index| index + 1);
+        ensure(report.version > 1 || upto < end + 1, Invariant::Reports, || format!("{} of an open day", what()))?;
+        let account = model.account(id, report.date, upto);
+        ensure(report.dispositions == account && account.balances(), Invariant::Dispositions, || {
+            format!("{}: {:?}, the model has {account:?}", what(), report.dispositions)
+        })?;
+        let views: BTreeMap<_, _> =
+            model.views(&tenant.definition, upto).map(|view| (view.name.clone(), view)).collect();
+        ensure(report.views.keys().eq(views.keys()), Invariant::Figures, || {
+            format!("{} has the views {:?}, the model {:?}", what(), report.views.keys(), views.keys())
+        })?;
+        for (name, view) in views {
+            let found = cells(&report.views[&name].rows);
+            let expected = model.rows(tenant, view, report.date, upto);
+            ensure(found == expected, Invariant::Figures, || {
+                format!("{}, {name}: {}", what(), difference(&expected, &found))
+            })?;
+        }
+        Ok(())
+    }
+
+    fn rejects(&mut self, message: &Stored) -> Checked {
+        let rejects: Rejects = serde_json::from_slice(&message.payload).expect("a shard publishes rejects");
+        for reject in rejects.rejects {
+            ensure(self.told.insert((reject.inbox.0, reject.index)), Invariant::Rejects, || {
+                format!("event {} of {} is told twice as rejected", reject.index, reject.inbox)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Judges what a replica says at its position: against the model, if it is the first there, else against the first.
+    /// `everything` of it, or the days only that the last batch touched.
+    ///
+    /// # Errors
+    /// The invariant that does not hold.
+    pub fn applied(&mut self, replica: &mut Replica, broker: &Broker, everything: bool) -> Checked {
+        let (partition, number) = (replica.partition, replica.number);
+        let index = usize::from(partition.0);
+        let (log, model) = (&mut self.partitions[index], &self.models[index]);
+        let Some(state) = replica.state() else { return Ok(()) };
+        let position = state.position();
+        let Some((from, through)) = log.batches.get(&position.0).copied() else { return Ok(()) };
+        let what = || format!("replica {partition}/{number} at batch {position}");
+        let upto = model.upto(through);
+        let mut said = blake3::Hasher::new();
+        let is_first = everything || !log.said.contains_key(&position);
+        for (id, tenant) in &model.tenants {
+            let Ok(days) = state.days(&tenant.definition.id) else { continue };
+            said.update(&serde_json::to_vec(&days).expect("a plain value"));
+            let mut expected = if is_first { model.days(tenant, upto) } else { BTreeMap::new() };
+            for day in days.days.iter().filter(|_| is_first) {
+                let account = model.account(id, day.date, upto);
+                let is_closed = expected.remove(&day.date).unwrap_or(false);
+                ensure(account == day.account && account.balances(), Invariant::Dispositions, || {
+                    format!("{}: {id} {}: {:?}, the model has {account:?}", what(), day.date, day.account)
+                })?;
+                ensure(is_closed == (day.day == DayState::Closed), Invariant::Days, || {
+                    format!("{}: {id} {} is {:?}", what(), day.date, day.day)
+                })?;
+            }
+            ensure(expected.is_empty(), Invariant::Dispositions, || format!("{}: {id} lacks {expected:?}", what()))?;
+            let touched = touched(model, tenant, model.upto(from)..upto);
+            let kept: Vec<Date> = days.days.iter().map(|day| day.date).collect();
+            for view in model.views(&tenant.definition, upto) {
+                for date in kept.iter().filter(|date| everything || touched.contains(date)) {
+                    let query = Query { grain: view.grain.into(), ..Query::days(DaySelector::Date(*date)) };
+                    let answer = state.view(&tenant.definition.id, &view.name, &query);
+                    let answer = answer.map_err(|error| Violation {
+                        invariant: Invariant::Figures,
+                        what: format!("{}: {id} {date} {}: {error:?}", what(), view.name),
+                    })?;
+                    said.update(&serde_json::to_vec(&answer).expect("a plain value"));
+                    if is_first {
+                        let (found, expected) = (cells(&answer.rows), model.rows(tenant, view, *date, upto));
+                        ensure(found == expected, Invariant::Figures, || {
+                            format!("{}: {id} {date} {}: {}", what(), view.name, difference(&expected, &found))
+                        })?;
+                    }
+                }
+            }
+        }
+        if !everything {
+            let said = said.finalize();
+            let first = *log.said.entry(position).or_insert(said);
+            ensure(first == said, Invariant::Replicas, || format!("{} says something else than another", what()))?;
+        }
+        let _ = broker;
+        Ok(())
+    }
+
+    /// What must be so when everything has come to rest.
+    ///
+    /// # Errors
+    /// The invariant that does not hold.
+    pub fn at_rest(&mut self, broker: &Broker, replicas: &mut [Replica]) -> Checked {
+        for replica in replicas.iter_mut() {
+            self.applied(replica, broker, true)?;
+            let model = &self.models[usize::from(replica.partition.0)];
+            let Some(state) = replica.state() else { continue };
+            for tenant in model.tenants.values() {
+                let id = &tenant.definition.id;
+                for day in state.days(id).map(|days| days.days).unwrap_or_default() {
+                    let subject = broker.subjects.report(id, day.date);
+                    let version = self.reports.get(&subject).map(|(version, _)| *version);
+                    ensure(version == day.report, Invariant::Reports, || {
+                        format!("{subject} has version {version:?}, the state {:?}", day.report)
+                    })?;
+                    ensure((day.day == DayState::Closed) == version.is_some(), Invariant::Reports, || {
+                        format!("{subject} is {:?} with version {version:?}", day.day)
+                    })?;
+                }
+            }
+        }
+        self.definitions_agree(broker)?;
+        for model in &self.models {
+            for entry in &model.entries {
+                for fate in &entry.fates {
+                    let is_told = self.told.contains(&(entry.inbox, fate.index));
+                    ensure(fate.is_told == is_told, Invariant::Rejects, || {
+                        format!("event {} of {}: {fate:?} told {is_told}", fate.index, entry.inbox)
+                    })?;
+                }
+            }
+            self.newest_reports(broker, model)?;
+        }
+        Ok(())
+    }
+
+    /// What is defined for everyone is the same in every partition.
+    fn definitions_agree(&self, broker: &Broker) -> Checked {
+        let mut known: BTreeMap<String, Definition> = BTreeMap::new();
+        for message in broker.last_of_each(Stream::Catalog) {
+            let definition: Definition = serde_json::from_slice(&message.payload).expect("a definition");
+            let (what, name) = describe(&definition);
+            let what = format!("{what} {name}");
+            if matches!(definition, Definition::Tenant(_) | Definition::Activation(_)) {
+                continue;
+            }
+            let first = known.entry(what.clone()).or_insert_with(|| definition.clone());
+            ensure(*first == definition, Invariant::Definitions, || {
+                format!("{what} differs between partitions: {first:?} and {definition:?}")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// What restating views say in the newest report of a day is what they hold now.
+    fn newest_reports(&self, broker: &Broker, model: &Model) -> Checked {
+        let end = model.entries.len();
+        for (id, tenant) in &model.tenants {
+            let kept = model.days(tenant, end);
+            for date in kept.into_iter().filter(|(_, closed)| *closed).map(|(date, _)| date) {
+                let subject = broker.subjects.report(&tenant.definition.id, date);
+                let Some(last) = broker.last(Stream::Reports, &subject) else { continue };
+                let report: Report = serde_json::from_slice(&last.payload).expect("a report");
+                for view in model.views(&tenant.definition, end) {
+                    let is_restated = view.late == daybook_domain::catalogue::LatePolicy::Restate;
+                    let revision = report.definitions.views.get(&view.name);
+                    if !is_restated || revision != Some(&view.revision) {
+                        continue;
+                    }
+                    let found = cells(&report.views[&view.name].rows);
+                    let expected = model.rows(tenant, view, date, end);
+                    ensure(found == expected, Invariant::Reports, || {
+                        format!("{id} {date} {} was not restated: {}", view.name, difference(&expected, &found))
+                    })?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The days of a tenant that entries touched.
+fn touched(model: &Model, tenant: &TenantModel, entries: std::ops::Range<usize>) -> BTreeSet<Date> {
+    let id = tenant.definition.id.as_str();
+    let entries = model.entries.get(entries).unwrap_or_default();
+    let fates = entries.iter().flat_map(|entry| &entry.fates).filter(|fate| fate.tenant == id);
+    let dates = fates.flat_map(|fate| fate.booked.into_iter().chain(fate.carried.iter().map(|posting| posting.date)));
+    let opened = entries.iter().filter_map(|entry| entry.opened.as_ref()).filter(|(of, _)| of == id);
+    dates.chain(opened.map(|(_, date)| *date)).collect()
+}
+
+fn cells(rows: &[Row]) -> Vec<Vec<String>> {
+    let mut rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.0.iter().map(|(_, figure)| figure.to_string()).collect()).collect();
+    rows.sort();
+    rows
+}

@@ -1,0 +1,125 @@
+//! Figures of a view, by looking at every event.
+
+use super::{Model, Row, TenantModel};
+use daybook_domain::catalogue::{Grain, LatePolicy, Metric, View};
+use daybook_domain::time::{Date, Instant};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+const HOUR_MS: i64 = 3_600_000;
+
+/// A row of a view as texts, in the view's order.
+pub type Cells = Vec<String>;
+
+impl Model {
+    /// The rows of a view on a day, in order of their texts, when so many entries are taken in.
+    pub fn rows(&self, tenant: &TenantModel, view: &View, date: Date, upto: usize) -> Vec<Cells> {
+        let signed = match view.late {
+            LatePolicy::Restate => self.newest(tenant, view, upto, false),
+            LatePolicy::Reject => self.newest(tenant, view, upto, true),
+            LatePolicy::CarryForward => self.postings(tenant, view, upto),
+        };
+        let opens_at = self.interval(tenant, date).map_or(Instant::MIN, |day| day.opens_at);
+        let mut groups: BTreeMap<Cells, Vec<(i64, Rc<Row>)>> = BTreeMap::new();
+        for (on, sign, row) in signed {
+            if on != date || !view.metrics.iter().any(|metric| metric.status.contains(&row.status)) {
+                continue;
+            }
+            let mut key = Cells::new();
+            if view.grain == Grain::Hour {
+                let hours = (row.at.as_millis() - opens_at.as_millis()).div_euclid(HOUR_MS);
+                key.push(Instant::from_millis(opens_at.as_millis() + hours * HOUR_MS).to_string());
+            }
+            let dims = view.group_by.iter().map(|name| row.dims.get(name.as_str()).cloned().unwrap_or_default());
+            key.extend(dims);
+            groups.entry(key).or_default().push((sign, row));
+        }
+        // A group in which everything was taken back is none, but the one of a view without groups is always there.
+        if view.group_by.is_empty() && view.grain == Grain::Day {
+            groups.entry(Vec::new()).or_default();
+        }
+        let always = view.group_by.is_empty() && view.grain == Grain::Day;
+        let rows = groups.into_iter().filter_map(|(key, rows)| {
+            let values: Vec<i64> = view.metrics.iter().map(|metric| value(metric, &rows)).collect();
+            (always || values.iter().any(|value| *value != 0))
+                .then(|| key.into_iter().chain(values.iter().map(ToString::to_string)).collect())
+        });
+        let mut rows: Vec<Cells> = rows.collect();
+        rows.sort();
+        rows
+    }
+
+    /// The newest versions of entities, and all facts, each on its day; `held` for those that rejecting views have.
+    fn newest(&self, tenant: &TenantModel, view: &View, upto: usize, held: bool) -> Vec<(Date, i64, Rc<Row>)> {
+        let id = tenant.definition.id.as_str();
+        // By id, the day on which the entity stands and what the view has of it.
+        let mut entities: BTreeMap<&str, (Date, Option<Rc<Row>>)> = BTreeMap::new();
+        let mut facts: Vec<Rc<Row>> = Vec::new();
+        // What rejecting views keep of entities that are gone with the day on which they stood.
+        let mut left: Vec<Rc<Row>> = Vec::new();
+        for entry in &self.entries[..upto] {
+            for fate in entry.fates.iter().filter(|fate| fate.tenant == id && fate.kind == view.kind.as_str()) {
+                let Some((entity, row)) = &fate.accepted else { continue };
+                let is_taken = !(held && fate.is_refused);
+                match entity {
+                    None => facts.extend(is_taken.then(|| row.clone())),
+                    Some(entity) => {
+                        let known = entities.entry(entity).or_insert((row.date, None));
+                        known.0 = row.date;
+                        if is_taken {
+                            known.1 = Some(row.clone());
+                        }
+                    }
+                }
+            }
+            if let Some((_, _, gone)) = entry.closed.as_ref().filter(|(of, ..)| of == id) {
+                entities.retain(|_, (on, row)| {
+                    if *on < *gone {
+                        left.extend(row.take());
+                    }
+                    *on >= *gone
+                });
+            }
+        }
+        let standing = entities.into_values().filter_map(|(_, row)| row);
+        standing.chain(facts).chain(left).map(|row| (row.date, 1, row)).collect()
+    }
+
+    fn postings(&self, tenant: &TenantModel, view: &View, upto: usize) -> Vec<(Date, i64, Rc<Row>)> {
+        let id = tenant.definition.id.as_str();
+        let fates = self.entries[..upto].iter().flat_map(|entry| &entry.fates);
+        let of_view = fates.filter(|fate| fate.tenant == id && fate.kind == view.kind.as_str());
+        of_view
+            .flat_map(|fate| &fate.carried)
+            .map(|posting| (posting.date, posting.sign, posting.row.clone()))
+            .collect()
+    }
+}
+
+fn value(metric: &Metric, rows: &[(i64, Rc<Row>)]) -> i64 {
+    let rows = rows.iter().filter(|(_, row)| metric.status.contains(&row.status));
+    match metric.value.split(['(', ')']).collect::<Vec<_>>()[..] {
+        ["count"] => rows.map(|(sign, _)| sign).sum(),
+        ["sum", measure, _] => {
+            rows.map(|(sign, row)| if row.measured == measure { sign * row.measure } else { 0 }).sum()
+        }
+        ["distinct", dimension, _] => {
+            let mut seen: BTreeMap<&str, i64> = BTreeMap::new();
+            for (sign, row) in rows {
+                if let Some(value) = row.dims.get(dimension) {
+                    *seen.entry(value).or_default() += sign;
+                }
+            }
+            seen.values().filter(|count| **count != 0).collect::<Vec<_>>().len() as i64
+        }
+        _ => unreachable!("the simulation defines no metric {:?}", metric.value),
+    }
+}
+
+/// What is in one and not in the other.
+pub fn difference(expected: &[Cells], found: &[Cells]) -> String {
+    let (one, other): (BTreeSet<_>, BTreeSet<_>) = (expected.iter().collect(), found.iter().collect());
+    let missing: Vec<_> = one.difference(&other).collect();
+    let surplus: Vec<_> = other.difference(&one).collect();
+    format!("the model has {missing:?}, found was {surplus:?}")
+}

@@ -1,0 +1,178 @@
+//! What becomes of an event, from what came before it.
+
+use super::{Disposition, Entry, Fate, Item, Model, Posting, Row, TenantModel, is_sound};
+use crate::producer::{Intent, Message, Sound};
+use daybook_domain::catalogue::{LatePolicy, Mode, Status};
+use daybook_domain::time::{Date, Instant};
+use std::rc::Rc;
+
+/// What is known of an entity.
+#[derive(Clone, Debug)]
+pub struct Known {
+    pub version: u64,
+    pub row: Rc<Row>,
+    /// What views hold that reject late changes.
+    pub held: Option<Rc<Row>>,
+}
+
+/// Where an event's time falls.
+enum Place {
+    Day(Date),
+    Nowhere,
+}
+
+impl Model {
+    pub(super) fn judge(&mut self, inbox: u64, message: &Message, entry: &mut Entry) {
+        let reject = |index: u32, booked: Option<Date>| Fate {
+            tenant: message.tenant.clone(),
+            kind: message.kind.clone(),
+            index,
+            booked,
+            disposition: Disposition::Rejected,
+            is_told: true,
+            accepted: None,
+            carried: Vec::new(),
+            is_refused: false,
+        };
+        let known_kind = self.kinds.contains_key(&message.kind);
+        let Some(tenant) = self.tenants.get(&message.tenant) else {
+            entry.items.push(Item::Reject { inbox, index: 0 });
+            entry.fates.push(reject(0, None));
+            return;
+        };
+        if !known_kind || message.events.is_none() {
+            entry.items.push(Item::Reject { inbox, index: 0 });
+            entry.fates.push(reject(0, Some(current_day(tenant))));
+            return;
+        }
+        let events = message.events.as_ref().expect("seen above");
+        for (index, intent) in events.iter().enumerate() {
+            let index = index as u32;
+            let tenant = &self.tenants[&message.tenant];
+            let sound = match intent {
+                Intent::Sound(sound) if is_sound(intent) => sound,
+                _ => {
+                    entry.items.push(Item::Reject { inbox, index });
+                    entry.fates.push(reject(index, Some(current_day(tenant))));
+                    continue;
+                }
+            };
+            match self.place(tenant, sound.at) {
+                Place::Nowhere => {
+                    entry.items.push(Item::Reject { inbox, index });
+                    entry.fates.push(reject(index, Some(current_day(tenant))));
+                }
+                Place::Day(date) => {
+                    entry.items.push(Item::Event { inbox, index, date });
+                    let fate = self.judge_one(message, sound, date, index);
+                    entry.fates.push(fate);
+                }
+            }
+        }
+    }
+
+    fn place(&self, tenant: &TenantModel, at: Instant) -> Place {
+        let table = tenant.definition.table.as_ref().and_then(|name| self.tables.get(name.as_str()));
+        let Some(table) = table else { return Place::Nowhere };
+        // The last date that opened by then; where dates do not exist, the last of equal ones.
+        let opened = table.cutoffs.iter().filter(|cutoff| **cutoff <= at).count();
+        if opened == 0 || opened == table.cutoffs.len() {
+            return Place::Nowhere;
+        }
+        let date = table.first.plus(opened as i32 - 1);
+        if date < tenant.definition.first_day { Place::Nowhere } else { Place::Day(date) }
+    }
+
+    fn judge_one(&mut self, message: &Message, sound: &Sound, date: Date, index: u32) -> Fate {
+        let (kind, had_events) = self.kinds.get_mut(&message.kind).expect("a known kind");
+        *had_events = true;
+        let mode = kind.mode;
+        let policies = self.policies(message);
+        let tenant = self.tenants.get_mut(&message.tenant).expect("a known tenant");
+        let fate = |booked, disposition, is_told| Fate {
+            tenant: message.tenant.clone(),
+            kind: message.kind.clone(),
+            index,
+            booked: Some(booked),
+            disposition,
+            is_told,
+            accepted: None,
+            carried: Vec::new(),
+            is_refused: false,
+        };
+        if date < tenant.expired_before {
+            return fate(current_day(tenant), Disposition::Rejected, true);
+        }
+        tenant.has_events = true;
+        let row = Rc::new(sound.row(date));
+        let key = sound.id.clone().map(|id| (message.kind.clone(), id));
+        let known = key.as_ref().and_then(|key| tenant.entities.get(key)).cloned();
+        let mut version = sound.version.unwrap_or(0);
+        if let Some(known) = &known {
+            let same = Row { date, ..(*known.row).clone() } == *row;
+            match (mode, sound.version) {
+                _ if same && (mode == Mode::Fact || sound.version.is_none_or(|it| it == known.version)) => {
+                    return fate(date, Disposition::Duplicate, false);
+                }
+                (Mode::Fact, _) => return fate(date, Disposition::Rejected, true),
+                (Mode::Entity, None) => version = known.version + 1,
+                (Mode::Entity, Some(it)) if it < known.version => return fate(date, Disposition::Stale, true),
+                (Mode::Entity, Some(it)) if it == known.version => return fate(date, Disposition::Rejected, true),
+                (Mode::Entity, Some(_)) => {}
+            }
+        }
+        let into_closed = has_closed(tenant, date);
+        let old_in_closed = known.as_ref().filter(|known| has_closed(tenant, known.row.date));
+        let is_late = into_closed || old_in_closed.is_some_and(|known| known.row.status != Status::Draft);
+        let mut fate = match (is_late, policies) {
+            (true, [false, false, true]) => fate(date, Disposition::Rejected, true),
+            (true, [false, ..]) => fate(date, Disposition::Carried, false),
+            _ if row.status == Status::Draft => fate(date, Disposition::Pending, false),
+            _ => fate(date, Disposition::Counted, false),
+        };
+        // Carried forward: what would change a closed day changes the first one that has not closed.
+        let mut open = current_day(tenant);
+        while has_closed(tenant, open) {
+            open = open.next();
+        }
+        let post = |row: &Rc<Row>, sign| Posting {
+            date: if has_closed(tenant, row.date) { open } else { row.date },
+            sign,
+            row: row.clone(),
+        };
+        fate.carried.extend(known.as_ref().map(|known| post(&known.row, -1)));
+        fate.carried.push(post(&row, 1));
+        // Held: a closed day neither takes a row nor gives one that counts away.
+        let held = known.as_ref().map_or(None, |known| known.held.clone());
+        let gives_away =
+            held.as_ref().is_some_and(|held| has_closed(tenant, held.date) && held.status != Status::Draft);
+        fate.is_refused = into_closed || gives_away;
+        let held = if fate.is_refused { held } else { Some(row.clone()) };
+        fate.accepted = Some((sound.id.clone(), row.clone()));
+        if let Some(key) = key {
+            tenant.entities.insert(key, Known { version, row, held });
+        }
+        fate
+    }
+
+    /// Whether views of the event's kind restate, carry forward and reject; where there are none, days are restated.
+    fn policies(&self, message: &Message) -> [bool; 3] {
+        let tenant = &self.tenants[&message.tenant];
+        let views: Vec<_> = self
+            .views(&tenant.definition, self.entries.len())
+            .filter(|view| view.kind.as_str() == message.kind)
+            .collect();
+        let has = |policy| views.iter().any(|view| view.late == policy);
+        let [restate, carry, reject] = [LatePolicy::Restate, LatePolicy::CarryForward, LatePolicy::Reject].map(has);
+        [restate || !(carry || reject), carry, reject]
+    }
+}
+
+/// The newest day that opened, or the first.
+fn current_day(tenant: &TenantModel) -> Date {
+    tenant.open_day.unwrap_or(tenant.definition.first_day).max(tenant.expired_before)
+}
+
+fn has_closed(tenant: &TenantModel, date: Date) -> bool {
+    date < tenant.expired_before || tenant.closed.contains(&date)
+}

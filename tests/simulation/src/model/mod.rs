@@ -1,0 +1,356 @@
+//! The naive model: from the list of what INBOX acknowledged, in its order, it works out what must be in the log, what
+//! becomes of every event, and what every figure is, each time anew. It shares wire types with the product, and no rule.
+//!
+//! [`Model`] takes the messages of one partition and judges each event once ([`judge`]); [`figures`] sums up.
+
+pub mod figures;
+pub mod judge;
+
+use crate::broker::{Stored, source_of};
+use crate::producer::{Intent, Message};
+use daybook_contracts::day::{DayMarker, Edge};
+use daybook_contracts::report::Account;
+use daybook_domain::calendar::{BusinessDay, CalendarTable};
+use daybook_domain::catalogue::{Definition, Kind, Status, Tenant, View};
+use daybook_domain::ids::Partition;
+use daybook_domain::time::{Date, Instant};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+/// How long days are kept; the model's own copy of the rule.
+pub const KEEP_DAYS: i32 = 35;
+
+/// What the log must hold for a message of INBOX.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Item {
+    Event { inbox: u64, index: u32, date: Date },
+    Reject { inbox: u64, index: u32 },
+    Marker(String),
+    Define(String),
+}
+
+/// Which account an event stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    Counted,
+    Pending,
+    Duplicate,
+    Stale,
+    Carried,
+    Rejected,
+}
+
+/// An event's content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    pub date: Date,
+    pub at: Instant,
+    pub status: Status,
+    pub dims: BTreeMap<String, String>,
+    pub measure: i64,
+    /// The name of the measure.
+    pub measured: &'static str,
+}
+
+/// What a change does to views of a late policy: rows put in, or taken out, on a day.
+#[derive(Clone, Debug)]
+pub struct Posting {
+    pub date: Date,
+    pub sign: i64,
+    pub row: Rc<Row>,
+}
+
+/// What became of an event.
+#[derive(Clone, Debug)]
+pub struct Fate {
+    pub tenant: String,
+    pub kind: String,
+    pub index: u32,
+    /// On whose day's account it stands; none for tenants that do not exist.
+    pub booked: Option<Date>,
+    pub disposition: Disposition,
+    /// Whether the producer is told of it as rejected.
+    pub is_told: bool,
+    /// The content that took effect, with the entity's id.
+    pub accepted: Option<(Option<String>, Rc<Row>)>,
+    /// What it does to views that carry late changes forward.
+    pub carried: Vec<Posting>,
+    /// Whether views that reject late changes take it.
+    pub is_refused: bool,
+}
+
+/// A message of INBOX, judged.
+#[derive(Debug)]
+pub struct Entry {
+    pub inbox: u64,
+    pub items: Vec<Item>,
+    pub fates: Vec<Fate>,
+    /// A day that closed here, and before which date days are gone since.
+    pub closed: Option<(String, Date, Date)>,
+    pub opened: Option<(String, Date)>,
+}
+
+/// What is known of a tenant at the end of the list.
+#[derive(Clone, Debug)]
+pub struct TenantModel {
+    pub definition: Tenant,
+    pub open_day: Option<Date>,
+    pub closed: BTreeSet<Date>,
+    pub markers: BTreeMap<Date, DayMarker>,
+    pub expired_before: Date,
+    pub has_events: bool,
+    entities: BTreeMap<(String, String), judge::Known>,
+}
+
+/// A view that is in force from an entry on, and until which.
+#[derive(Clone, Debug)]
+pub struct InForce {
+    pub view: View,
+    pub from: usize,
+    pub until: usize,
+}
+
+/// The model of one partition.
+pub struct Model {
+    partition: Partition,
+    pub entries: Vec<Entry>,
+    pub tenants: BTreeMap<String, TenantModel>,
+    kinds: BTreeMap<String, (Kind, bool)>,
+    tables: BTreeMap<String, CalendarTable>,
+    pub in_force: Vec<InForce>,
+    pub pending: BTreeMap<String, View>,
+    /// The last sequences of CATALOG and DAYS that took effect.
+    taken: BTreeMap<String, u64>,
+}
+
+impl Model {
+    pub fn new(partition: Partition) -> Self {
+        Self {
+            partition,
+            entries: Vec::new(),
+            tenants: BTreeMap::new(),
+            kinds: BTreeMap::new(),
+            tables: BTreeMap::new(),
+            in_force: Vec::new(),
+            pending: BTreeMap::new(),
+            taken: BTreeMap::new(),
+        }
+    }
+
+    /// How many entries are at or before an INBOX sequence.
+    pub fn upto(&self, inbox: u64) -> usize {
+        self.entries.partition_point(|entry| entry.inbox <= inbox)
+    }
+
+    /// Takes the next message of INBOX; those of other partitions are passed over.
+    pub fn push(&mut self, message: &Stored, messages: &[Message]) {
+        if message.partition != self.partition {
+            return;
+        }
+        let mut entry =
+            Entry { inbox: message.sequence, items: Vec::new(), fates: Vec::new(), closed: None, opened: None };
+        if let Some((stream, sequence)) = source_of(message) {
+            // What was taken in once is not taken in again.
+            let taken = self.taken.entry(stream).or_default();
+            if sequence > *taken {
+                *taken = sequence;
+                match serde_json::from_slice::<DayMarker>(&message.payload) {
+                    Ok(marker) => self.mark(marker, &mut entry),
+                    Err(_) => {
+                        let definition = serde_json::from_slice(&message.payload).expect("a marker or a definition");
+                        self.define(definition, &mut entry);
+                    }
+                }
+            }
+        } else {
+            let tag = message.tag.expect("everything else is of a producer");
+            self.judge(message.sequence, &messages[tag], &mut entry);
+        }
+        self.entries.push(entry);
+    }
+
+    fn mark(&mut self, marker: DayMarker, entry: &mut Entry) {
+        let date = marker.day.date;
+        entry.items.push(Item::Marker(marker_text(&marker)));
+        let id = marker.tenant.to_string();
+        let Some(tenant) = self.tenants.get_mut(&id) else { return };
+        if date < tenant.expired_before {
+            return;
+        }
+        match marker.edge {
+            Edge::Opened if !tenant.markers.contains_key(&date) => {
+                tenant.open_day = tenant.open_day.max(Some(date));
+                tenant.markers.insert(date, marker);
+                entry.opened = Some((id, date));
+            }
+            Edge::Closed if tenant.closed.insert(date) => {
+                tenant.markers.insert(date, marker);
+                tenant.expired_before = tenant.expired_before.max(Date::from_days(date.as_days() - KEEP_DAYS));
+                let gone = tenant.expired_before;
+                tenant.entities.retain(|_, known| known.row.date >= gone);
+                entry.closed = Some((id, date, gone));
+            }
+            _ => {}
+        }
+    }
+
+    fn define(&mut self, definition: Definition, entry: &mut Entry) {
+        entry.items.push(Item::Define(definition_text(&definition)));
+        match definition {
+            Definition::Kind(kind) => {
+                let had_events = self.kinds.get(kind.name.as_str()).is_some_and(|(_, had)| *had);
+                self.kinds.insert(kind.name.to_string(), (kind, had_events));
+            }
+            Definition::Calendar(table) => {
+                self.tables.insert(table.name.to_string(), table);
+            }
+            Definition::Tenant(definition) => {
+                let id = definition.id.to_string();
+                let first_day = definition.first_day;
+                let tenant = self.tenants.entry(id).or_insert_with(|| TenantModel {
+                    definition: definition.clone(),
+                    open_day: None,
+                    closed: BTreeSet::new(),
+                    markers: BTreeMap::new(),
+                    expired_before: first_day,
+                    has_events: false,
+                    entities: BTreeMap::new(),
+                });
+                tenant.definition = definition;
+            }
+            Definition::View(view) => {
+                self.pending.remove(view.name.as_str());
+                if self.misses_nothing(&view) {
+                    self.put_into_force(view);
+                } else {
+                    self.pending.insert(view.name.to_string(), view);
+                }
+            }
+            Definition::Activation(activation) => {
+                let name = activation.view.as_str();
+                if self.pending.get(name).is_some_and(|view| view.revision == activation.revision) {
+                    let view = self.pending.remove(name).expect("just seen");
+                    self.put_into_force(view);
+                }
+            }
+        }
+    }
+
+    /// Whether every event so far that belongs into the view is in it already.
+    fn misses_nothing(&self, view: &View) -> bool {
+        let (_, had_events) = &self.kinds[view.kind.as_str()];
+        if !had_events {
+            return true;
+        }
+        let Some(active) = self.active(view.name.as_str()) else { return false };
+        let same = View { revision: view.revision, tenants: view.tenants.clone(), ..active.clone() } == *view;
+        let newcomers = self
+            .tenants
+            .values()
+            .filter(|tenant| view.is_for(&tenant.definition.id) && !active.is_for(&tenant.definition.id));
+        same && newcomers.into_iter().all(|tenant| !tenant.has_events)
+    }
+
+    fn active(&self, name: &str) -> Option<&View> {
+        self.in_force.iter().find(|each| each.until == usize::MAX && each.view.name.as_str() == name).map(|at| &at.view)
+    }
+
+    fn put_into_force(&mut self, view: View) {
+        // In force behind the entry that is being taken in.
+        let from = self.entries.len() + 1;
+        for each in &mut self.in_force {
+            if each.until == usize::MAX && each.view.name == view.name {
+                each.until = from;
+            }
+        }
+        self.in_force.push(InForce { view, from, until: usize::MAX });
+    }
+
+    /// The views of a tenant that are in force when so many entries are taken in.
+    pub fn views<'m>(&'m self, tenant: &'m Tenant, upto: usize) -> impl Iterator<Item = &'m View> {
+        let is_in_force = move |each: &&InForce| each.from <= upto && upto < each.until;
+        self.in_force.iter().filter(is_in_force).map(|each| &each.view).filter(|view| view.is_for(&tenant.id))
+    }
+
+    /// The interval of a tenant's day.
+    pub fn interval(&self, tenant: &TenantModel, date: Date) -> Option<BusinessDay> {
+        if let Some(marker) = tenant.markers.get(&date) {
+            return Some(marker.day);
+        }
+        let table = self.tables.get(tenant.definition.table.as_ref()?.as_str())?;
+        let index = usize::try_from(date.days_since(table.first)).ok()?;
+        let (opens_at, closes_at) = (*table.cutoffs.get(index)?, *table.cutoffs.get(index + 1)?);
+        Some(BusinessDay { date, opens_at, closes_at })
+    }
+
+    /// The account of a tenant-day when so many entries are taken in.
+    pub fn account(&self, tenant: &str, date: Date, upto: usize) -> Account {
+        let mut account = Account::default();
+        for fate in self.entries[..upto].iter().flat_map(|entry| &entry.fates) {
+            if fate.booked != Some(date) || fate.tenant != tenant {
+                continue;
+            }
+            account.published += 1;
+            *match fate.disposition {
+                Disposition::Counted => &mut account.counted,
+                Disposition::Pending => &mut account.pending,
+                Disposition::Duplicate => &mut account.duplicate,
+                Disposition::Stale => &mut account.stale,
+                Disposition::Carried => &mut account.carried,
+                Disposition::Rejected => &mut account.rejected,
+            } += 1;
+        }
+        account
+    }
+
+    /// Before which date a tenant's days are gone when so many entries are taken in.
+    pub fn expired_before(&self, tenant: &TenantModel, upto: usize) -> Date {
+        let id = tenant.definition.id.as_str();
+        let gone = self.entries[..upto].iter().filter_map(|entry| entry.closed.as_ref());
+        gone.filter(|(of, ..)| of == id).map(|(.., gone)| *gone).max().unwrap_or(tenant.definition.first_day)
+    }
+
+    /// The days of a tenant that something happened on, and are kept, with whether they are closed.
+    pub fn days(&self, tenant: &TenantModel, upto: usize) -> BTreeMap<Date, bool> {
+        let id = tenant.definition.id.as_str();
+        let mut days = BTreeMap::new();
+        for entry in &self.entries[..upto] {
+            for fate in entry.fates.iter().filter(|fate| fate.tenant == id) {
+                let touched = fate.booked.into_iter().chain(fate.carried.iter().map(|posting| posting.date));
+                for date in touched {
+                    days.entry(date).or_insert(false);
+                }
+            }
+            if let Some((_, date)) = entry.opened.as_ref().filter(|(of, _)| of == id) {
+                days.entry(*date).or_insert(false);
+            }
+            if let Some((_, date, gone)) = entry.closed.as_ref().filter(|(of, ..)| of == id) {
+                days.insert(*date, true);
+                days.retain(|date, _| date >= gone);
+            }
+        }
+        days
+    }
+}
+
+/// A marker as the log must have it.
+pub fn marker_text(marker: &DayMarker) -> String {
+    format!("{} {} {}", marker.tenant, marker.edge.as_str(), marker.day.date)
+}
+
+/// A definition as the log must have it.
+pub fn definition_text(definition: &Definition) -> String {
+    let (what, name, revision) = match definition {
+        Definition::Kind(kind) => ("kind", kind.name.to_string(), kind.revision),
+        Definition::View(view) => ("view", view.name.to_string(), view.revision),
+        Definition::Calendar(table) => ("calendar", table.name.to_string(), table.revision),
+        Definition::Tenant(tenant) => ("tenant", tenant.id.to_string(), tenant.revision),
+        Definition::Activation(activation) => ("activation", activation.view.to_string(), activation.revision),
+    };
+    format!("{what} {name} {revision}")
+}
+
+/// Whether the producer's event is sound by itself.
+pub(crate) fn is_sound(intent: &Intent) -> bool {
+    matches!(intent, Intent::Sound(_))
+}

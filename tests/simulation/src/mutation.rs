@@ -1,0 +1,56 @@
+//! Rules broken on purpose, one at a time, to show that the simulation finds it. They are broken in the simulated
+//! input and output around the real core, or in what goes into it and comes out: product code knows nothing of them.
+
+use crate::fault::named;
+use std::fmt;
+use std::str::FromStr;
+
+named! {
+    /// One broken rule.
+    Mutation {
+        /// ingest appends whatever the log's end is.
+        AppendWithoutFence = "append-without-fence",
+        /// ingest takes whatever stands at the log's end for its own batch.
+        AdoptForeignBatch = "adopt-foreign-batch",
+        /// ingest takes an append whose fate is unclear for stored.
+        TrustUnclearAppend = "trust-unclear-append",
+        /// ingest begins one message before the log's end.
+        ReadCoveredAgain = "read-covered-again",
+        /// ingest begins one message too far.
+        SkipUncovered = "skip-uncovered",
+        /// ingest does not remember which definitions and markers it has taken in.
+        ForgetSourceMarks = "forget-source-marks",
+        /// ingest begins with all of CATALOG rather than with what the log has of it.
+        DefineAhead = "define-ahead",
+        /// INBOX is trimmed one message beyond what is recorded.
+        TrimTooFar = "trim-too-far",
+        /// The outbox does not look at the position of what is there.
+        OutboxForgetsPosition = "outbox-forgets-position",
+        /// A checkpoint is committed before the outputs up to it are written.
+        CheckpointBeforeOutputs = "checkpoint-before-outputs",
+        /// A checkpoint is committed in two halves.
+        CheckpointInHalves = "checkpoint-in-halves",
+        /// A shard goes on behind the batch after its checkpoint.
+        FeedSkipsBatch = "feed-skips-batch",
+        /// The second replica takes the records of a batch in another order.
+        ReplicaOrder = "replica-order",
+        /// Events that repeat what was said are dropped before they are accounted for.
+        ForgetDuplicates = "forget-duplicates",
+        /// A scratch stops one batch before its base.
+        BackfillBaseEarly = "backfill-base-early",
+        /// A scratch goes on one batch beyond its base.
+        BackfillBaseLate = "backfill-base-late",
+        /// An activation does not wait for the backfill.
+        ActivateUnmade = "activate-unmade",
+        /// day-manager publishes markers whatever has been published.
+        MarkerWithoutFence = "marker-without-fence",
+        /// day-manager begins without having read DAYS.
+        ForgetDays = "forget-days",
+        /// A restarted day-manager publishes the close of a day with another interval.
+        RewriteInterval = "rewrite-interval",
+        /// day-manager does not wait for definitions to arrive in INBOX.
+        DayBeforeTenant = "day-before-tenant",
+        /// A report is stored whatever stands before it, with its version raised.
+        RewriteReport = "rewrite-report",
+    }
+}

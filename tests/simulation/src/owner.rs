@@ -1,0 +1,252 @@
+//! A sequencer's owner: ingest's actor as steps around the real [`Sequencer`]. What `ingest::partition` does with
+//! input and output is written once more here; the fence's rules are ingest's own ([`ingest::fence`]).
+
+use crate::broker::{Answer, Append, Stored, Stream, Ticket, source_of};
+use crate::fault::Fault;
+use crate::mutation::Mutation;
+use crate::settings::Shell;
+use async_nats::HeaderMap;
+use bytes::Bytes;
+use daybook_contracts::event::Encoding;
+use daybook_contracts::headers;
+use daybook_domain::catalogue::Definition;
+use daybook_domain::ids::{InboxSeq, Partition};
+use ingest::fence::{self, Standing};
+use ingest::sequencer::{Cut, Inbound, Marks, Sequencer};
+
+/// Most messages taken in at one step.
+const MAX_GATHERED: usize = 6;
+
+/// An owner of a partition.
+pub struct Owner {
+    partition: Partition,
+    phase: Phase,
+}
+
+enum Phase {
+    Down,
+    /// The log's end is known; the definitions up to there are not.
+    Starting {
+        last: u64,
+        marks: Marks,
+    },
+    Running(Box<Running>),
+}
+
+struct Running {
+    /// The sequence of the partition's last batch, 0 for none: the fence.
+    last: u64,
+    /// The next sequence of INBOX to be read.
+    next: u64,
+    sequencer: Sequencer,
+    gathered: Option<Cut>,
+    sending: Option<Sending>,
+}
+
+/// A batch being appended.
+struct Sending {
+    headers: HeaderMap,
+    payload: Bytes,
+    stage: Stage,
+}
+
+enum Stage {
+    Send,
+    Wait(Ticket),
+    Look,
+}
+
+/// The owner must begin again from the log.
+struct Fenced;
+
+impl Owner {
+    pub fn new(partition: Partition) -> Self {
+        Self { partition, phase: Phase::Down }
+    }
+
+    /// Ends; nothing is left but what is stored.
+    pub fn crash(&mut self) {
+        self.phase = Phase::Down;
+    }
+
+    /// One step.
+    pub fn step(&mut self, shell: &mut Shell) {
+        self.phase = match std::mem::replace(&mut self.phase, Phase::Down) {
+            Phase::Down => {
+                let (last, marks) = log_end(shell, self.partition);
+                shell.trace.note(|| format!("owner {}: begins behind batch {last}, {marks:?}", self.partition));
+                Phase::Starting { last, marks }
+            }
+            Phase::Starting { last, marks } => Phase::Running(Box::new(start(shell, self.partition, last, marks))),
+            Phase::Running(mut running) => match running.step(shell, self.partition) {
+                Ok(()) => Phase::Running(running),
+                Err(Fenced) => {
+                    shell.trace.note(|| format!("owner {}: another one appended", self.partition));
+                    Phase::Down
+                }
+            },
+        };
+    }
+}
+
+/// The sequence of the partition's last batch and how far it reaches.
+pub fn log_end(shell: &Shell, partition: Partition) -> (u64, Marks) {
+    match shell.broker.newest(Stream::Events, partition) {
+        Some(end) => (end.sequence, fence::marks_of(&end.headers)),
+        None => (0, Marks::default()),
+    }
+}
+
+fn start(shell: &Shell, partition: Partition, last: u64, marks: Marks) -> Running {
+    let through = if shell.breaks(Mutation::DefineAhead) { u64::MAX } else { marks.catalog };
+    let filter = shell.broker.subjects.catalog_of(partition);
+    let own = filter.trim_end_matches('>');
+    let definitions: Vec<Definition> = (shell.broker.history(Stream::Catalog).iter())
+        .filter(|message| message.sequence <= through && message.subject.starts_with(own))
+        .map(|message| serde_json::from_slice(&message.payload).expect("day-manager publishes definitions"))
+        .collect();
+    let mut marks = marks;
+    if shell.breaks(Mutation::ReadCoveredAgain) {
+        marks.through.inbox = InboxSeq(marks.through.inbox.0.saturating_sub(1));
+    }
+    if shell.breaks(Mutation::SkipUncovered) && last > 0 {
+        marks.through.inbox = InboxSeq(marks.through.inbox.0 + 1);
+    }
+    let next = marks.through.next();
+    if shell.breaks(Mutation::ForgetSourceMarks) {
+        (marks.catalog, marks.days) = (0, 0);
+    }
+    let sequencer = Sequencer::new(shell.broker.subjects.clone(), marks, definitions);
+    Running { last, next, sequencer, gathered: None, sending: None }
+}
+
+impl Running {
+    fn step(&mut self, shell: &mut Shell, partition: Partition) -> Result<(), Fenced> {
+        // While a batch is being appended, the next one is gathered.
+        if self.gathered.is_none() && (self.sending.is_none() || shell.random.one_in(2)) {
+            self.gather(shell, partition);
+        }
+        if self.sending.is_none()
+            && let Some(cut) = self.gathered.take()
+        {
+            let payload = Bytes::from(cut.batch.encode());
+            let headers = fence::headers(self.last, cut.marks);
+            self.sending = Some(Sending { headers, payload, stage: Stage::Send });
+        }
+        self.append(shell, partition)
+    }
+
+    fn gather(&mut self, shell: &mut Shell, partition: Partition) {
+        if shell.strikes(Fault::Redelivery, 12)
+            && let Some(again) = shell.broker.next(Stream::Inbox, partition, self.next.saturating_sub(3))
+        {
+            take(&mut self.sequencer, &again.clone());
+            self.next = self.next.max(again.sequence + 1);
+        }
+        for _ in 0..=shell.random.below(MAX_GATHERED) {
+            let Some(message) = shell.broker.next(Stream::Inbox, partition, self.next).cloned() else { break };
+            self.next = message.sequence + 1;
+            take(&mut self.sequencer, &message);
+        }
+        self.gathered = self.sequencer.cut();
+    }
+
+    fn append(&mut self, shell: &mut Shell, partition: Partition) -> Result<(), Fenced> {
+        let Some(sending) = &mut self.sending else { return Ok(()) };
+        match sending.stage {
+            Stage::Send => {
+                let expected = (!shell.breaks(Mutation::AppendWithoutFence)).then_some(self.last);
+                let append = Append {
+                    stream: Stream::Events,
+                    subject: shell.broker.subjects.events(partition),
+                    expected,
+                    headers: sending.headers.clone(),
+                    payload: sending.payload.clone(),
+                    tag: None,
+                };
+                sending.stage = Stage::Wait(shell.broker.send(append));
+            }
+            Stage::Wait(ticket) => match shell.broker.answer(ticket) {
+                None => {}
+                Some(Answer::Stored(sequence)) => {
+                    shell.trace.note(|| format!("owner {partition}: appended batch {sequence} behind {}", self.last));
+                    self.last = sequence;
+                    self.sending = None;
+                }
+                Some(Answer::Unclear) if shell.breaks(Mutation::TrustUnclearAppend) => self.sending = None,
+                Some(Answer::Conflict | Answer::Unclear) => sending.stage = Stage::Look,
+            },
+            Stage::Look => {
+                let end = shell.broker.newest(Stream::Events, partition);
+                let mut standing = fence::standing(
+                    self.last,
+                    &sending.payload,
+                    end.map(|end| (end.sequence, &end.headers, &*end.payload)),
+                );
+                if let (Standing::Lost, Some(end), true) = (standing, end, shell.breaks(Mutation::AdoptForeignBatch)) {
+                    standing = Standing::Stored(end.sequence);
+                }
+                shell.trace.note(|| format!("owner {partition}: an append's fate was unclear, it is {standing:?}"));
+                match standing {
+                    Standing::Absent => sending.stage = Stage::Send,
+                    Standing::Stored(sequence) => {
+                        self.last = sequence;
+                        self.sending = None;
+                    }
+                    Standing::Lost => return Err(Fenced),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn take(sequencer: &mut Sequencer, message: &Stored) {
+    let is_msgpack = message.headers.get(headers::CONTENT_TYPE).is_some_and(|value| value.as_str() == headers::MSGPACK);
+    sequencer.take(Inbound {
+        sequence: message.sequence,
+        subject: &message.subject,
+        encoding: if is_msgpack { Encoding::MessagePack } else { Encoding::Json },
+        source_sequence: source_of(message).map(|(_, sequence)| sequence),
+        payload: &message.payload,
+    });
+}
+
+/// Ingest's trimmer, as steps: it reads INBOX's end first, then looks at one partition after the other.
+#[derive(Default)]
+pub struct Trimmer {
+    under_way: Option<Round>,
+}
+
+struct Round {
+    floor: u64,
+    partitions: Vec<Partition>,
+}
+
+impl Trimmer {
+    pub fn crash(&mut self) {
+        self.under_way = None;
+    }
+
+    /// One step.
+    pub fn step(&mut self, shell: &mut Shell) {
+        let Some(round) = &mut self.under_way else {
+            let partitions = Partition::all(shell.broker.partitions).collect();
+            self.under_way = Some(Round { floor: shell.broker.end(Stream::Inbox), partitions });
+            return;
+        };
+        if let Some(partition) = round.partitions.pop() {
+            let (_, marks) = log_end(shell, partition);
+            let recorded = marks.through.next() - 1;
+            let newest = shell.broker.newest(Stream::Inbox, partition);
+            if newest.is_some_and(|message| message.sequence > recorded) {
+                round.floor = round.floor.min(recorded);
+            }
+            return;
+        }
+        let floor = round.floor + u64::from(shell.breaks(Mutation::TrimTooFar));
+        shell.trace.note(|| format!("trimmer: INBOX is trimmed through {floor}"));
+        shell.broker.trim(floor);
+        self.under_way = None;
+    }
+}

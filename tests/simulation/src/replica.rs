@@ -1,0 +1,319 @@
+//! A replica of a partition: aggregator-shard's actor as steps around the real [`PartitionState`]. Feed, outbox,
+//! checkpoints and backfills are tasks of their own there; here each is one kind of step, taken in any order.
+
+use crate::broker::Stream;
+use crate::fault::Fault;
+use crate::mutation::Mutation;
+use crate::outbox::Outbox;
+use crate::settings::{Shell, Violation};
+use aggregator_shard::outputs::{Traces, outputs};
+use aggregator_shard::state::PartitionState;
+use aggregator_shard::state::backfill::Found;
+use daybook_contracts::ask::ViewProgress;
+use daybook_contracts::log::{Batch, Event, Record};
+use daybook_domain::catalogue::Definition;
+use daybook_domain::ids::{LogSeq, Name, Partition};
+use daybook_runtime::store::Changes;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Batches that wait at most, as in the real feed.
+const AHEAD: usize = 4;
+
+/// What a store holds.
+type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// A replica.
+pub struct Replica {
+    pub partition: Partition,
+    /// Which of the replicas, from 0.
+    pub number: usize,
+    /// Survives crashes, though it can be damaged.
+    rows: Rows,
+    /// What it held some checkpoints ago.
+    earlier: Rows,
+    running: Option<Box<Running>>,
+}
+
+struct Running {
+    state: PartitionState,
+    /// The last batch that was handed over by the feed.
+    fed: u64,
+    waiting: VecDeque<(LogSeq, Batch)>,
+    outbox: Outbox,
+    traces: Traces,
+    checkpoint: Option<Checkpoint>,
+    checkpointed: LogSeq,
+    was_level: bool,
+    scratch: Option<Scratch>,
+    adding: bool,
+    /// What was said already, for a mutation.
+    said: BTreeSet<(Name, String)>,
+}
+
+/// A checkpoint that waits for the outputs before it.
+struct Checkpoint {
+    position: LogSeq,
+    outputs: u64,
+    changes: Changes,
+    /// Whether one half is committed already, by a mutation.
+    is_half: bool,
+}
+
+/// A second machine that reads the log for views that came later.
+struct Scratch {
+    state: PartitionState,
+    base: u64,
+    next: u64,
+}
+
+/// What a step did that is to be checked.
+pub enum Stepped {
+    Nothing,
+    Restored,
+    Applied(LogSeq),
+}
+
+impl Replica {
+    pub fn new(partition: Partition, number: usize) -> Self {
+        Self { partition, number, rows: Rows::new(), earlier: Rows::new(), running: None }
+    }
+
+    /// Ends; the store stays.
+    pub fn crash(&mut self) {
+        self.running = None;
+    }
+
+    /// The state, while it runs.
+    pub fn state(&mut self) -> Option<&mut PartitionState> {
+        self.running.as_mut().map(|running| &mut running.state)
+    }
+
+    /// How the views stand, as it answers day-manager.
+    pub fn views(&self) -> Option<Vec<ViewProgress>> {
+        self.running.as_ref().map(|running| running.state.views(0))
+    }
+
+    /// Why it is not at rest at the end of the log, if it is not.
+    pub fn unrest(&self, end: u64) -> Option<String> {
+        let Some(running) = &self.running else { return Some("it is down".to_owned()) };
+        let position = running.state.position().0;
+        match () {
+            () if position != end => Some(format!("it is at batch {position} of {end}")),
+            () if !running.outbox.is_empty() => Some("outputs wait".to_owned()),
+            () => running.state.views(0).iter().find(|view| view.pending.is_some()).map(|view| format!("{view:?}")),
+        }
+    }
+
+    /// One step.
+    ///
+    /// # Errors
+    /// When what it makes is not what is there.
+    pub fn step(&mut self, shell: &mut Shell) -> Result<Stepped, Violation> {
+        let Some(running) = &mut self.running else {
+            self.start(shell);
+            return Ok(Stepped::Restored);
+        };
+        match shell.random.below(12) {
+            0..3 => running.feed(shell, self.partition),
+            3..6 => return Ok(running.apply(shell, self.number)),
+            6..9 => running.outbox.step(shell)?,
+            9 => match running.checkpoint.take() {
+                Some(checkpoint) => running.commit(shell, checkpoint, &mut self.rows, &mut self.earlier),
+                None => running.begin_checkpoint(),
+            },
+            10 => {
+                if running.was_level || !running.waiting.is_empty() {
+                    running.begin_backfill();
+                }
+            }
+            _ => running.backfill(shell, self.partition),
+        }
+        Ok(Stepped::Nothing)
+    }
+
+    fn start(&mut self, shell: &mut Shell) {
+        self.damage(shell);
+        let end = shell.broker.newest(Stream::Events, self.partition).map_or(0, |message| message.sequence);
+        let state = match PartitionState::restore(self.partition, &self.rows) {
+            Ok(Some(state)) if state.position().0 <= end => state,
+            other => {
+                if let Err(error) = other {
+                    shell.trace.note(|| format!("replica {}/{}: wiped: {error}", self.partition, self.number));
+                }
+                self.rows.clear();
+                PartitionState::new(self.partition)
+            }
+        };
+        let position = state.position();
+        shell.trace.note(|| format!("replica {}/{}: begins at {position}", self.partition, self.number));
+        let mut fed = position.0;
+        if fed > 0 && shell.breaks(Mutation::FeedSkipsBatch) {
+            let skipped = shell.broker.next(Stream::Events, self.partition, fed + 1);
+            fed = skipped.map_or(fed, |message| message.sequence);
+        }
+        self.running = Some(Box::new(Running {
+            state,
+            fed,
+            waiting: VecDeque::new(),
+            outbox: Outbox::default(),
+            traces: Traces::default(),
+            checkpoint: None,
+            checkpointed: position,
+            was_level: position.0 >= end,
+            scratch: None,
+            adding: false,
+            said: BTreeSet::new(),
+        }));
+    }
+
+    /// Only what the store's own checksums or the state's counts show: one batch is atomic.
+    fn damage(&mut self, shell: &mut Shell) {
+        if self.rows.is_empty() || !shell.strikes(Fault::StoreDamage, 4) {
+            return;
+        }
+        let what = shell.random.below(4);
+        let index = shell.random.below(self.rows.len());
+        let key = self.rows.keys().nth(index).expect("there are so many").clone();
+        shell.trace.note(|| format!("replica {}/{}: damage {what} to its store", self.partition, self.number));
+        match what {
+            0 => self.rows.clear(),
+            1 => self.rows = self.earlier.clone(),
+            2 => drop(self.rows.remove(&key)),
+            _ => {
+                let row = self.rows.get_mut(&key).expect("a key of the store");
+                row.truncate(row.len() / 2);
+            }
+        }
+    }
+}
+
+impl Running {
+    fn feed(&mut self, shell: &mut Shell, partition: Partition) {
+        if self.waiting.len() >= AHEAD {
+            return;
+        }
+        let Some(message) = shell.broker.next(Stream::Events, partition, self.fed + 1) else {
+            self.was_level |= self.waiting.is_empty();
+            return;
+        };
+        self.fed = message.sequence;
+        let mut batch = Batch::decode(&message.payload).expect("ingest appends batches");
+        if shell.breaks(Mutation::ForgetDuplicates) {
+            self.forget_duplicates(&mut batch);
+        }
+        self.waiting.push_back((LogSeq(message.sequence), batch));
+    }
+
+    fn forget_duplicates(&mut self, batch: &mut Batch) {
+        for record in &mut batch.records {
+            if let Record::Events(events) = record {
+                let kind = events.kind.clone();
+                let said = |event: &Event| format!("{} {:?}", events.tenant, Event { index: 0, ..event.clone() });
+                events.events.retain(|event| event.id.is_none() || self.said.insert((kind.clone(), said(event))));
+            }
+        }
+    }
+
+    fn apply(&mut self, shell: &mut Shell, number: usize) -> Stepped {
+        let Some((position, mut batch)) = self.waiting.pop_front() else { return Stepped::Nothing };
+        if self.state.awaits_backfill(&batch) && !shell.breaks(Mutation::ActivateUnmade) {
+            self.waiting.push_front((position, batch));
+            self.begin_backfill();
+            return Stepped::Nothing;
+        }
+        let is_activation = |record: &Record| matches!(record, Record::Define(Definition::Activation(_)));
+        if shell.breaks(Mutation::ActivateUnmade) && self.state.awaits_backfill(&batch) {
+            // The real core refuses to: this replica goes on without the view.
+            batch.records.retain(|record| !is_activation(record));
+        }
+        if shell.breaks(Mutation::ReplicaOrder) && number == 1 {
+            batch.records.reverse();
+        }
+        let effects = self.state.apply(position, batch);
+        for effect in effects {
+            for output in outputs(&shell.broker.subjects, position, effect, &mut self.traces) {
+                self.outbox.put(output);
+            }
+        }
+        Stepped::Applied(position)
+    }
+
+    fn begin_checkpoint(&mut self) {
+        if self.state.position() == self.checkpointed {
+            return;
+        }
+        self.checkpoint = Some(Checkpoint {
+            position: self.state.position(),
+            outputs: self.outbox.accepted(),
+            changes: self.state.checkpoint(),
+            is_half: false,
+        });
+    }
+
+    fn commit(&mut self, shell: &mut Shell, mut checkpoint: Checkpoint, rows: &mut Rows, earlier: &mut Rows) {
+        if self.outbox.written() < checkpoint.outputs && !shell.breaks(Mutation::CheckpointBeforeOutputs) {
+            self.checkpoint = Some(checkpoint);
+            return;
+        }
+        if shell.random.one_in(3) {
+            earlier.clone_from(rows);
+        }
+        if shell.breaks(Mutation::CheckpointInHalves) && !checkpoint.is_half {
+            // The position comes last: it is in the half that waits, and a crash may come before it.
+            let rest = checkpoint.changes.put.split_off(checkpoint.changes.put.len() / 2);
+            write(rows, std::mem::replace(&mut checkpoint.changes, Changes { put: rest, remove: Vec::new() }));
+            checkpoint.is_half = true;
+            self.checkpoint = Some(checkpoint);
+            return;
+        }
+        let Checkpoint { position, changes, .. } = checkpoint;
+        shell.trace.note(|| format!("replica: checkpoint at {position}"));
+        write(rows, changes);
+        self.checkpointed = position;
+    }
+
+    fn begin_backfill(&mut self) {
+        if !self.state.wants_backfill() {
+            return;
+        }
+        let state = self.state.begin_backfill();
+        self.scratch = Some(Scratch { state, base: self.state.position().0, next: 1 });
+    }
+
+    /// The scratch reads one batch, or some of what it has found is added.
+    fn backfill(&mut self, shell: &mut Shell, partition: Partition) {
+        if self.adding {
+            self.adding = self.state.add_backfill();
+            return;
+        }
+        let Some(mut scratch) = self.scratch.take() else { return };
+        let through = match () {
+            () if shell.breaks(Mutation::BackfillBaseEarly) => scratch.base.saturating_sub(1),
+            () if shell.breaks(Mutation::BackfillBaseLate) => {
+                let beyond = shell.broker.next(Stream::Events, partition, scratch.base + 1);
+                beyond.map_or(scratch.base, |message| message.sequence)
+            }
+            () => scratch.base,
+        };
+        for _ in 0..=shell.random.below(8) {
+            let message = shell.broker.next(Stream::Events, partition, scratch.next);
+            let Some(message) = message.filter(|message| message.sequence <= through) else {
+                shell.trace.note(|| format!("replica {partition}: a backfill has read the log up to {through}"));
+                self.state.finish_backfill(Found::of(scratch.state, None));
+                self.adding = true;
+                return;
+            };
+            scratch.next = message.sequence + 1;
+            let batch = Batch::decode(&message.payload).expect("ingest appends batches");
+            let _ = scratch.state.apply(LogSeq(message.sequence), batch);
+        }
+        self.scratch = Some(scratch);
+    }
+}
+
+fn write(rows: &mut Rows, changes: Changes) {
+    for key in changes.remove {
+        rows.remove(&key);
+    }
+    rows.extend(changes.put);
+}

@@ -1,0 +1,126 @@
+//! What determines a run, and what the actors of a run share.
+
+use crate::broker::Broker;
+use crate::fault::{Fault, Faults};
+use crate::mutation::Mutation;
+use crate::random::Random;
+use daybook_domain::time::Instant;
+use std::collections::VecDeque;
+
+/// Steps of a run unless told otherwise: long enough for a few days of a few tenants, short enough for a thousand runs
+/// in a minute.
+pub const STEPS: usize = 1_200;
+
+/// What determines a run: the same settings give the same run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    pub seed: u64,
+    /// How many steps are taken before the faults end and everything is brought to rest.
+    pub steps: usize,
+    pub faults: Faults,
+    pub mutation: Option<Mutation>,
+}
+
+impl Settings {
+    /// Every fault and the usual number of steps.
+    pub fn new(seed: u64) -> Self {
+        Self { seed, steps: STEPS, faults: Faults::all(), mutation: None }
+    }
+
+    pub fn breaks(&self, mutation: Mutation) -> bool {
+        self.mutation == Some(mutation)
+    }
+
+    /// The command that repeats the run.
+    pub fn command(&self) -> String {
+        let mut command = format!("simulate --seed {} --steps {}", self.seed, self.steps);
+        let missing: Vec<&str> = self.faults.missing().map(Fault::as_str).collect();
+        if !missing.is_empty() {
+            command += &format!(" --without {}", missing.join(","));
+        }
+        if let Some(mutation) = self.mutation {
+            command += &format!(" --mutation {mutation}");
+        }
+        command
+    }
+}
+
+/// The last things that happened.
+#[derive(Default)]
+pub struct Trace {
+    /// How many lines are kept; none are made when it is 0.
+    pub keeps: usize,
+    pub step: usize,
+    pub lines: VecDeque<String>,
+}
+
+impl Trace {
+    /// Notes a line, if anyone wants to know.
+    pub fn note(&mut self, line: impl FnOnce() -> String) {
+        if self.keeps == 0 {
+            return;
+        }
+        if self.lines.len() == self.keeps {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(format!("{:>5}  {}", self.step, line()));
+    }
+}
+
+/// What every actor works with.
+pub struct Shell {
+    pub broker: Broker,
+    pub random: Random,
+    /// The system clock.
+    pub now: Instant,
+    pub settings: Settings,
+    pub trace: Trace,
+}
+
+impl Shell {
+    /// Whether a fault happens now, which it does once in so many times if it is allowed.
+    pub fn strikes(&mut self, fault: Fault, one_in: usize) -> bool {
+        self.settings.faults.has(fault) && self.random.one_in(one_in)
+    }
+
+    pub fn breaks(&self, mutation: Mutation) -> bool {
+        self.settings.breaks(mutation)
+    }
+}
+
+/// An invariant that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    pub invariant: Invariant,
+    pub what: String,
+}
+
+/// What is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Invariant {
+    /// Every message of INBOX is in the log once, in INBOX's order, and no other.
+    ExactlyOnce,
+    /// The dispositions of a tenant-day add up, and are those of the naive model.
+    Dispositions,
+    /// Figures are those of the naive model.
+    Figures,
+    /// Replicas at one position say the same, and what a replay makes is what was made.
+    Replicas,
+    /// Days follow each other without a gap; a published interval stays; no day before its tenant.
+    Days,
+    /// What is defined for everyone is the same in every partition.
+    Definitions,
+    /// A report has one version after the other, each naming the one it supersedes.
+    Reports,
+    /// Every rejected event is told once.
+    Rejects,
+    /// When faults end, everything comes to rest.
+    Progress,
+    /// The core asserts what it relies on.
+    Panic,
+}
+
+/// Fails with `invariant` and the text, unless the condition holds.
+pub(crate) fn ensure(holds: bool, invariant: Invariant, what: impl FnOnce() -> String) -> Result<(), Violation> {
+    if holds { Ok(()) } else { Err(Violation { invariant, what: what() }) }
+}

@@ -1,0 +1,48 @@
+//! A thousand seeds hold; every mutation is noticed; a failing run is made small.
+
+use daybook_simulation::mutation::Mutation;
+use daybook_simulation::settings::Settings;
+use daybook_simulation::shrink::shrink;
+use daybook_simulation::{run, run_all};
+use std::fmt::Write;
+
+/// Seeds in which every mutation must be noticed.
+const MUTATION_SEEDS: u64 = 60;
+
+#[test]
+fn a_thousand_seeds_hold() {
+    let failed = run_all(&Settings::new(0), 0..1_000);
+    let mut told = String::new();
+    for (seed, failure) in failed.iter().take(5) {
+        let settings = Settings::new(*seed);
+        writeln!(told, "{}: {:?}", settings.command(), failure.violation).unwrap();
+    }
+    assert!(failed.is_empty(), "{} runs failed; `just sim` makes one small:\n{told}", failed.len());
+}
+
+#[test]
+fn a_run_is_the_same_again() {
+    let settings = Settings { mutation: Some(Mutation::AppendWithoutFence), ..Settings::new(0) };
+    let failing = (0..MUTATION_SEEDS).map(|seed| Settings { seed, ..settings.clone() });
+    let (settings, first) = failing.map(|it| (it.clone(), run(&it, 60))).find(|(_, it)| it.is_err()).unwrap();
+    let (first, again) = (first.unwrap_err(), run(&settings, 60).unwrap_err());
+    assert_eq!(first.violation, again.violation);
+    assert_eq!(first.trace, again.trace);
+    let smallest = shrink(&settings, first.violation.invariant);
+    assert!(smallest.steps < settings.steps && smallest.faults.missing().count() > 5, "{}", smallest.command());
+    assert_eq!(run(&smallest, 0).unwrap_err().violation.invariant, first.violation.invariant);
+}
+
+#[test]
+fn every_mutation_is_noticed() {
+    let mut unnoticed = Vec::new();
+    for mutation in Mutation::ALL {
+        let of = |seed| Settings { mutation: Some(*mutation), ..Settings::new(seed) };
+        let found = (0..MUTATION_SEEDS).find_map(|seed| Some((seed, run(&of(seed), 0).err()?)));
+        match found {
+            Some((seed, failure)) => println!("| `{mutation}` | {:?} | {seed} |", failure.violation.invariant),
+            None => unnoticed.push(mutation.as_str()),
+        }
+    }
+    assert!(unnoticed.is_empty(), "nothing in {MUTATION_SEEDS} seeds is broken by {unnoticed:?}");
+}
