@@ -86,7 +86,8 @@ pub async fn load(connection: &Connection) -> Loaded {
     let end = |messages: &[Delivered]| messages.iter().map(|message| message.sequence).max().unwrap_or(0);
     let publisher = Publisher::new(connection.clone(), ends, end(&catalog), end(&days));
     let Assembled { registry, repairs } = assemble(&catalog, &days, &clocks, connection.partitions);
-    let repairs = repairs.iter().map(|(partition, definition)| publisher.definition_for(*partition, definition)).collect();
+    let repairs =
+        repairs.iter().map(|(partition, definition)| publisher.definition_for(*partition, definition)).collect();
     let last = |messages: &[Delivered]| {
         let message = messages.iter().max_by_key(|message| message.sequence)?;
         Some((message.sequence, publisher.arrival(message.subject.as_str())?))
@@ -227,7 +228,10 @@ mod tests {
         ]);
         assert_eq!(activations, [(Partition(0), activation(2)), (Partition(3), activation(1))]);
         assert_eq!(shared.len(), 1);
-        assert_eq!((&shared[0].definition, &shared[0].partitions), (&two, &BTreeMap::from([(Partition(0), one), (Partition(3), two.clone())])));
+        assert_eq!(
+            (&shared[0].definition, &shared[0].partitions),
+            (&two, &BTreeMap::from([(Partition(0), one), (Partition(3), two.clone())]))
+        );
     }
 
     #[test]

@@ -99,7 +99,8 @@ impl Catalogue {
                     let today = shell.now.as_millis().div_euclid(DAY_MS) as i32;
                     let from = Date::from_days(today + shell.random.between(9, 20) as i32);
                     let zone = (*shell.random.pick(ZONES)).to_owned();
-                    spec.changes = vec![CalendarRule { from, zone, cutoff_minutes: *shell.random.pick(&[0, 300, 700]) }];
+                    spec.changes =
+                        vec![CalendarRule { from, zone, cutoff_minutes: *shell.random.pick(&[0, 300, 700]) }];
                 }
                 tenants(vec![spec.clone()])
             }
@@ -112,7 +113,8 @@ impl Catalogue {
                 Some(Request::Apply(Apply { views: vec![view], ..Apply::default() }))
             }
             4 if allowed(shell, Fault::CloseByHand) => {
-                let today = self.clocks(shell.now).into_iter().find(|(known, _)| *known == some).expect("a known tenant").1;
+                let today =
+                    self.clocks(shell.now).into_iter().find(|(known, _)| *known == some).expect("a known tenant").1;
                 let date = Date::from_days(today.as_millis().div_euclid(DAY_MS) as i32 - shell.random.below(3) as i32);
                 Some(Request::Close(CloseDay { tenant: id(&some), date }))
             }

@@ -6,6 +6,7 @@ use crate::model::{Item, Model, TenantModel, definition_text, marker_text};
 use crate::producer::Message;
 use crate::replica::Replica;
 use crate::settings::{Invariant, Violation, ensure};
+use day_manager::publishing::describe;
 use daybook_contracts::ask::{DaySelector, DayState, Query};
 use daybook_contracts::day::{DayMarker, Edge};
 use daybook_contracts::headers;
@@ -16,7 +17,6 @@ use daybook_domain::calendar::{BusinessDay, CalendarTable};
 use daybook_domain::catalogue::Definition;
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_domain::time::Date;
-use day_manager::publishing::describe;
 use ingest::fence::marks_of;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -120,8 +120,13 @@ impl Checker {
             }
         }
         let (before, behind) = (model.upto(from), model.upto(through));
-        let expected: Vec<Item> =
-            model.entries.get(before..behind).unwrap_or_default().iter().flat_map(|entry| entry.items.clone()).collect();
+        let expected: Vec<Item> = model
+            .entries
+            .get(before..behind)
+            .unwrap_or_default()
+            .iter()
+            .flat_map(|entry| entry.items.clone())
+            .collect();
         ensure(through > from && found == expected, Invariant::ExactlyOnce, || {
             format!(
                 "batch {} of {}, INBOX {from} to {through}, should hold {expected:?}, but holds {found:?}{why}",
@@ -137,7 +142,9 @@ impl Checker {
     fn marker(&mut self, message: &Stored) -> Checked {
         let marker: DayMarker = serde_json::from_slice(&message.payload).expect("day-manager publishes markers");
         let days = self.days.entry(marker.tenant.to_string()).or_default();
-        let told = || format!("{} of {marker:?} behind {:?}, {} closed", marker.edge.as_str(), days.opened.last(), days.closed);
+        let told = || {
+            format!("{} of {marker:?} behind {:?}, {} closed", marker.edge.as_str(), days.opened.last(), days.closed)
+        };
         let is_sound = match marker.edge {
             Edge::Opened => days.opened.last().is_none_or(|last| last.closes_at == marker.day.opens_at),
             Edge::Closed => days.opened.get(days.closed) == Some(&marker.day) && days.closed + 1 < days.opened.len(),
@@ -201,7 +208,8 @@ impl Checker {
         ensure(report.dispositions == account && account.balances(), Invariant::Dispositions, || {
             format!("{}: {:?}, the model has {account:?}", what(), report.dispositions)
         })?;
-        let views: BTreeMap<_, _> = model.views(&tenant.definition, upto).map(|view| (view.name.clone(), view)).collect();
+        let views: BTreeMap<_, _> =
+            model.views(&tenant.definition, upto).map(|view| (view.name.clone(), view)).collect();
         ensure(report.views.keys().eq(views.keys()), Invariant::Figures, || {
             format!("{} has the views {:?}, the model {:?}", what(), report.views.keys(), views.keys())
         })?;
@@ -230,7 +238,7 @@ impl Checker {
     ///
     /// # Errors
     /// The invariant that does not hold.
-    pub fn applied(&mut self, replica: &mut Replica, broker: &Broker, everything: bool) -> Checked {
+    pub fn applied(&mut self, replica: &mut Replica, everything: bool) -> Checked {
         let (partition, number) = (replica.partition, replica.number);
         let index = usize::from(partition.0);
         let (log, model) = (&mut self.partitions[index], &self.models[index]);
@@ -281,7 +289,6 @@ impl Checker {
             let first = *log.said.entry(position).or_insert(said);
             ensure(first == said, Invariant::Replicas, || format!("{} says something else than another", what()))?;
         }
-        let _ = broker;
         Ok(())
     }
 
@@ -291,7 +298,7 @@ impl Checker {
     /// The invariant that does not hold.
     pub fn at_rest(&mut self, broker: &Broker, replicas: &mut [Replica]) -> Checked {
         for replica in replicas.iter_mut() {
-            self.applied(replica, broker, true)?;
+            self.applied(replica, true)?;
             let model = &self.models[usize::from(replica.partition.0)];
             let Some(state) = replica.state() else { continue };
             for tenant in model.tenants.values() {
@@ -325,18 +332,18 @@ impl Checker {
 
     /// What is defined for everyone is the same in every partition.
     fn definitions_agree(&self, broker: &Broker) -> Checked {
-        let mut known: BTreeMap<String, Definition> = BTreeMap::new();
+        let mut known: BTreeMap<String, Vec<Definition>> = BTreeMap::new();
         for message in broker.last_of_each(Stream::Catalog) {
             let definition: Definition = serde_json::from_slice(&message.payload).expect("a definition");
             let (what, name) = describe(&definition);
-            let what = format!("{what} {name}");
-            if matches!(definition, Definition::Tenant(_) | Definition::Activation(_)) {
-                continue;
+            if !matches!(definition, Definition::Tenant(_) | Definition::Activation(_)) {
+                known.entry(format!("{what} {name}")).or_default().push(definition);
             }
-            let first = known.entry(what.clone()).or_insert_with(|| definition.clone());
-            ensure(*first == definition, Invariant::Definitions, || {
-                format!("{what} differs between partitions: {first:?} and {definition:?}")
-            })?;
+        }
+        for (what, definitions) in known {
+            let is_everywhere = definitions.len() == self.models.len();
+            let agree = is_everywhere && definitions.iter().all(|each| *each == definitions[0]);
+            ensure(agree, Invariant::Definitions, || format!("{what} differs between partitions: {definitions:?}"))?;
         }
         Ok(())
     }

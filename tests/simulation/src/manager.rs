@@ -9,6 +9,10 @@ use crate::owner::log_end;
 use crate::settings::Shell;
 use async_nats::HeaderMap;
 use bytes::Bytes;
+use day_manager::activation::Backfills;
+use day_manager::loading::{Assembled, assemble};
+use day_manager::publishing::describe;
+use day_manager::registry::Registry;
 use daybook_contracts::admin::{Apply, ClockAdvance, CloseDay};
 use daybook_contracts::ask::ViewProgress;
 use daybook_contracts::day::{DayMarker, Edge};
@@ -16,10 +20,6 @@ use daybook_domain::catalogue::{Activation, Definition, SYSTEM_CLOCK};
 use daybook_domain::ids::{Name, Partition};
 use daybook_domain::time::Instant;
 use daybook_runtime::reader::Delivered;
-use day_manager::activation::Backfills;
-use day_manager::loading::{Assembled, assemble};
-use day_manager::publishing::describe;
-use day_manager::registry::Registry;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
@@ -98,7 +98,9 @@ enum Work {
     Publish(Vec<Outgoing>, Then),
     Wait(Vec<(Ticket, Outgoing)>, Vec<(u64, Outgoing)>, Then),
     /// Definitions of an earlier day-manager, or everything of one.
-    ArriveEarlier { only_catalog: bool },
+    ArriveEarlier {
+        only_catalog: bool,
+    },
     ArriveLast,
     Extend(Name, Instant),
     /// With whether it is repeated until nothing is due.
@@ -131,9 +133,8 @@ impl Manager {
     /// Whether it has nothing to do, and nothing is due at `now`.
     pub fn is_at_rest(&self, now: Instant) -> bool {
         let Phase::Running(running) = &self.phase else { return false };
-        let is_idle = running.work.iter().all(|work| {
-            matches!(work, Work::Extend(..) | Work::Refresh | Work::PublishDue(..))
-        });
+        let is_idle =
+            running.work.iter().all(|work| matches!(work, Work::Extend(..) | Work::Refresh | Work::PublishDue(..)));
         let next = running.registry.schedule.next_deadline(&system());
         self.request.is_none() && is_idle && next.is_none_or(|due| due > now)
     }
@@ -183,9 +184,7 @@ impl Manager {
     pub fn step(&mut self, shell: &mut Shell) {
         self.phase = match std::mem::replace(&mut self.phase, Phase::Down) {
             Phase::Down => Phase::ReadDays { catalog: shell.broker.last_of_each(Stream::Catalog) },
-            Phase::ReadDays { catalog } => {
-                Phase::ReadClocks { catalog, days: shell.broker.last_of_each(Stream::Days) }
-            }
+            Phase::ReadDays { catalog } => Phase::ReadClocks { catalog, days: shell.broker.last_of_each(Stream::Days) },
             Phase::ReadClocks { catalog, days } => {
                 self.begun += 1;
                 let clocks = shell.broker.last_of_each(Stream::Clocks);
@@ -254,7 +253,7 @@ fn begin(shell: &Shell, catalog: &[Rc<Stored>], days: &[Rc<Stored>], clocks: &[R
     };
     let end = |messages: &[Rc<Stored>]| messages.last().map_or(0, |message| message.sequence);
     let mut work = VecDeque::new();
-    if !repairs.is_empty() {
+    if !repairs.is_empty() && !shell.breaks(Mutation::SkipRepairs) {
         let messages = repairs.iter().map(|(partition, definition)| definition_for(shell, *partition, definition));
         work.push_back(Work::Publish(messages.collect(), Then::Repaired));
     }
@@ -307,12 +306,7 @@ fn definition(shell: &Shell, definition: &Definition) -> Vec<Outgoing> {
 }
 
 impl Running {
-    fn step(
-        &mut self,
-        shell: &mut Shell,
-        request: &mut Option<Request>,
-        begun: usize,
-    ) -> Result<Outcome, Ended> {
+    fn step(&mut self, shell: &mut Shell, request: &mut Option<Request>, begun: usize) -> Result<Outcome, Ended> {
         let Some(work) = self.work.pop_front() else {
             let now = shell.now;
             self.work.extend([Work::Refresh, Work::Extend(system(), now), Work::PublishDue(system(), now, false)]);
@@ -514,9 +508,8 @@ impl Running {
                 self.work.push_front(Work::Extend(clock, now));
             }
             Request::Activate(ready) => {
-                let lacks = |(partition, activation): &(Partition, Activation)| {
-                    self.registry.lacks(*partition, activation)
-                };
+                let lacks =
+                    |(partition, activation): &(Partition, Activation)| self.registry.lacks(*partition, activation);
                 let wanted: Vec<_> = ready.into_iter().filter(lacks).collect();
                 let message = |(partition, activation): &(Partition, Activation)| {
                     definition_for(shell, *partition, &Definition::Activation(activation.clone()))

@@ -28,7 +28,7 @@ named! {
         OutboxForgetsPosition = "outbox-forgets-position",
         /// A checkpoint is committed before the outputs up to it are written.
         CheckpointBeforeOutputs = "checkpoint-before-outputs",
-        /// A checkpoint is committed in two halves.
+        /// The rows of a checkpoint are committed before its position.
         CheckpointInHalves = "checkpoint-in-halves",
         /// A shard goes on behind the batch after its checkpoint.
         FeedSkipsBatch = "feed-skips-batch",
@@ -50,7 +50,9 @@ named! {
         RewriteInterval = "rewrite-interval",
         /// day-manager does not wait for definitions to arrive in INBOX.
         DayBeforeTenant = "day-before-tenant",
-        /// A report is stored whatever stands before it, with its version raised.
+        /// A day-manager does not finish what an earlier one left half published.
+        SkipRepairs = "skip-repairs",
+        /// A report is stored whatever stands before it.
         RewriteReport = "rewrite-report",
     }
 }

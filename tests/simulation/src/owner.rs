@@ -178,8 +178,11 @@ impl Running {
             },
             Stage::Look => {
                 let end = shell.broker.newest(Stream::Events, partition);
-                let mut standing =
-                    fence::standing(self.last, &sending.payload, end.map(|end| (end.sequence, &end.headers, &*end.payload)));
+                let mut standing = fence::standing(
+                    self.last,
+                    &sending.payload,
+                    end.map(|end| (end.sequence, &end.headers, &*end.payload)),
+                );
                 if let (Standing::Lost, Some(end), true) = (standing, end, shell.breaks(Mutation::AdoptForeignBatch)) {
                     standing = Standing::Stored(end.sequence);
                 }

@@ -110,7 +110,8 @@ impl Producers {
 }
 
 fn message(shell: &mut Shell, tenants: &[(String, Instant)]) -> Message {
-    let (mut tenant, now) = tenants.get(shell.random.below(tenants.len().max(1))).cloned().unwrap_or_else(|| ("ABQ".into(), shell.now));
+    let (mut tenant, now) =
+        tenants.get(shell.random.below(tenants.len().max(1))).cloned().unwrap_or_else(|| ("ABQ".into(), shell.now));
     let mut kind = (*shell.random.pick(&["order", "order", "click", "note"])).to_owned();
     let bad = if shell.strikes(Fault::BadEvents, 6) { shell.random.below(5) } else { usize::MAX };
     match bad {
@@ -180,7 +181,11 @@ fn sound(shell: &mut Shell, kind: &str, now: Instant) -> Sound {
     Sound {
         id: (!is_fact || random.one_in(2)).then_some(id),
         version: (!is_fact && random.one_in(3)).then(|| random.below(6) as u64),
-        status: if is_fact { Status::Final } else { *random.pick(&[Status::Draft, Status::Final, Status::Final, Status::Void]) },
+        status: if is_fact {
+            Status::Final
+        } else {
+            *random.pick(&[Status::Draft, Status::Final, Status::Final, Status::Void])
+        },
         at,
         dims,
         measured,

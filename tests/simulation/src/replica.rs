@@ -221,8 +221,7 @@ impl Running {
             self.begin_backfill();
             return Stepped::Nothing;
         }
-        let is_activation =
-            |record: &Record| matches!(record, Record::Define(Definition::Activation(_)));
+        let is_activation = |record: &Record| matches!(record, Record::Define(Definition::Activation(_)));
         if shell.breaks(Mutation::ActivateUnmade) && self.state.awaits_backfill(&batch) {
             // The real core refuses to: this replica goes on without the view.
             batch.records.retain(|record| !is_activation(record));
@@ -260,8 +259,8 @@ impl Running {
             earlier.clone_from(rows);
         }
         if shell.breaks(Mutation::CheckpointInHalves) && !checkpoint.is_half {
-            // The position comes last: it is in the half that waits, and a crash may come before it.
-            let rest = checkpoint.changes.put.split_off(checkpoint.changes.put.len() / 2);
+            // The position comes last: it is what waits, and a crash may come before it.
+            let rest = checkpoint.changes.put.split_off(checkpoint.changes.put.len() - 1);
             write(rows, std::mem::replace(&mut checkpoint.changes, Changes { put: rest, remove: Vec::new() }));
             checkpoint.is_half = true;
             self.checkpoint = Some(checkpoint);

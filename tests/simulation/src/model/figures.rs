@@ -89,7 +89,10 @@ impl Model {
         let id = tenant.definition.id.as_str();
         let fates = self.entries[..upto].iter().flat_map(|entry| &entry.fates);
         let of_view = fates.filter(|fate| fate.tenant == id && fate.kind == view.kind.as_str());
-        of_view.flat_map(|fate| &fate.carried).map(|posting| (posting.date, posting.sign, posting.row.clone())).collect()
+        of_view
+            .flat_map(|fate| &fate.carried)
+            .map(|posting| (posting.date, posting.sign, posting.row.clone()))
+            .collect()
     }
 }
 

@@ -144,9 +144,8 @@ impl Model {
         fate.carried.push(post(&row, 1));
         // Held: a closed day neither takes a row nor gives one that counts away.
         let held = known.as_ref().map_or(None, |known| known.held.clone());
-        let gives_away = held.as_ref().is_some_and(|held| {
-            has_closed(tenant, held.date) && held.status != Status::Draft
-        });
+        let gives_away =
+            held.as_ref().is_some_and(|held| has_closed(tenant, held.date) && held.status != Status::Draft);
         fate.is_refused = into_closed || gives_away;
         let held = if fate.is_refused { held } else { Some(row.clone()) };
         fate.accepted = Some((sound.id.clone(), row.clone()));
@@ -159,8 +158,10 @@ impl Model {
     /// Whether views of the event's kind restate, carry forward and reject; where there are none, days are restated.
     fn policies(&self, message: &Message) -> [bool; 3] {
         let tenant = &self.tenants[&message.tenant];
-        let views: Vec<_> =
-            self.views(&tenant.definition, self.entries.len()).filter(|view| view.kind.as_str() == message.kind).collect();
+        let views: Vec<_> = self
+            .views(&tenant.definition, self.entries.len())
+            .filter(|view| view.kind.as_str() == message.kind)
+            .collect();
         let has = |policy| views.iter().any(|view| view.late == policy);
         let [restate, carry, reject] = [LatePolicy::Restate, LatePolicy::CarryForward, LatePolicy::Reject].map(has);
         [restate || !(carry || reject), carry, reject]

@@ -244,9 +244,10 @@ impl Model {
         }
         let Some(active) = self.active(view.name.as_str()) else { return false };
         let same = View { revision: view.revision, tenants: view.tenants.clone(), ..active.clone() } == *view;
-        let newcomers = self.tenants.values().filter(|tenant| {
-            view.is_for(&tenant.definition.id) && !active.is_for(&tenant.definition.id)
-        });
+        let newcomers = self
+            .tenants
+            .values()
+            .filter(|tenant| view.is_for(&tenant.definition.id) && !active.is_for(&tenant.definition.id));
         same && newcomers.into_iter().all(|tenant| !tenant.has_events)
     }
 
