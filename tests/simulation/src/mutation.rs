@@ -28,8 +28,6 @@ named! {
         OutboxForgetsPosition = "outbox-forgets-position",
         /// A checkpoint is committed before the outputs up to it are written.
         CheckpointBeforeOutputs = "checkpoint-before-outputs",
-        /// The rows of a checkpoint are committed before its position.
-        CheckpointInHalves = "checkpoint-in-halves",
         /// A shard goes on behind the batch after its checkpoint.
         FeedSkipsBatch = "feed-skips-batch",
         /// The second replica takes the records of a batch in another order.
