@@ -32,3 +32,7 @@ docs:
 # The end-to-end tests only, with what they print
 e2e FILTER="":
     cargo test -p daybook-tests {{FILTER}} -- --nocapture
+
+# Simulates so many seeds under faults; a failing one is made small, with its trace and the command that repeats it
+sim SEEDS="1000" FROM="0":
+    cargo run -p daybook-simulation -- --seeds {{ trim_start_match(SEEDS, "SEEDS=") }} --seed {{ trim_start_match(FROM, "FROM=") }}

@@ -111,6 +111,8 @@ struct State {
     /// When the state was last known to be level with the log.
     level_at: Option<Instant>,
     is_level: bool,
+    /// Batches that stood behind the last one applied when it was read.
+    pending: u64,
     /// Batches that wait for a backfill, the first of which takes a view into force; at most as many as are fed ahead.
     waiting: VecDeque<Fed>,
     feeds: Feeds,
@@ -172,6 +174,7 @@ impl Actor for PartitionActor {
         let state = State {
             feeds: Feeds::new(run),
             waiting: VecDeque::new(),
+            pending: 0,
             scratch: folder.with_extension("snapshot"),
             snapshot_interval: intervals.snapshot,
             snapshot_at: Instant::now(),
@@ -191,7 +194,7 @@ impl Actor for PartitionActor {
             tasks,
             _outbox_guard: outbox_stop.drop_guard(),
         };
-        state.tell(0);
+        state.tell();
         Ok(state)
     }
 
@@ -223,6 +226,7 @@ impl Actor for PartitionActor {
                 Ok(())
             }
             Message::Tick => {
+                state.tell();
                 state.begin_backfill(&myself);
                 state.push_updates().await;
                 Ok(())
@@ -281,13 +285,13 @@ impl State {
     }
 
     /// Tells the others how this partition stands.
-    fn tell(&self, lag: u64) {
+    fn tell(&self) {
         let as_of = self.state.as_of();
         let part = Part {
             ready: self.level_at.is_some(),
             log: as_of.log,
             inbox: as_of.inbox,
-            lag,
+            lag: self.pending,
             lag_ms: self.level_at.filter(|_| !self.is_level).map_or(0, |at| at.elapsed().as_millis() as u64),
             checkpoint: self.checkpointed,
         };
@@ -321,7 +325,8 @@ impl State {
             }
             self.level_at = Some(Instant::now());
         }
-        self.tell(pending);
+        self.pending = pending;
+        self.tell();
         let partition = self.partition.to_string();
         metrics::counter!("daybook_shard_batches_total").increment(1);
         metrics::counter!("daybook_shard_records_total").increment(records as u64);

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// How often a request is lost, its answer is, or it comes late: once in so many.
-const UNCLEAR_ONE_IN: usize = 12;
+const UNCLEAR_ONE_IN: usize = 24;
 
 /// One of Daybook's streams.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

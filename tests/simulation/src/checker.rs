@@ -238,7 +238,7 @@ impl Checker {
     ///
     /// # Errors
     /// The invariant that does not hold.
-    pub fn applied(&mut self, replica: &mut Replica, broker: &Broker, everything: bool) -> Checked {
+    pub fn applied(&mut self, replica: &mut Replica, everything: bool) -> Checked {
         let (partition, number) = (replica.partition, replica.number);
         let index = usize::from(partition.0);
         let (log, model) = (&mut self.partitions[index], &self.models[index]);
@@ -289,7 +289,6 @@ impl Checker {
             let first = *log.said.entry(position).or_insert(said);
             ensure(first == said, Invariant::Replicas, || format!("{} says something else than another", what()))?;
         }
-        let _ = broker;
         Ok(())
     }
 
@@ -299,7 +298,7 @@ impl Checker {
     /// The invariant that does not hold.
     pub fn at_rest(&mut self, broker: &Broker, replicas: &mut [Replica]) -> Checked {
         for replica in replicas.iter_mut() {
-            self.applied(replica, broker, true)?;
+            self.applied(replica, true)?;
             let model = &self.models[usize::from(replica.partition.0)];
             let Some(state) = replica.state() else { continue };
             for tenant in model.tenants.values() {
@@ -333,18 +332,18 @@ impl Checker {
 
     /// What is defined for everyone is the same in every partition.
     fn definitions_agree(&self, broker: &Broker) -> Checked {
-        let mut known: BTreeMap<String, Definition> = BTreeMap::new();
+        let mut known: BTreeMap<String, Vec<Definition>> = BTreeMap::new();
         for message in broker.last_of_each(Stream::Catalog) {
             let definition: Definition = serde_json::from_slice(&message.payload).expect("a definition");
             let (what, name) = describe(&definition);
-            let what = format!("{what} {name}");
-            if matches!(definition, Definition::Tenant(_) | Definition::Activation(_)) {
-                continue;
+            if !matches!(definition, Definition::Tenant(_) | Definition::Activation(_)) {
+                known.entry(format!("{what} {name}")).or_default().push(definition);
             }
-            let first = known.entry(what.clone()).or_insert_with(|| definition.clone());
-            ensure(*first == definition, Invariant::Definitions, || {
-                format!("{what} differs between partitions: {first:?} and {definition:?}")
-            })?;
+        }
+        for (what, definitions) in known {
+            let is_everywhere = definitions.len() == self.models.len();
+            let agree = is_everywhere && definitions.iter().all(|each| *each == definitions[0]);
+            ensure(agree, Invariant::Definitions, || format!("{what} differs between partitions: {definitions:?}"))?;
         }
         Ok(())
     }

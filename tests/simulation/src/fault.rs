@@ -89,10 +89,17 @@ impl Faults {
         Self((1 << Fault::ALL.len()) - 1)
     }
 
+    /// None at all.
+    pub fn none() -> Self {
+        Self(0)
+    }
+
+    /// Whether a fault may happen.
     pub fn has(self, fault: Fault) -> bool {
         self.0 & (1 << fault as u32) != 0
     }
 
+    /// All of these but one.
     pub fn without(self, fault: Fault) -> Self {
         Self(self.0 & !(1 << fault as u32))
     }

@@ -54,7 +54,7 @@ pub fn run(settings: &Settings, trace_lines: usize) -> Result<(), Failure> {
     PANIC.set(Some(String::new()));
     let outcome = catch_unwind(AssertUnwindSafe(|| world.run()));
     let said = PANIC.take().unwrap_or_default();
-    let outcome = outcome.unwrap_or_else(|_| Err(Violation { invariant: Invariant::Panic, what: said }));
+    let outcome = outcome.unwrap_or(Err(Violation { invariant: Invariant::Panic, what: said }));
     let trace = world.shell.trace.lines.into_iter().collect();
     outcome.map_err(|violation| Failure { violation, trace })
 }

@@ -253,7 +253,7 @@ fn begin(shell: &Shell, catalog: &[Rc<Stored>], days: &[Rc<Stored>], clocks: &[R
     };
     let end = |messages: &[Rc<Stored>]| messages.last().map_or(0, |message| message.sequence);
     let mut work = VecDeque::new();
-    if !repairs.is_empty() {
+    if !repairs.is_empty() && !shell.breaks(Mutation::SkipRepairs) {
         let messages = repairs.iter().map(|(partition, definition)| definition_for(shell, *partition, definition));
         work.push_back(Work::Publish(messages.collect(), Then::Repaired));
     }

@@ -28,8 +28,6 @@ named! {
         OutboxForgetsPosition = "outbox-forgets-position",
         /// A checkpoint is committed before the outputs up to it are written.
         CheckpointBeforeOutputs = "checkpoint-before-outputs",
-        /// A checkpoint is committed in two halves.
-        CheckpointInHalves = "checkpoint-in-halves",
         /// A shard goes on behind the batch after its checkpoint.
         FeedSkipsBatch = "feed-skips-batch",
         /// The second replica takes the records of a batch in another order.
@@ -50,7 +48,9 @@ named! {
         RewriteInterval = "rewrite-interval",
         /// day-manager does not wait for definitions to arrive in INBOX.
         DayBeforeTenant = "day-before-tenant",
-        /// A report is stored whatever stands before it, with its version raised.
+        /// A day-manager does not finish what an earlier one left half published.
+        SkipRepairs = "skip-repairs",
+        /// A report is stored whatever stands before it.
         RewriteReport = "rewrite-report",
     }
 }

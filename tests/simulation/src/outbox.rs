@@ -123,11 +123,12 @@ fn stream(shell: &Shell, output: &Output) -> Stream {
 fn send(shell: &mut Shell, output: &Output, end: End) -> Ticket {
     let mut headers = output.headers.clone();
     headers.insert(headers::POSITION, output.position.to_string());
-    let expected = (!shell.breaks(Mutation::RewriteReport)).then_some(end.sequence);
+    let stream = stream(shell, output);
+    let is_rewritten = shell.breaks(Mutation::RewriteReport) && stream == Stream::Reports;
     shell.broker.send(Append {
-        stream: stream(shell, output),
+        stream,
         subject: output.subject.clone(),
-        expected,
+        expected: (!is_rewritten).then_some(end.sequence),
         headers,
         payload: output.payload.clone(),
         tag: None,

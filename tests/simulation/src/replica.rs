@@ -55,8 +55,6 @@ struct Checkpoint {
     position: LogSeq,
     outputs: u64,
     changes: Changes,
-    /// Whether one half is committed already, by a mutation.
-    is_half: bool,
 }
 
 /// A second machine that reads the log for views that came later.
@@ -246,25 +244,16 @@ impl Running {
             position: self.state.position(),
             outputs: self.outbox.accepted(),
             changes: self.state.checkpoint(),
-            is_half: false,
         });
     }
 
-    fn commit(&mut self, shell: &mut Shell, mut checkpoint: Checkpoint, rows: &mut Rows, earlier: &mut Rows) {
+    fn commit(&mut self, shell: &mut Shell, checkpoint: Checkpoint, rows: &mut Rows, earlier: &mut Rows) {
         if self.outbox.written() < checkpoint.outputs && !shell.breaks(Mutation::CheckpointBeforeOutputs) {
             self.checkpoint = Some(checkpoint);
             return;
         }
         if shell.random.one_in(3) {
             earlier.clone_from(rows);
-        }
-        if shell.breaks(Mutation::CheckpointInHalves) && !checkpoint.is_half {
-            // The position comes last: it is in the half that waits, and a crash may come before it.
-            let rest = checkpoint.changes.put.split_off(checkpoint.changes.put.len() / 2);
-            write(rows, std::mem::replace(&mut checkpoint.changes, Changes { put: rest, remove: Vec::new() }));
-            checkpoint.is_half = true;
-            self.checkpoint = Some(checkpoint);
-            return;
         }
         let Checkpoint { position, changes, .. } = checkpoint;
         shell.trace.note(|| format!("replica: checkpoint at {position}"));

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 /// Steps of a run unless told otherwise: long enough for a few days of a few tenants, short enough for a thousand runs
 /// in a minute.
-pub const STEPS: usize = 1_200;
+pub const STEPS: usize = 1_000;
 
 /// What determines a run: the same settings give the same run.
 #[derive(Clone, Debug, PartialEq, Eq)]
