@@ -143,11 +143,7 @@ impl Model {
         fate.carried.extend(known.as_ref().map(|known| post(&known.row, -1)));
         fate.carried.push(post(&row, 1));
         // Held: a closed day neither takes a row nor gives one that counts away.
-<<<<<<< HEAD
-        let held = known.as_ref().map_or(None, |known| known.held.clone());
-=======
         let held = known.as_ref().and_then(|known| known.held.clone());
->>>>>>> sim
         let gives_away =
             held.as_ref().is_some_and(|held| has_closed(tenant, held.date) && held.status != Status::Draft);
         fate.is_refused = into_closed || gives_away;
