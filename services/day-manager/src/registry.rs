@@ -11,7 +11,7 @@ use daybook_domain::catalogue::{
     Activation, CalendarRule, Clocks, Definition, Kind, MAX_GRACE_MS, SYSTEM_CLOCK, Tenant, View,
 };
 use daybook_domain::ids::{Name, Partition, TenantId};
-use daybook_domain::plan::Plan;
+use daybook_domain::plan::{Plan, PlanError};
 use daybook_domain::time::{Date, Instant};
 use models::{check_kind, check_view_tenants, view_difference};
 use std::collections::{BTreeMap, BTreeSet};
@@ -227,7 +227,11 @@ impl Check<'_> {
                 }
                 (Some(kind), _) => Plan::compile(view, kind)
                     .err()
-                    .map(|error| error.to_string())
+                    .map(|error| match error {
+                        // The refusal names the view itself.
+                        PlanError::Shape { what, .. } => what,
+                        other => other.to_string(),
+                    })
                     .or_else(|| check_view_tenants(view, exists).err()),
             };
             if let Some(reason) = refusal {

@@ -59,6 +59,17 @@ impl RankIndex {
         Some(Self { key, dimensions, members: RankedSet::default(), scores: OnceLock::new() })
     }
 
+    /// An index of these groups; `None` as for [`RankIndex::new`].
+    pub fn of<'g>(
+        plan: &Plan,
+        groups: impl Iterator<Item = (&'g [Option<CompactString>], &'g [Accumulator])>,
+    ) -> Option<Self> {
+        let mut index = Self::new(plan)?;
+        let members = groups.filter(|(_, cells)| !cells.iter().all(Accumulator::is_zero));
+        index.members = members.map(|(dims, cells)| index.key_of(plan, dims, cells)).collect();
+        Some(index)
+    }
+
     /// How many members there are.
     pub fn len(&self) -> usize {
         self.members.len()

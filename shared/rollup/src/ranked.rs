@@ -169,11 +169,17 @@ impl<K: Ord, const CHUNK: usize> RankedSet<K, CHUNK> {
 
 impl<K: Ord, const CHUNK: usize> FromIterator<K> for RankedSet<K, CHUNK> {
     fn from_iter<I: IntoIterator<Item = K>>(keys: I) -> Self {
-        let mut set = Self::default();
-        for key in keys {
-            set.insert(key);
+        // Sorted at once, which for many is several times faster than one after the other.
+        let mut keys: Vec<K> = keys.into_iter().collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let len = keys.len();
+        let mut chunks = Vec::with_capacity(len.div_ceil(CHUNK));
+        let mut keys = keys.into_iter().peekable();
+        while keys.peek().is_some() {
+            chunks.push(keys.by_ref().take(CHUNK).collect());
         }
-        set
+        Self { chunks, len }
     }
 }
 

@@ -125,10 +125,7 @@ impl Window {
     /// The order of the members, for a view with a ranking: made when it is asked for first, kept up from then on.
     pub fn ranks(&mut self, plan: &Plan) -> Option<&RankIndex> {
         if self.index.is_none() {
-            let mut ranks = RankIndex::new(plan)?;
-            for (key, group) in self.groups.iter() {
-                ranks.insert(plan, &key.dims, group);
-            }
+            let ranks = RankIndex::of(plan, self.groups.iter().map(|(key, group)| (&key.dims[..], &group[..])))?;
             self.index = Some(Box::new(Index { ranks, idle: 0 }));
         }
         let index = self.index.as_mut()?;

@@ -1,6 +1,6 @@
 //! Checks on kinds and views beyond what [`Plan::compile`](daybook_domain::plan::Plan::compile) does.
 
-use daybook_domain::catalogue::{Kind, MAX_COLUMNS, MAX_SCALE, MAX_VIEW_TENANTS, View};
+use daybook_domain::catalogue::{Kind, MAX_COLUMNS, MAX_SCALE, View};
 use daybook_domain::ids::TenantId;
 use std::collections::BTreeSet;
 
@@ -52,13 +52,6 @@ pub(super) fn check_kind(kind: &Kind, old: Option<&Kind>) -> Result<(), String> 
 /// Checks that those for whom the view is exist, or are defined with it.
 pub(super) fn check_view_tenants(view: &View, exists: impl Fn(&TenantId) -> bool) -> Result<(), String> {
     let Some(tenants) = &view.tenants else { return Ok(()) };
-    if tenants.is_empty() {
-        return Err("is for no tenant; name some, or leave tenants out for everyone".to_owned());
-    }
-    if tenants.len() > MAX_VIEW_TENANTS {
-        let count = tenants.len();
-        return Err(format!("is for {count} tenants; at most {MAX_VIEW_TENANTS} are allowed, or else everyone"));
-    }
     let missing: Vec<&str> = tenants.iter().filter(|id| !exists(id)).map(TenantId::as_str).collect();
     match missing.len() {
         0 => Ok(()),

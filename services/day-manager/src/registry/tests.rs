@@ -126,11 +126,11 @@ fn tenants_of_a_view_exist_or_come_with_it() {
     assert_eq!(refusal(&registry, &of_views(vec![view.clone()])), missing);
     assert_eq!(
         refusal(&registry, &of_views(vec![view_for(&[])])),
-        "view shops: is for no tenant; name some, or leave tenants out for everyone"
+        "view shops: is for no tenants; leave tenants out for everyone, or name some"
     );
     let many: Vec<String> = (0..1001).map(|n| format!("t{n}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    assert!(refusal(&registry, &of_views(vec![view_for(&many)])).contains("is for 1001 tenants; at most 1000"));
+    assert!(refusal(&registry, &of_views(vec![view_for(&many)])).contains("names 1001 tenants; at most 1000"));
     assert!(
         refusal(&registry, &of_views(vec![view_for(&many[..9])]))
             .ends_with("is for 9 tenants that do not exist: t0, t1, t2, t3, t4, t5, t6, t7, …")

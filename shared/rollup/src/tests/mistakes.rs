@@ -149,23 +149,6 @@ fn rankings() {
 }
 
 #[test]
-fn columns_that_would_be_named_alike() {
-    let mut kind = kind();
-    kind.dimensions[0].name = super::fixtures::name("day");
-    let mut view = plan(Grain::Day).view;
-    view.group_by[0] = super::fixtures::name("day");
-    view.metrics[0].name = super::fixtures::name("rank");
-    let plan = Plan::compile(&view, &kind).unwrap();
-    let error = mistake_of(r#"{"grain":"day"}"#, &plan, &kind);
-    assert_eq!(error.field.as_deref(), Some("grain"));
-    let error = mistake_of(r#"{"rank":{"by":[{"metric":"mean"}]}}"#, &plan, &kind);
-    assert_eq!(error.field.as_deref(), Some("rank"));
-    assert!(error.hint.unwrap().starts_with("leave rank out"));
-    let query: Query = serde_json::from_str(r#"{"grain":"day","dimensions":["origin"]}"#).unwrap();
-    Question::compile(&query, &plan, &kind).unwrap();
-}
-
-#[test]
 fn a_feed_is_of_nothing_else() {
     let view = by_revenue();
     check(r#"{"watch":true,"days":"yesterday","limit":5}"#, &view, "watch", None, "leave out days, limit");
