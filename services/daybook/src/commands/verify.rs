@@ -81,7 +81,7 @@ fn show(outcome: &Verification, scope: &Scope) -> anyhow::Result<()> {
     line(format!("\n{}", summary(outcome)))?;
     for outcome in &outcome.partitions {
         if let Some(broken) = &outcome.broken {
-            line(format!("{broken}"))?;
+            line(broken.clone())?;
         }
     }
     if outcome.not_written.count > 0 {

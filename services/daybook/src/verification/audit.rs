@@ -256,11 +256,15 @@ fn chapter_of_reject(position: LogSeq, reject: &Reject) -> Chapter {
 fn holds_id(reject: &Reject, id: &str) -> bool {
     let bytes = reject.original.bytes();
     match serde_json::from_slice::<Value>(bytes) {
-        Ok(Value::Object(event)) => match event.get("id") {
-            Some(Value::String(text)) => text == id,
-            Some(value @ (Value::Number(_) | Value::Bool(_))) => value.to_string() == id,
-            _ => false,
-        },
+        Ok(Value::Object(event)) => {
+            // As ingest reads ids: whole numbers and booleans by their text.
+            let text = match event.get("id") {
+                Some(Value::String(text)) => text.clone(),
+                Some(value @ (Value::Number(_) | Value::Bool(_))) => value.to_string(),
+                _ => return false,
+            };
+            text == id
+        }
         _ => holds_word(bytes, id.as_bytes()),
     }
 }

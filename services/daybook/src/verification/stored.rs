@@ -170,7 +170,7 @@ fn check_versions(key: &Key, reports: &mut [StoredReport], mut found: impl FnMut
             Entry::Occupied(_) => found(report.difference(key, What::Repeated)),
             Entry::Vacant(entry) => {
                 entry.insert(report.hash);
-                if report.version < greatest {
+                if report.version > 0 && report.version < greatest {
                     found(report.difference(key, What::Order { after: greatest }));
                 }
             }

@@ -215,7 +215,7 @@ impl Verifier {
         // The machine may be large; what follows does not need it.
         drop(replay);
         for unwritten in unwritten {
-            self.look_again(partition, unwritten).await;
+            self.look_again(unwritten).await;
         }
         self.judge_unseen(partition, broken.as_ref());
         outcome.broken = broken.filter(|broken| !matches!(broken, Broken::Empty(_))).map(|broken| broken.to_string());
@@ -258,10 +258,10 @@ impl Verifier {
     }
 
     /// The newest versions may be under way still: whether they are, only the shard knows.
-    async fn look_again(&mut self, partition: Partition, unwritten: Unwritten) {
+    async fn look_again(&mut self, unwritten: Unwritten) {
         let Unwritten { key, version, position, hash } = unwritten;
         // Asked first: what it has written by now is there when REPORTS is read after that.
-        let has_written = self.has_written(partition, &key.0, position).await;
+        let has_written = self.has_written(&key.0, position).await;
         let subject = self.connection.subjects.report(&key.0, key.1);
         let stream = self.connection.subjects.reports_stream();
         let since = read_all(&self.connection, stream, subject, self.stored.end + 1).await;
@@ -295,8 +295,7 @@ impl Verifier {
     }
 
     /// Whether the shard has written every output up to the position. A shard that does not answer may have some.
-    async fn has_written(&self, partition: Partition, tenant: &TenantId, position: LogSeq) -> bool {
-        debug_assert_eq!(Partition::of(tenant.as_str(), self.connection.partitions), partition);
+    async fn has_written(&self, tenant: &TenantId, position: LogSeq) -> bool {
         let subject = self.connection.subjects.query(tenant.as_str(), POSITION_VIEW);
         let request = async_nats::Request::new().payload("null".into()).timeout(Some(SHARD_PATIENCE));
         let reply = self.connection.client.send_request(subject, request).await.ok();
