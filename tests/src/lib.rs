@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 pub mod asking;
+pub mod backfilling;
 pub mod flights;
 pub mod orders;
 pub mod processes;
@@ -59,7 +60,11 @@ impl Daybook {
 
     /// Starts with settings changed by `change`.
     pub async fn start_with(change: impl FnOnce(&mut EmbeddedOptions)) -> Self {
-        let broker = PrivateBroker::start().await;
+        Self::start_on(PrivateBroker::start().await, change).await
+    }
+
+    /// Starts on a broker that a test has prepared.
+    pub async fn start_on(broker: PrivateBroker, change: impl FnOnce(&mut EmbeddedOptions)) -> Self {
         let mut options = EmbeddedOptions::new(broker.options(), broker.folder.path().join("shard"));
         options.shard.checkpoint_interval_ms = 300;
         options.ingest.trim_interval_ms = 300;

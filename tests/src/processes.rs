@@ -327,7 +327,9 @@ fn describe(broker: &PrivateBroker, service: Service, label: &str) -> Process {
             set("--checkpoint-interval-ms", "300".to_owned());
             set("--replicas", "2".to_owned());
         }
-        Service::DayManager | Service::Query => {}
+        // Tests read what they have just caused, also where they do not say so with `at_least`.
+        Service::Query => set("--max-staleness-ms", "0".to_owned()),
+        Service::DayManager => {}
     }
     Process::new(label, binary(service.name()), arguments, folder)
 }

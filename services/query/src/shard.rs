@@ -3,7 +3,7 @@
 use crate::archive::decode;
 use crate::asking::Asking;
 use crate::breaker::{Admission, Breaker, Position};
-use async_nats::client::Request;
+use async_nats::client::{Request, RequestErrorKind};
 use bytes::Bytes;
 use daybook_contracts::ask::{Answer, AskError, AskErrorCode, Asked, ShardQuestion};
 use daybook_contracts::figures::Figures;
@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::sync::watch::Receiver;
 use tokio::time::Instant;
 
-/// Replicas that are asked before the question is given up.
+/// Replicas that are waited for before the question is given up.
 const TRIES: usize = 2;
 
 /// The shards of all partitions, as query sees them.
@@ -82,7 +82,7 @@ impl Shards {
             return Err(unavailable("none did lately; it is looked for every few seconds".to_owned()));
         };
         let payload = serde_json::to_vec(question).expect("questions are plain values");
-        let mut failure = String::new();
+        let (mut failure, mut tries) = (String::new(), 0);
         for subject in self.addresses(partition) {
             let request = Request::new().payload(payload.clone().into()).timeout(Some(self.timeout));
             match self.connection.client.send_request(subject, request).await {
@@ -90,31 +90,32 @@ impl Shards {
                     passage.replied();
                     return Ok(reply.payload);
                 }
-                Err(error) => failure = error.to_string(),
+                Err(error) => {
+                    // Where nobody listens any more nothing was waited for.
+                    tries += usize::from(error.kind() != RequestErrorKind::NoResponders);
+                    failure = error.to_string();
+                    if tries == TRIES {
+                        break;
+                    }
+                }
             }
         }
         Err(unavailable(failure))
     }
 
-    /// Whom to ask, one after the other: two of the replicas that serve the partition, in turn. One that hangs costs no
-    /// more than its time-out. While none is known, whoever listens.
+    /// Whom to ask, one after the other: the replicas that serve the partition, in turn, then whoever listens. For those
+    /// that crashed are taken for serving until they have been silent for a while, and may be more than those that live.
     fn addresses(&self, partition: Partition) -> Vec<String> {
         let subjects = &self.connection.subjects;
         let members = self.members.borrow();
         let serves = |member: &&Heartbeat| member.parts.get(&partition).is_some_and(|part| part.ready);
         let serving: Vec<&Heartbeat> = members.values().filter(serves).collect();
-        if serving.is_empty() {
-            return vec![subjects.shard(partition)];
-        }
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let tries = serving.len().min(TRIES);
-        let chosen = (0..tries).map(|index| serving[(turn + index) % serving.len()]);
-        let mut addresses: Vec<String> = chosen.map(|member| subjects.shard_at(partition, &member.instance)).collect();
-        // A single one may just have been replaced by another process.
-        if addresses.len() < TRIES {
-            addresses.push(subjects.shard(partition));
-        }
-        addresses
+        let in_turn = (0..serving.len()).map(|index| serving[(turn + index) % serving.len()]);
+        in_turn
+            .map(|member| subjects.shard_at(partition, &member.instance))
+            .chain([subjects.shard(partition)])
+            .collect()
     }
 
     fn admit(&self, partition: Partition) -> Option<Passage<'_>> {
