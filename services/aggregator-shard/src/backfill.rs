@@ -3,9 +3,10 @@
 use crate::partition::Message;
 use crate::state::PartitionState;
 use crate::state::backfill::Found;
+use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
 use daybook_contracts::log::Batch;
 use daybook_domain::ids::{LogSeq, Partition};
-use daybook_runtime::append::{retry, stream_handle};
+use daybook_runtime::append::{header_number, retry, stream_handle};
 use daybook_runtime::connection::Connection;
 use daybook_runtime::reader::Reader;
 use ractor::ActorRef;
@@ -36,14 +37,15 @@ pub async fn run(task: Task, mut scratch: PartitionState, base: LogSeq, actor: A
         Ok(handle.get_info().await?.state.first_sequence)
     })
     .await;
-    let mut since = None;
+    let (mut since, mut is_first) = (None, true);
     let mut reader = Reader::new(&connection, stream.clone(), subjects.events(partition), 1);
     progress.store(0, Ordering::Relaxed);
     let mut records = 0;
     loop {
         let message = reader.next().await;
-        // Something was deleted before: what this partition had of it cannot be told.
-        if first > 1 && since.is_none() {
+        // Every batch was appended behind one that it names: when that is gone, something was deleted before.
+        let follows = header_number(&message.headers, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE.as_ref()).unwrap_or(0);
+        if std::mem::take(&mut is_first) && follows > 0 {
             since = Some(LogSeq(message.sequence));
         }
         if message.sequence > base.0 {

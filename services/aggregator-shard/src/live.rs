@@ -28,6 +28,9 @@ struct Watched {
     today: Today,
     /// The rows of a ranking as they were shown last; empty for other views.
     shown: Vec<Row>,
+    /// Somebody took a snapshot since the last update: the next one tells all of a ranking, for he may have seen rows
+    /// that come to be as they were shown before.
+    tell_all: bool,
 }
 
 impl Feeds {
@@ -56,13 +59,17 @@ impl Feeds {
         }
         let (answer, today) = state.whole_today(tenant, view)?;
         let watched = match self.feeds.entry(key) {
-            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::btree_map::Entry::Occupied(entry) => {
+                let watched = entry.into_mut();
+                watched.tell_all = true;
+                watched
+            }
             std::collections::btree_map::Entry::Vacant(entry) => {
                 self.made += 1;
                 let feed = Feed { feed: format!("{}-{}", self.run, self.made).to_compact_string(), sequence: 0 };
                 state.watch(tenant, view, today.date);
                 let shown = if today.is_ranked { first_rows(answer.rows.clone()) } else { Vec::new() };
-                entry.insert(Watched { feed, expires: now, today: today.clone(), shown })
+                entry.insert(Watched { feed, expires: now, today: today.clone(), shown, tell_all: false })
             }
         };
         watched.expires = now + LEASE;
@@ -98,11 +105,12 @@ impl Watched {
                 self.shown.clear();
                 let (answer, _) = state.whole_today(tenant, view).ok()?;
                 state.take_changed(tenant, view, today.date);
-                // Rows that do not fit are on further pages of the snapshot.
-                reset = answer.next.is_some() && !today.is_ranked;
+                // Rows that do not fit are on further pages of the snapshot; and what another definition has no more
+                // cannot be told.
+                reset = !moved_on || (answer.next.is_some() && !today.is_ranked);
                 let rows = if today.is_ranked { first_rows(answer.rows) } else { answer.rows };
                 self.shown = if today.is_ranked { rows.clone() } else { Vec::new() };
-                Changed { rows, removed: Vec::new() }
+                Changed { rows, ..Changed::default() }
             }
             (false, true) => {
                 if !state.take_changed(tenant, view, today.date) && today.day == self.today.day {
@@ -116,8 +124,8 @@ impl Watched {
                 changed => changed.unwrap_or_default(),
             },
         };
-        reset |= changed.bytes() > MAX_ANSWER_BYTES;
-        let Changed { rows, removed } = if reset { Changed::default() } else { changed };
+        reset |= changed.is_cut || changed.bytes() > MAX_ANSWER_BYTES;
+        let Changed { rows, removed, .. } = if reset { Changed::default() } else { changed };
         self.feed.sequence += 1;
         self.today = today;
         metrics::counter!("daybook_live_updates_total").increment(1);
@@ -138,11 +146,12 @@ impl Watched {
     /// What differs from the first rows as they were shown, by position.
     fn changed_ranks(&mut self, rows: Vec<Row>) -> Changed {
         let before = std::mem::replace(&mut self.shown, rows);
-        let differs = |(index, row): &(usize, &Row)| before.get(*index) != Some(*row);
+        let tell_all = std::mem::take(&mut self.tell_all);
+        let differs = |(index, row): &(usize, &Row)| tell_all || before.get(*index) != Some(*row);
         let changed = self.shown.iter().enumerate().filter(differs).map(|(_, row)| row.clone()).collect();
         let position = |row: &Row| Row(row.0.iter().filter(|(name, _)| name.as_str() == "position").cloned().collect());
         let removed = before.iter().skip(self.shown.len()).map(position).collect();
-        Changed { rows: changed, removed }
+        Changed { rows: changed, removed, is_cut: false }
     }
 }
 

@@ -53,7 +53,7 @@ pub fn outputs(subjects: &Subjects, position: LogSeq, effect: Effect, traces: &m
     }
 }
 
-/// The report, and before it the figures behind it: who sees a version finds its figures.
+/// The report and the figures behind it.
 fn report_outputs(subjects: &Subjects, report: SealedReport, traces: &mut Traces) -> Vec<Output> {
     let span = tracing::info_span!("seal", tenant = %report.tenant, date = %report.date, version = report.version);
     // One trace from the producer's publish to the report; the close that caused it is a link away.
@@ -70,11 +70,12 @@ fn report_outputs(subjects: &Subjects, report: SealedReport, traces: &mut Traces
     let mut outputs: Vec<Output> = report
         .figures
         .iter()
-        .filter_map(|(view, figures)| {
-            let payload = compressed(figures)?;
+        .map(|(view, figures)| {
+            // Those of the version before must not stay: an empty message says that there are too many.
+            let payload = figures.as_ref().and_then(compressed).unwrap_or_default();
             let (stream, headers) = (subjects.figures_stream(), HeaderMap::new());
             let subject = subjects.figures(&report.tenant, report.date, view.as_str());
-            Some(Output { stream, subject, position: version, first, headers, payload })
+            Output { stream, subject, position: version, first, headers, payload }
         })
         .collect();
     outputs.push(Output {

@@ -118,9 +118,8 @@ struct State {
     feeds: Feeds,
     /// Where a snapshot is put together.
     scratch: PathBuf,
-    snapshot_interval: Duration,
+    intervals: Intervals,
     snapshot_at: Instant,
-    backfill_duty_percent: u8,
     backfill_progress: Arc<AtomicU8>,
     tasks: Vec<JoinHandle<()>>,
     /// Ends the outbox with the actor.
@@ -167,8 +166,9 @@ impl Actor for PartitionActor {
                 myself.clone(),
             ),
         ];
-        myself.send_interval(intervals.checkpoint, || Message::CheckpointDue);
-        myself.send_interval(intervals.live, || Message::Tick);
+        // Each is asked for again when it has been dealt with: what takes long must not pile up.
+        myself.send_after(intervals.checkpoint, || Message::CheckpointDue);
+        myself.send_after(intervals.live, || Message::Tick);
         // An inbox of the client's is a name that no other run has.
         let run = connection.client.new_inbox().replace("_INBOX.", "");
         let state = State {
@@ -176,9 +176,8 @@ impl Actor for PartitionActor {
             waiting: VecDeque::new(),
             pending: 0,
             scratch: folder.with_extension("snapshot"),
-            snapshot_interval: intervals.snapshot,
+            intervals,
             snapshot_at: Instant::now(),
-            backfill_duty_percent: intervals.backfill_duty_percent,
             backfill_progress: Arc::default(),
             checkpointed: state.position(),
             context,
@@ -217,7 +216,8 @@ impl Actor for PartitionActor {
                 Ok(())
             }
             Message::CheckpointDue => {
-                state.begin_checkpoint(myself);
+                state.begin_checkpoint(myself.clone());
+                myself.send_after(state.intervals.checkpoint, || Message::CheckpointDue);
                 Ok(())
             }
             Message::CheckpointDone(outcome) => {
@@ -229,6 +229,7 @@ impl Actor for PartitionActor {
                 state.tell();
                 state.begin_backfill(&myself);
                 state.push_updates().await;
+                myself.send_after(state.intervals.live, || Message::Tick);
                 Ok(())
             }
             Message::BackfillRead(found) => {
@@ -276,6 +277,10 @@ impl State {
             if self.state.awaits_backfill(&batch) {
                 self.waiting.push_front(Fed { position, batch: Ok(batch), pending, trace, permit });
                 self.begin_backfill(myself);
+                // Its figures stand still until then.
+                self.is_level = false;
+                self.pending = self.pending.max(self.waiting.len() as u64);
+                self.tell();
                 return Ok(());
             }
             self.apply(position, batch, pending, trace);
@@ -346,7 +351,7 @@ impl State {
         let task = backfill::Task {
             connection: self.context.connection.clone(),
             partition: self.partition,
-            duty_percent: self.backfill_duty_percent,
+            duty_percent: self.intervals.backfill_duty_percent,
             progress: self.backfill_progress.clone(),
         };
         tracing::info!(partition = %self.partition, %base, "backfilling");
@@ -447,9 +452,9 @@ impl State {
         }
         self.checkpoint_under_way = true;
         let (store, outbox) = (self.store.clone(), self.outbox.clone());
-        let snapshot = (self.snapshot_at.elapsed() >= self.snapshot_interval).then(|| {
+        let snapshot = (self.snapshot_at.elapsed() >= self.intervals.snapshot).then(|| {
             self.snapshot_at = Instant::now();
-            (self.context.connection.clone(), self.partition, self.snapshot_interval, self.scratch.clone())
+            (self.context.connection.clone(), self.partition, self.intervals.snapshot, self.scratch.clone())
         });
         let (position, count, changes) = (self.state.position(), self.outbox.accepted(), self.state.checkpoint());
         self.tasks.retain(|task| !task.is_finished());

@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Key in an object's metadata: the position in the log that its rows are at.
 const POSITION: &str = "daybook-position";
@@ -22,6 +22,10 @@ const LEVEL: i32 = 1;
 const ROWS_AT_ONCE: usize = 2_000;
 /// Largest row of a snapshot, in bytes: a page of a store is far below.
 const MAX_ROW_BYTES: u32 = 1 << 30;
+/// How long the next piece of a snapshot may take to come.
+const READ_DEADLINE: Duration = Duration::from_secs(10);
+/// Stands in place of a key's length behind the last row; the number of rows follows.
+const END: u32 = u32::MAX;
 /// Size of an object's pieces on the broker.
 const CHUNK_BYTES: usize = 128 * 1024;
 
@@ -127,7 +131,16 @@ pub async fn fetch(
 ) -> Result<(), SnapshotError> {
     let mut object = bucket(connection).await?.get(object_name(partition)).await.map_err(broker)?;
     let mut file = tokio::fs::File::create(&scratch).await?;
-    tokio::io::copy(&mut object, &mut file).await?;
+    // An object that is replaced while it is read never ends.
+    let mut piece = bytes::BytesMut::with_capacity(CHUNK_BYTES);
+    loop {
+        piece.clear();
+        let reading = tokio::time::timeout(READ_DEADLINE, object.read_buf(&mut piece)).await;
+        if reading.map_err(|_| broker("the snapshot does not come any more"))?? == 0 {
+            break;
+        }
+        file.write_all(&piece).await?;
+    }
     file.flush().await?;
     drop(file);
     let path = scratch.clone();
@@ -136,16 +149,21 @@ pub async fn fetch(
     Ok(())
 }
 
-/// Every row: the lengths of key and value in four bytes each, then both; all of it compressed.
+/// Every row: the lengths of key and value in four bytes each, then both; at the end how many there are. All of it is
+/// compressed.
 fn write_rows(store: &Store, path: &Path) -> Result<(), SnapshotError> {
     let mut writer = zstd::stream::write::Encoder::new(BufWriter::new(File::create(path)?), LEVEL)?;
+    let mut rows: u32 = 0;
     for row in store.scan() {
         let (key, value) = row?;
+        rows += 1;
         writer.write_all(&(key.len() as u32).to_be_bytes())?;
         writer.write_all(&(value.len() as u32).to_be_bytes())?;
         writer.write_all(&key)?;
         writer.write_all(&value)?;
     }
+    writer.write_all(&END.to_be_bytes())?;
+    writer.write_all(&rows.to_be_bytes())?;
     writer.finish()?.flush()?;
     Ok(())
 }
@@ -154,16 +172,21 @@ fn read_rows(store: &Store, path: &Path) -> Result<(), SnapshotError> {
     let mut reader = zstd::stream::read::Decoder::new(BufReader::new(File::open(path)?))?;
     let mut changes = Changes::default();
     let mut head = [0; 8];
+    let mut rows: u32 = 0;
     loop {
-        match reader.read_exact(&mut head) {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => break,
-            Err(error) => return Err(error.into()),
-        }
+        reader.read_exact(&mut head)?;
         let length = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().expect("four bytes of eight"));
         let (key, value) = (length(&head[..4]), length(&head[4..]));
+        let invalid = || SnapshotError::File(std::io::ErrorKind::InvalidData.into());
+        if key == END {
+            if value != rows {
+                return Err(invalid());
+            }
+            break;
+        }
+        rows += 1;
         if key > MAX_ROW_BYTES || value > MAX_ROW_BYTES {
-            return Err(std::io::Error::from(std::io::ErrorKind::InvalidData).into());
+            return Err(invalid());
         }
         let mut row = (vec![0; key as usize], vec![0; value as usize]);
         reader.read_exact(&mut row.0)?;

@@ -46,8 +46,10 @@ struct Manager;
 
 /// What the actor is asked.
 pub enum Message {
-    /// Look at the system clock.
+    /// Look at the system clock, now and again after a while.
     Tick,
+    /// Look at the system clock once more.
+    More,
     Apply(Apply, RpcReplyPort<Result<ApplyReply, AdminError>>),
     Catalogue(RpcReplyPort<Result<CatalogueReply, AdminError>>),
     Advance(ClockAdvance, RpcReplyPort<Result<ClockReply, AdminError>>),
@@ -58,6 +60,7 @@ pub enum Message {
 
 struct State {
     context: Context,
+    tick: Duration,
     membership: Arc<Membership>,
     registry: Registry,
     publisher: Publisher,
@@ -95,8 +98,8 @@ impl Actor for Manager {
         context.health.set("day-manager", true);
         let (revisions, newest) = watch::channel(registry.revisions());
         let backfills = tokio::spawn(activation::watch(context.connection.clone(), newest, myself.clone()));
-        myself.send_interval(tick, || Message::Tick);
-        Ok(State { context, membership, registry, publisher, unarrived, endpoints, backfills, revisions })
+        myself.send_after(tick, || Message::Tick);
+        Ok(State { context, tick, membership, registry, publisher, unarrived, endpoints, backfills, revisions })
     }
 
     async fn handle(
@@ -107,11 +110,15 @@ impl Actor for Manager {
     ) -> Result<(), ActorProcessingErr> {
         // Another day-manager may have been at work: no answer rests on what is no longer so, and what it defined is
         // carried on should it be gone.
-        state.refresh(matches!(message, Message::Tick)).await?;
+        if matches!(message, Message::Tick) {
+            // Asked for again rather than sent at intervals: what takes long must not pile up.
+            myself.send_after(state.tick, || Message::Tick);
+        }
+        state.refresh(matches!(message, Message::Tick | Message::More)).await?;
         let outcome = match message {
             // One of several day-managers is enough; two that take themselves for the one do no harm.
-            Message::Tick if !state.membership.leads() => Ok(()),
-            Message::Tick => state.tick(&myself).await,
+            Message::Tick | Message::More if !state.membership.leads() => Ok(()),
+            Message::Tick | Message::More => state.look(&myself).await,
             Message::Apply(apply, reply) => state.apply(apply).await.map(|outcome| {
                 let _ = reply.send(Ok(outcome));
             }),
@@ -176,7 +183,7 @@ impl State {
         });
     }
 
-    async fn tick(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
+    async fn look(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
         if self.backfills.is_finished() {
             return Err("the watch over backfills ended".into());
         }
@@ -189,7 +196,7 @@ impl State {
         metrics::gauge!("daybook_tenants").set(self.registry.schedule.len() as f64);
         if count > 0 {
             // There may be more; let others have their turn first.
-            myself.cast(Message::Tick)?;
+            myself.cast(Message::More)?;
         }
         Ok(())
     }

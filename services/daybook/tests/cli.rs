@@ -164,10 +164,10 @@ fn a_replay_gives_every_expected_report_and_all_is_kept_over_restarts() {
     let actions = |applied: &Value, action: &str| {
         applied.as_array().unwrap().iter().filter(|line| line["action"] == action).count()
     };
-    assert_eq!(actions(&applied, "created"), 1 + 2 + 105);
+    assert_eq!(actions(&applied, "created"), 1 + 4 + 105);
     let again = up.json(&borrowed(&apply));
-    assert_eq!(actions(&again, "unchanged"), 1 + 2 + 105, "{again}");
-    assert!(up.said(&borrowed(&apply)).contains("108 unchanged"));
+    assert_eq!(actions(&again, "unchanged"), 1 + 4 + 105, "{again}");
+    assert!(up.said(&borrowed(&apply)).contains("110 unchanged"));
 
     let events = flights("data/march.ndjson.zst");
     let replayed = up.json(&["replay", &events, "--kind", "flight", "--clock", "seen_at"]);

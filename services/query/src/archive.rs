@@ -88,6 +88,10 @@ impl Archive {
         let subjects = &self.connection.subjects;
         let subject = subjects.figures(tenant, date, view.as_str());
         let Some(message) = self.newest(&subjects.figures_stream(), subject).await? else { return Ok(None) };
+        // They are too many for a message.
+        if message.payload.is_empty() {
+            return Ok(None);
+        }
         if let Some(known) = self.kept().get(&message.sequence) {
             return Ok(Some(known));
         }

@@ -39,7 +39,7 @@ pub async fn beyond_the_shard(shards: &Shards, archive: &Archive, asking: &Askin
             return Err(AskError { code: AskErrorCode::UnknownDay, ..expired });
         };
         let (from, to) = (wanted.from, wanted.to);
-        let older = read(archive, asking, from, to.min(wanted.shard_from.plus(-1)));
+        let older = read(archive, asking, from, to.min(wanted.shard_from.plus(-1)), from == to);
         let newer = newer_days(shards, asking, &kept, from.max(wanted.shard_from), to);
         let (sealed, newer) = match tokio::join!(older, newer) {
             (Ok(sealed), Ok(newer)) => (sealed, newer),
@@ -148,10 +148,10 @@ pub async fn sealed_days(archive: &Archive, asking: &Asking) -> Asked<Option<Fou
     let Some((from, to)) = days.range(today) else { return Ok(None) };
     // The open day has no report, so it is never taken for a sealed one. Of the days before a sealed one, those without
     // a report do not exist.
-    let sealed = match read(archive, asking, to, to).await? {
+    let sealed = match read(archive, asking, to, to, from == to).await? {
         last if !last.has_last => return Ok(None),
         last if from == to => last,
-        _ => read(archive, asking, from, to).await?,
+        _ => read(archive, asking, from, to, from == to).await?,
     };
     let Sealed { days, empty, report, .. } = sealed;
     if let Some(report) = report {

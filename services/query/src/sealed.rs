@@ -56,12 +56,11 @@ enum Day {
     Nothing,
 }
 
-/// The sealed days from one to another, both included.
+/// The sealed days from one to another, both included; `is_alone` when the question is for one day and no other.
 ///
 /// # Errors
 /// When one has a report, but no figures that could be merged, or they are too many, or the broker does not answer.
-pub async fn read(archive: &Archive, asking: &Asking, from: Date, to: Date) -> Asked<Sealed> {
-    let is_alone = from == to;
+pub async fn read(archive: &Archive, asking: &Asking, from: Date, to: Date, is_alone: bool) -> Asked<Sealed> {
     let dates = (from.as_days()..=to.as_days()).map(Date::from_days);
     let mut days = futures::stream::iter(dates)
         .map(|date| async move { Ok::<_, AskError>((date, day(archive, asking, date, is_alone).await?)) })
@@ -253,7 +252,11 @@ pub(crate) mod tests {
             day: business_day("2013-03-10"),
             dispositions: Default::default(),
             coverage: Coverage::Complete,
-            views: [(name("carriers"), ViewRows { rows: vec![row(), row()], total: 5, ..ViewRows::default() })].into(),
+            views: [(
+                name("carriers"),
+                ViewRows { rows: vec![row(), row()], total: 5, groups: 5, ..ViewRows::default() },
+            )]
+            .into(),
             definitions: Definitions { views: [(name("carriers"), 7)].into(), ..Definitions::default() },
             log: LogRange { partition: Partition(0), from: LogSeq(1), through: LogSeq(9), inbox_through: InboxSeq(8) },
             supersedes: None,

@@ -83,12 +83,20 @@ impl Shards {
         };
         let payload = serde_json::to_vec(question).expect("questions are plain values");
         let (mut failure, mut tries) = (String::new(), 0);
+        let to_any = self.connection.subjects.shard(partition);
+        let mut caught_up_by_none = None;
         for subject in self.addresses(partition) {
             let request = Request::new().payload(payload.clone().into()).timeout(Some(self.timeout));
+            let is_last = subject == to_any;
             match self.connection.client.send_request(subject, request).await {
                 Ok(reply) => {
-                    passage.replied();
-                    return Ok(reply.payload);
+                    let may_be_last = is_last || !is_unavailable(&reply.payload);
+                    if may_be_last {
+                        passage.replied();
+                        return Ok(reply.payload);
+                    }
+                    // It has begun again and catches up with the log; another may serve.
+                    caught_up_by_none = Some(reply.payload);
                 }
                 Err(error) => {
                     // Where nobody listens any more nothing was waited for.
@@ -100,7 +108,13 @@ impl Shards {
                 }
             }
         }
-        Err(unavailable(failure))
+        match caught_up_by_none {
+            Some(reply) => {
+                passage.replied();
+                Ok(reply)
+            }
+            None => Err(unavailable(failure)),
+        }
     }
 
     /// Whom to ask, one after the other: the replicas that serve the partition, in turn, then whoever listens. For those
@@ -171,6 +185,14 @@ impl Drop for Passage<'_> {
             false => breaker.silent(self.admission, Instant::now()),
         });
     }
+}
+
+/// Whether the reply says that the shard cannot answer now.
+fn is_unavailable(reply: &[u8]) -> bool {
+    const SHORT: usize = 4_096;
+    reply.len() < SHORT
+        && serde_json::from_slice::<Asked<IgnoredAny>>(reply)
+            .is_ok_and(|reply| reply.is_err_and(|error| error.code == AskErrorCode::Unavailable))
 }
 
 fn read<T: DeserializeOwned>(reply: &[u8]) -> Asked<T> {

@@ -1,6 +1,7 @@
 //! The groups behind a view's figures: accumulators, from which any metric, roll-up or range can be worked out exactly.
 //! Published on `daybook.figures.<tenant>.<date>.<view>` with every version of a report, in MessagePack compressed by
-//! Zstandard; the newest of a subject counts. Of a view without any group on that day there is none. So sealed days can be asked for when the shard is away or has let go of
+//! Zstandard; the newest of a subject counts. Of a view without any group on that day there is none, and an
+//! empty one of a view with too many groups. So sealed days can be asked for when the shard is away or has let go of
 //! them.
 
 use crate::report::Coverage;

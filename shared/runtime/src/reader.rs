@@ -206,7 +206,13 @@ impl Reader {
         self.open = None;
         self.next = found.sequence + 1;
         let (sequence, headers, payload) = (found.sequence, found.headers, found.payload);
-        Some(Delivered { sequence, subject: found.subject.into(), headers, payload, pending: 1 })
+        let mut pending = 0;
+        for filter in &self.filters {
+            let next = next_message(&self.connection, &self.stream, filter, self.next).await;
+            pending += u64::from(next.is_some());
+        }
+        self.pending = pending;
+        Some(Delivered { sequence, subject: found.subject.into(), headers, payload, pending })
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Today {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changed {
     pub rows: Vec<Row>,
+    /// There are more rows than fit.
+    pub is_cut: bool,
     /// Only their dimensions.
     pub removed: Vec<Row>,
 }
@@ -106,7 +108,8 @@ impl PartitionState {
     ///
     /// # Errors
     /// When tenant or view are not known here.
-    pub fn whole_today(&self, tenant_id: &TenantId, view: &Name) -> Asked<(Answer, Today)> {
+    pub fn whole_today(&mut self, tenant_id: &TenantId, view: &Name) -> Asked<(Answer, Today)> {
+        self.rank(tenant_id, view, &DaySelector::Today);
         let found = self.find_view(tenant_id, view)?;
         let today = found.today();
         let basis = self.days_basis(&found, today.date, today.date)?;
@@ -278,6 +281,13 @@ impl PartitionState {
     /// When tenant or view are not known here, or there are too many groups.
     pub fn figures(&self, tenant_id: &TenantId, view: &Name, from: Date, to: Date) -> Asked<Figures> {
         let Found { tenant, plan, kind } = self.find_view(tenant_id, view)?;
+        if from > to {
+            return Err(AskError::new(AskErrorCode::BadRequest, format!("{from} is after {to}")));
+        }
+        if to < tenant.expired_before {
+            let message = format!("days before {} are no longer kept here", tenant.expired_before);
+            return Err(AskError::new(AskErrorCode::Expired, message));
+        }
         let too_large = || {
             AskError::new(AskErrorCode::TooLarge, "the days that are kept live have too many groups to be merged")
                 .hint("ask for fewer days")
@@ -350,8 +360,11 @@ impl PartitionState {
             }
         }
         let is_all_removed = removed.len() == keys.len();
-        let rows = if is_all_removed { Vec::new() } else { rollup.finish().ok()?.rows };
-        Some(Changed { rows, removed })
+        if is_all_removed {
+            return Some(Changed { removed, ..Changed::default() });
+        }
+        let page = rollup.finish().ok()?;
+        Some(Changed { rows: page.rows, is_cut: page.next.is_some(), removed })
     }
 
     /// The days that are kept of a tenant, with the account of their events.

@@ -412,6 +412,7 @@ impl PartitionState {
         if mode == Some(Mode::Entity) && view.late == LatePolicy::Restate {
             return;
         }
+        self.partial_views.insert(view.name.clone());
         for (id, tenant) in self.tenants.iter_mut().filter(|(id, _)| view.is_for(id)) {
             let dates: Vec<Date> =
                 tenant.days.iter().filter(|(_, day)| day.from < since).map(|(date, _)| *date).collect();
@@ -455,6 +456,10 @@ impl PartitionState {
 
     /// The least that any day of the view covers.
     fn coverage_of(&self, view: &Name) -> Coverage {
+        // Hardly ever is one partial, and to look at every day of every tenant takes long.
+        if !self.partial_views.contains(view) {
+            return Coverage::Complete;
+        }
         let windows = self.tenants.values().flat_map(|tenant| tenant.windows.days.values());
         windows
             .filter_map(|views| views.get(view))

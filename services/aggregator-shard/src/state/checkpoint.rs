@@ -303,6 +303,9 @@ impl PartitionState {
             let tenant = tenant.ok_or_else(|| damaged(id.as_str().as_bytes(), "rows of a season are missing"))?;
             tenant.windows.seasons.insert(season, loose.windows);
         }
+        let windows = state.tenants.values().flat_map(|tenant| tenant.windows.days.values()).flatten();
+        let partial = windows.filter(|(_, window)| window.coverage != Coverage::Complete);
+        state.partial_views = partial.map(|(view, _)| view.clone()).collect();
         state.tenants.values_mut().for_each(TenantState::reindex);
         Ok(Some(state))
     }

@@ -59,8 +59,8 @@ pub struct SealedReport {
     /// BLAKE3 of `payload`, in hex.
     pub hash: String,
     pub payload: Vec<u8>,
-    /// The groups behind it, by view; of views with too many of them there are none.
-    pub figures: Vec<(Name, Figures)>,
+    /// The groups behind it, by view; `None` where there are too many of them.
+    pub figures: Vec<(Name, Option<Figures>)>,
 }
 
 /// A kind with the views over it that are in force, compiled.
@@ -100,6 +100,8 @@ pub struct PartitionState {
     pending: BTreeMap<Name, View>,
     tables: BTreeMap<Name, CalendarTable>,
     tenants: BTreeMap<TenantId, TenantState>,
+    /// Views that have had a day of partial coverage.
+    partial_views: BTreeSet<Name>,
     /// Closed days that this batch changed.
     reseal: BTreeSet<(TenantId, Date)>,
     dirty: checkpoint::Dirty,
@@ -122,6 +124,7 @@ impl PartitionState {
             pending: BTreeMap::new(),
             tables: BTreeMap::new(),
             tenants: BTreeMap::new(),
+            partial_views: BTreeSet::new(),
             reseal: BTreeSet::new(),
             dirty: checkpoint::Dirty::default(),
             jobs: Vec::new(),

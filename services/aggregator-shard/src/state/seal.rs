@@ -75,8 +75,9 @@ pub fn seal(tenant: &mut TenantState, date: Date, models: &[Model], position: Po
             if version == 1 && window.is_none_or(|window| window.groups.is_empty()) {
                 return None;
             }
-            let day = day_figures(day, marker.day, window)?;
-            Some((plan.view.name.clone(), figures(plan, kind, position.log, position.through, vec![day])))
+            let day = day_figures(day, marker.day, window);
+            let figures = day.map(|day| figures(plan, kind, position.log, position.through, vec![day]));
+            Some((plan.view.name.clone(), figures))
         })
         .collect();
     SealedReport { tenant: id, date, version, hash, payload, figures }

@@ -272,12 +272,12 @@ impl TenantState {
         }
 
         // The account, and what must be told.
-        let (is_late, open) = (change.is_late(), change.open);
+        let (is_late, is_refused, open) = (change.is_late(), change.is_refused(), change.open);
         let (from_closed, into_closed, held) = (change.from_closed, change.into_closed, change.held_after());
         let day = self.days.get_mut(&date).expect("made when the event was taken");
         let account = &mut day.account;
         match (is_late, policies) {
-            (true, policies) if policies.only_reject() => {
+            (_, policies) if policies.only_reject() && is_refused => {
                 account.rejected += 1;
                 let what = if into_closed { date } else { known_on.unwrap_or(date) };
                 let reason = format!(
@@ -286,7 +286,7 @@ impl TenantState {
                 );
                 taken.reject = Some(reject(place, &event, Code::Late, reason));
             }
-            (true, Policies { restate: false, .. }) => account.carried += 1,
+            (true, Policies { restate: false, carry_forward: true, .. }) => account.carried += 1,
             _ if event.status == Status::Draft => account.pending += 1,
             _ => account.counted += 1,
         }

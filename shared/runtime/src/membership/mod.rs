@@ -102,7 +102,15 @@ impl Membership {
         let (sender, members) = watch::channel(Members::from([(instance.clone(), own.clone())]));
         let stop = CancellationToken::new();
         let connection = connection.clone();
-        let task = Task { connection, service, own: Some(own), board, sender, heard_at: BTreeMap::new() };
+        let task = Task {
+            connection,
+            service,
+            own: Some(own),
+            board,
+            sender,
+            heard_at: BTreeMap::new(),
+            looked_at: Instant::now(),
+        };
         tokio::spawn(task.run(heard, stop.clone()));
         tokio::time::sleep(HELLO).await;
         Ok(Self { instance, members, stop })
@@ -120,7 +128,15 @@ impl Membership {
         let heard = connection.client.subscribe(connection.subjects.members(service)).await?;
         let (sender, members) = watch::channel(Members::new());
         let (connection, board) = (connection.clone(), Board::default());
-        let task = Task { connection, service, own: None, board, sender, heard_at: BTreeMap::new() };
+        let task = Task {
+            connection,
+            service,
+            own: None,
+            board,
+            sender,
+            heard_at: BTreeMap::new(),
+            looked_at: Instant::now(),
+        };
         tokio::spawn(task.run(heard, CancellationToken::new()));
         Ok(members)
     }
@@ -147,6 +163,8 @@ struct Task {
     board: Board,
     sender: watch::Sender<Members>,
     heard_at: BTreeMap<CompactString, Instant>,
+    /// When it was looked who is silent.
+    looked_at: Instant,
 }
 
 impl Task {
@@ -225,8 +243,10 @@ impl Task {
     }
 
     fn forget_silent(&mut self) {
-        // Without a connection nobody is heard: that says nothing about them.
-        if self.connection.client.connection_state() != async_nats::connection::State::Connected {
+        // Without a connection, or while this process stood still, nobody is heard: that says nothing about them.
+        let stood_still = self.looked_at.elapsed() > LOSS;
+        self.looked_at = Instant::now();
+        if stood_still || self.connection.client.connection_state() != async_nats::connection::State::Connected {
             let now = Instant::now();
             self.heard_at.values_mut().for_each(|heard_at| *heard_at = now);
             return;

@@ -124,9 +124,12 @@ impl Model {
         let into_closed = has_closed(tenant, date);
         let old_in_closed = known.as_ref().filter(|known| has_closed(tenant, known.row.date));
         let is_late = into_closed || old_in_closed.is_some_and(|known| known.row.status != Status::Draft);
+        let held_on_closed = known.as_ref().and_then(|known| known.held.as_ref());
+        let is_refused = into_closed
+            || held_on_closed.is_some_and(|held| has_closed(tenant, held.date) && held.status != Status::Draft);
         let mut fate = match (is_late, policies) {
-            (true, [false, false, true]) => fate(date, Disposition::Rejected, true),
-            (true, [false, ..]) => fate(date, Disposition::Carried, false),
+            (_, [false, false, true]) if is_refused => fate(date, Disposition::Rejected, true),
+            (true, [false, true, _]) => fate(date, Disposition::Carried, false),
             _ if row.status == Status::Draft => fate(date, Disposition::Pending, false),
             _ => fate(date, Disposition::Counted, false),
         };
@@ -144,9 +147,7 @@ impl Model {
         fate.carried.push(post(&row, 1));
         // Held: a closed day neither takes a row nor gives one that counts away.
         let held = known.as_ref().and_then(|known| known.held.clone());
-        let gives_away =
-            held.as_ref().is_some_and(|held| has_closed(tenant, held.date) && held.status != Status::Draft);
-        fate.is_refused = into_closed || gives_away;
+        fate.is_refused = is_refused;
         let held = if fate.is_refused { held } else { Some(row.clone()) };
         fate.accepted = Some((sound.id.clone(), row.clone()));
         if let Some(key) = key {

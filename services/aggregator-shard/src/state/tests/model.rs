@@ -425,11 +425,12 @@ impl Model {
             let from = if into_closed { event.date } else { old.map_or(event.date, date_of) };
             notes.push((carrying_day, Note::CarriedFrom(from)));
         }
-        let disposition = match (is_late && !restates, event.status) {
-            (true, _) if has(LatePolicy::CarryForward) => Disposition::Carried,
-            (true, _) => Disposition::Rejected,
-            (false, Status::Draft) => Disposition::Pending,
-            (false, Status::Final | Status::Void) => Disposition::Counted,
+        let carries = has(LatePolicy::CarryForward);
+        let disposition = match event.status {
+            _ if !restates && carries && is_late => Disposition::Carried,
+            _ if !restates && !carries && is_refused => Disposition::Rejected,
+            Status::Draft => Disposition::Pending,
+            Status::Final | Status::Void => Disposition::Counted,
         };
         let deed = Deed {
             days: [restate, carry, firm],
