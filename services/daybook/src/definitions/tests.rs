@@ -233,7 +233,7 @@ fn the_flights_example_is_good() {
     );
     assert_eq!(names(1), ["flights", "distance"]);
     assert!(apply.tenants.iter().all(|tenant| tenant.cutoff_minutes == 300 && tenant.name.is_some()));
-    assert_eq!(definitions.places.len(), 108);
+    assert_eq!(definitions.places.len(), 110);
 }
 
 #[test]
