@@ -143,6 +143,10 @@ impl Answers {
                 Ok(_) if part == Part::Joined && flight < MAX_FLIGHTS => continue,
                 Ok(found) => Err(asking.not_yet(found.answer.as_of)),
                 Err(error) if error.code == AskErrorCode::Unavailable => self.without_shard(key, &asking, error).await,
+                // What is not known yet may be known where the asker wants the figures to reach: the shard can tell.
+                Err(error) if error.code.number() == NOT_FOUND && asking.query.at_least.is_some() => {
+                    self.shards.view(&asking).await.map(|answer| Found::new(answer, Source::Shard))
+                }
                 Err(error) => Err(error),
             };
         }
@@ -204,6 +208,9 @@ impl Answers {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// The number of every error that says that something is not known.
+const NOT_FOUND: usize = 404;
 
 /// What an answer takes in memory, roughly.
 fn bytes_in_memory(answer: &Answer) -> usize {
