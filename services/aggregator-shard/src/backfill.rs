@@ -4,16 +4,21 @@ use crate::partition::Message;
 use crate::state::PartitionState;
 use crate::state::backfill::Found;
 use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
-use daybook_contracts::log::Batch;
+use daybook_contracts::log::{Batch, DecodeError};
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_runtime::append::{header_number, retry, stream_handle};
 use daybook_runtime::connection::Connection;
-use daybook_runtime::reader::Reader;
+use daybook_runtime::reader::{Delivered, Reader};
 use ractor::ActorRef;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// Events that are taken in without looking at the clock: well below a millisecond's work.
+const PIECE: usize = 256;
+/// How long it works before it rests: a delay that the live work does not feel.
+const WORK: Duration = Duration::from_millis(1);
 
 /// How a backfill is to be run.
 #[derive(Clone)]
@@ -51,33 +56,59 @@ pub async fn run(task: Task, mut scratch: PartitionState, base: LogSeq, actor: A
         if message.sequence > base.0 {
             break;
         }
-        let started = Instant::now();
-        let batch = match Batch::decode(&message.payload) {
-            Ok(batch) => batch,
+        let read = blocking(move || {
+            let records = read(&mut scratch, &message, duty_percent);
+            (scratch, message.sequence, records)
+        });
+        let Some((back, sequence, outcome)) = read.await else { return };
+        scratch = back;
+        match outcome {
+            Ok(count) => records += count,
             Err(error) => {
-                tracing::error!(%partition, position = message.sequence, %error, "a batch that cannot be read");
+                tracing::error!(%partition, position = sequence, %error, "a batch that cannot be read");
                 return;
             }
-        };
-        records += batch.records.len();
-        let _ = scratch.apply(LogSeq(message.sequence), batch);
-        let percent = (message.sequence.saturating_sub(first) * 100) / (base.0.saturating_sub(first) + 1);
+        }
+        let percent = (sequence.saturating_sub(first) * 100) / (base.0.saturating_sub(first) + 1);
         progress.store(percent.min(99) as u8, Ordering::Relaxed);
         metrics::counter!("daybook_backfill_batches_total").increment(1);
-        if message.sequence == base.0 {
+        if sequence == base.0 {
             break;
         }
-        rest(started.elapsed(), duty_percent).await;
     }
     tracing::info!(%partition, %base, records, seconds = began.elapsed().as_secs_f64(), "backfill has read the log");
-    let _ = actor.cast(Message::BackfillRead(Box::new(Found::of(scratch, since))));
+    // To let go of what the scratch kept of a million entities takes a while too.
+    if let Some(found) = blocking(move || Found::of(scratch, since)).await {
+        let _ = actor.cast(Message::BackfillRead(Box::new(found)));
+    }
 }
 
-/// Leaves the processor to others, so that work takes no more than its share of the time.
-async fn rest(worked: Duration, duty_percent: u8) {
-    let idle = worked * u32::from(100 - duty_percent.min(100)) / u32::from(duty_percent.max(1));
-    match idle.is_zero() {
-        true => tokio::task::yield_now().await,
-        false => tokio::time::sleep(idle).await,
+/// Runs `work` off the threads of the live work, which waits for no backfill. `None` when the process ends.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => Some(done),
+        Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
+        Err(_) => None,
     }
+}
+
+/// Reads a batch in pieces, and rests after each. Blocking; returns how many records it held.
+fn read(scratch: &mut PartitionState, message: &Delivered, duty_percent: u8) -> Result<usize, DecodeError> {
+    let mut began = Instant::now();
+    let batch = Batch::decode(&message.payload)?;
+    let records = batch.records.len();
+    scratch.read(LogSeq(message.sequence), batch, PIECE, || {
+        // Small records are many pieces: one rest for all of them is enough.
+        if began.elapsed() >= WORK {
+            std::thread::sleep(rest(began.elapsed(), duty_percent));
+            began = Instant::now();
+        }
+    });
+    std::thread::sleep(rest(began.elapsed(), duty_percent));
+    Ok(records)
+}
+
+/// How long to leave the processor to others, so that work takes no more than its share of the time.
+fn rest(worked: Duration, duty_percent: u8) -> Duration {
+    worked * u32::from(100 - duty_percent.min(100)) / u32::from(duty_percent.max(1))
 }

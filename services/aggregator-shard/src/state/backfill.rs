@@ -16,7 +16,7 @@ use super::tenant::TenantState;
 use super::window::{Window, Windows};
 use super::{Model, PartitionState};
 use daybook_contracts::ask::{Backfilling, ViewProgress};
-use daybook_contracts::log::{Batch, Record};
+use daybook_contracts::log::{Batch, Events, Record};
 use daybook_contracts::report::Coverage;
 use daybook_domain::accumulator::Sign;
 use daybook_domain::calendar::CalendarTable;
@@ -225,6 +225,23 @@ impl PartitionState {
     /// Whether the scratch needs to see events of that kind.
     pub(super) fn scratch_skips(&self, kind: &Name) -> bool {
         self.is_scratch && self.jobs.iter().all(|job| !job.is_of(kind))
+    }
+
+    /// Reads a batch of the log into the scratch, as [`PartitionState::apply`] does, but in pieces of at most `piece`
+    /// events, and calls `rest` after each.
+    pub fn read(&mut self, position: LogSeq, batch: Batch, piece: usize, mut rest: impl FnMut()) {
+        assert!(self.is_scratch, "a machine in force applies a batch as a whole");
+        self.position = position;
+        // A scratch seals and rejects nothing.
+        let (mut rejects, mut effects) = (BTreeMap::new(), Vec::new());
+        for record in batch.records {
+            for piece in pieces(record, piece) {
+                self.apply_record(piece, batch.through, &mut rejects, &mut effects);
+                rest();
+            }
+        }
+        self.through = batch.through;
+        self.reseal.clear();
     }
 
     /// Takes what the scratch found, to be added by [`PartitionState::add_backfill`].
@@ -467,6 +484,18 @@ impl PartitionState {
             .find(|coverage| **coverage != Coverage::Complete)
             .cloned()
             .unwrap_or_default()
+    }
+}
+
+/// A record in pieces of at most `size` events, in their order.
+fn pieces(record: Record, size: usize) -> Vec<Record> {
+    match record {
+        Record::Events(mut all) if all.events.len() > size => {
+            let mut events = std::mem::take(&mut all.events).into_iter();
+            let next = || Some(events.by_ref().take(size).collect::<Vec<_>>()).filter(|piece| !piece.is_empty());
+            std::iter::from_fn(next).map(|events| Record::Events(Events { events, ..all.clone() })).collect()
+        }
+        whole => vec![whole],
     }
 }
 

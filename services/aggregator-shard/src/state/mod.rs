@@ -167,16 +167,7 @@ impl PartitionState {
         let mut effects = Vec::new();
         let mut rejects: BTreeMap<String, Vec<Reject>> = BTreeMap::new();
         for record in batch.records {
-            match record {
-                Record::Events(events) => self.apply_events(events, &mut rejects),
-                Record::Rejected(_) if self.is_scratch => {}
-                Record::Rejected(reject) => {
-                    self.account_reject(&reject);
-                    rejects.entry(self.subject_token(&reject.tenant)).or_default().push(reject);
-                }
-                Record::Day(marker) => self.apply_marker(marker, batch.through, &mut effects),
-                Record::Define(definition) => self.define(definition),
-            }
+            self.apply_record(record, batch.through, &mut rejects, &mut effects);
         }
         self.through = batch.through;
         for (tenant, date) in std::mem::take(&mut self.reseal) {
@@ -184,6 +175,25 @@ impl PartitionState {
         }
         effects.extend(rejects.into_iter().map(|(tenant, rejects)| Effect::Rejects { tenant, rejects }));
         effects
+    }
+
+    fn apply_record(
+        &mut self,
+        record: Record,
+        through: Through,
+        rejects: &mut BTreeMap<String, Vec<Reject>>,
+        effects: &mut Vec<Effect>,
+    ) {
+        match record {
+            Record::Events(events) => self.apply_events(events, rejects),
+            Record::Rejected(_) if self.is_scratch => {}
+            Record::Rejected(reject) => {
+                self.account_reject(&reject);
+                rejects.entry(self.subject_token(&reject.tenant)).or_default().push(reject);
+            }
+            Record::Day(marker) => self.apply_marker(marker, through, effects),
+            Record::Define(definition) => self.define(definition),
+        }
     }
 
     fn apply_events(&mut self, events: Events, rejects: &mut BTreeMap<String, Vec<Reject>>) {

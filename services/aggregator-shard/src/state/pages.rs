@@ -132,6 +132,15 @@ impl<K: PageKey, V> Pages<K, V> {
         self.pages.into_iter().flat_map(|page| page.rows)
     }
 
+    /// Exchanges all rows with those of `other`, unless that has fewer pages: a checkpoint could not tell that some of
+    /// what it wrote is no longer there.
+    pub fn swap_with_larger(&mut self, other: &mut Self) {
+        if self.pages.len() <= other.pages.len() {
+            std::mem::swap(self, other);
+            self.pages.iter_mut().for_each(|page| page.dirty = true);
+        }
+    }
+
     /// Makes room for one more row.
     fn grow(&mut self) {
         if self.pages.is_empty() {

@@ -100,10 +100,14 @@ impl Window {
         self.groups.is_empty() && self.adjustments == 0
     }
 
-    /// Adds everything of another window of the same view.
-    pub fn merge(&mut self, other: Self) {
+    /// Adds everything of another window of the same view. Takes as long as the smaller of the two is large.
+    pub fn merge(&mut self, mut other: Self) {
         self.adjustments += other.adjustments;
         self.index = None;
+        // A sum is the same from either side. Not while it is watched: then what is added has to be told.
+        if self.changed.is_none() && self.groups.len() < other.groups.len() {
+            self.groups.swap_with_larger(&mut other.groups);
+        }
         for (key, theirs) in other.groups.into_rows() {
             if let Some(changed) = &mut self.changed {
                 changed.insert(key.clone());
