@@ -9,6 +9,7 @@ pub mod orders;
 pub mod processes;
 pub mod python;
 pub mod raw;
+pub mod reading;
 
 use daybook::client::Client;
 use daybook::commands::apply::apply;

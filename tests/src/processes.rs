@@ -93,6 +93,14 @@ impl Process {
         Self { label: label.to_owned(), binary, arguments, log, child: None, log_start: 0, http: None }
     }
 
+    /// Gives it another value of a setting, such as `--max-staleness-ms`, when it is started next.
+    pub fn set(&mut self, flag: &str, value: &str) {
+        match self.arguments.iter().position(|argument| argument == flag) {
+            Some(index) => value.clone_into(&mut self.arguments[index + 1]),
+            None => self.arguments.extend([flag, value].map(str::to_owned)),
+        }
+    }
+
     /// Runs it, without waiting for anything.
     pub fn start(&mut self) {
         assert!(self.child.is_none(), "{} runs already", self.label);
@@ -189,6 +197,14 @@ impl Process {
         get(self.http().await, path).await
     }
 
+    /// The value of one of its metrics, with its labels: `daybook_queries_total{code="200"}`. 0 before it is first set.
+    pub async fn metric(&mut self, series: &str) -> f64 {
+        let (status, metrics) = self.get("/metrics").await.unwrap();
+        assert_eq!(status, 200);
+        let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().unwrap())
+    }
+
     /// Whether it says that it is ready, with at least `parts` parts.
     pub async fn is_ready(&mut self, parts: usize) -> bool {
         match self.get("/healthz").await {
@@ -242,8 +258,14 @@ pub struct Processes {
 impl Processes {
     /// Starts everything and waits until it is ready.
     pub async fn start() -> Self {
+        Self::start_with(|_, _| {}).await
+    }
+
+    /// Starts everything with settings that `change` has [`set`](Process::set).
+    pub async fn start_with(change: impl Fn(Service, &mut Process)) -> Self {
         let broker = PrivateBroker::start().await;
         let mut services: Vec<Process> = Service::ALL.into_iter().map(|s| describe(&broker, s, s.name())).collect();
+        services.iter_mut().zip(Service::ALL).for_each(|(process, service)| change(service, process));
         services.iter_mut().for_each(Process::start);
         for (process, service) in services.iter_mut().zip(Service::ALL) {
             wait_until_ready(process, service).await;
