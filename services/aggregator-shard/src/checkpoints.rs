@@ -6,24 +6,39 @@ use crate::state::PartitionState;
 use daybook_domain::ids::Partition;
 use daybook_runtime::append::last_message;
 use daybook_runtime::connection::Connection;
-use daybook_runtime::store::{Changes, Store, StoreError, wipe};
-use std::path::{Path, PathBuf};
+use daybook_runtime::store::{Backend, Changes, Row, Store, StoreError, wipe};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 
+/// Longest pause before a checkpoint that failed is tried again, unless the interval is longer: a disk that was full is
+/// found free within a minute.
+const MAX_RETRY_PAUSE: Duration = Duration::from_secs(60);
+/// Between two looks whether a store is bloated, and so between two rebuilds: one that bloats in less has no use for it.
+const LOOK_INTERVAL: Duration = Duration::from_secs(600);
 /// How many messages of the log a snapshot must be ahead of the local store to be worth fetching.
 const WORTH_FETCHING: u64 = 20_000;
 
-/// The store of `partition` in `folder` and the state it holds.
+/// Where a partition's store is, and whose code keeps it.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub backend: Backend,
+    pub folder: PathBuf,
+}
+
+/// The store of `partition` at `place` and the state it holds.
 ///
 /// # Errors
-/// When not even an empty store can be made there.
+/// When it is in use, there is no room, or not even an empty store can be made there.
 pub async fn open(
     connection: &Connection,
     partition: Partition,
-    folder: &Path,
+    place: &Place,
 ) -> Result<(Store, PartitionState), StoreError> {
-    let path = folder.to_owned();
-    let (store, state) = blocking(move || open_blocking(partition, &path)).await?;
-    let (store, state) = newer(connection, partition, folder, store, state).await?;
+    let there = place.clone();
+    let (store, state) = blocking(move || open_blocking(partition, &there)).await?;
+    let (store, state) = newer(connection, partition, place, store, state).await?;
     // A log that ends before the checkpoint is another log: the stream was made anew.
     let subjects = &connection.subjects;
     let end = last_message(connection, &subjects.events_stream(), &subjects.events(partition)).await;
@@ -33,15 +48,15 @@ pub async fn open(
     }
     tracing::warn!(%partition, position = %state.position(), end, "the checkpoint is ahead of the log; beginning again");
     drop((store, state));
-    let path = folder.to_owned();
-    blocking(move || Ok((fresh(&path)?, PartitionState::new(partition)))).await
+    let there = place.clone();
+    blocking(move || Ok((fresh(&there)?, PartitionState::new(partition)))).await
 }
 
 /// The state of the newest snapshot on the broker where that is far ahead, else what was given.
 async fn newer(
     connection: &Connection,
     partition: Partition,
-    folder: &Path,
+    place: &Place,
     store: Store,
     state: PartitionState,
 ) -> Result<(Store, PartitionState), StoreError> {
@@ -58,11 +73,17 @@ async fn newer(
         return Ok((store, state));
     }
     drop((store, state));
-    let path = folder.to_owned();
-    let empty = blocking(move || fresh(&path)).await?;
-    let scratch = folder.with_extension("snapshot");
+    let there = place.clone();
+    let empty = blocking(move || fresh(&there)).await?;
+    let scratch = place.folder.with_extension("snapshot");
     let fetched = match snapshots::fetch(connection, partition, empty.clone(), scratch).await {
-        Ok(()) => blocking(move || Ok(restore(partition, &empty).map(|state| (empty, state)))).await?,
+        Ok(()) => {
+            blocking(move || {
+                let rows = empty.scan()?.collect::<Result<_, _>>()?;
+                Ok(restore(partition, rows).map(|state| (empty, state)))
+            })
+            .await?
+        }
         Err(error) => {
             drop(empty);
             Err(error.to_string())
@@ -76,48 +97,148 @@ async fn newer(
         }
         Err(why) => {
             tracing::warn!(%partition, why, "the snapshot on the broker cannot be used; reading the log from the beginning");
-            let path = folder.to_owned();
-            blocking(move || Ok((fresh(&path)?, PartitionState::new(partition)))).await
+            let there = place.clone();
+            blocking(move || Ok((fresh(&there)?, PartitionState::new(partition)))).await
         }
     }
 }
 
-fn open_blocking(partition: Partition, folder: &Path) -> Result<(Store, PartitionState), StoreError> {
-    let why = match Store::open(folder) {
-        Ok(store) => match restore(partition, &store) {
+fn open_blocking(partition: Partition, place: &Place) -> Result<(Store, PartitionState), StoreError> {
+    let why = match Store::open(place.backend, &place.folder) {
+        Ok((store, rows)) => match restore(partition, rows) {
             Ok(state) => return Ok((store, state)),
             Err(why) => why,
         },
-        // An earlier actor of this process has not let go of it yet; the next start will find it free.
-        Err(error) if error.is_locked() => return Err(error),
-        Err(error) => error.to_string(),
+        // An earlier actor of this process has not let go of it yet, or it cannot be opened for want of room: the next
+        // start may find that changed.
+        Err(error) if error.is_locked() || error.is_full() => return Err(error),
+        Err(error) => chain(&error),
     };
-    tracing::warn!(%partition, ?folder, why, "the checkpoint cannot be used; wiping it and reading the log from the beginning");
+    let folder = &place.folder;
+    tracing::warn!(%partition, ?folder, why, "the checkpoint cannot be used; wiping it, to begin with a snapshot or the log");
     metrics::counter!("daybook_checkpoints_wiped_total").increment(1);
-    Ok((fresh(folder)?, PartitionState::new(partition)))
+    Ok((fresh(place)?, PartitionState::new(partition)))
 }
 
-fn restore(partition: Partition, store: &Store) -> Result<PartitionState, String> {
-    let rows = store.scan().collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+fn restore(partition: Partition, rows: Vec<Row>) -> Result<PartitionState, String> {
     match PartitionState::restore(partition, rows) {
         Ok(state) => Ok(state.unwrap_or_else(|| PartitionState::new(partition))),
         Err(error) => Err(error.to_string()),
     }
 }
 
-fn fresh(folder: &Path) -> Result<Store, StoreError> {
-    wipe(folder).map_err(|source| StoreError::Open { path: PathBuf::from(folder), source: source.into() })?;
-    Store::open(folder)
+fn fresh(place: &Place) -> Result<Store, StoreError> {
+    let folder = &place.folder;
+    wipe(folder).map_err(|source| StoreError::Folder { path: folder.clone(), source })?;
+    Ok(Store::open(place.backend, folder)?.0)
+}
+
+/// An error and its sources, in a line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// What a checkpoint that failed would have changed, and when to try again. The state counts those changes as stored, so
+/// they are kept until they are; they cannot become larger than the state.
+#[derive(Debug)]
+pub struct Unsaved {
+    changes: Changes,
+    failures: u32,
+    retry_at: Instant,
+    look_at: Instant,
+}
+
+impl Unsaved {
+    pub fn new(now: Instant) -> Self {
+        Self { changes: Changes::default(), failures: 0, retry_at: now, look_at: now }
+    }
+
+    /// Whether the next checkpoint may be tried.
+    pub fn is_due(&self, now: Instant) -> bool {
+        now >= self.retry_at
+    }
+
+    /// These changes behind those that are not stored yet.
+    pub fn with(&mut self, changes: Changes) -> Arc<Changes> {
+        let mut all = std::mem::take(&mut self.changes);
+        all.then(changes);
+        Arc::new(all)
+    }
+
+    pub fn stored(&mut self, partition: Partition) {
+        if self.failures > 0 {
+            tracing::info!(%partition, failures = self.failures, "checkpoints are stored again");
+        }
+        self.failures = 0;
+        metrics::gauge!("daybook_checkpoint_failures", "partition" => partition.to_string()).set(0.0);
+    }
+
+    /// Keeps `changes` for the next try.
+    ///
+    /// # Errors
+    /// The error itself when another try would be in vain: the actor has to begin again, with what is stored somewhere.
+    pub fn failed(
+        &mut self,
+        partition: Partition,
+        changes: Arc<Changes>,
+        error: StoreError,
+        interval: Duration,
+        now: Instant,
+    ) -> Result<(), StoreError> {
+        metrics::counter!("daybook_checkpoint_failures_total").increment(1);
+        if !error.may_pass() {
+            return Err(error);
+        }
+        let doubled = interval.saturating_mul(2_u32.saturating_pow(self.failures.min(16)));
+        let pause = doubled.min(MAX_RETRY_PAUSE.max(interval));
+        self.failures += 1;
+        self.retry_at = now + pause;
+        self.changes = Arc::unwrap_or_clone(changes);
+        let failures = self.failures;
+        tracing::warn!(%partition, error = chain(&error), failures, ?pause, "a checkpoint failed; going on from memory");
+        metrics::gauge!("daybook_checkpoint_failures", "partition" => partition.to_string()).set(f64::from(failures));
+        Ok(())
+    }
+
+    /// Whether it is time to see if the store is bloated; from then on, not for a while.
+    pub fn is_time_to_look(&mut self, now: Instant) -> bool {
+        let is_time = now >= self.look_at;
+        if is_time {
+            self.look_at = now + LOOK_INTERVAL;
+        }
+        is_time
+    }
 }
 
 /// Commits on a thread of its own.
 ///
 /// # Errors
 /// When the store is damaged or the disk is full.
-pub async fn commit(store: Store, changes: Changes) -> Result<(), StoreError> {
+pub async fn commit(store: Store, changes: Arc<Changes>) -> Result<(), StoreError> {
     metrics::histogram!("daybook_checkpoint_rows").record(changes.rows() as f64);
     metrics::counter!("daybook_checkpoint_bytes_total").increment(changes.bytes() as u64);
     blocking(move || store.commit(changes)).await
+}
+
+/// Rebuilds the store if its files have become much larger than what they hold. That it fails is no harm.
+pub async fn rebuild_if_bloated(partition: Partition, store: Store) {
+    let outcome = blocking(move || {
+        let (disk, live) = (store.disk_bytes(), store.live_bytes());
+        if !store.is_bloated() {
+            return Ok(None);
+        }
+        store.rebuild()?;
+        Ok(Some((disk, live, store.disk_bytes())))
+    });
+    match outcome.await {
+        Ok(None) => {}
+        Ok(Some((before, live, after))) => {
+            tracing::info!(%partition, before, live, after, "rebuilt the checkpoint store");
+            metrics::counter!("daybook_checkpoint_rebuilds_total").increment(1);
+        }
+        Err(error) => tracing::warn!(%partition, error = chain(&error), "the checkpoint store could not be rebuilt"),
+    }
 }
 
 async fn blocking<T: Send + 'static>(
@@ -126,9 +247,101 @@ async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(outcome) => outcome,
         Err(error) => match error.try_into_panic() {
-            Ok(_) => Err(StoreError::Hung(PathBuf::new())),
+            // Not the engine's, which is run behind a watch.
+            Ok(panic) => std::panic::resume_unwind(panic),
             // The runtime is going down.
             Err(_) => std::future::pending().await,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(5);
+
+    fn locked() -> StoreError {
+        StoreError::Locked(PathBuf::new())
+    }
+
+    fn put(key: &[u8], value: &[u8]) -> Changes {
+        Changes { put: vec![(key.to_vec(), value.to_vec())], remove: vec![] }
+    }
+
+    #[test]
+    fn a_folder_of_the_other_backend_is_wiped_and_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("partition-0");
+        for backend in [Backend::Sled, Backend::Fjall, Backend::Sled] {
+            let place = Place { backend, folder: folder.clone() };
+            let (store, mut state) = open_blocking(Partition(0), &place).unwrap();
+            assert_eq!(state.position().0, 0);
+            assert_eq!(store.scan().unwrap().count(), 0, "what was there is gone");
+            store.commit(Arc::new(state.checkpoint())).unwrap();
+            assert_eq!(store.scan().unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_state_of_an_unknown_format_is_wiped() {
+        for backend in Backend::ALL {
+            let folder = tempfile::tempdir().unwrap();
+            let place = Place { backend, folder: folder.path().join("partition-0") };
+            let (store, mut state) = open_blocking(Partition(0), &place).unwrap();
+            let mut changes = state.checkpoint();
+            // A list of ten, the first of which is the format.
+            changes.put.iter_mut().for_each(|(_, value)| value[1] = 99);
+            store.commit(Arc::new(changes)).unwrap();
+            drop(store);
+            let deadline = Instant::now() + Duration::from_secs(30);
+            // The engine's threads let go of it after it was dropped.
+            let store = loop {
+                match open_blocking(Partition(0), &place) {
+                    Ok((store, _)) => break store,
+                    Err(error) => assert!(error.is_locked() && Instant::now() < deadline, "{error}"),
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            };
+            assert_eq!(store.scan().unwrap().count(), 0, "what was there is gone");
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_that_failed_is_tried_again_with_what_came_later() {
+        let mut now = Instant::now();
+        let mut unsaved = Unsaved::new(now);
+        assert!(unsaved.is_due(now));
+        let mut pauses = Vec::new();
+        let mut changes = unsaved.with(put(b"a", b"1"));
+        for value in [b"2", b"3", b"4", b"5", b"6", b"7"] {
+            let failed = now;
+            unsaved.failed(Partition(0), changes, locked(), INTERVAL, now).unwrap();
+            while !unsaved.is_due(now) {
+                now += Duration::from_secs(1);
+            }
+            pauses.push((now - failed).as_secs());
+            changes = unsaved.with(put(b"b", value));
+        }
+        assert_eq!(pauses, [5, 10, 20, 40, 60, 60]);
+        assert_eq!(changes.put, [put(b"a", b"1").put, put(b"b", b"7").put].concat());
+        unsaved.stored(Partition(0));
+        unsaved.failed(Partition(0), changes, locked(), INTERVAL, now).unwrap();
+        assert!(unsaved.is_due(now + INTERVAL), "the first failure in a row again");
+    }
+
+    #[test]
+    fn damage_is_not_tried_again() {
+        let damaged = StoreError::Damaged { path: PathBuf::new(), why: String::new() };
+        let now = Instant::now();
+        assert!(Unsaved::new(now).failed(Partition(0), Arc::default(), damaged, INTERVAL, now).is_err());
+    }
+
+    #[test]
+    fn a_store_is_looked_at_now_and_then() {
+        let now = Instant::now();
+        let mut unsaved = Unsaved::new(now);
+        assert!(unsaved.is_time_to_look(now) && !unsaved.is_time_to_look(now));
+        assert!(unsaved.is_time_to_look(now + LOOK_INTERVAL));
     }
 }

@@ -16,6 +16,7 @@ pub mod state;
 use daybook_domain::ids::Partition;
 use daybook_runtime::membership::{Membership, Sharing, run_owned};
 use daybook_runtime::process::Context;
+use daybook_runtime::store::Backend;
 use daybook_runtime::supervisor::Child;
 use serde::Serialize;
 use std::fs::{File, TryLockError};
@@ -29,6 +30,9 @@ pub struct Options {
     /// Folder for the checkpoints; it can be lost at any time
     #[arg(long, env = "DAYBOOK_SHARD_DATA", default_value = "daybook-data/shard")]
     pub data: PathBuf,
+    /// What keeps the checkpoints; after a change they are made again from the broker
+    #[arg(long, env = "DAYBOOK_STORE", value_enum, default_value_t)]
+    pub store: Backend,
     /// Milliseconds between two checkpoints of a partition [100..=3600000]
     #[arg(long, env = "DAYBOOK_CHECKPOINT_INTERVAL_MS", default_value_t = 5000, value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
     pub checkpoint_interval_ms: u64,
@@ -51,6 +55,7 @@ impl Options {
     pub fn new(data: PathBuf) -> Self {
         Self {
             data,
+            store: Backend::default(),
             checkpoint_interval_ms: 5000,
             live_interval_ms: 50,
             backfill_duty_percent: 50,
@@ -80,8 +85,9 @@ pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::
             let context = context.clone();
             let instance = membership.instance.clone();
             let folder = options.data.join(format!("partition-{partition}"));
+            let place = checkpoints::Place { backend: options.store, folder };
             Child::new(format!("shard {partition}"), move |supervisor| {
-                partition::spawn(context.clone(), partition, folder.clone(), intervals, instance.clone(), supervisor)
+                partition::spawn(context.clone(), partition, place.clone(), intervals, instance.clone(), supervisor)
             })
         })
         .collect();

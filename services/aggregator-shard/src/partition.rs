@@ -4,6 +4,7 @@
 //! replayed from a point before the first output that may be missing, and the outbox passes over the ones that are
 //! there.
 
+use crate::checkpoints::{Place, Unsaved};
 use crate::feed::{Fed, feed};
 use crate::live::Feeds;
 use crate::outputs::{Traces, outputs};
@@ -19,7 +20,7 @@ use daybook_domain::ids::{LogSeq, Partition};
 use daybook_runtime::outbox::Outbox;
 use daybook_runtime::process::Context;
 use daybook_runtime::reader::Reader;
-use daybook_runtime::store::{Store, StoreError};
+use daybook_runtime::store::{Changes, Store, StoreError};
 use daybook_runtime::telemetry;
 use futures::{FutureExt, Stream, StreamExt};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
@@ -58,12 +59,12 @@ pub struct Intervals {
 pub async fn spawn(
     context: Context,
     partition: Partition,
-    folder: PathBuf,
+    place: Place,
     intervals: Intervals,
     instance: CompactString,
     supervisor: ActorCell,
 ) -> Result<ActorCell, SpawnErr> {
-    let arguments = Arguments { context, partition, folder, intervals, instance };
+    let arguments = Arguments { context, partition, place, intervals, instance };
     let (actor, _) = Actor::spawn_linked(None, PartitionActor, arguments, supervisor).await?;
     Ok(actor.get_cell())
 }
@@ -73,7 +74,7 @@ struct PartitionActor;
 struct Arguments {
     context: Context,
     partition: Partition,
-    folder: PathBuf,
+    place: Place,
     intervals: Intervals,
     /// The name by which this process is asked, rather than any that runs the partition.
     instance: CompactString,
@@ -88,7 +89,11 @@ pub enum Message {
         permit: OwnedSemaphorePermit,
     },
     CheckpointDue,
-    CheckpointDone(Result<LogSeq, StoreError>),
+    CheckpointDone {
+        position: LogSeq,
+        changes: Arc<Changes>,
+        outcome: Result<(), StoreError>,
+    },
     /// Time to tell listeners what changed, and to see whether a view is to be backfilled.
     Tick,
     /// A scratch has read the log.
@@ -108,6 +113,7 @@ struct State {
     /// The position of the last committed checkpoint.
     checkpointed: LogSeq,
     checkpoint_under_way: bool,
+    unsaved: Unsaved,
     /// When the state was last known to be level with the log.
     level_at: Option<Instant>,
     is_level: bool,
@@ -138,11 +144,11 @@ impl Actor for PartitionActor {
     type Arguments = Arguments;
 
     async fn pre_start(&self, myself: ActorRef<Message>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
-        let Arguments { context, partition, folder, intervals, instance } = arguments;
+        let Arguments { context, partition, place, intervals, instance } = arguments;
         let label = format!("shard {partition}");
         context.health.set(&label, false);
         let connection = &context.connection;
-        let (store, state) = checkpoints::open(connection, partition, &folder).await?;
+        let (store, state) = checkpoints::open(connection, partition, &place).await?;
         let outbox_stop = CancellationToken::new();
         let outbox = Outbox::start(connection.clone(), outbox_stop.clone());
         let subjects = &connection.subjects;
@@ -175,7 +181,7 @@ impl Actor for PartitionActor {
             feeds: Feeds::new(run),
             waiting: VecDeque::new(),
             pending: 0,
-            scratch: folder.with_extension("snapshot"),
+            scratch: place.folder.with_extension("snapshot"),
             intervals,
             snapshot_at: Instant::now(),
             backfill_progress: Arc::default(),
@@ -188,6 +194,7 @@ impl Actor for PartitionActor {
             outbox,
             traces: Traces::default(),
             checkpoint_under_way: false,
+            unsaved: Unsaved::new(Instant::now()),
             level_at: is_level.then(Instant::now),
             is_level,
             tasks,
@@ -220,9 +227,18 @@ impl Actor for PartitionActor {
                 myself.send_after(state.intervals.checkpoint, || Message::CheckpointDue);
                 Ok(())
             }
-            Message::CheckpointDone(outcome) => {
+            Message::CheckpointDone { position, changes, outcome } => {
                 state.checkpoint_under_way = false;
-                state.checkpointed = outcome?;
+                match outcome {
+                    Ok(()) => {
+                        state.checkpointed = position;
+                        state.unsaved.stored(state.partition);
+                    }
+                    Err(error) => {
+                        let interval = state.intervals.checkpoint;
+                        state.unsaved.failed(state.partition, changes, error, interval, Instant::now())?;
+                    }
+                }
                 Ok(())
             }
             Message::Tick => {
@@ -254,7 +270,8 @@ impl Actor for PartitionActor {
         let count = state.outbox.accepted();
         let last = async {
             if state.outbox.wait_for_written(count).await {
-                checkpoints::commit(state.store.clone(), state.state.checkpoint()).await?;
+                let changes = state.unsaved.with(state.state.checkpoint());
+                checkpoints::commit(state.store.clone(), changes).await?;
             }
             Ok::<_, StoreError>(())
         };
@@ -447,7 +464,10 @@ impl State {
         metrics::gauge!("daybook_live_feeds", "partition" => partition.clone()).set(self.feeds.len() as f64);
         metrics::gauge!("daybook_outbox_backlog", "partition" => partition.clone()).set(self.outbox.backlog() as f64);
         metrics::gauge!("daybook_checkpoint_disk_bytes", "partition" => partition).set(self.store.disk_bytes() as f64);
-        if self.checkpoint_under_way || self.state.position() == self.checkpointed {
+        if self.checkpoint_under_way
+            || self.state.position() == self.checkpointed
+            || !self.unsaved.is_due(Instant::now())
+        {
             return;
         }
         self.checkpoint_under_way = true;
@@ -456,15 +476,20 @@ impl State {
             self.snapshot_at = Instant::now();
             (self.context.connection.clone(), self.partition, self.intervals.snapshot, self.scratch.clone())
         });
-        let (position, count, changes) = (self.state.position(), self.outbox.accepted(), self.state.checkpoint());
+        let (position, count) = (self.state.position(), self.outbox.accepted());
+        let changes = self.unsaved.with(self.state.checkpoint());
+        let (partition, look) = (self.partition, self.unsaved.is_time_to_look(Instant::now()));
         self.tasks.retain(|task| !task.is_finished());
         self.tasks.push(tokio::spawn(async move {
             if !outbox.wait_for_written(count).await {
                 return;
             }
             let started = Instant::now();
-            let outcome = checkpoints::commit(store.clone(), changes).await;
+            let outcome = checkpoints::commit(store.clone(), changes.clone()).await;
             metrics::histogram!("daybook_checkpoint_seconds").record(started.elapsed().as_secs_f64());
+            if outcome.is_ok() && look {
+                checkpoints::rebuild_if_bloated(partition, store.clone()).await;
+            }
             // Before the next commit, so that the rows are those of one position.
             if let (Ok(()), Some((connection, partition, interval, scratch))) = (&outcome, snapshot) {
                 match snapshots::put(&connection, partition, store, position, interval, scratch).await {
@@ -472,7 +497,7 @@ impl State {
                     Err(error) => tracing::warn!(%partition, %error, "no snapshot was put on the broker"),
                 }
             }
-            let _ = myself.cast(Message::CheckpointDone(outcome.map(|()| position)));
+            let _ = myself.cast(Message::CheckpointDone { position, changes, outcome });
         }));
     }
 }

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -154,7 +155,7 @@ pub async fn fetch(
 fn write_rows(store: &Store, path: &Path) -> Result<(), SnapshotError> {
     let mut writer = zstd::stream::write::Encoder::new(BufWriter::new(File::create(path)?), LEVEL)?;
     let mut rows: u32 = 0;
-    for row in store.scan() {
+    for row in store.scan()? {
         let (key, value) = row?;
         rows += 1;
         writer.write_all(&(key.len() as u32).to_be_bytes())?;
@@ -193,41 +194,46 @@ fn read_rows(store: &Store, path: &Path) -> Result<(), SnapshotError> {
         reader.read_exact(&mut row.1)?;
         changes.put.push(row);
         if changes.put.len() == ROWS_AT_ONCE {
-            store.commit(std::mem::take(&mut changes))?;
+            store.commit(Arc::new(std::mem::take(&mut changes)))?;
         }
     }
-    store.commit(changes)?;
+    store.commit(Arc::new(changes))?;
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use daybook_runtime::store::{Backend, Row};
+
+    fn store(path: &Path, put: Vec<Row>) -> Store {
+        let (store, _) = Store::open(Backend::default(), path).unwrap();
+        store.commit(Arc::new(Changes { put, remove: vec![] })).unwrap();
+        store
+    }
 
     #[test]
-    fn rows_come_back_as_they_were() {
+    fn rows_come_back_as_they_were_whatever_keeps_them() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("one")).unwrap();
         let put: Vec<_> = (0..5_000_u32).map(|n| (n.to_be_bytes().to_vec(), vec![n as u8; n as usize % 50])).collect();
-        store.commit(Changes { put: put.clone(), remove: vec![] }).unwrap();
         let file = folder.path().join("snapshot");
-        write_rows(&store, &file).unwrap();
-        let other = Store::open(&folder.path().join("two")).unwrap();
-        read_rows(&other, &file).unwrap();
-        let rows: Vec<_> = other.scan().map(|row| row.map(|(k, v)| (k.to_vec(), v.to_vec())).unwrap()).collect();
-        assert_eq!(rows, put);
+        write_rows(&store(&folder.path().join("one"), put.clone()), &file).unwrap();
+        for backend in Backend::ALL {
+            let (other, _) = Store::open(backend, &folder.path().join(backend.name())).unwrap();
+            read_rows(&other, &file).unwrap();
+            let rows: Vec<_> = other.scan().unwrap().map(Result::unwrap).collect();
+            assert_eq!(rows, put);
+        }
     }
 
     #[test]
     fn a_damaged_snapshot_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("one")).unwrap();
-        store.commit(Changes { put: vec![(vec![1; 100], vec![2; 10_000])], remove: vec![] }).unwrap();
         let file = folder.path().join("snapshot");
-        write_rows(&store, &file).unwrap();
+        write_rows(&store(&folder.path().join("one"), vec![(vec![1; 100], vec![2; 10_000])]), &file).unwrap();
         let mut bytes = std::fs::read(&file).unwrap();
         bytes.truncate(bytes.len() - 3);
         std::fs::write(&file, bytes).unwrap();
-        assert!(read_rows(&Store::open(&folder.path().join("two")).unwrap(), &file).is_err());
+        assert!(read_rows(&store(&folder.path().join("two"), vec![]), &file).is_err());
     }
 }

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use daybook_broker::Port;
 use daybook_runtime::config::OperationsOptions;
 use daybook_runtime::connection::BrokerOptions;
+use daybook_runtime::store::Backend;
 use daybook_runtime::{http, process};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,6 +38,9 @@ pub struct Arguments {
     /// Most bytes that INBOX buffers; publishers are refused beyond that
     #[arg(long, env = "DAYBOOK_INBOX_MAX_BYTES", default_value_t = 1 << 30, value_parser = clap::value_parser!(i64).range(1 << 20..))]
     inbox_max_bytes: i64,
+    /// What keeps the checkpoints; after a change they are made again from the broker
+    #[arg(long, env = "DAYBOOK_STORE", value_enum, default_value_t)]
+    store: Backend,
     #[command(flatten)]
     pub operations: OperationsOptions,
 }
@@ -77,8 +81,10 @@ async fn serve(arguments: &Arguments, stop: &CancellationToken) -> Outcome {
         ..BrokerOptions::at(&url)
     };
     http::metrics_handle();
+    let mut options = EmbeddedOptions::new(options, arguments.data.join("shard"));
+    options.shard.store = arguments.store;
     let started = tokio::select! {
-        started = Embedded::start(EmbeddedOptions::new(options, arguments.data.join("shard"))) => Some(started?),
+        started = Embedded::start(options) => Some(started?),
         () = stop.cancelled() => None,
     };
     let Some(mut services) = started else {
