@@ -93,6 +93,14 @@ impl Process {
         Self { label: label.to_owned(), binary, arguments, log, child: None, log_start: 0, http: None }
     }
 
+    /// Gives a flag this value from the next start on.
+    pub fn set(&mut self, flag: &str, value: &str) {
+        match self.arguments.iter().position(|argument| argument == flag) {
+            Some(index) => value.clone_into(&mut self.arguments[index + 1]),
+            None => self.arguments.extend([flag.to_owned(), value.to_owned()]),
+        }
+    }
+
     /// Runs it, without waiting for anything.
     pub fn start(&mut self) {
         assert!(self.child.is_none(), "{} runs already", self.label);
@@ -242,8 +250,14 @@ pub struct Processes {
 impl Processes {
     /// Starts everything and waits until it is ready.
     pub async fn start() -> Self {
+        Self::start_with(|_, _| {}).await
+    }
+
+    /// Starts everything, each process with what `change` sets, and waits until it is ready.
+    pub async fn start_with(change: impl Fn(Service, &mut Process)) -> Self {
         let broker = PrivateBroker::start().await;
         let mut services: Vec<Process> = Service::ALL.into_iter().map(|s| describe(&broker, s, s.name())).collect();
+        Service::ALL.into_iter().zip(&mut services).for_each(|(service, process)| change(service, process));
         services.iter_mut().for_each(Process::start);
         for (process, service) in services.iter_mut().zip(Service::ALL) {
             wait_until_ready(process, service).await;
@@ -299,6 +313,11 @@ pub async fn wait_until_ready_among(process: &mut Process, service: Service, mem
         Service::AggregatorShard => 1 + usize::from(PARTITIONS),
         Service::DayManager | Service::Query => 2,
     };
+    wait_until_ready_with(process, parts).await;
+}
+
+/// Waits until a process says that all its parts are ready, of which there must be at least so many.
+pub async fn wait_until_ready_with(process: &mut Process, parts: usize) {
     let began = Instant::now();
     while !process.is_ready(parts).await {
         let ended = process.child.as_mut().and_then(|child| child.try_wait().unwrap());
