@@ -333,3 +333,28 @@ fn host() -> CompactString {
     let name = std::env::var("HOSTNAME").ok().or_else(from_file).unwrap_or_default();
     name.trim().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    #[test]
+    fn nothing_is_told_of_a_partition_that_was_withdrawn() {
+        let (board, partition) = (Board::default(), Partition(1));
+        let ready = Part { ready: true, ..Part::default() };
+        board.set(partition, ready);
+        assert!(board.news.notified().now_or_never().is_some(), "others wait for it");
+        board.set(partition, Part { lag: 5, ..ready });
+        assert!(board.news.notified().now_or_never().is_none(), "it can wait for the next heartbeat");
+        board.withdraw(partition);
+        assert!(board.news.notified().now_or_never().is_some());
+        // Its actor lingers.
+        board.set(partition, ready);
+        board.update(partition, |part| part.ready = true);
+        assert!(board.parts().is_empty());
+        board.admit(partition);
+        board.set(partition, ready);
+        assert_eq!(board.parts(), BTreeMap::from([(partition, ready)]));
+    }
+}
