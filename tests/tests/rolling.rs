@@ -6,12 +6,15 @@ use daybook::client::Client;
 use daybook_contracts::admin::ClockAdvance;
 use daybook_contracts::ask::{DaySelector, Query};
 use daybook_contracts::day::{DayMarker, Edge};
+use daybook_contracts::members::{HEARTBEAT, Heartbeat};
 use daybook_domain::ids::{Name, TenantId};
 use daybook_domain::time::Date;
 use daybook_runtime::reader::read_all;
 use daybook_tests::asking::tenant;
 use daybook_tests::processes::{PARTITIONS, Process, Processes, Service, wait_until_ready_with};
 use daybook_tests::{define, eventually};
+use futures::StreamExt;
+use rustix::process::Signal;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -131,6 +134,99 @@ fn definitions() -> String {
         }
     }
     yaml
+}
+
+// --- nobody takes over ---
+
+/// A shard that never becomes ready, as far as the others are told. It is known to them, and ends with the value.
+async fn ghost(client: &Client) -> JoinSet<()> {
+    let heartbeat = Heartbeat {
+        service: "aggregator-shard".into(),
+        instance: "ghost".into(),
+        version: "0".into(),
+        host: "nowhere".into(),
+        pid: 0,
+        started_at: daybook_runtime::clock::now(),
+        joining: false,
+        leaving: false,
+        gone: false,
+        parts: BTreeMap::new(),
+    };
+    let subject = client.connection.subjects.members("aggregator-shard");
+    let mut heard = client.connection.client.subscribe(subject.clone()).await.unwrap();
+    let (client, payload) = (client.clone(), serde_json::to_vec(&heartbeat).unwrap());
+    let mut task = JoinSet::new();
+    task.spawn(async move {
+        let mut tick = tokio::time::interval(HEARTBEAT);
+        loop {
+            tick.tick().await;
+            client.connection.client.publish(subject.clone(), payload.clone().into()).await.unwrap();
+        }
+    });
+    // A member that has told of itself three times since has heard of it.
+    let mut told = 0;
+    while told < 3 {
+        let message = tokio::time::timeout(daybook_tests::PATIENCE, heard.next()).await.unwrap().unwrap();
+        let heartbeat: Heartbeat = serde_json::from_slice(&message.payload).unwrap();
+        told += usize::from(heartbeat.instance != "ghost");
+    }
+    task
+}
+
+/// Asks the only shard to end, with a ghost to take over from it, and waits until it tells so while it serves.
+async fn leaves_to_a_ghost(daybook: &mut Processes) -> JoinSet<()> {
+    let client = daybook.client.clone();
+    define(&client, &definitions()).await;
+    let _clocks = Clocks::begin(&client).await;
+    let mut heard = client.connection.client.subscribe(client.connection.subjects.members("*")).await.unwrap();
+    let ghost = ghost(&client).await;
+    daybook.process(Service::AggregatorShard).signal(Signal::TERM);
+    let told = async {
+        while let Some(message) = heard.next().await {
+            let heartbeat: Heartbeat = serde_json::from_slice(&message.payload).unwrap();
+            if heartbeat.service == "aggregator-shard" && heartbeat.leaving {
+                return heartbeat;
+            }
+        }
+        unreachable!("the subscription does not end")
+    };
+    let told = tokio::time::timeout(daybook_tests::PATIENCE, told).await.unwrap();
+    assert!(!told.gone && told.parts.len() == usize::from(PARTITIONS), "{told:?}");
+    assert!(told.parts.values().all(|part| part.ready), "{told:?}");
+    for shop in SHOPS {
+        let query = Query::days(DaySelector::Date(DAY.parse().unwrap()));
+        assert!(!client.query(&tenant(shop), "orders", &query).await.unwrap().stale, "{shop}");
+    }
+    ghost
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_hands_over_to_nobody_ends_at_a_second_signal() {
+    let mut daybook = sharing("60000").await;
+    let _ghost = leaves_to_a_ghost(&mut daybook).await;
+    let (status, took) = daybook.process(Service::AggregatorShard).terminate().await;
+    assert!(status.success() && took < END, "{status} after {took:?}");
+    assert!(daybook.process(Service::AggregatorShard).log().contains("asked to end once more"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_hands_over_to_nobody_ends_when_its_time_is_over() {
+    let mut daybook = sharing("3000").await;
+    let _ghost = leaves_to_a_ghost(&mut daybook).await;
+    let status = daybook.process(Service::AggregatorShard).ended().await;
+    assert!(status.success(), "{status}");
+    assert!(daybook.process(Service::AggregatorShard).log().contains("not everything was taken over in time"));
+}
+
+/// A Daybook whose shards share the partitions, with so much time to hand over.
+async fn sharing(drain_timeout_ms: &'static str) -> Processes {
+    Processes::start_with(move |service, process| {
+        if service == Service::AggregatorShard {
+            process.set("--replicas", "1");
+            process.set("--drain-timeout-ms", drain_timeout_ms);
+        }
+    })
+    .await
 }
 
 // --- load ---
