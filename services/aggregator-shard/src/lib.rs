@@ -1,8 +1,8 @@
 //! The aggregator-shard service: a replicated state machine per partition over the log of record.
 //!
 //! [`state`] is the pure machine. [`partition`] is the actor around it: a [`feed`] brings batches one after the other,
-//! effects go to the outbox, [`checkpoints`] are committed behind them and now and then put on the broker ([`snapshots`]), questions are answered from memory, and [`live`]
-//! pushes changed rows to listeners. [`backfill`] runs a second machine over the log for views that come later.
+//! effects go to the outbox, [`checkpoints`] are committed behind them and now and then put on the broker
+//! ([`snapshots`], [`sweep`]), questions are answered from memory, and [`live`] pushes changed rows to listeners. [`backfill`] runs a second machine over the log for views that come later.
 
 pub mod backfill;
 pub mod checkpoints;
@@ -12,6 +12,7 @@ pub mod outputs;
 pub mod partition;
 pub mod snapshots;
 pub mod state;
+pub mod sweep;
 
 use daybook_domain::ids::Partition;
 use daybook_runtime::membership::{Membership, Sharing, run_owned};
@@ -71,9 +72,9 @@ impl Options {
 /// When the actors cannot be started at all.
 pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let _lock = lock(&options.data)?;
+    let (board, leave) = (context.board.clone(), context.leave.clone());
     let membership =
-        Membership::join(&context.connection, "aggregator-shard", env!("CARGO_PKG_VERSION"), context.board.clone())
-            .await?;
+        Membership::join(&context.connection, "aggregator-shard", env!("CARGO_PKG_VERSION"), board, leave).await?;
     let intervals = partition::Intervals {
         checkpoint: Duration::from_millis(options.checkpoint_interval_ms),
         live: Duration::from_millis(options.live_interval_ms),
@@ -91,14 +92,14 @@ pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::
             })
         })
         .collect();
-    let Context { connection, health, board, stop } = context;
+    let Context { connection, health, board, leave, stop } = context;
     let sharing = Sharing {
         partitions: connection.partitions,
         replicas: usize::from(options.replicas),
         // A partition is served without a gap: by the old owner until the new one is level with the log.
         hand_over: true,
     };
-    run_owned(children, sharing, membership, board, health, stop).await?;
+    run_owned(children, sharing, membership, board, health, leave, stop).await?;
     Ok(())
 }
 

@@ -23,7 +23,7 @@ use daybook_runtime::reader::Reader;
 use daybook_runtime::store::{Changes, Store, StoreError};
 use daybook_runtime::telemetry;
 use futures::{FutureExt, Stream, StreamExt};
-use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, ActorStatus, MessagingErr, SpawnErr};
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -93,6 +93,8 @@ pub enum Message {
         position: LogSeq,
         changes: Arc<Changes>,
         outcome: Result<(), StoreError>,
+        /// The position of the snapshot on the broker, where that was seen to.
+        snapshot: Option<LogSeq>,
     },
     /// Time to tell listeners what changed, and to see whether a view is to be backfilled.
     Tick,
@@ -126,6 +128,8 @@ struct State {
     scratch: PathBuf,
     intervals: Intervals,
     snapshot_at: Instant,
+    /// The position of the newest snapshot on the broker, as far as is known.
+    snapshotted: LogSeq,
     backfill_progress: Arc<AtomicU8>,
     tasks: Vec<JoinHandle<()>>,
     /// Ends the outbox with the actor.
@@ -184,6 +188,7 @@ impl Actor for PartitionActor {
             scratch: place.folder.with_extension("snapshot"),
             intervals,
             snapshot_at: Instant::now(),
+            snapshotted: LogSeq::default(),
             backfill_progress: Arc::default(),
             checkpointed: state.position(),
             context,
@@ -227,8 +232,9 @@ impl Actor for PartitionActor {
                 myself.send_after(state.intervals.checkpoint, || Message::CheckpointDue);
                 Ok(())
             }
-            Message::CheckpointDone { position, changes, outcome } => {
+            Message::CheckpointDone { position, changes, outcome, snapshot } => {
                 state.checkpoint_under_way = false;
+                state.snapshotted = state.snapshotted.max(snapshot.unwrap_or_default());
                 match outcome {
                     Ok(()) => {
                         state.checkpointed = position;
@@ -250,12 +256,13 @@ impl Actor for PartitionActor {
             }
             Message::BackfillRead(found) => {
                 state.state.finish_backfill(*found);
-                myself.cast(Message::AddBackfill)?;
+                // It fails only when this actor is to end, here and below.
+                let _ = myself.cast(Message::AddBackfill);
                 Ok(())
             }
             Message::AddBackfill => {
                 if state.state.add_backfill() {
-                    myself.cast(Message::AddBackfill)?;
+                    let _ = myself.cast(Message::AddBackfill);
                 }
                 state.apply_waiting(&myself)
             }
@@ -464,20 +471,22 @@ impl State {
         metrics::gauge!("daybook_live_feeds", "partition" => partition.clone()).set(self.feeds.len() as f64);
         metrics::gauge!("daybook_outbox_backlog", "partition" => partition.clone()).set(self.outbox.backlog() as f64);
         metrics::gauge!("daybook_checkpoint_disk_bytes", "partition" => partition).set(self.store.disk_bytes() as f64);
+        let position = self.state.position();
+        // Also when nothing comes any more: the last of it would be missing there for as long as the log is quiet.
+        let is_snapshot_due = self.snapshot_at.elapsed() >= self.intervals.snapshot && position > self.snapshotted;
         if self.checkpoint_under_way
-            || self.state.position() == self.checkpointed
+            || (position == self.checkpointed && !is_snapshot_due)
             || !self.unsaved.is_due(Instant::now())
         {
             return;
         }
         self.checkpoint_under_way = true;
         let (store, outbox) = (self.store.clone(), self.outbox.clone());
-        let snapshot = (self.snapshot_at.elapsed() >= self.intervals.snapshot).then(|| {
+        let snapshot = is_snapshot_due.then(|| {
             self.snapshot_at = Instant::now();
             (self.context.connection.clone(), self.partition, self.intervals.snapshot, self.scratch.clone())
         });
-        let (position, count) = (self.state.position(), self.outbox.accepted());
-        let changes = self.unsaved.with(self.state.checkpoint());
+        let (count, changes) = (self.outbox.accepted(), self.unsaved.with(self.state.checkpoint()));
         let (partition, look) = (self.partition, self.unsaved.is_time_to_look(Instant::now()));
         self.tasks.retain(|task| !task.is_finished());
         self.tasks.push(tokio::spawn(async move {
@@ -491,18 +500,20 @@ impl State {
                 checkpoints::rebuild_if_bloated(partition, store.clone()).await;
             }
             // Before the next commit, so that the rows are those of one position.
+            let mut there = None;
             if let (Ok(()), Some((connection, partition, interval, scratch))) = (&outcome, snapshot) {
                 match snapshots::put(&connection, partition, store, position, interval, scratch).await {
-                    Ok(was_put) => tracing::debug!(%partition, %position, was_put, "snapshot"),
+                    Ok(newest) => there = Some(newest),
                     Err(error) => tracing::warn!(%partition, %error, "no snapshot was put on the broker"),
                 }
             }
-            let _ = myself.cast(Message::CheckpointDone { position, changes, outcome });
+            let _ = myself.cast(Message::CheckpointDone { position, changes, outcome, snapshot: there });
         }));
     }
 }
 
-/// Runs a part without which the actor must not go on: when it ends or panics, the actor ends too and is started again.
+/// Runs a part without which the actor must not go on: when it ends or panics, the actor ends too and is started again. One
+/// that is to end already deals with what it has been sent first.
 fn essential(
     name: &'static str,
     part: impl Future<Output = ()> + Send + 'static,
@@ -510,7 +521,9 @@ fn essential(
 ) -> JoinHandle<()> {
     tokio::spawn(async move {
         let _ = std::panic::AssertUnwindSafe(part).catch_unwind().await;
-        actor.stop(Some(format!("its {name} ended")));
+        if actor.get_status() < ActorStatus::Draining {
+            actor.stop(Some(format!("its {name} ended")));
+        }
     })
 }
 
@@ -527,7 +540,7 @@ fn essential_until_done(
     })
 }
 
-/// Brings questions to the actor until it is gone.
+/// Brings questions to the actor. Once that is ending, whoever asks is sent on at once.
 async fn listen(
     mut questions: impl Stream<Item = async_nats::Message> + Unpin,
     client: async_nats::Client,
@@ -537,16 +550,23 @@ async fn listen(
     while let Some(message) = questions.next().await {
         let Some(reply) = message.reply else { continue };
         let Ok(permit) = room.clone().try_acquire_owned() else {
-            let refusal: Asked<()> =
-                Err(AskError::new(AskErrorCode::Unavailable, "the shard has too many questions waiting")
-                    .hint("ask again in a moment"));
-            let _ = client.publish(reply, json(&refusal).into()).await;
+            refuse(&client, reply, "the shard has too many questions waiting").await;
             continue;
         };
-        if actor.cast(Message::Ask { question: message.payload.to_vec(), reply, permit }).is_err() {
-            return;
+        match actor.cast(Message::Ask { question: message.payload.to_vec(), reply, permit }) {
+            Ok(()) => {}
+            Err(MessagingErr::SendErr(Message::Ask { reply, .. })) => {
+                refuse(&client, reply, "the shard is handing over").await;
+            }
+            Err(_) => return,
         }
     }
+}
+
+async fn refuse(client: &async_nats::Client, reply: Subject, why: &str) {
+    let refusal: Asked<()> = Err(AskError::new(AskErrorCode::Unavailable, why).hint("ask again in a moment"));
+    // A reply that cannot be sent is a client that has to ask again.
+    let _ = client.publish(reply, json(&refusal).into()).await;
 }
 
 fn json(answer: &impl Serialize) -> Vec<u8> {

@@ -3,6 +3,7 @@
 //!
 //! An object replaces its predecessor at once or not at all, and the broker's client checks its digest.
 
+use crate::sweep::{ORPHANED, sweep};
 use async_nats::jetstream::object_store::{Config, InfoErrorKind, ObjectMetadata, ObjectStore};
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_runtime::connection::Connection;
@@ -43,7 +44,7 @@ pub enum SnapshotError {
     GivenUp(#[from] tokio::task::JoinError),
 }
 
-fn broker(error: impl std::fmt::Display) -> SnapshotError {
+pub(crate) fn broker(error: impl std::fmt::Display) -> SnapshotError {
     SnapshotError::Broker(error.to_string())
 }
 
@@ -86,8 +87,8 @@ pub async fn newest(
     Ok(position.map(|position| (LogSeq(position), age)))
 }
 
-/// Sends the rows of `store`, which are at `position`, unless a snapshot that is younger than `interval` is there.
-/// `scratch` is a file that may be overwritten.
+/// Sends the rows of `store`, which are at `position`, unless a snapshot that is younger than `interval` is there; the
+/// position of the newest one then. `scratch` is a file that may be overwritten.
 ///
 /// # Errors
 /// When anything fails; the next try may succeed.
@@ -98,11 +99,11 @@ pub async fn put(
     position: LogSeq,
     interval: Duration,
     scratch: PathBuf,
-) -> Result<bool, SnapshotError> {
-    let known = newest(connection, partition).await?;
-    let is_there = known.is_some_and(|(there, age)| there >= position || age.is_some_and(|age| age < interval));
-    if is_there {
-        return Ok(false);
+) -> Result<LogSeq, SnapshotError> {
+    if let Some((there, age)) = newest(connection, partition).await?
+        && (there >= position || age.is_some_and(|age| age < interval))
+    {
+        return Ok(there);
     }
     let path = scratch.clone();
     tokio::task::spawn_blocking(move || write_rows(&store, &path)).await??;
@@ -117,7 +118,10 @@ pub async fn put(
     metrics::counter!("daybook_snapshots_total").increment(1);
     metrics::counter!("daybook_snapshot_bytes_total").increment(info.size as u64);
     let _ = tokio::fs::remove_file(&scratch).await;
-    Ok(true)
+    if let Err(error) = sweep(connection, ORPHANED).await {
+        tracing::debug!(%error, "the bucket of snapshots was not swept");
+    }
+    Ok(position)
 }
 
 /// Puts the rows of the newest snapshot into `store`, which must be empty.
