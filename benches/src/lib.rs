@@ -3,5 +3,7 @@
 
 pub mod apply;
 pub mod bare;
+pub mod durable;
 pub mod report;
+pub mod system;
 pub mod work;

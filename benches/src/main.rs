@@ -1,8 +1,8 @@
 //! Daybook's benchmarks: each prints a table, and writes it as JSON and Markdown where asked.
 
 use clap::Parser;
-use daybook_benches::apply;
 use daybook_benches::report::Report;
+use daybook_benches::{apply, durable};
 use std::path::PathBuf;
 
 /// Measures Daybook
@@ -19,15 +19,28 @@ struct Cli {
 enum Part {
     /// Apply alone: a partition's state machine in this process, from encoded batches of the log
     Apply(apply::Options),
+    /// End to end and durable, against the broker alone moving the same bytes
+    Durable(durable::Options),
+    /// Freshness, and answers, while events come at a fixed rate
+    Live(durable::LiveOptions),
 }
 
-fn main() -> anyhow::Result<()> {
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     let mut report = Report::default();
     match &cli.part {
         Part::Apply(options) => {
             report.part("Apply alone, one core");
             apply::run(options, &mut report)?;
+        }
+        Part::Durable(options) => {
+            report.part("End to end and durable, on this machine with broker and producer");
+            durable::run(options, &mut report).await?;
+        }
+        Part::Live(options) => {
+            report.part("At a fixed rate, on this machine with broker and producer");
+            durable::live(options, &mut report).await?;
         }
     }
     let markdown = report.markdown();

@@ -68,6 +68,18 @@ impl Work {
         Ok(definitions)
     }
 
+    /// The same, for other events.
+    pub fn without_events(&self) -> Self {
+        Self {
+            name: self.name,
+            definitions: self.definitions.clone(),
+            kind: self.kind.clone(),
+            tenants: self.tenants.clone(),
+            events: Vec::new(),
+            first_day: self.first_day,
+        }
+    }
+
     /// The messages that tenants publish: each of one tenant, of up to `together` events.
     pub fn messages(&self, together: usize) -> Vec<(u32, Vec<Event>)> {
         if together == 1 {

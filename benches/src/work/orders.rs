@@ -18,6 +18,11 @@ const VOIDS: u64 = 1;
 const NEWEST: u64 = 10_000;
 const DAYS: i64 = 2;
 
+/// The view over orders, and the columns of the kind.
+pub const VIEW: &str = "stores";
+pub const DIMENSIONS: &[&str] = &["store", "customer"];
+pub const MEASURES: &[&str] = &["amount"];
+
 const DEFINITIONS: &str = "
 kinds:
   - name: order
