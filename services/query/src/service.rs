@@ -6,6 +6,7 @@ use crate::asking::Asking;
 use crate::days::{days, position};
 use crate::encoding::Encoding;
 use crate::request::{MAX_REQUEST_BYTES, Target, query, target};
+use crate::turns::Turns;
 use async_nats::service::endpoint::Endpoint;
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE, Request, Service, ServiceExt, error};
 use daybook_contracts::ask::{AskError, Asked, DAYS_VIEW, MAX_ANSWER_ROWS, POSITION_VIEW};
@@ -18,6 +19,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// Questions under way at once; further ones wait in the connection.
 const MAX_UNDER_WAY: usize = 1_024;
@@ -82,7 +84,8 @@ impl Actor for QueryActor {
             .metadata(metadata(&connection.subjects, &options))
             .add(connection.subjects.query("*", "*"))
             .await?;
-        let serving = tokio::spawn(serve(context.clone(), answers, endpoint, myself));
+        let turns = Turns::new(usize::from(options.max_questions_per_tenant));
+        let serving = tokio::spawn(serve(context.clone(), answers, turns, endpoint, myself));
         context.health.set("query", true);
         tracing::info!("answering questions");
         Ok(State { context, serving, _service: service })
@@ -111,28 +114,48 @@ fn metadata(subjects: &Subjects, options: &Options) -> HashMap<String, String> {
         ("max_staleness_ms", options.max_staleness_ms.to_string()),
         ("max_request_bytes", MAX_REQUEST_BYTES.to_string()),
         ("max_answer_rows", MAX_ANSWER_ROWS.to_string()),
+        ("max_questions_per_tenant", options.max_questions_per_tenant.to_string()),
     ]
     .map(|(key, value)| (key.to_owned(), value))
     .into()
 }
 
-async fn serve(context: Context, answers: Arc<Answers>, mut endpoint: Endpoint, actor: ActorRef<Ended>) {
+async fn serve(
+    context: Context,
+    answers: Arc<Answers>,
+    turns: Arc<Turns>,
+    mut endpoint: Endpoint,
+    actor: ActorRef<Ended>,
+) {
     let room = Arc::new(Semaphore::new(MAX_UNDER_WAY));
     while let Some(request) = endpoint.next().await {
+        let started = Instant::now();
+        let turn = match turns.begin(tokens(&request).0) {
+            Ok(turn) => turn,
+            Err(busy) => {
+                respond(&context, request, Err(busy), started).await;
+                continue;
+            }
+        };
         let Ok(permit) = room.clone().acquire_owned().await else { break };
         let (context, answers) = (context.clone(), answers.clone());
         tokio::spawn(async move {
-            respond(&context, &answers, request).await;
-            drop(permit);
+            let answered = answer(&answers, &request).await;
+            respond(&context, request, answered, started).await;
+            drop((permit, turn));
         });
     }
     let _ = actor.cast(Ended);
 }
 
-async fn respond(context: &Context, answers: &Arc<Answers>, request: Request) {
-    let started = tokio::time::Instant::now();
+/// Tenant and view of `<prefix>.query.<tenant>.<view>`.
+fn tokens(request: &Request) -> (&str, &str) {
+    let mut tokens = request.message.subject.as_str().split('.').skip(2);
+    (tokens.next().unwrap_or_default(), tokens.next().unwrap_or_default())
+}
+
+async fn respond(context: &Context, request: Request, answered: Asked<Vec<u8>>, started: Instant) {
     let encoding = Encoding::of(request.message.headers.as_ref());
-    let answered = answer(answers, &request, encoding).await;
     let code = answered.as_ref().map_or_else(|error| error.code.number(), |_| 200);
     let sent = match answered {
         Ok(body) => request.respond_with_headers(Ok(body.into()), encoding.headers()).await,
@@ -145,10 +168,9 @@ async fn respond(context: &Context, answers: &Arc<Answers>, request: Request) {
     metrics::histogram!("daybook_query_seconds").record(started.elapsed().as_secs_f64());
 }
 
-async fn answer(answers: &Arc<Answers>, request: &Request, encoding: Encoding) -> Asked<Vec<u8>> {
-    // `<prefix>.query.<tenant>.<view>`
-    let mut tokens = request.message.subject.as_str().split('.').skip(2);
-    let (tenant, view) = (tokens.next().unwrap_or_default(), tokens.next().unwrap_or_default());
+async fn answer(answers: &Arc<Answers>, request: &Request) -> Asked<Vec<u8>> {
+    let encoding = Encoding::of(request.message.headers.as_ref());
+    let (tenant, view) = tokens(request);
     match target(tenant, view)? {
         (tenant, Target::Days) => encoding.answer(&days(answers, tenant).await?),
         (tenant, Target::Position) => encoding.answer(&position(answers, &tenant).await?),

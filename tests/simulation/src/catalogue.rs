@@ -76,6 +76,7 @@ impl Catalogue {
             first_day: Some(self.first_day),
             clock: clock.map(name),
             seasons: Vec::new(),
+            quotas: Default::default(),
         };
         self.tenants.entry(text.to_owned()).or_insert(spec)
     }
