@@ -1,6 +1,7 @@
 //! Quotas of entities and of groups, one small log per rule.
 
 use super::fixtures::*;
+use crate::state::window::MAX_CHANGED;
 use daybook_contracts::log::{Event, Record};
 use daybook_contracts::reject::{Code, Original, Reject, Span};
 use daybook_contracts::report::Coverage;
@@ -145,4 +146,25 @@ fn a_reject_for_many_events_counts_as_many() {
     assert_eq!((account.published, account.rejected), (701, 701));
     assert!(account.balances());
     assert_eq!(shard.rejects[0], over);
+}
+
+#[test]
+fn changes_that_are_not_pushed_are_put_together_and_bounded() {
+    let mut shard = Shard::new();
+    shard.define(Definition::View(by_city("cities")));
+    shard.orders(vec![order("a", Some(1), 0)]);
+    let (id, view) = (tenant_id("ABQ"), name("cities"));
+    shard.state.watch(&id, &view, date(0));
+    for version in 2..5 {
+        shard.orders(vec![with_qty(version, order("a", Some(version as u64), 0))]);
+    }
+    let changed = shard.state.changed_rows(&id, &view, date(0)).unwrap();
+    assert_eq!((texts(&changed.rows), changed.is_cut), (vec!["Bern 1 4".to_owned()], false));
+    let many = |from: usize, to: usize| {
+        (from..to).map(|number| in_city(&format!("city {number}"), order(&number.to_string(), Some(1), 0))).collect()
+    };
+    shard.orders(many(0, MAX_CHANGED + 5));
+    let changed = shard.state.changed_rows(&id, &view, date(0)).unwrap();
+    assert_eq!((changed.rows.len(), changed.removed.len(), changed.is_cut), (0, 0, true));
+    assert_eq!(shard.state.changed_rows(&id, &view, date(0)).map(|changed| changed.rows.len()), None);
 }
