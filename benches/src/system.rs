@@ -40,7 +40,7 @@ impl System {
     /// When nats-server or the services do not start.
     pub async fn start() -> anyhow::Result<Self> {
         let (broker, folder) = broker().await?;
-        let options = BrokerOptions { inbox_max_bytes: 8 << 30, ..BrokerOptions::at(broker.client_url()) };
+        let options = BrokerOptions { inbox_max_bytes: 2 << 30, ..BrokerOptions::at(broker.client_url()) };
         let services = Embedded::start(EmbeddedOptions::new(options.clone(), folder.path().join("shard"))).await?;
         let client = Client::connect(&options).await?;
         Ok(Self { services: Some(services), client, broker, _folder: folder })

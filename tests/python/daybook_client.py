@@ -10,8 +10,9 @@ import umsgpack
 from nats.errors import NoRespondersError
 
 MSGPACK = {"Content-Type": "application/msgpack"}
-# Errors that go away by themselves: the figures are not there yet, or nobody answers at the moment.
-TRY_AGAIN = ("not_yet", "unavailable")
+# Errors that go away by themselves: the figures are not there yet, too much was asked at once, or nobody answers at the
+# moment.
+TRY_AGAIN = ("not_yet", "busy", "unavailable")
 
 
 # --- publishing ---

@@ -60,6 +60,7 @@ impl Work {
             revision: 1,
             table: Some(calendar.clone()),
             seasons: Vec::new(),
+            quotas: Default::default(),
         };
         let mut definitions = vec![Definition::Calendar(table)];
         definitions.extend(loaded.apply.kinds.into_iter().map(Definition::Kind));

@@ -2,7 +2,8 @@
 //!
 //! [`state`] is the pure machine. [`partition`] is the actor around it: a [`feed`] brings batches one after the other,
 //! effects go to the outbox, [`checkpoints`] are committed behind them and now and then put on the broker
-//! ([`snapshots`], [`sweep`]), questions are answered from memory, and [`live`] pushes changed rows to listeners. [`backfill`] runs a second machine over the log for views that come later.
+//! ([`snapshots`], [`sweep`]), questions are answered from memory, and [`live`] pushes changed rows to listeners, unless
+//! the shard is far behind ([`shedding`]). [`backfill`] runs a second machine over the log for views that come later.
 
 pub mod backfill;
 pub mod checkpoints;
@@ -10,6 +11,7 @@ pub mod feed;
 pub mod live;
 pub mod outputs;
 pub mod partition;
+pub mod shedding;
 pub mod snapshots;
 pub mod state;
 pub mod sweep;

@@ -50,12 +50,21 @@ impl Feeds {
     /// Starts or renews a feed and answers with the snapshot that it continues.
     ///
     /// # Errors
-    /// When the view cannot be asked for, or there are too many feeds.
+    /// When the view cannot be asked for, or there are too many feeds, of the tenant or of all.
     pub fn watch(&mut self, state: &mut PartitionState, tenant: &TenantId, view: &Name, now: Instant) -> Asked<Answer> {
         let key = (tenant.clone(), view.clone());
         if !self.feeds.contains_key(&key) && self.feeds.len() >= MAX_FEEDS {
             let error = AskError::new(AskErrorCode::Unavailable, format!("{MAX_FEEDS} views are watched already"));
             return Err(error.hint("ask for the view now and then instead"));
+        }
+        if !self.feeds.contains_key(&key)
+            && let Some(quota) = state.quotas(tenant).feeds
+            && self.of(tenant) >= quota
+        {
+            let error = AskError::new(AskErrorCode::Quota, format!("the tenant's quota is {quota} live feeds"));
+            return Err(
+                error.hint("end another feed (it ends 30 s after it was asked for last), or have the quota raised")
+            );
         }
         let (answer, today) = state.whole_today(tenant, view)?;
         let watched = match self.feeds.entry(key) {
@@ -76,18 +85,27 @@ impl Feeds {
         Ok(Answer { feed: Some(watched.feed.clone()), ..answer })
     }
 
-    /// The updates that are due now: one at the most for each feed in which something changed.
-    pub fn updates(&mut self, state: &mut PartitionState, now: Instant) -> Vec<LiveUpdate> {
-        let mut updates = Vec::new();
+    /// Ends the feeds that nobody has asked for in time.
+    pub fn expire(&mut self, state: &mut PartitionState, now: Instant) {
         self.feeds.retain(|(tenant, view), watched| {
-            if watched.expires <= now {
+            let goes_on = watched.expires > now;
+            if !goes_on {
                 state.unwatch(tenant, view);
-                return false;
             }
-            updates.extend(watched.update(state, tenant, view));
-            true
+            goes_on
         });
-        updates
+    }
+
+    /// The updates that are due: one at the most for each feed in which something changed. What changed since the last
+    /// call is in it, however long ago that was.
+    pub fn updates(&mut self, state: &mut PartitionState) -> Vec<LiveUpdate> {
+        let update = |((tenant, view), watched): (&(TenantId, Name), &mut Watched)| watched.update(state, tenant, view);
+        self.feeds.iter_mut().filter_map(update).collect()
+    }
+
+    /// How many feeds the tenant has.
+    fn of(&self, tenant: &TenantId) -> u64 {
+        self.feeds.keys().filter(|(of, _)| of == tenant).count() as u64
     }
 }
 

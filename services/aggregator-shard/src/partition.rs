@@ -8,6 +8,7 @@ use crate::checkpoints::{Place, Unsaved};
 use crate::feed::{Fed, feed};
 use crate::live::Feeds;
 use crate::outputs::{Traces, outputs};
+use crate::shedding::Shedding;
 use crate::state::PartitionState;
 use crate::state::backfill::Found;
 use crate::{backfill, checkpoints, snapshots};
@@ -124,6 +125,7 @@ struct State {
     /// Batches that wait for a backfill, the first of which takes a view into force; at most as many as are fed ahead.
     waiting: VecDeque<Fed>,
     feeds: Feeds,
+    shedding: Shedding,
     /// Where a snapshot is put together.
     scratch: PathBuf,
     intervals: Intervals,
@@ -183,6 +185,7 @@ impl Actor for PartitionActor {
         let run = connection.client.new_inbox().replace("_INBOX.", "");
         let state = State {
             feeds: Feeds::new(run),
+            shedding: Shedding::default(),
             waiting: VecDeque::new(),
             pending: 0,
             scratch: place.folder.with_extension("snapshot"),
@@ -384,13 +387,19 @@ impl State {
         self.tasks.push(essential_until_done("backfill", work, myself.clone()));
     }
 
-    /// Tells listeners what changed.
+    /// Tells listeners what changed, unless the shard is far behind the log.
     async fn push_updates(&mut self) {
+        self.feeds.expire(&mut self.state, Instant::now());
+        let sheds = self.shedding.judge(self.pending);
         if self.feeds.is_empty() {
             return;
         }
+        if sheds {
+            metrics::counter!("daybook_shed_total", "what" => "live").increment(self.feeds.len() as u64);
+            return;
+        }
         let connection = &self.context.connection;
-        for update in self.feeds.updates(&mut self.state, Instant::now()) {
+        for update in self.feeds.updates(&mut self.state) {
             let subject = connection.subjects.live(update.tenant.as_str(), update.view.as_str());
             // An update that cannot be sent is a gap in the feed's sequence.
             let _ = connection.client.publish(subject, json(&update).into()).await;

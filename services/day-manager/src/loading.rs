@@ -208,6 +208,7 @@ mod tests {
 
     fn message(subject: &str, definition: &Definition) -> Delivered {
         Delivered {
+            stored_at: Instant::from_millis(0),
             sequence: 1,
             subject: subject.into(),
             headers: HeaderMap::new(),

@@ -259,6 +259,7 @@ impl Check<'_> {
         if spec.grace_ms > MAX_GRACE_MS {
             return Err(format!("grace of {} ms is more than a day ({MAX_GRACE_MS} ms)", spec.grace_ms));
         }
+        spec.quotas.check().map_err(|error| error.to_string())?;
         let now = registry.clock_now(&clock, system_now);
         check_seasons(old.map_or(&[], |old| &old.seasons), &spec.seasons, now).map_err(|error| error.to_string())?;
         let first_day = match (spec.first_day, old, now) {
@@ -288,6 +289,7 @@ impl Check<'_> {
             revision: revision + 1,
             table: Some(table.clone()),
             seasons: spec.seasons.clone(),
+            quotas: spec.quotas,
         };
         let old_table = old.and_then(|_| registry.schedule.table(&spec.id));
         if let Some(old) = old {
@@ -361,6 +363,9 @@ fn difference(old: &Tenant, new: &Tenant) -> String {
     }
     if old.seasons != new.seasons {
         parts.push("seasons");
+    }
+    if old.quotas != new.quotas {
+        parts.push("quotas");
     }
     parts.join(", ")
 }

@@ -447,6 +447,7 @@ mod tests {
             revision: 1,
             table: None,
             seasons: Vec::new(),
+            quotas: Default::default(),
         }
     }
 

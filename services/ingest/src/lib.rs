@@ -1,7 +1,7 @@
 //! The ingest service: the sequencer of each partition.
 //!
 //! It reads INBOX in order, validates every event against its kind's model, stamps its business day by table look-up
-//! and appends batches to EVENTS. [`sequencer`] is the pure core, [`fence`] what a
+//! and appends batches to EVENTS. [`sequencer`] is the pure core, [`quota`] how fast a tenant may publish, [`fence`] what a
 //! batch says about itself and what the log's end says about an append; [`partition`] is the actor that feeds it and appends
 //! what it cuts; [`trimmer`] takes out of INBOX what every partition has recorded.
 //!
@@ -11,6 +11,7 @@
 
 pub mod fence;
 pub mod partition;
+pub mod quota;
 pub mod sequencer;
 pub mod trimmer;
 
@@ -31,11 +32,17 @@ pub struct Options {
     /// Milliseconds between two trims of INBOX [100..=600000]
     #[arg(long, env = "DAYBOOK_TRIM_INTERVAL_MS", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(100..=600_000))]
     pub trim_interval_ms: u64,
+    /// Events a second of a tenant that has no such quota of its own; none when absent [1..=10000000]
+    #[arg(long, env = "DAYBOOK_TENANT_EVENTS_PER_SECOND", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub tenant_events_per_second: Option<u64>,
+    /// Bytes a second of a tenant that has no such quota of its own; none when absent [1000..=10000000000]
+    #[arg(long, env = "DAYBOOK_TENANT_BYTES_PER_SECOND", value_parser = clap::value_parser!(u64).range(1_000..=10_000_000_000))]
+    pub tenant_bytes_per_second: Option<u64>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { linger_ms: 2, trim_interval_ms: 2000 }
+        Self { linger_ms: 2, trim_interval_ms: 2000, tenant_events_per_second: None, tenant_bytes_per_second: None }
     }
 }
 
@@ -45,11 +52,15 @@ impl Default for Options {
 /// When the actors cannot be started at all.
 pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let linger = Duration::from_millis(options.linger_ms);
+    let default_rates = quota::Rates {
+        events_per_second: options.tenant_events_per_second,
+        bytes_per_second: options.tenant_bytes_per_second,
+    };
     let mut children: Vec<Child> = Partition::all(context.connection.partitions)
         .map(|partition| {
             let context = context.clone();
             Child::new(format!("ingest {partition}"), move |supervisor| {
-                partition::spawn(context.clone(), partition, linger, supervisor)
+                partition::spawn(context.clone(), partition, linger, default_rates, supervisor)
             })
         })
         .collect();

@@ -2,6 +2,7 @@
 //! a time. While a batch is being appended, the next one is gathered.
 
 use crate::fence::{self, Standing};
+use crate::quota::Rates;
 use crate::sequencer::{Cut, Inbound, Marks, Sequencer};
 use bytes::Bytes;
 use daybook_contracts::event::Encoding;
@@ -32,9 +33,10 @@ pub async fn spawn(
     context: Context,
     partition: Partition,
     linger: Duration,
+    default_rates: Rates,
     supervisor: ActorCell,
 ) -> Result<ActorCell, SpawnErr> {
-    let arguments = Arguments { context, partition, linger };
+    let arguments = Arguments { context, partition, linger, default_rates };
     let (actor, _) = Actor::spawn_linked(None, PartitionActor, arguments, supervisor).await?;
     Ok(actor.get_cell())
 }
@@ -45,6 +47,8 @@ struct Arguments {
     context: Context,
     partition: Partition,
     linger: Duration,
+    /// For tenants that have no rates of their own.
+    default_rates: Rates,
 }
 
 /// The one message: gather and append once more.
@@ -76,14 +80,15 @@ impl Actor for PartitionActor {
     type Arguments = Arguments;
 
     async fn pre_start(&self, myself: ActorRef<Step>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
-        let Arguments { context, partition, linger } = arguments;
+        let Arguments { context, partition, linger, default_rates } = arguments;
         let label = format!("ingest {partition}");
         context.health.set(&label, false);
         let connection = &context.connection;
         let subject = connection.subjects.events(partition);
         let (last, marks) = log_end(connection, partition).await;
         let definitions = definitions(connection, partition, marks.catalog).await;
-        let sequencer = Sequencer::new(connection.subjects.clone(), marks, definitions);
+        let sequencer =
+            Sequencer::new(connection.subjects.clone(), marks, definitions).with_default_rates(default_rates);
         let (stream, filters) = (connection.subjects.inbox_stream(), connection.subjects.inbox_of(partition));
         let reader = Reader::with_filters(connection, stream, filters, marks.through.next());
         tracing::info!(%partition, log = last, inbox = %marks.through.inbox, "sequencing");
@@ -175,6 +180,7 @@ fn take(sequencer: &mut Sequencer, message: &Delivered) {
         subject: message.subject.as_str(),
         encoding: if is_msgpack { Encoding::MessagePack } else { Encoding::Json },
         source_sequence: source,
+        stored_at: message.stored_at,
         payload: &message.payload,
     });
 }

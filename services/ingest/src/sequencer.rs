@@ -1,14 +1,18 @@
 //! The pure core of ingest: messages of INBOX in, batches of EVENTS out. No clock, no I/O, no randomness.
 
+mod refusals;
+
+use self::refusals::Refusals;
+use crate::quota::{Meter, Over, Rates};
 use daybook_contracts::day::DayMarker;
 use daybook_contracts::event::{self, Encoding, Problem, ValidEvent};
 use daybook_contracts::log::{Batch, Event, Events, FORMAT, Record, Through};
-use daybook_contracts::reject::{Code, Original, Reject};
+use daybook_contracts::reject::{Code, Original, Reject, Span};
 use daybook_contracts::subjects::{InboxSubject, Subjects};
 use daybook_domain::calendar::{CalendarTable, Lookup};
 use daybook_domain::catalogue::{Definition, Kind, Tenant};
 use daybook_domain::ids::{InboxSeq, Name, TenantId};
-use daybook_domain::time::Date;
+use daybook_domain::time::{Date, Instant};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -23,6 +27,8 @@ pub struct Inbound<'a> {
     pub encoding: Encoding,
     /// The sequence in the stream that the broker sourced it from; none for events.
     pub source_sequence: Option<u64>,
+    /// When the broker stored it.
+    pub stored_at: Instant,
     pub payload: &'a [u8],
 }
 
@@ -47,6 +53,8 @@ struct Customer {
     tenant: Tenant,
     /// Absent while its calendar has not arrived.
     table: Option<Arc<CalendarTable>>,
+    /// Made with its first message under a quota.
+    meter: Option<Meter>,
 }
 
 /// The sequencer of one partition.
@@ -59,6 +67,10 @@ pub struct Sequencer {
     kinds: HashMap<Name, Arc<Kind>>,
     tables: HashMap<Name, Arc<CalendarTable>>,
     tenants: HashMap<TenantId, Customer>,
+    /// For tenants that have no rates of their own.
+    default_rates: Rates,
+    /// What of the batch at hand stands for messages refused unread.
+    refusals: Refusals,
     /// How far everything taken in reaches.
     marks: Marks,
     records: Vec<Record>,
@@ -75,6 +87,8 @@ impl Sequencer {
             kinds: HashMap::new(),
             tables: HashMap::new(),
             tenants: HashMap::new(),
+            default_rates: Rates::default(),
+            refusals: Refusals::default(),
             marks,
             records: Vec::new(),
             bytes: 0,
@@ -84,6 +98,11 @@ impl Sequencer {
             sequencer.define(definition);
         }
         sequencer
+    }
+
+    /// The same, with rates for tenants that have none of their own.
+    pub fn with_default_rates(self, default_rates: Rates) -> Self {
+        Self { default_rates, ..self }
     }
 
     /// How far everything taken in so far reaches, whether it was cut or not.
@@ -115,13 +134,12 @@ impl Sequencer {
         if message.sequence < self.marks.through.next() {
             return;
         }
-        // Cut before, if the message might not fit: a record is never apart from the mark that covers it.
-        if !self.records.is_empty() && self.bytes + message.payload.len() > BATCH_BYTES {
-            self.close_batch(self.marks);
+        let subject = self.subjects.parse_inbox(message.subject);
+        // Events make room for themselves, once it is known that they are not refused unread.
+        if !matches!(subject, Some(InboxSubject::Event { .. })) {
+            self.make_room(message.payload);
         }
-        // Even a message that adds no record moves the mark, so that it is not read again.
-        self.bytes += 1;
-        match self.subjects.parse_inbox(message.subject) {
+        match subject {
             Some(InboxSubject::Event { tenant, kind }) => {
                 let (tenant, kind) = (tenant.to_owned(), kind.to_owned());
                 return self.take_events(message, &tenant, &kind);
@@ -140,6 +158,15 @@ impl Sequencer {
         }
         self.marks.through = Through { inbox: InboxSeq(message.sequence), events: 0 };
         self.cut_when_full();
+    }
+
+    /// Cuts before a message that might not fit: a record is never apart from the mark that covers it.
+    fn make_room(&mut self, payload: &[u8]) {
+        if !self.records.is_empty() && self.bytes + payload.len() > BATCH_BYTES {
+            self.close_batch(self.marks);
+        }
+        // Even a message that adds no record moves the mark, so that it is not read again.
+        self.bytes += 1;
     }
 
     fn take_marker(&mut self, message: Inbound<'_>) {
@@ -185,7 +212,9 @@ impl Sequencer {
             }
             Definition::Tenant(tenant) => {
                 let table = tenant.table.as_ref().and_then(|name| self.tables.get(name)).cloned();
-                self.tenants.insert(tenant.id.clone(), Customer { tenant, table });
+                // A new revision with the same rates goes on with what is left.
+                let meter = self.tenants.remove(&tenant.id).and_then(|customer| customer.meter);
+                self.tenants.insert(tenant.id.clone(), Customer { tenant, table, meter });
             }
         }
     }
@@ -196,18 +225,28 @@ impl Sequencer {
         let through = self.marks.through;
         let skip = if through.inbox == sequence { through.events } else { 0 };
         let source = Source { tenant: tenant_token, kind: kind_token, inbox: sequence };
-
-        let (tenant, kind) = match self.addressee(tenant_token, kind_token) {
-            Ok(found) => found,
-            Err(problem) => {
-                self.push_reject(source.reject(0, message.payload, problem));
+        let addressee = self.tenant(tenant_token).and_then(|tenant| {
+            let events = event::Message::split(message.payload, message.encoding);
+            // What an earlier batch covers a part of has been let in.
+            match skip == 0 && self.refuses(&tenant, &source, events.events(), &message) {
+                true => Ok(None),
+                false => Ok(Some((tenant, self.kind(kind_token)?, events))),
+            }
+        });
+        // What was refused unread takes no more room than its reason, however long it is.
+        self.make_room(if matches!(addressee, Ok(None)) { &[] } else { message.payload });
+        let (tenant, kind, events) = match addressee {
+            Ok(Some(found)) => found,
+            refused => {
+                if let Err(problem) = refused {
+                    self.push_reject(source.reject(0, message.payload, problem));
+                }
                 self.marks.through = Through { inbox: sequence, events: 0 };
                 self.cut_when_full();
                 return;
             }
         };
-        let read = event::read(message.payload, message.encoding, tenant_token, &kind);
-        for (index, event) in read.into_iter().enumerate().skip(skip as usize) {
+        for (index, event) in events.read(tenant_token, &kind).into_iter().enumerate().skip(skip as usize) {
             let index = index as u32;
             let stamped = event.outcome.and_then(|valid| match self.stamp(&tenant, &valid) {
                 Ok(date) => Ok((date, valid)),
@@ -227,7 +266,8 @@ impl Sequencer {
         }
     }
 
-    fn addressee(&self, tenant_token: &str, kind_token: &str) -> Result<(TenantId, Arc<Kind>), Problem> {
+    /// The tenant that events are for.
+    fn tenant(&self, tenant_token: &str) -> Result<TenantId, Problem> {
         let tenant = TenantId::new(tenant_token).map_err(|error| {
             Problem::new(Code::InvalidTenant, Some("subject"), format!("the tenant in the subject {error}"))
         })?;
@@ -235,15 +275,48 @@ impl Sequencer {
             let reason = format!("there is no tenant {tenant}; define it with `daybook apply` and publish again");
             return Err(Problem::new(Code::UnknownTenant, Some("subject"), reason));
         }
-        let kind = self.kinds.get(kind_token).cloned().ok_or_else(|| {
+        Ok(tenant)
+    }
+
+    /// Whether the message is over the tenant's quota; then it is recorded as refused.
+    fn refuses(&mut self, tenant: &TenantId, source: &Source<'_>, events: u64, message: &Inbound<'_>) -> bool {
+        let customer = self.tenants.get_mut(tenant).expect("its tenant was looked up");
+        let rates = Rates::of(&customer.tenant.quotas, self.default_rates);
+        // Another rate begins with a full bucket.
+        customer.meter.take_if(|meter| meter.rates != rates);
+        let meter =
+            (!rates.is_none()).then(|| customer.meter.get_or_insert_with(|| Meter::new(rates, message.stored_at)));
+        let bytes = message.payload.len() as u64;
+        let over = meter.map_or(Ok(()), |meter| meter.take(events, bytes, message.stored_at));
+        let Err(over) = over else {
+            self.refusals.end(tenant);
+            return false;
+        };
+        let (code, reason) = match over {
+            Over::Events(rate) => (Code::QuotaEvents, format!("over the quota of {rate} events a second")),
+            Over::Bytes(rate) => (Code::QuotaBytes, format!("over the quota of {rate} bytes a second")),
+        };
+        metrics::counter!("daybook_ingest_rejects_total", "code" => code.as_str()).increment(events);
+        if self.refusals.extend(&mut self.records, tenant, source, code, events) {
+            return true;
+        }
+        let reason = format!("{reason}; publish these messages again more slowly, or have the tenant's quota raised");
+        let span = Some(Span { events, last: source.inbox });
+        let reject = Reject { span, ..source.reject(0, b"", Problem::new(code, None, reason)) };
+        self.refusals.begin(tenant, self.records.len());
+        self.record_reject(reject);
+        true
+    }
+
+    fn kind(&self, kind_token: &str) -> Result<Arc<Kind>, Problem> {
+        self.kinds.get(kind_token).cloned().ok_or_else(|| {
             let mut known: Vec<_> = self.kinds.keys().map(Name::as_str).collect();
             known.sort_unstable();
             known.truncate(16);
             let shown: String = kind_token.chars().take(64).collect();
             let reason = format!("there is no kind {shown:?}; the kinds are [{}]", known.join(", "));
             Problem::new(Code::UnknownKind, Some("subject"), reason)
-        })?;
-        Ok((tenant, kind))
+        })
     }
 
     /// The business day of an event.
@@ -300,6 +373,10 @@ impl Sequencer {
 
     fn push_reject(&mut self, reject: Reject) {
         metrics::counter!("daybook_ingest_rejects_total", "code" => reject.code.as_str()).increment(1);
+        self.record_reject(reject);
+    }
+
+    fn record_reject(&mut self, reject: Reject) {
         let texts = [&reject.reason, &reject.tenant, &reject.kind].map(String::len).iter().sum::<usize>();
         let bytes = 200 + texts + reject.field.as_ref().map_or(0, String::len) + reject.original.bytes().len();
         self.push(Record::Rejected(reject), bytes);
@@ -318,6 +395,7 @@ impl Sequencer {
 
     fn close_batch(&mut self, marks: Marks) {
         let records = std::mem::take(&mut self.records);
+        self.refusals = Refusals::default();
         self.bytes = 0;
         self.ready.push(Cut { batch: Batch { format: FORMAT, through: marks.through, records }, marks });
     }
@@ -331,18 +409,23 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
+    fn kind_as_told(&self) -> String {
+        self.kind.chars().take(256).collect()
+    }
+
     fn reject(&self, index: u32, original: &[u8], problem: Problem) -> Reject {
         Reject {
             code: problem.code,
             reason: problem.reason,
             tenant: self.tenant.chars().take(256).collect(),
-            kind: self.kind.chars().take(256).collect(),
+            kind: self.kind_as_told(),
             inbox: self.inbox,
             index,
             field: problem.field,
             // Refused before a day could be stamped.
             date: None,
             original: Original::new(original),
+            span: None,
         }
     }
 }

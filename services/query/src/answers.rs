@@ -7,6 +7,7 @@ use crate::cache::Cache;
 use crate::flight::{Flights, Part};
 use crate::ranges::{beyond_the_shard, sealed_days};
 use crate::shard::Shards;
+use crate::shedding::shed_staleness;
 use daybook_contracts::ask::{Answer, AskError, AskErrorCode, Asked, DayState};
 use daybook_contracts::report::{Figure, Row};
 use daybook_domain::ids::Name;
@@ -153,12 +154,24 @@ impl Answers {
         unreachable!("the last flight always has an outcome")
     }
 
-    /// An answer to the same question that is recent enough to be given again.
+    /// An answer to the same question that is recent enough to be given again: longer while the shard is strained.
     fn recent(&self, key: &String, asking: &Asking) -> Option<Found> {
         let kept = self.lock().get(key)?;
         let now = Instant::now();
-        let is_recent = now.duration_since(kept.at) < self.max_staleness;
-        (is_recent && asking.is_reached_by(kept.answer.as_of)).then(|| kept.found(now, Source::Cache))
+        let age = now.duration_since(kept.at);
+        if !asking.is_reached_by(kept.answer.as_of) {
+            return None;
+        }
+        if age < self.max_staleness {
+            return Some(kept.found(now, Source::Cache));
+        }
+        let sheds = asking.query.accept_stale
+            && age < shed_staleness(self.max_staleness)
+            && self.shards.are_strained(&asking.tenant);
+        sheds.then(|| {
+            metrics::counter!("daybook_shed_total", "what" => "freshness").increment(1);
+            kept.found(now, Source::Cache)
+        })
     }
 
     /// Asks the shard, and the streams for what it has let go of; keeps the answer.

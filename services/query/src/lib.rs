@@ -3,7 +3,8 @@
 //! Instances share a queue group and hold nothing that could not be lost. Follow a question: [`service`] is the NATS
 //! micro service that gets it, [`encoding`] the two ways in which clients write, [`request`] what they asked, [`asking`]
 //! the question as the rest knows it. [`answers`] finds the answer: in the [`cache`] if one came a moment ago, by joining
-//! those who ask the same just now ([`flight`]), or from the [`shard`] behind its circuit [`breaker`]. Days that the
+//! those who ask the same just now ([`flight`]), or from the [`shard`] behind its circuit [`breaker`]. [`turns`] keeps one
+//! tenant from holding up the others, [`shedding`] says what is left undone while a shard is behind. Days that the
 //! shard no longer keeps, or all sealed days while it is away, are read from their streams ([`archive`], [`sealed`]) and
 //! put together ([`ranges`], [`merge`]). [`days`] answers the reserved views.
 
@@ -21,6 +22,8 @@ pub mod request;
 pub mod sealed;
 pub mod service;
 pub mod shard;
+pub mod shedding;
+pub mod turns;
 
 use crate::answers::Answers;
 use daybook_runtime::membership::Membership;
@@ -40,11 +43,14 @@ pub struct Options {
     /// Milliseconds for which an answer is given again to the same question; 0 asks anew each time [0..=60000]
     #[arg(long, env = "DAYBOOK_MAX_STALENESS_MS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(0..=60_000))]
     pub max_staleness_ms: u64,
+    /// Questions of one tenant under way at once; more are refused [1..=1024]
+    #[arg(long, env = "DAYBOOK_MAX_QUESTIONS_PER_TENANT", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub max_questions_per_tenant: u16,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { shard_timeout_ms: 2000, max_staleness_ms: 20 }
+        Self { shard_timeout_ms: 2000, max_staleness_ms: 20, max_questions_per_tenant: 256 }
     }
 }
 

@@ -269,7 +269,7 @@ fn rests_on(figures: &[&Figures], empty: &[Empty]) -> AsOf {
 fn coverage<'a>(days: impl Iterator<Item = &'a Coverage>) -> Coverage {
     let since = |coverage: &Coverage| match coverage {
         Coverage::Complete => None,
-        Coverage::Partial { from, .. } => Some(*from),
+        Coverage::Partial { from, .. } | Coverage::Capped { from, .. } => Some(*from),
     };
     days.max_by_key(|coverage| since(coverage)).cloned().unwrap_or_default()
 }

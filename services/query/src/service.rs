@@ -6,6 +6,7 @@ use crate::asking::Asking;
 use crate::days::{days, position};
 use crate::encoding::Encoding;
 use crate::request::{MAX_REQUEST_BYTES, Target, query, target};
+use crate::turns::Turns;
 use async_nats::client::PublishError;
 use async_nats::service::endpoint::Endpoint;
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE, Request, Service, ServiceExt, error};
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Questions under way at once; further ones wait in the connection.
@@ -96,7 +98,8 @@ impl Actor for QueryActor {
             .add(connection.subjects.query("*", "*"))
             .await?;
         let ending = CancellationToken::new();
-        let serving = tokio::spawn(serve(context.clone(), answers, endpoint, ending.clone(), myself));
+        let turns = Turns::new(usize::from(options.max_questions_per_tenant));
+        let serving = tokio::spawn(serve(context.clone(), answers, turns, endpoint, ending.clone(), myself));
         context.health.set("query", true);
         tracing::info!("answering questions");
         Ok(State { context, serving, ending, _service: service })
@@ -129,15 +132,16 @@ fn metadata(subjects: &Subjects, options: &Options) -> HashMap<String, String> {
         ("max_staleness_ms", options.max_staleness_ms.to_string()),
         ("max_request_bytes", MAX_REQUEST_BYTES.to_string()),
         ("max_answer_rows", MAX_ANSWER_ROWS.to_string()),
+        ("max_questions_per_tenant", options.max_questions_per_tenant.to_string()),
     ]
     .map(|(key, value)| (key.to_owned(), value))
     .into()
 }
 
-/// Takes questions until `ending`, and returns when those taken are answered.
 async fn serve(
     context: Context,
     answers: Arc<Answers>,
+    turns: Arc<Turns>,
     mut endpoint: Endpoint,
     ending: CancellationToken,
     actor: ActorRef<Ended>,
@@ -162,11 +166,21 @@ async fn serve(
             }
         };
         let Some(request) = request else { break };
+        let started = Instant::now();
+        let turn = match turns.begin(tokens(&request.message).0) {
+            Ok(turn) => turn,
+            Err(busy) => {
+                respond(&context, request, Err(busy), started).await;
+                continue;
+            }
+        };
         let Ok(permit) = room.clone().acquire_owned().await else { break };
         let (context, answers) = (context.clone(), answers.clone());
         tokio::spawn(async move {
-            respond(&context, &answers, request).await;
-            drop(permit);
+            let encoding = Encoding::of(request.message.headers.as_ref());
+            let answered = answer(&answers, &request.message, encoding).await;
+            respond(&context, request, answered, started).await;
+            drop((permit, turn));
         });
     }
     let _ = room.acquire_many(MAX_UNDER_WAY as u32).await;
@@ -213,10 +227,14 @@ async fn respond_to_copy(context: &Context, answers: &Arc<Answers>, mut question
     }
 }
 
-async fn respond(context: &Context, answers: &Arc<Answers>, request: Request) {
-    let started = tokio::time::Instant::now();
+/// Tenant and view of `<prefix>.query.<tenant>.<view>`.
+fn tokens(message: &Message) -> (&str, &str) {
+    let mut tokens = message.subject.as_str().split('.').skip(2);
+    (tokens.next().unwrap_or_default(), tokens.next().unwrap_or_default())
+}
+
+async fn respond(context: &Context, request: Request, answered: Asked<Vec<u8>>, started: Instant) {
     let encoding = Encoding::of(request.message.headers.as_ref());
-    let answered = answer(answers, &request.message, encoding).await;
     let code = answered.as_ref().map_or_else(|error| error.code.number(), |_| 200);
     let sent = match answered {
         Ok(body) => request.respond_with_headers(Ok(body.into()), encoding.headers()).await,
@@ -230,9 +248,7 @@ async fn respond(context: &Context, answers: &Arc<Answers>, request: Request) {
 }
 
 async fn answer(answers: &Arc<Answers>, message: &Message, encoding: Encoding) -> Asked<Vec<u8>> {
-    // `<prefix>.query.<tenant>.<view>`
-    let mut tokens = message.subject.as_str().split('.').skip(2);
-    let (tenant, view) = (tokens.next().unwrap_or_default(), tokens.next().unwrap_or_default());
+    let (tenant, view) = tokens(message);
     match target(tenant, view)? {
         (tenant, Target::Days) => encoding.answer(&days(answers, tenant).await?),
         (tenant, Target::Position) => encoding.answer(&position(answers, &tenant).await?),

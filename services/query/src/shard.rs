@@ -3,6 +3,7 @@
 use crate::archive::decode;
 use crate::asking::Asking;
 use crate::breaker::{Admission, Breaker, Position};
+use crate::shedding::{STRAINED_QUESTIONS, are_behind};
 use async_nats::client::{Request, RequestErrorKind};
 use bytes::Bytes;
 use daybook_contracts::ask::{Answer, AskError, AskErrorCode, Asked, ShardQuestion};
@@ -32,13 +33,23 @@ pub struct Shards {
     breakers: Mutex<Vec<Breaker>>,
     /// Counts questions, so that replicas take turns.
     turn: AtomicUsize,
+    /// Questions under way, by partition.
+    under_way: Vec<AtomicUsize>,
 }
 
 impl Shards {
     /// Each question waits `timeout` at most.
     pub fn new(connection: Connection, members: Receiver<Members>, timeout: Duration) -> Self {
         let breakers = Partition::all(connection.partitions).map(|_| Breaker::default()).collect();
-        Self { connection, members, timeout, breakers: Mutex::new(breakers), turn: AtomicUsize::new(0) }
+        let under_way = Partition::all(connection.partitions).map(|_| AtomicUsize::new(0)).collect();
+        Self { connection, members, timeout, breakers: Mutex::new(breakers), turn: AtomicUsize::new(0), under_way }
+    }
+
+    /// Whether the shards that run the tenant's partition are behind the log, or have too many questions.
+    pub fn are_strained(&self, tenant: &TenantId) -> bool {
+        let partition = Partition::of(tenant.as_str(), self.connection.partitions);
+        self.under_way[usize::from(partition.0)].load(Ordering::Relaxed) >= STRAINED_QUESTIONS
+            || are_behind(self.members.borrow().values(), partition)
     }
 
     /// What the shard says about a view.
@@ -134,7 +145,10 @@ impl Shards {
 
     fn admit(&self, partition: Partition) -> Option<Passage<'_>> {
         let admission = self.with_breaker(partition, |breaker| breaker.admit(Instant::now()));
-        (admission != Admission::Refuse).then_some(Passage { shards: self, partition, admission, replied: false })
+        (admission != Admission::Refuse).then(|| {
+            self.under_way[usize::from(partition.0)].fetch_add(1, Ordering::Relaxed);
+            Passage { shards: self, partition, admission, replied: false }
+        })
     }
 
     /// Does something with a breaker, and tells of it when that moves it.
@@ -180,6 +194,7 @@ impl Passage<'_> {
 
 impl Drop for Passage<'_> {
     fn drop(&mut self) {
+        self.shards.under_way[usize::from(self.partition.0)].fetch_sub(1, Ordering::Relaxed);
         self.shards.with_breaker(self.partition, |breaker| match self.replied {
             true => breaker.replied(),
             false => breaker.silent(self.admission, Instant::now()),

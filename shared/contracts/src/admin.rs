@@ -4,6 +4,7 @@ use crate::ask::ViewProgress;
 use crate::day::DayMarker;
 use daybook_domain::catalogue::{CalendarRule, Clocks, Kind, Season, View};
 use daybook_domain::ids::{Name, TenantId};
+use daybook_domain::quotas::Quotas;
 use daybook_domain::time::{Date, Instant};
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,9 @@ pub struct TenantSpec {
     pub clock: Option<Name>,
     #[serde(default)]
     pub seasons: Vec<Season>,
+    /// Absent: none.
+    #[serde(default, skip_serializing_if = "Quotas::is_none")]
+    pub quotas: Quotas,
 }
 
 /// Definitions to be put into force, all or none. Revisions are day-manager's to give.

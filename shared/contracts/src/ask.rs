@@ -494,6 +494,10 @@ pub enum AskErrorCode {
     NotYet,
     /// The answer would take more than can be computed or sent; narrow the question.
     TooLarge,
+    /// The tenant has too many questions under way in this query service; others are not held up by it.
+    Busy,
+    /// The tenant has as much as its quota allows.
+    Quota,
     /// No shard answers for the tenant.
     Unavailable,
     /// A defect; the log says more.
@@ -511,6 +515,7 @@ impl AskErrorCode {
             Self::Expired => 410,
             Self::TooLarge => 413,
             Self::NotYet => 425,
+            Self::Busy | Self::Quota => 429,
             Self::Unavailable => 503,
             Self::Internal => 500,
         }

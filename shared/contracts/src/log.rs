@@ -126,6 +126,7 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reject::{Code, Original, Span};
 
     #[test]
     fn golden_bytes_of_a_batch() {
@@ -165,12 +166,12 @@ mod tests {
     #[test]
     fn every_record_comes_back() {
         use crate::day::Edge;
-        use crate::reject::{Code, Original};
         use daybook_domain::calendar::{BusinessDay, CalendarTable};
         use daybook_domain::catalogue::{
             Activation, CalendarRule, Dimension, Direction, Grain, Kind, LatePolicy, Measure, Metric, Mode, RankedBy,
             Ranking, Season, Tenant, Ties, View, only_final,
         };
+        use daybook_domain::quotas::Quotas;
         let name = |text: &str| Name::new(text).unwrap();
         let date = Date::from_days(15_774);
         let at = Instant::from_millis(1_362_904_200_123);
@@ -185,6 +186,7 @@ mod tests {
                 field: None,
                 date: Some(date),
                 original: Original::new(b"\xff{}"),
+                span: None,
             }),
             Record::Day(DayMarker {
                 tenant: TenantId::new("T").unwrap(),
@@ -233,6 +235,7 @@ mod tests {
                 revision: 1,
                 table: None,
                 seasons: vec![Season { name: name("s"), from: at, to: at }],
+                quotas: Default::default(),
             })),
             Record::Define(Definition::Calendar(CalendarTable {
                 name: name("c"),
@@ -242,9 +245,46 @@ mod tests {
                 cutoffs: vec![at, at],
             })),
         ];
+        let mut records = records;
+        let limited = |record: &Record| match record {
+            Record::Rejected(reject) => {
+                let span = Some(Span { events: 10_000, last: InboxSeq(9) });
+                Some(Record::Rejected(Reject { span, code: Code::QuotaEvents, ..reject.clone() }))
+            }
+            Record::Define(Definition::Tenant(tenant)) => {
+                let quotas = Quotas { groups: Some(5), ..Quotas::default() };
+                Some(Record::Define(Definition::Tenant(Tenant { quotas, ..tenant.clone() })))
+            }
+            _ => None,
+        };
+        let more: Vec<Record> = records.iter().filter_map(limited).collect();
+        assert_eq!(more.len(), 2);
+        records.extend(more);
         for record in records {
             let batch = Batch { format: FORMAT, through: Through::default(), records: vec![record] };
             assert_eq!(Batch::decode(&batch.encode()).map_err(|error| format!("{error:?}")), Ok(batch));
         }
+    }
+
+    #[test]
+    fn a_log_without_quotas_is_what_it_was_before_there_were_any() {
+        let reject = Reject {
+            code: Code::Malformed,
+            reason: "r".into(),
+            tenant: "T".into(),
+            kind: "k".into(),
+            inbox: InboxSeq(3),
+            index: 1,
+            field: None,
+            date: None,
+            original: Original::new(b"x"),
+            span: None,
+        };
+        let bytes = rmp_serde::to_vec(&reject).unwrap();
+        // Nine fields, the last of them the original.
+        assert_eq!((bytes[0], &bytes[bytes.len() - 5..]), (0x99, &[0x92, 0xc4, 1, b'x', 1][..]), "{bytes:?}");
+        assert_eq!(rmp_serde::from_slice::<Reject>(&bytes).unwrap(), reject);
+        let json = serde_json::to_string(&reject).unwrap();
+        assert!(!json.contains("span"), "{json}");
     }
 }

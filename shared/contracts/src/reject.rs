@@ -1,4 +1,5 @@
-//! What became of bad input: one reject an event, with a stable code, the reason, the position and the original.
+//! What became of bad input: one reject an event, with a stable code, the reason, the position and the original. What is
+//! over a quota is refused by whole messages, with one reject for all that follow each other.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -69,6 +70,12 @@ codes! {
     StaleVersion = "stale_version",
     /// The same id and version with other content.
     VersionConflict = "version_conflict",
+    /// The tenant has published more events than its quota, for now.
+    QuotaEvents = "quota_events",
+    /// The tenant has published more bytes than its quota, for now.
+    QuotaBytes = "quota_bytes",
+    /// The tenant has as many entities of the kind as its quota allows, and this would be another one.
+    QuotaEntities = "quota_entities",
 }
 
 impl fmt::Display for Code {
@@ -77,7 +84,7 @@ impl fmt::Display for Code {
     }
 }
 
-/// One event that was not counted.
+/// One event that was not counted, or, with a [`Span`], several.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reject {
     pub code: Code,
@@ -97,6 +104,26 @@ pub struct Reject {
     #[serde(default)]
     pub date: Option<Date>,
     pub original: Original,
+    /// Set where whole messages were refused unread. The last field: a reject without it is as it was before there was any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span: Option<Span>,
+}
+
+impl Reject {
+    /// How many events it stands for.
+    pub fn events(&self) -> u64 {
+        self.span.map_or(1, |span| span.events)
+    }
+}
+
+/// What one reject stands for: every message that the tenant published for the kind from `inbox` to `last`. It has no
+/// original, so that refusing costs much less than taking in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// How many events the messages hold.
+    pub events: u64,
+    /// The PubAck sequence of the last of them.
+    pub last: InboxSeq,
 }
 
 /// The event as it came, at most [`MAX_ORIGINAL_BYTES`] of it.

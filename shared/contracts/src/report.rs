@@ -167,6 +167,8 @@ pub enum Coverage {
     Complete,
     /// Only what was recorded after this position in the log.
     Partial { from: LogSeq, reason: String },
+    /// Groups that were new after this position in the log are left out; those that there are are whole.
+    Capped { from: LogSeq, reason: String },
 }
 
 /// A late event: why this version exists, or what of it was posted to this day from one that had closed.

@@ -1,8 +1,9 @@
 //! What users define: kinds, views and tenants. Plain data; a view is compiled in [`crate::plan`].
 //!
-//! These travel in JSON and, by position, in MessagePack: so no field may be left out when it is empty.
+//! These travel in JSON and, by position, in MessagePack: so no field may be left out when it is empty, but the last one.
 
 use crate::ids::{LogSeq, Name, TenantId};
+use crate::quotas::Quotas;
 use crate::time::{Date, Instant};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -310,6 +311,9 @@ pub struct Tenant {
     /// At most [`MAX_SEASONS`], names differ.
     #[serde(default)]
     pub seasons: Vec<Season>,
+    /// Left out when there are none, so that a log without quotas is what it was before there were any.
+    #[serde(default, skip_serializing_if = "Quotas::is_none")]
+    pub quotas: Quotas,
 }
 
 /// A named window of a tenant over which its views are computed as well, such as a hunt of 48 hours: `[from, to)` by

@@ -7,6 +7,7 @@
 //! - [`value`]: exact numbers, and how they are written;
 //! - [`catalogue`]: kinds, views and tenants as users define them;
 //! - [`expression`]: the language of `where` and of metrics;
+//! - [`quotas`]: how much one tenant may take;
 //! - [`nearest`]: which word was meant;
 //! - [`plan`]: a view compiled against its kind;
 //! - [`accumulator`]: the group elements that figures are made of, exact and approximate;
@@ -19,6 +20,7 @@ pub mod expression;
 pub mod ids;
 pub mod nearest;
 pub mod plan;
+pub mod quotas;
 mod rounding;
 pub mod time;
 pub mod value;

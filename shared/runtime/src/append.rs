@@ -10,6 +10,7 @@ use async_nats::jetstream::stream::Stream;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use daybook_domain::time::Instant;
 use serde::Deserialize;
 use std::error::Error;
 use std::time::Duration;
@@ -71,6 +72,8 @@ pub async fn next_message(connection: &Connection, stream: &str, subject: &str, 
 pub struct Stored {
     pub subject: String,
     pub sequence: u64,
+    /// When the broker stored it.
+    pub stored_at: Instant,
     pub headers: HeaderMap,
     pub payload: Bytes,
 }
@@ -85,6 +88,7 @@ struct StoredReply {
 struct StoredWire {
     subject: String,
     seq: u64,
+    time: Instant,
     #[serde(default)]
     hdrs: String,
     #[serde(default)]
@@ -99,6 +103,7 @@ async fn stored_message(connection: &Connection, stream: &str, request: &serde_j
             (Some(wire), _) => Ok(Some(Stored {
                 subject: wire.subject,
                 sequence: wire.seq,
+                stored_at: wire.time,
                 headers: lenient_headers(&STANDARD.decode(wire.hdrs)?),
                 payload: STANDARD.decode(wire.data)?.into(),
             })),

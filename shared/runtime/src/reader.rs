@@ -5,7 +5,9 @@ use crate::append::{Stored, next_message, retry, stream_handle};
 use crate::connection::Connection;
 use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
+use async_nats::jetstream::message::Info;
 use bytes::Bytes;
+use daybook_domain::time::Instant as Stamp;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use std::time::Duration;
@@ -30,6 +32,8 @@ const QUIET: Duration = Duration::from_secs(4);
 #[derive(Debug, Clone)]
 pub struct Delivered {
     pub sequence: u64,
+    /// When the broker stored it.
+    pub stored_at: Stamp,
     pub subject: async_nats::Subject,
     pub headers: HeaderMap,
     pub payload: Bytes,
@@ -159,8 +163,8 @@ impl Reader {
             }
         };
         let open = self.open.as_mut()?;
-        let (sequence, delivered, pending) = match message.info() {
-            Ok(info) => (info.stream_sequence, info.consumer_sequence, info.pending),
+        let (sequence, delivered, pending, stored_at) = match message.info() {
+            Ok(info) => (info.stream_sequence, info.consumer_sequence, info.pending, stamp(&info)),
             Err(error) => {
                 tracing::warn!(stream = self.stream, %error, "a delivery without its position");
                 self.open = None;
@@ -181,6 +185,7 @@ impl Reader {
         let (message, _) = message.split();
         Some(Delivered {
             sequence,
+            stored_at,
             subject: message.subject,
             headers: message.headers.unwrap_or_default(),
             payload: message.payload,
@@ -205,15 +210,21 @@ impl Reader {
         // A consumer that is open would deliver it once more.
         self.open = None;
         self.next = found.sequence + 1;
-        let (sequence, headers, payload) = (found.sequence, found.headers, found.payload);
+        let (sequence, stored_at, headers, payload) = (found.sequence, found.stored_at, found.headers, found.payload);
         let mut pending = 0;
         for filter in &self.filters {
             let next = next_message(&self.connection, &self.stream, filter, self.next).await;
             pending += u64::from(next.is_some());
         }
         self.pending = pending;
-        Some(Delivered { sequence, subject: found.subject.into(), headers, payload, pending })
+        Some(Delivered { sequence, stored_at, subject: found.subject.into(), headers, payload, pending })
     }
+}
+
+/// When the broker stored a message that it delivers.
+fn stamp(info: &Info<'_>) -> Stamp {
+    let millis = info.published.unix_timestamp_nanos().div_euclid(1_000_000);
+    Stamp::from_millis(i64::try_from(millis).unwrap_or_default())
 }
 
 /// Makes a consumer from `next` on, trying until the broker answers.
@@ -300,9 +311,9 @@ async fn drain(consumer: &Consumer<pull::Config>, count: u64) -> Result<Vec<Deli
         consumer.stream().max_bytes_per_batch(PULL_BYTES).heartbeat(HEARTBEAT).expires(PULL_EXPIRES).messages().await?;
     while let Some(message) = tokio::time::timeout(QUIET, messages.next()).await? {
         let message = message?;
-        let (sequence, pending, delivered) = {
+        let (sequence, pending, delivered, stored_at) = {
             let info = message.info()?;
-            (info.stream_sequence, info.pending, info.consumer_sequence)
+            (info.stream_sequence, info.pending, info.consumer_sequence, stamp(&info))
         };
         if delivered != newest.len() as u64 + 1 {
             return Err("deliveries were lost".into());
@@ -310,6 +321,7 @@ async fn drain(consumer: &Consumer<pull::Config>, count: u64) -> Result<Vec<Deli
         let (message, _) = message.split();
         newest.push(Delivered {
             sequence,
+            stored_at,
             subject: message.subject,
             headers: message.headers.unwrap_or_default(),
             payload: message.payload,

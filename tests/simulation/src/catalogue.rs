@@ -8,6 +8,7 @@ use daybook_domain::catalogue::{
     CalendarRule, Dimension, Grain, Kind, LatePolicy, Measure, Metric, Mode, Status, View, only_final,
 };
 use daybook_domain::ids::{Name, TenantId};
+use daybook_domain::quotas::Quotas;
 use daybook_domain::time::{Date, Instant};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -76,6 +77,7 @@ impl Catalogue {
             first_day: Some(self.first_day),
             clock: clock.map(name),
             seasons: Vec::new(),
+            quotas: Default::default(),
         };
         self.tenants.entry(text.to_owned()).or_insert(spec)
     }
@@ -86,7 +88,7 @@ impl Catalogue {
         let known: Vec<String> = self.tenants.keys().cloned().collect();
         let some = shell.random.pick(&known).clone();
         let allowed = |shell: &Shell, fault| shell.settings.faults.has(fault);
-        match shell.random.below(7) {
+        match shell.random.below(8) {
             0 if allowed(shell, Fault::NewTenant) => {
                 let text = *shell.random.pick(NEWCOMERS);
                 tenants(vec![self.tenant(shell, text, None).clone()])
@@ -117,6 +119,12 @@ impl Catalogue {
                     self.clocks(shell.now).into_iter().find(|(known, _)| *known == some).expect("a known tenant").1;
                 let date = Date::from_days(today.as_millis().div_euclid(DAY_MS) as i32 - shell.random.below(3) as i32);
                 Some(Request::Close(CloseDay { tenant: id(&some), date }))
+            }
+            7 if allowed(shell, Fault::QuotaChange) => {
+                let entities = *shell.random.pick(&[None, Some(2), Some(4), Some(6)]);
+                let spec = self.tenants.get_mut(&some).expect("a known tenant");
+                spec.quotas = Quotas { entities, ..Quotas::default() };
+                tenants(vec![spec.clone()])
             }
             5 | 6 => {
                 self.driven = self.driven.after(Duration::from_millis(shell.random.below(20) as u64 * HOUR_MS));

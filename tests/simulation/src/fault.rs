@@ -68,6 +68,8 @@ named! {
         ClockBack = "clock-back",
         /// Tenants change zone, cut-off or grace.
         ZoneChange = "zone-change",
+        /// Tenants get a quota of entities, another one, or none.
+        QuotaChange = "quota-change",
         /// Tenants are added.
         NewTenant = "new-tenant",
         /// Views are added and changed.

@@ -233,6 +233,8 @@ fn system() -> Name {
 fn delivered(messages: &[Rc<Stored>]) -> Vec<Delivered> {
     let one = |message: &Rc<Stored>| Delivered {
         sequence: message.sequence,
+        // Day-manager does not look at it.
+        stored_at: Instant::from_millis(0),
         subject: message.subject.as_str().into(),
         headers: message.headers.clone(),
         payload: message.payload.clone(),

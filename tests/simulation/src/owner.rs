@@ -11,6 +11,7 @@ use daybook_contracts::event::Encoding;
 use daybook_contracts::headers;
 use daybook_domain::catalogue::Definition;
 use daybook_domain::ids::{InboxSeq, Partition};
+use daybook_domain::time::Instant;
 use ingest::fence::{self, Standing};
 use ingest::sequencer::{Cut, Inbound, Marks, Sequencer};
 
@@ -208,6 +209,8 @@ fn take(sequencer: &mut Sequencer, message: &Stored) {
         subject: &message.subject,
         encoding: if is_msgpack { Encoding::MessagePack } else { Encoding::Json },
         source_sequence: source_of(message).map(|(_, sequence)| sequence),
+        // No tenant here has a quota that time could decide.
+        stored_at: Instant::from_millis(0),
         payload: &message.payload,
     });
 }

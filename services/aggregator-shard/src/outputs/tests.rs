@@ -24,6 +24,7 @@ fn reject(index: u32, reason: impl Into<String>, original: &[u8]) -> Reject {
         field: None,
         date: None,
         original: Original::new(original),
+        span: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::seal::{day_figures, figures, whole_view};
 use super::tenant::TenantState;
-use super::window::{GroupKey, Window};
+use super::window::{GroupKey, MAX_CHANGED, Window};
 use super::{Model, PartitionState};
 use compact_str::CompactString;
 use daybook_contracts::ask::{
@@ -344,6 +344,9 @@ impl PartitionState {
         let keys = self.changed_groups(tenant_id, view, date);
         if keys.is_empty() {
             return None;
+        }
+        if keys.len() >= MAX_CHANGED {
+            return Some(Changed { is_cut: true, ..Changed::default() });
         }
         let Found { tenant, plan, kind } = self.find_view(tenant_id, view).ok()?;
         let window = tenant.windows.day(date, view)?;

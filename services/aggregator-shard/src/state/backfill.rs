@@ -20,9 +20,10 @@ use daybook_contracts::log::{Batch, Events, Record};
 use daybook_contracts::report::Coverage;
 use daybook_domain::accumulator::Sign;
 use daybook_domain::calendar::CalendarTable;
-use daybook_domain::catalogue::{Activation, Definition, LatePolicy, Mode, Season, View};
+use daybook_domain::catalogue::{Activation, Definition, LatePolicy, Mode, Season, Tenant, View};
 use daybook_domain::ids::{LogSeq, Name, TenantId};
 use daybook_domain::plan::Plan;
+use daybook_domain::quotas::Quotas;
 use daybook_domain::time::{Date, Instant};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -95,7 +96,8 @@ impl Job {
             let windows = windows.get_mut(tenant).expect("just made");
             match wanted {
                 Wanted::View { .. } => {
-                    windows.change_days(plan, change, &opens_at);
+                    // Without a cap, for that would depend on where the base is.
+                    windows.change_days(plan, change, &opens_at, None);
                     windows.change_seasons(plan, change, all.iter());
                 }
                 Wanted::Seasons => {
@@ -206,7 +208,11 @@ impl PartitionState {
             })
             .collect();
         let job = Job { base: self.position, plans, seasons, ..Job::default() };
-        let fresh = |tenant: &TenantState| TenantState::since(tenant.first_day, tenant.definition.clone());
+        // Quotas come with the log, as they stood for each event.
+        let fresh = |tenant: &TenantState| {
+            let definition = Tenant { quotas: Quotas::default(), ..tenant.definition.clone() };
+            TenantState::since(tenant.first_day, definition)
+        };
         let mut scratch = Self::new(self.partition);
         scratch.is_scratch = true;
         scratch.tables = self.tables.clone();
@@ -295,7 +301,7 @@ impl PartitionState {
                         let piece = tenant
                             .opens_at(*date, table_of(&self.tables, tenant))
                             .map_or(0, |at| plan.piece(at, entity.at));
-                        window.contribute(&plan, Sign::Add, entity, piece);
+                        window.contribute(&plan, Sign::Add, entity, piece, None);
                     }
                     windows.days.entry(*date).or_default().insert(plan.view.name.clone(), window);
                 }
@@ -481,7 +487,7 @@ impl PartitionState {
         windows
             .filter_map(|views| views.get(view))
             .map(|window| &window.coverage)
-            .find(|coverage| **coverage != Coverage::Complete)
+            .find(|coverage| matches!(coverage, Coverage::Partial { .. }))
             .cloned()
             .unwrap_or_default()
     }

@@ -146,12 +146,16 @@ struct ViewRow {
     adjustments: u64,
     /// How many groups the pages hold.
     groups: u64,
+    /// The last field, and left out when false: then a row is as it was before there were quotas.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_full: bool,
 }
 
 impl ViewRow {
     fn of(window: &Window) -> Self {
-        let Window { groups, coverage, adjustments, .. } = window;
-        Self { coverage: coverage.clone(), adjustments: *adjustments, groups: groups.len() as u64 }
+        let Window { groups, coverage, adjustments, is_full, .. } = window;
+        let (coverage, groups) = (coverage.clone(), groups.len() as u64);
+        Self { coverage, adjustments: *adjustments, groups, is_full: *is_full }
     }
 }
 
@@ -169,6 +173,7 @@ impl LooseViews {
             let window = self.windows.entry(name).or_default();
             window.coverage = row.coverage;
             window.adjustments = row.adjustments;
+            window.is_full = row.is_full;
         }
     }
 
@@ -304,7 +309,7 @@ impl PartitionState {
             tenant.windows.seasons.insert(season, loose.windows);
         }
         let windows = state.tenants.values().flat_map(|tenant| tenant.windows.days.values()).flatten();
-        let partial = windows.filter(|(_, window)| window.coverage != Coverage::Complete);
+        let partial = windows.filter(|(_, window)| matches!(window.coverage, Coverage::Partial { .. }));
         state.partial_views = partial.map(|(view, _)| view.clone()).collect();
         state.tenants.values_mut().for_each(TenantState::reindex);
         Ok(Some(state))

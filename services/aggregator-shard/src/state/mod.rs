@@ -32,6 +32,7 @@ use daybook_domain::calendar::CalendarTable;
 use daybook_domain::catalogue::{Definition, Kind, Tenant, View};
 use daybook_domain::ids::{LogSeq, Name, Partition, TenantId};
 use daybook_domain::plan::Plan;
+use daybook_domain::quotas::Quotas;
 use daybook_domain::time::{Date, Instant};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -143,6 +144,11 @@ impl PartitionState {
         self.through
     }
 
+    /// The tenant's quotas; none of one that is not known.
+    pub fn quotas(&self, tenant: &TenantId) -> Quotas {
+        self.tenants.get(tenant).map(|tenant| tenant.definition.quotas).unwrap_or_default()
+    }
+
     /// How many tenants, days and entities are kept.
     pub fn sizes(&self) -> Sizes {
         let mut sizes = Sizes { tenants: self.tenants.len(), ..Sizes::default() };
@@ -241,14 +247,14 @@ impl PartitionState {
         }
     }
 
-    /// Counts an event that ingest refused: for its day if that can be told, else for the open day.
+    /// Counts what ingest refused: for its day if that can be told, else for the open day.
     fn account_reject(&mut self, reject: &Reject) {
         let Some(tenant) = self.tenants.get_mut(reject.tenant.as_str()) else { return };
         let date = reject.date.unwrap_or_else(|| tenant.current_day()).max(tenant.expired_before);
         let id = tenant.definition.id.clone();
         let account = &mut tenant.day(date, self.position).account;
-        account.published += 1;
-        account.rejected += 1;
+        account.published += reject.events();
+        account.rejected += reject.events();
         self.dirty.day(&id, date);
     }
 
@@ -340,8 +346,13 @@ impl PartitionState {
     }
 
     fn define(&mut self, definition: Definition) {
-        // A scratch begins with the definitions that it needs.
+        // A scratch begins with the definitions that it needs, but for quotas: an event is judged by those of its time.
         if self.is_scratch {
+            if let Definition::Tenant(Tenant { id, quotas, .. }) = definition
+                && let Some(tenant) = self.tenants.get_mut(&id)
+            {
+                tenant.definition.quotas = quotas;
+            }
             return;
         }
         self.dirty.meta = true;

@@ -167,6 +167,9 @@ fn coverage(windows: &Windows, date: Date) -> Coverage {
             Coverage::Partial { from, reason } => {
                 Some(Coverage::Partial { from: *from, reason: format!("view {name}: {reason}") })
             }
+            Coverage::Capped { from, reason } => {
+                Some(Coverage::Capped { from: *from, reason: format!("view {name}: {reason}") })
+            }
             Coverage::Complete => None,
         })
         .next()

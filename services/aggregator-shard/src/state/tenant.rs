@@ -6,7 +6,7 @@ use super::day::Day;
 use super::entity::{Entity, EntityKey, KindId, event_json};
 use super::late;
 use super::pages::PageKey;
-use super::window::Windows;
+use super::window::{Cap, Windows};
 use compact_str::{CompactString, format_compact};
 use daybook_contracts::log::Event;
 use daybook_contracts::reject::{Code, Original, Reject};
@@ -36,6 +36,8 @@ pub struct TenantState {
     pub expired_before: Date,
     /// The latest time of any event so far; [`Instant::MIN`] when there was none.
     pub latest_at: Instant,
+    /// How many entities of each kind are kept. Made anew on restoring.
+    kept: Vec<u64>,
     /// By an entity's hash, the day of one entity with that hash and how many have it. Made anew on restoring.
     index: HashMap<u64, (Date, u32), foldhash::fast::FixedState>,
 }
@@ -119,6 +121,7 @@ impl TenantState {
             open_day: None,
             expired_before: first_day,
             latest_at: Instant::MIN,
+            kept: Vec::new(),
             index: HashMap::default(),
         }
     }
@@ -188,6 +191,12 @@ impl TenantState {
         let key = EntityKey { kind: place.kind, id };
         let known_on = self.find(&key);
         let known = known_on.and_then(|on| self.days[&on].entities.get(&key));
+        if let Some(quota) = self.definition.quotas.entities
+            && known.is_none()
+            && self.kept(key.kind) >= quota
+        {
+            return self.refuse_another(place, &event, quota);
+        }
         match judge(place.model.kind.mode, known, &event) {
             Verdict::Accept { version } => self.accept(place, jobs, Some((key, known_on)), event, version),
             Verdict::Duplicate => {
@@ -254,10 +263,11 @@ impl TenantState {
         // The figures.
         let (days, table) = (&self.days, place.table);
         let opens_at = |date| day_opens_at(days, table, date);
+        let cap = self.definition.quotas.groups.map(|groups| Cap { groups, position: place.position });
         let mut left_figures = false;
         let mut carried = false;
         for plan in plans() {
-            let [left, entered] = self.windows.change_days(plan, &change, opens_at);
+            let [left, entered] = self.windows.change_days(plan, &change, opens_at, cap);
             match plan.view.late {
                 LatePolicy::Restate => left_figures |= left,
                 LatePolicy::CarryForward => carried |= left && change.from_closed || entered && change.into_closed,
@@ -316,9 +326,9 @@ impl TenantState {
             day.entities.insert(key, Entity { held, ..new });
             if known_on != Some(date) {
                 if known_on.is_some() {
-                    self.forget(hash);
+                    self.forget(place.kind, hash);
                 }
-                self.remember(hash, date);
+                self.remember(place.kind, hash, date);
             }
         }
         taken
@@ -338,6 +348,19 @@ impl TenantState {
         );
         let reject = reject(place, event, Code::DayExpired, reason);
         Taken { touched: [Some(current), None, None, None], reject: Some(reject), ..Taken::default() }
+    }
+
+    /// It would be one entity more than the tenant may have. A scratch judges alike, for it knows the entities of the kinds
+    /// that it reads, and the quotas as they came with the log.
+    fn refuse_another(&mut self, place: &Place<'_>, event: &Event, quota: u64) -> Taken {
+        self.account(event.date).rejected += 1;
+        let reason = format!(
+            "the tenant has {quota} entities of {}, as many as its quota allows; corrections of those are taken in. \
+             Wait until older days expire, or have the quota raised",
+            place.model.kind.name
+        );
+        let reject = reject(place, event, Code::QuotaEntities, reason);
+        Taken { touched: [Some(event.date), None, None, None], reject: Some(reject), ..Taken::default() }
     }
 
     fn account(&mut self, date: Date) -> &mut Account {
@@ -360,12 +383,23 @@ impl TenantState {
         self.days.keys().rev().copied().find(holds)
     }
 
-    fn remember(&mut self, hash: u64, date: Date) {
+    /// How many entities of the kind are kept.
+    fn kept(&self, kind: KindId) -> u64 {
+        self.kept.get(usize::from(kind)).copied().unwrap_or(0)
+    }
+
+    fn remember(&mut self, kind: KindId, hash: u64, date: Date) {
+        let kind = usize::from(kind);
+        if self.kept.len() <= kind {
+            self.kept.resize(kind + 1, 0);
+        }
+        self.kept[kind] += 1;
         let entry = self.index.entry(hash).or_insert((date, 0));
         *entry = (date, entry.1 + 1);
     }
 
-    fn forget(&mut self, hash: u64) {
+    fn forget(&mut self, kind: KindId, hash: u64) {
+        self.kept[usize::from(kind)] -= 1;
         if let Some(entry) = self.index.get_mut(&hash) {
             entry.1 -= 1;
             if entry.1 == 0 {
@@ -378,7 +412,7 @@ impl TenantState {
     pub fn remove_day(&mut self, date: Date) -> Day {
         let day = self.days.remove(&date).expect("a day that is kept");
         for (key, _) in day.entities.iter() {
-            self.forget(key.page_hash());
+            self.forget(key.kind, key.page_hash());
         }
         day
     }
@@ -386,13 +420,14 @@ impl TenantState {
     /// Makes the index anew from the days.
     pub fn reindex(&mut self) {
         self.index.clear();
-        let hashes: Vec<(u64, Date)> = self
+        self.kept.clear();
+        let hashes: Vec<(KindId, u64, Date)> = self
             .days
             .iter()
-            .flat_map(|(date, day)| day.entities.iter().map(|(key, _)| (key.page_hash(), *date)))
+            .flat_map(|(date, day)| day.entities.iter().map(|(key, _)| (key.kind, key.page_hash(), *date)))
             .collect();
-        for (hash, date) in hashes {
-            self.remember(hash, date);
+        for (kind, hash, date) in hashes {
+            self.remember(kind, hash, date);
         }
     }
 }
@@ -441,5 +476,6 @@ fn reject(place: &Place<'_>, event: &Event, code: Code, reason: String) -> Box<R
         field: matches!(code, Code::StaleVersion | Code::VersionConflict).then(|| "version".to_owned()),
         date: Some(event.date),
         original: Original::new(&event_json(event, &place.model.kind)),
+        span: None,
     })
 }

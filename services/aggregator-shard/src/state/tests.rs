@@ -2,7 +2,7 @@
 //!
 //! [`fixtures`] defines kinds, views and tenants, [`specs`] tells what views mean, [`model`] recomputes everything from
 //! the whole list of events, [`histories`] makes random logs, [`replica`] reads them with jobs under way, and
-//! [`properties`] compares. [`rules`] and [`late_rules`] have one small log per rule, [`stored`] what is stored and what
+//! [`properties`] compares. [`rules`], [`late_rules`] and [`quota_rules`] have one small log per rule, [`stored`] what is stored and what
 //! comes back.
 
 mod fixtures;
@@ -10,6 +10,7 @@ mod histories;
 mod late_rules;
 mod model;
 mod properties;
+mod quota_rules;
 mod replica;
 mod rules;
 mod specs;

@@ -8,7 +8,7 @@ use daybook_contracts::report::Coverage;
 use daybook_domain::accumulator::{Accumulator, Sign};
 use daybook_domain::catalogue::{Grain, Season};
 use daybook_domain::expression::Row;
-use daybook_domain::ids::Name;
+use daybook_domain::ids::{LogSeq, Name};
 use daybook_domain::plan::Plan;
 use daybook_domain::time::{Date, Instant};
 use daybook_rollup::RankIndex;
@@ -43,6 +43,27 @@ fn is_empty(group: &Group) -> bool {
     group.iter().all(Accumulator::is_zero)
 }
 
+/// Most changed groups that are remembered for those who listen: more than an update can tell. At the bound the update
+/// says that a snapshot is due, so what is pending while nothing is pushed takes no more than that.
+pub const MAX_CHANGED: usize = 20_000;
+
+/// How many groups a window may have, and the position in the log at which that is looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Cap {
+    pub groups: u64,
+    pub position: LogSeq,
+}
+
+/// What a row did to a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contribution {
+    /// No figure takes it, or its group is left out.
+    None,
+    Posted,
+    /// Its group is left out, and from now on all that are new.
+    Filled,
+}
+
 /// How often in a row [`Window::forget_index`] finds the index unused before it goes.
 const IDLE_ROUNDS: u8 = 12;
 
@@ -60,6 +81,8 @@ pub struct Window {
     pub coverage: Coverage,
     /// How many late changes were posted here from days that had closed.
     pub adjustments: u64,
+    /// No group is made any more, so what is left out stays out: a group that is here was here all the time and is whole.
+    pub is_full: bool,
     /// Which groups changed since somebody looked, while somebody does. Not part of the state.
     pub changed: Option<BTreeSet<GroupKey>>,
     /// Not part of the state either.
@@ -67,14 +90,24 @@ pub struct Window {
 }
 
 impl Window {
-    /// Adds or retracts a row. Tells whether any figure took part.
-    pub fn contribute(&mut self, plan: &Plan, sign: Sign, row: &Entity, piece: u16) -> bool {
+    /// Adds or retracts a row, unless that would make a group beyond the cap.
+    pub fn contribute(&mut self, plan: &Plan, sign: Sign, row: &Entity, piece: u16, cap: Option<Cap>) -> Contribution {
         let met = plan.met(row);
         if met.is_none() {
-            return false;
+            return Contribution::None;
         }
         let dims = plan.group_by.iter().map(|dimension| row.dimension(*dimension).map(CompactString::new)).collect();
         let key = GroupKey { piece, dims };
+        let has_room = !self.is_full && cap.is_none_or(|cap| (self.groups.len() as u64) < cap.groups);
+        if !has_room && self.groups.get(&key).is_none() {
+            return match cap.filter(|_| !self.is_full) {
+                Some(cap) => {
+                    self.fill(cap);
+                    Contribution::Filled
+                }
+                None => Contribution::None,
+            };
+        }
         let group = self.groups.entry(&key, || plan.zero());
         if let Some(index) = &mut self.index {
             index.ranks.remove(plan, &key.dims, group);
@@ -90,27 +123,43 @@ impl Window {
         if is_empty(group) {
             self.groups.remove(&key);
         }
-        if let Some(changed) = &mut self.changed {
+        if let Some(changed) = &mut self.changed
+            && changed.len() < MAX_CHANGED
+        {
             changed.insert(key);
         }
-        true
+        Contribution::Posted
+    }
+
+    /// Makes no group from here on.
+    fn fill(&mut self, cap: Cap) {
+        self.is_full = true;
+        metrics::counter!("daybook_views_capped_total").increment(1);
+        // What rests on a part of the log only is so from the beginning; that is told rather.
+        if self.coverage == Coverage::Complete {
+            let reason = format!("the tenant's quota of {} groups a view and day is used up", cap.groups);
+            self.coverage = Coverage::Capped { from: cap.position, reason };
+        }
     }
 
     /// Whether nothing is in it, as before it was made.
     pub fn is_untouched(&self) -> bool {
-        self.groups.is_empty() && self.adjustments == 0
+        self.groups.is_empty() && self.adjustments == 0 && !self.is_full
     }
 
     /// Adds everything of another window of the same view. Takes as long as the smaller of the two is large.
     pub fn merge(&mut self, mut other: Self) {
         self.adjustments += other.adjustments;
+        self.is_full |= other.is_full;
         self.index = None;
         // A sum is the same from either side. Not while it is watched: then what is added has to be told.
         if self.changed.is_none() && self.groups.len() < other.groups.len() {
             self.groups.swap_with_larger(&mut other.groups);
         }
         for (key, theirs) in other.groups.into_rows() {
-            if let Some(changed) = &mut self.changed {
+            if let Some(changed) = &mut self.changed
+                && changed.len() < MAX_CHANGED
+            {
                 changed.insert(key.clone());
             }
             match self.groups.get_mut(&key) {
@@ -188,12 +237,13 @@ impl Windows {
         window_of(self.seasons.get_mut(season).expect("just made"), view)
     }
 
-    /// Does to a view's days what a change to an entity does. Tells which of the two postings touched any figure.
+    /// Does to a view's days what a change to an entity does. Tells which of the two postings touched anything.
     pub fn change_days(
         &mut self,
         plan: &Plan,
         change: &Change<'_>,
         opens_at: impl Fn(Date) -> Option<Instant>,
+        cap: Option<Cap>,
     ) -> [bool; 2] {
         change.postings(plan.view.late).map(|posting| {
             let Some(Posting { sign, date, row, is_adjustment }) = posting else { return false };
@@ -202,9 +252,9 @@ impl Windows {
                 _ => opens_at(date).map_or(0, |opens_at| plan.piece(opens_at, row.at)),
             };
             let window = self.day_mut(date, &plan.view.name);
-            let touched = window.contribute(plan, sign, row, piece);
-            window.adjustments += u64::from(touched && is_adjustment);
-            touched
+            let contribution = window.contribute(plan, sign, row, piece, cap);
+            window.adjustments += u64::from(contribution == Contribution::Posted && is_adjustment);
+            contribution != Contribution::None
         })
     }
 
@@ -219,7 +269,9 @@ impl Windows {
         let mut touched = Vec::new();
         for season in seasons {
             for (sign, row) in rows.into_iter().flatten().filter(|(_, row)| season.holds(row.at)) {
-                if self.season_mut(&season.name, &plan.view.name).contribute(plan, sign, row, 0) {
+                // Without a cap: when a season is complete, and holds what it should, depends on when it was made.
+                let window = self.season_mut(&season.name, &plan.view.name);
+                if window.contribute(plan, sign, row, 0, None) == Contribution::Posted {
                     touched.push(&season.name);
                 }
             }

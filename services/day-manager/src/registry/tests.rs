@@ -1,5 +1,6 @@
 use super::*;
 use daybook_domain::catalogue::{Dimension, Grain, LatePolicy, Measure, Metric, Mode, Season, only_final};
+use daybook_domain::quotas::Quotas;
 
 const NOW: &str = "2026-05-02T12:00:00Z";
 
@@ -46,6 +47,7 @@ fn tenant(text: &str) -> TenantSpec {
         first_day: None,
         clock: None,
         seasons: Vec::new(),
+        quotas: Default::default(),
     }
 }
 
@@ -167,6 +169,21 @@ fn seasons_follow_the_clock_of_their_tenant() {
     registry.clocks.insert(name("replay"), at(NOW));
     replayed.seasons = vec![season(long)];
     assert!(refusal(&registry, &of_tenants(vec![replayed])).contains("was over at"));
+}
+
+#[test]
+fn quotas_are_a_revision_and_have_ranges() {
+    let with = |quotas: Quotas| of_tenants(vec![TenantSpec { quotas, ..tenant("A") }]);
+    let mut registry = registry();
+    let quotas = Quotas { events_per_second: Some(500), feeds: Some(0), ..Quotas::default() };
+    let lines = apply(&mut registry, &with(quotas));
+    assert_eq!(lines, [("A".to_owned(), Action::Changed, "quotas".to_owned())]);
+    assert_eq!(registry.schedule.get(&id("A")).unwrap().tenant().quotas, quotas);
+    assert_eq!(apply(&mut registry, &with(quotas))[0].1, Action::Unchanged);
+    let refused = refusal(&registry, &with(Quotas { entities: Some(0), ..quotas }));
+    assert_eq!(refused, "tenant A: the quota entities is 0; it may be 1 to 1000000000");
+    assert_eq!(apply(&mut registry, &with(Quotas::default()))[0].1, Action::Changed);
+    assert!(registry.schedule.get(&id("A")).unwrap().tenant().quotas.is_none());
 }
 
 #[test]

@@ -153,6 +153,7 @@ mod tests {
             revision: 1,
             table: None,
             seasons: Vec::new(),
+            quotas: Default::default(),
         };
         let mut schedule = Schedule::new();
         schedule.define(tenant, Arc::new(table)).unwrap();

@@ -261,6 +261,7 @@ mod tests {
             first_day: None,
             clock: None,
             seasons: Vec::new(),
+            quotas: Default::default(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::cli::{ClientArguments, Outcome};
 use crate::standing::standings;
-use crate::table::{Table, duration};
+use crate::table::{Table, count, duration};
 use daybook_contracts::admin::ViewsReply;
 use daybook_domain::catalogue::{Mode, Season, Tenant};
 use std::process::ExitCode;
@@ -101,11 +101,16 @@ fn views_table(reply: &ViewsReply) -> Table {
     table
 }
 
-/// Seasons have a column if any tenant has one.
+/// Seasons and quotas have a column if any tenant has one.
 fn tenants_table(tenants: &[Tenant]) -> Table {
     let mut headings = vec!["TENANT", "NAME", "ZONE", "CUT-OFF", "GRACE", "FIRST DAY", "CLOCK"];
-    if tenants.iter().any(|tenant| !tenant.seasons.is_empty()) {
+    let any_seasons = tenants.iter().any(|tenant| !tenant.seasons.is_empty());
+    if any_seasons {
         headings.push("SEASONS");
+    }
+    let any_quotas = tenants.iter().any(|tenant| !tenant.quotas.is_none());
+    if any_quotas {
+        headings.push("QUOTAS");
     }
     let mut table = Table::new(headings);
     for tenant in tenants {
@@ -114,7 +119,8 @@ fn tenants_table(tenants: &[Tenant]) -> Table {
         let cutoffs: Vec<_> = tenant.calendar.iter().map(|rule| cutoff(rule.cutoff_minutes)).collect();
         let season = |season: &Season| format!("{} {}..{}", season.name, season.from, season.to);
         let seasons: Vec<_> = tenant.seasons.iter().map(season).collect();
-        table.row([
+        let quotas: Vec<_> = tenant.quotas.set().map(|(name, value)| format!("{name} {}", count(value))).collect();
+        let mut row = vec![
             tenant.id.to_string(),
             tenant.name.clone().unwrap_or_default(),
             zones.join(" → "),
@@ -122,8 +128,10 @@ fn tenants_table(tenants: &[Tenant]) -> Table {
             duration(Duration::from_millis(tenant.grace_ms)),
             tenant.first_day.to_string(),
             tenant.clock.to_string(),
-            seasons.join(", "),
-        ]);
+        ];
+        row.extend(any_seasons.then(|| seasons.join(", ")));
+        row.extend(any_quotas.then(|| quotas.join(", ")));
+        table.row(row);
     }
     table
 }
@@ -135,6 +143,7 @@ mod tests {
     use daybook_contracts::report::Coverage;
     use daybook_domain::catalogue::{CalendarRule, Grain, LatePolicy, View};
     use daybook_domain::ids::{Name, TenantId};
+    use daybook_domain::quotas::Quotas;
     use daybook_domain::time::Date;
 
     fn name(text: &str) -> Name {
@@ -163,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn seasons_are_shown_where_there_are_any() {
+    fn seasons_and_quotas_are_shown_where_there_are_any() {
         let mut tenant = Tenant {
             id: TenantId::new("A").unwrap(),
             name: None,
@@ -174,9 +183,14 @@ mod tests {
             revision: 1,
             table: None,
             seasons: Vec::new(),
+            quotas: Default::default(),
         };
         let plain = tenants_table(std::slice::from_ref(&tenant)).render(None);
-        assert!(!plain.contains("SEASONS"), "{plain}");
+        assert!(!plain.contains("SEASONS") && !plain.contains("QUOTAS"), "{plain}");
+        let quotas = Quotas { entities: Some(5_000), ..Quotas::default() };
+        let limited = tenants_table(&[Tenant { quotas, ..tenant.clone() }]).render(None);
+        assert!(limited.lines().next().is_some_and(|line| line.ends_with("CLOCK   QUOTAS")), "{limited}");
+        assert!(limited.contains("entities 5,000"), "{limited}");
         let (from, to) = ("2026-05-01T18:00:00Z".parse().unwrap(), "2026-05-03T18:00:00Z".parse().unwrap());
         tenant.seasons.push(Season { name: name("hunt"), from, to });
         let shown = tenants_table(&[tenant]).render(None);

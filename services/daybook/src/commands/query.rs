@@ -193,6 +193,9 @@ fn standing(answer: &Answer) -> String {
     let coverage = match &answer.coverage {
         Coverage::Complete => String::new(),
         Coverage::Partial { from, reason } => format!(", only from log position {from} on: {reason}"),
+        Coverage::Capped { from, reason } => {
+            format!(", without groups that were new after log position {from}: {reason}")
+        }
     };
     format!("{fresh}, INBOX {}, log {}{coverage}", answer.as_of.inbox, answer.as_of.log)
 }

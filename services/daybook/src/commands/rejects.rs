@@ -2,7 +2,7 @@
 
 use crate::cli::{ClientArguments, Outcome};
 use crate::client::Client;
-use crate::table::Table;
+use crate::table::{Table, count};
 use daybook_contracts::reject::{Reject, Rejects};
 use daybook_contracts::subjects::{INVALID_TENANT, Subjects};
 use daybook_domain::ids::{Partition, TenantId};
@@ -39,8 +39,8 @@ pub async fn run(arguments: Arguments) -> Outcome {
     for reject in &rejects {
         let original: String = String::from_utf8_lossy(reject.original.bytes()).chars().take(60).collect();
         table.row([
-            reject.inbox.to_string(),
-            reject.index.to_string(),
+            messages(reject),
+            events(reject),
             reject.kind.clone(),
             reject.code.to_string(),
             reject.field.clone().unwrap_or_default(),
@@ -56,6 +56,22 @@ pub async fn run(arguments: Arguments) -> Outcome {
         ))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The message it came in, or the first and the last that it stands for.
+fn messages(reject: &Reject) -> String {
+    match reject.span {
+        Some(span) if span.last != reject.inbox => format!("{}..{}", reject.inbox, span.last),
+        _ => reject.inbox.to_string(),
+    }
+}
+
+/// Its place in the message, or how many events it stands for.
+fn events(reject: &Reject) -> String {
+    match reject.span {
+        Some(span) => format!("{} in all", count(span.events)),
+        None => reject.index.to_string(),
+    }
 }
 
 /// The newest `count` rejects under a tenant's token, and how many there are. [`INVALID_TENANT`] stands for those of

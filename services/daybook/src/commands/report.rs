@@ -54,6 +54,9 @@ fn show(sealed: &Sealed) -> anyhow::Result<()> {
     match &report.coverage {
         Coverage::Complete => line("  coverage   complete".to_owned())?,
         Coverage::Partial { from, reason } => line(format!("  coverage   from log position {from}: {reason}"))?,
+        Coverage::Capped { from, reason } => {
+            line(format!("  coverage   without groups that were new after log position {from}: {reason}"))?
+        }
     }
     line(format!(
         "  log        partition {}, positions {} to {}",

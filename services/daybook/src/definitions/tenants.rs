@@ -5,9 +5,11 @@ use super::yaml::{Node, Value};
 use daybook_contracts::admin::TenantSpec;
 use daybook_domain::catalogue::{CalendarRule, MAX_GRACE_MS, MAX_SEASON, MAX_SEASONS, Season};
 use daybook_domain::ids::Name;
+use daybook_domain::quotas::Quotas;
 use daybook_domain::time::{Date, Instant};
 
-const TENANT_KEYS: [&str; 9] = ["id", "name", "zone", "cutoff", "grace", "first_day", "clock", "changes", "seasons"];
+const TENANT_KEYS: [&str; 10] =
+    ["id", "name", "zone", "cutoff", "grace", "first_day", "clock", "changes", "seasons", "quotas"];
 const MINUTES_PER_DAY: u16 = 1440;
 
 /// The node that names the tenant, and the tenant where nothing is wrong with it.
@@ -24,10 +26,20 @@ pub(super) fn read<'a>(node: &'a Node, reader: &mut Reader<'a, '_>) -> (Option<&
     let clock = fields.get("clock").and_then(|node| reader.name(node, "clock"));
     let changes = reader.optional_list(&fields, "changes");
     let seasons = read_seasons(reader.optional_list(&fields, "seasons"), reader);
+    let quotas = fields.get("quotas").map(|node| read_quotas(node, reader)).unwrap_or_default();
     let mut spec = match (id, zone, cutoff) {
-        (Some(id), Some(zone), Some(cutoff_minutes)) => {
-            TenantSpec { id, name, zone, cutoff_minutes, changes: Vec::new(), grace_ms, first_day, clock, seasons }
-        }
+        (Some(id), Some(zone), Some(cutoff_minutes)) => TenantSpec {
+            id,
+            name,
+            zone,
+            cutoff_minutes,
+            changes: Vec::new(),
+            grace_ms,
+            first_day,
+            clock,
+            seasons,
+            quotas,
+        },
         _ => return (id_node, None),
     };
     for node in changes {
@@ -94,6 +106,33 @@ fn read_season<'a>(node: &'a Node, names: &mut Vec<Name>, reader: &mut Reader<'a
         reader.mistake(to_node?, format!("the season is longer than {days} days; make several of it"));
     }
     Some(Season { name: name?, from, to })
+}
+
+/// `{ events_per_second: 2000, entities: 1000000 }`; what it does not say is not limited.
+fn read_quotas<'a>(node: &'a Node, reader: &mut Reader<'a, '_>) -> Quotas {
+    let mut quotas = Quotas::default();
+    let Some(fields) = reader.fields(node, "quotas", &Quotas::NAMES) else { return quotas };
+    for name in Quotas::NAMES {
+        let Some(node) = fields.get(name) else { continue };
+        let Some(value) = read_whole(node) else {
+            reader.wrong_type(node, "a whole number");
+            continue;
+        };
+        let mut alone = Quotas::default();
+        alone.put(name, value);
+        match alone.check() {
+            Ok(()) => quotas.put(name, value),
+            Err(error) => reader.mistake(node, error.to_string()),
+        }
+    }
+    quotas
+}
+
+fn read_whole(node: &Node) -> Option<u64> {
+    match node.value() {
+        Value::Integer(value) => u64::try_from(*value).ok(),
+        _ => None,
+    }
 }
 
 fn read_zone<'a>(node: &'a Node, reader: &mut Reader<'a, '_>) -> Option<String> {

@@ -3,6 +3,7 @@ use daybook_domain::catalogue::{
     Direction, Grain, LatePolicy, MAX_COLUMNS, MAX_GROUP_BY, MAX_METRICS, MAX_RANKED_BY, MAX_SEASONS, MAX_VIEW_TENANTS,
     Mode, Ranking, Status, Ties,
 };
+use daybook_domain::quotas::Quotas;
 use proptest::prelude::*;
 
 const KIND: &str = "
@@ -95,6 +96,7 @@ tenants:
     grace: 10m
     first_day: 2013-01-01
     clock: flights
+    quotas: { events_per_second: 2000, feeds: 0 }
     changes:
       - { from: 2013-06-01, zone: America/Phoenix, cutoff: "04:00" }
       - { from: 2014-06-01, cutoff: "03:30" }
@@ -118,6 +120,8 @@ tenants:
     assert_eq!((abq.cutoff_minutes, abq.grace_ms), (300, 600_000));
     assert_eq!(abq.first_day.unwrap().to_string(), "2013-01-01");
     assert_eq!(abq.clock.as_ref().unwrap().as_str(), "flights");
+    let quotas = Quotas { events_per_second: Some(2_000), feeds: Some(0), ..Quotas::default() };
+    assert_eq!((abq.quotas, no.quotas), (quotas, Quotas::default()));
     assert_eq!((abq.changes[0].zone.as_str(), abq.changes[0].cutoff_minutes), ("America/Phoenix", 240));
     assert_eq!((abq.changes[1].zone.as_str(), abq.changes[1].cutoff_minutes), ("America/Phoenix", 210));
     assert_eq!((no.id.as_str(), no.cutoff_minutes, no.grace_ms), ("NO", 0, 0));
@@ -507,6 +511,16 @@ fn cutoffs_are_times_of_day() {
             format!("a.yaml:4:13: expected a time of day, 00:00 to 23:59, found {found}{hint}\"{meant}\"")
         );
     }
+}
+
+#[test]
+fn quotas_are_checked() {
+    let tenant = |quotas: &str| bad_tenant(&format!("    cutoff: \"05:00\"\n    quotas: {{ {quotas} }}\n"));
+    assert_eq!(tenant("entities: 0"), "a.yaml:5:25: the quota entities is 0; it may be 1 to 1000000000");
+    assert_eq!(tenant("feeds: 257"), "a.yaml:5:22: the quota feeds is 257; it may be 0 to 256");
+    assert_eq!(tenant("groups: many"), "a.yaml:5:23: expected a whole number, found \"many\"");
+    assert_eq!(tenant("groups: -1"), "a.yaml:5:23: expected a whole number, found the number -1");
+    assert!(tenant("events: 5").contains("events"), "{}", tenant("events: 5"));
 }
 
 #[test]

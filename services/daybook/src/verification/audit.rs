@@ -330,6 +330,7 @@ mod tests {
             field: None,
             date: None,
             original: Original::new(original),
+            span: None,
         }
     }
 

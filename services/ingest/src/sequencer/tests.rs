@@ -1,6 +1,7 @@
-//! The sequencer message by message; [`properties`] has the random INBOXes and the crashes.
+//! The sequencer message by message; [`quotas`] has what is refused unread, [`properties`] the random INBOXes and the crashes.
 
 mod properties;
+mod quotas;
 
 use super::{BATCH_BYTES, Cut, Inbound, Marks, Sequencer};
 use daybook_contracts::day::{DayMarker, Edge};
@@ -16,6 +17,8 @@ use daybook_domain::ids::{InboxSeq, Name, TenantId};
 use daybook_domain::time::{Date, Instant};
 use serde_json::{Value, json};
 
+/// When messages are stored for which that does not matter.
+const STORED_AT: Instant = Instant::MIN;
 const HOUR_MS: i64 = 3_600_000;
 /// What a batch may take of the broker's 1 MiB; the rest is for headers.
 const MAX_BATCH_BYTES: usize = 900_000;
@@ -90,6 +93,7 @@ fn tenant(id: &str, first_day: i32) -> Tenant {
         revision: 1,
         table: Some(name("cal")),
         seasons: Vec::new(),
+        quotas: Default::default(),
     }
 }
 
@@ -118,25 +122,47 @@ struct Message {
     subject: String,
     encoding: Encoding,
     source_sequence: Option<u64>,
+    stored_at: Instant,
     payload: Vec<u8>,
 }
 
 impl Message {
     fn events(sequence: u64, tenant: &str, kind: &str, payload: impl Into<Vec<u8>>) -> Self {
         let subject = format!("daybook.inbox.0.{tenant}.event.{kind}");
-        Self { sequence, subject, encoding: Encoding::Json, source_sequence: None, payload: payload.into() }
+        Self {
+            sequence,
+            subject,
+            encoding: Encoding::Json,
+            source_sequence: None,
+            stored_at: STORED_AT,
+            payload: payload.into(),
+        }
     }
 
     fn marker(sequence: u64, source_sequence: u64, marker: &DayMarker) -> Self {
         let subject = format!("daybook.inbox.0.{}.day.{}", marker.tenant, marker.edge.as_str());
         let payload = serde_json::to_vec(marker).unwrap();
-        Self { sequence, subject, encoding: Encoding::Json, source_sequence: Some(source_sequence), payload }
+        Self {
+            sequence,
+            subject,
+            encoding: Encoding::Json,
+            source_sequence: Some(source_sequence),
+            stored_at: STORED_AT,
+            payload,
+        }
     }
 
     fn definition(sequence: u64, source_sequence: u64, definition: &Definition) -> Self {
         let subject = "daybook.inbox.0.some.catalog.kind".to_owned();
         let payload = serde_json::to_vec(definition).unwrap();
-        Self { sequence, subject, encoding: Encoding::Json, source_sequence: Some(source_sequence), payload }
+        Self {
+            sequence,
+            subject,
+            encoding: Encoding::Json,
+            source_sequence: Some(source_sequence),
+            stored_at: STORED_AT,
+            payload,
+        }
     }
 
     fn give(&self, sequencer: &mut Sequencer) {
@@ -145,6 +171,7 @@ impl Message {
             subject: &self.subject,
             encoding: self.encoding,
             source_sequence: self.source_sequence,
+            stored_at: self.stored_at,
             payload: &self.payload,
         });
     }

@@ -1,11 +1,12 @@
 use super::*;
+use crate::catalogue::Status;
 use crate::catalogue::{
     Dimension, Grain, Kind, LatePolicy, MAX_RANKED_BY, MAX_VIEW_TENANTS, Measure, Metric, Mode, RankedBy, Ranking,
     only_final,
 };
 use crate::ids::{Name, TenantId};
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn name(text: &str) -> Name {
     Name::new(text).unwrap()

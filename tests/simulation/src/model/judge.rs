@@ -107,6 +107,12 @@ impl Model {
         let row = Rc::new(sound.row(date));
         let key = sound.id.clone().map(|id| (message.kind.clone(), id));
         let known = key.as_ref().and_then(|key| tenant.entities.get(key)).cloned();
+        if known.is_none() && key.is_some() {
+            let kept = tenant.entities.keys().filter(|(kind, _)| *kind == message.kind).count() as u64;
+            if tenant.definition.quotas.entities.is_some_and(|quota| kept >= quota) {
+                return fate(date, Disposition::Rejected, true);
+            }
+        }
         let mut version = sound.version.unwrap_or(0);
         if let Some(known) = &known {
             let same = Row { date, ..(*known.row).clone() } == *row;

@@ -12,6 +12,7 @@ use daybook_domain::catalogue::{
     Activation, Definition, Dimension, Grain, Kind, LatePolicy, Measure, Metric, Mode, Season, Status, Tenant, View,
 };
 use daybook_domain::ids::{InboxSeq, LogSeq, Name, Partition, TenantId};
+use daybook_domain::quotas::Quotas;
 use daybook_domain::time::{Date, Instant};
 use std::collections::BTreeMap;
 
@@ -140,7 +141,16 @@ pub(super) fn tenant_with_seasons(id: &str, revision: u64, seasons: Vec<Season>)
         revision,
         table: Some(name("cal")),
         seasons,
+        quotas: Quotas::default(),
     })
+}
+
+/// The tenant with these quotas; another definition as it is.
+pub(super) fn with_quotas(quotas: Quotas, definition: Definition) -> Definition {
+    match definition {
+        Definition::Tenant(tenant) => Definition::Tenant(Tenant { quotas, ..tenant }),
+        other => other,
+    }
 }
 
 pub(super) fn marker(tenant: &str, edge: Edge, day: i32) -> DayMarker {
@@ -202,6 +212,7 @@ pub(super) fn reject(tenant: &str, inbox: u64, day: Option<i32>) -> Reject {
         field: None,
         date: day.map(date),
         original: Original::new(b"?"),
+        span: None,
     }
 }
 

@@ -4,8 +4,9 @@ use super::fixtures::*;
 use super::specs::{channel_spec, specs};
 use daybook_contracts::day::Edge;
 use daybook_contracts::log::{Event, Events, Record};
-use daybook_domain::catalogue::{Activation, Definition, Season, Status, View};
+use daybook_domain::catalogue::{Activation, Definition, Season, Status, Tenant, View};
 use daybook_domain::ids::InboxSeq;
+use daybook_domain::quotas::Quotas;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +50,8 @@ pub(super) enum Step {
     Activate(Index, bool),
     /// Other seasons for a tenant.
     Seasons(usize, Vec<Window>),
+    /// Another quota of entities for a tenant, or none.
+    Entities(usize, Option<u64>),
     /// The end of a batch.
     Cut,
 }
@@ -64,6 +67,8 @@ pub(super) type Window = (u8, i32, i64, i64);
 pub(super) struct Beginning {
     views: Vec<(bool, Audience)>,
     seasons: [Vec<Window>; 2],
+    /// The first quota of entities of each tenant.
+    entities: [Option<u64>; 2],
 }
 
 #[derive(Clone, Debug)]
@@ -124,9 +129,18 @@ fn seasons(days: std::ops::Range<i32>) -> impl Strategy<Value = Vec<Window>> {
     })
 }
 
+/// Often none; else fewer than there are ids.
+fn entities() -> impl Strategy<Value = Option<u64>> {
+    prop::option::weighted(0.3, 1_u64..4)
+}
+
 fn beginning() -> impl Strategy<Value = Beginning> {
     let views = prop::collection::vec((prop::bool::weighted(0.6), audience()), specs().len());
-    (views, [seasons(0..5), seasons(0..5)]).prop_map(|(views, seasons)| Beginning { views, seasons })
+    (views, [seasons(0..5), seasons(0..5)], [entities(), entities()]).prop_map(|(views, seasons, entities)| Beginning {
+        views,
+        seasons,
+        entities,
+    })
 }
 
 /// A definition, or an activation of what was defined.
@@ -137,6 +151,7 @@ fn definition(days: std::ops::Range<i32>) -> impl Strategy<Value = Step> {
         1 => any::<Index>().prop_map(Step::DefineAgain),
         8 => (any::<Index>(), prop::bool::weighted(0.1)).prop_map(|(index, older)| Step::Activate(index, older)),
         3 => (0_usize..2, seasons(days)).prop_map(|(tenant, seasons)| Step::Seasons(tenant, seasons)),
+        1 => (0_usize..2, entities()).prop_map(|(tenant, quota)| Step::Entities(tenant, quota)),
     ]
 }
 
@@ -208,6 +223,9 @@ struct Writer {
     defined_now: BTreeSet<String>,
     /// Revisions of the tenants.
     tenants: [u64; 2],
+    /// Their seasons and quotas as they stand.
+    windows: [Vec<Window>; 2],
+    entities: [Option<u64>; 2],
     is_wider: bool,
 }
 
@@ -218,7 +236,9 @@ impl Writer {
         for (spec, (_, audience)) in specs().into_iter().zip(&beginning.views).filter(|(_, (is_there, _))| *is_there) {
             definitions.push(self.view(spec.view, *audience));
         }
-        definitions.extend([0, 1].map(|tenant| self.tenant(tenant, &beginning.seasons[tenant])));
+        self.windows = beginning.seasons.clone();
+        self.entities = beginning.entities;
+        definitions.extend([0, 1].map(|tenant| self.tenant(tenant)));
         self.defined_now.clear();
         definitions.into_iter().map(Record::Define).collect()
     }
@@ -236,13 +256,15 @@ impl Writer {
         Definition::View(view)
     }
 
-    fn tenant(&mut self, tenant: usize, windows: &[Window]) -> Definition {
+    fn tenant(&mut self, tenant: usize) -> Definition {
         self.tenants[tenant] += 1;
         let season = |(text, day, minute, length): &Window| {
             let from = minutes_after(cutoff(*day), *minute);
             Season { name: name(["hunt", "spring"][usize::from(*text)]), from, to: minutes_after(from, *length) }
         };
-        tenant_with_seasons(TENANTS[tenant], self.tenants[tenant], windows.iter().map(season).collect())
+        let seasons = self.windows[tenant].iter().map(season).collect();
+        let quotas = Quotas { entities: self.entities[tenant], ..Quotas::default() };
+        with_quotas(quotas, tenant_with_seasons(TENANTS[tenant], self.tenants[tenant], seasons))
     }
 
     fn define(&mut self, definition: Definition, batch: &mut Vec<Record>) {
@@ -310,7 +332,13 @@ impl Writer {
                 self.define(Definition::Activation(activation), batch);
             }
             Step::Seasons(tenant, windows) => {
-                let definition = self.tenant(*tenant, windows);
+                self.windows[*tenant] = windows.clone();
+                let definition = self.tenant(*tenant);
+                self.define(definition, batch);
+            }
+            Step::Entities(tenant, quota) => {
+                self.entities[*tenant] = *quota;
+                let definition = self.tenant(*tenant);
                 self.define(definition, batch);
             }
             Step::Widen | Step::DefineAgain(_) | Step::Activate(..) => {}
@@ -360,6 +388,19 @@ impl Writer {
             events: vec![event],
         }));
     }
+}
+
+/// The same history under quotas of groups: each definition of a tenant has the next of these, round and round.
+pub(super) fn capped(batches: &[Vec<Record>], groups: &[Option<u64>]) -> Vec<Vec<Record>> {
+    let mut next = groups.iter().copied().cycle();
+    let mut cap = |record: &Record| match record {
+        Record::Define(Definition::Tenant(tenant)) => {
+            let quotas = Quotas { groups: next.next().flatten(), ..tenant.quotas };
+            Record::Define(Definition::Tenant(Tenant { quotas, ..tenant.clone() }))
+        }
+        other => other.clone(),
+    };
+    batches.iter().map(|batch| batch.iter().map(&mut cap).collect()).collect()
 }
 
 /// The same records in other batches, none of which holds a view's definition and its activation.

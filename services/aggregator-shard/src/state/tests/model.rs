@@ -10,6 +10,7 @@ use daybook_contracts::log::{Event, Record};
 use daybook_contracts::report::Account;
 use daybook_domain::catalogue::{Activation, Definition, LatePolicy, Season, Status, Tenant, View};
 use daybook_domain::ids::TenantId;
+use daybook_domain::quotas::Quotas;
 use daybook_domain::time::{Date, Instant};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -345,6 +346,10 @@ impl Model {
             return plain(self.current_day(tenant, index).max(expired_before), Disposition::Rejected);
         }
         let Some(known) = self.known(index, tenant, kind, event) else {
+            let quota = self.quotas(tenant, index).entities.filter(|_| event.id.is_some());
+            if quota.is_some_and(|quota| self.kept(index, tenant, kind) >= quota) {
+                return plain(event.date, Disposition::Rejected);
+            }
             return Some(self.accept(index, None, event.version.unwrap_or(0)));
         };
         let (_, old) = self.event(known);
@@ -364,6 +369,27 @@ impl Model {
             (false, false) => Disposition::Rejected,
         };
         plain(event.date, disposition)
+    }
+
+    fn quotas(&self, tenant: &TenantId, upto: usize) -> Quotas {
+        let of = |entry: &Entry| match &entry.what {
+            Happening::Tenant(definition) if definition.id == *tenant => Some(definition.quotas),
+            _ => None,
+        };
+        self.entries[..upto].iter().rev().find_map(of).unwrap_or_default()
+    }
+
+    /// How many entities of the kind are on days that are kept.
+    fn kept(&self, upto: usize, tenant: &TenantId, kind: &str) -> u64 {
+        let mut days: BTreeMap<&str, Date> = BTreeMap::new();
+        for (entry, fate) in self.entries[..upto].iter().zip(&self.fates) {
+            let Happening::Event { tenant: of, kind: of_kind, event } = &entry.what else { continue };
+            let is_accepted = fate.as_ref().is_some_and(|fate| fate.deed.is_some());
+            if let Some(id) = event.id.as_ref().filter(|_| of == tenant && of_kind == kind && is_accepted) {
+                days.insert(id, event.date);
+            }
+        }
+        days.values().filter(|date| **date >= self.expired_before(tenant, upto)).count() as u64
     }
 
     /// What comes of an event that is the first, or the newest, version of its entity.

@@ -1,18 +1,19 @@
 //! Random histories against the model, replica against replica, and before and after a restart.
 
 use super::fixtures::*;
-use super::histories::{TENANTS, history, long_history, recut};
+use super::histories::{TENANTS, capped, history, long_history, recut};
 use super::model::{Demand, Model, Note};
 use super::replica::{Replica, commit, position};
-use super::specs::{Cells, Spec};
+use super::specs::{Cells, Spec, channel_spec, specs};
 use crate::state::{Effect, PartitionState, SealedReport};
 use daybook_contracts::ask::{Answer, AskErrorCode, Asked, DaySelector, Days, Pieces, Query};
 use daybook_contracts::log::Record;
-use daybook_contracts::report::{Change, Coverage, Report, Row};
+use daybook_contracts::report::{Account, Change, Coverage, Report, Row};
+use daybook_domain::catalogue::Definition;
 use daybook_domain::ids::{LogSeq, Name, TenantId};
 use daybook_domain::time::Date;
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a replica does to its jobs and to itself before a batch; the first of them before the first batch, and so on
 /// round and round.
@@ -350,6 +351,127 @@ proptest! {
     fn restarts_and_the_time_of_jobs_change_nothing(batches in history(90), one in timings(), other in timings()) {
         check_restarts(&batches, &one, &other, 1);
     }
+}
+
+/// The columns of a row that do not depend on which other rows there are.
+fn own_cells(row: &Row) -> Cells {
+    let is_own = |(name, _): &(String, String)| name != "rank" && name != "position";
+    cells(std::slice::from_ref(row)).remove(0).into_iter().filter(is_own).collect()
+}
+
+/// Runs a history beside the same one under quotas of groups: the rows there are the same, but for those left out where
+/// it says so; accounts and seasons do not differ at all.
+fn check_caps(batches: &[Vec<Record>], groups: &[Option<u64>], timings: &Timings) {
+    let capped_batches = capped(batches, groups);
+    let (mut whole, mut capped) = (Replica::new(batches), Replica::new(&capped_batches));
+    let mut made_later = BTreeSet::new();
+    for number in 0..batches.len() {
+        (0..timings[number % timings.len()].job_steps).for_each(|_| {
+            whole.step_job();
+        });
+        whole.apply();
+        capped.apply();
+        let activated = batches[number].iter().filter_map(|record| match record {
+            Record::Define(Definition::Activation(activation)) => Some(activation.view.clone()),
+            _ => None,
+        });
+        made_later.extend(activated);
+        compare_caps(&mut whole.state, &mut capped.state, &made_later, groups);
+    }
+    whole.settle();
+    capped.settle();
+    compare_caps(&mut whole.state, &mut capped.state, &made_later, groups);
+    assert_eq!(answers(&mut whole.state).2, answers(&mut capped.state).2, "seasons");
+}
+
+fn compare_caps(
+    whole: &mut PartitionState,
+    capped: &mut PartitionState,
+    made_later: &BTreeSet<Name>,
+    groups: &[Option<u64>],
+) {
+    let most = groups.iter().copied().max_by_key(|groups| groups.unwrap_or(u64::MAX)).flatten().unwrap_or(u64::MAX);
+    for tenant in tenants() {
+        let accounts = |state: &PartitionState| -> BTreeMap<Date, Account> {
+            let days = state.days(&tenant).unwrap().days.into_iter();
+            days.map(|day| (day.date, day.account)).filter(|(_, account)| *account != Account::default()).collect()
+        };
+        assert_eq!(accounts(whole), accounts(capped), "{tenant}");
+        for date in accounts(whole).into_keys() {
+            for view in Model::every_view() {
+                for grain in [Pieces::Total, Pieces::Hour, Pieces::QuarterHour] {
+                    let query = Query { grain, ..Query::days(DaySelector::Date(date)) };
+                    let answers = [&mut *whole, &mut *capped].map(|state| state.view(&tenant, &name(&view), &query));
+                    let [Ok(all), Ok(kept)] = answers else { continue };
+                    let context = format!("{tenant} {view} {date} {grain:?}");
+                    assert_eq!(all.coverage, Coverage::Complete);
+                    if kept.coverage == Coverage::Complete {
+                        assert_eq!(all.rows, kept.rows, "{context}");
+                        continue;
+                    }
+                    assert!(matches!(kept.coverage, Coverage::Capped { .. }), "{context}");
+                    if is_rolled_up(&view, grain) {
+                        continue;
+                    }
+                    let all: BTreeSet<Cells> = all.rows.iter().map(own_cells).collect();
+                    assert!(kept.rows.iter().all(|row| all.contains(&own_cells(row))), "{context}");
+                    assert!(kept.total <= most || made_later.contains(view.as_str()), "{context}");
+                }
+            }
+        }
+    }
+}
+
+/// Whether the rows of that view put groups together, of which some may be left out.
+fn is_rolled_up(view: &str, grain: Pieces) -> bool {
+    [specs(), vec![channel_spec()]].concat().iter().any(|spec| {
+        spec.view.name.as_str() == view && (Pieces::from(spec.view.grain) != grain || spec.view.group_by.is_empty())
+    })
+}
+
+proptest! {
+    #![proptest_config(cases(4))]
+
+    #[test]
+    fn what_a_quota_leaves_out_is_told_and_the_rest_is_whole(
+        batches in history(90),
+        groups in caps(),
+        timings in timings(),
+    ) {
+        check_caps(&batches, &groups, &timings);
+    }
+
+    #[test]
+    fn restarts_and_the_time_of_jobs_change_nothing_under_quotas(
+        batches in history(90),
+        groups in caps(),
+        one in timings(),
+        other in timings(),
+    ) {
+        check_restarts(&capped(&batches, &groups), &one, &other, 3);
+    }
+
+    #[test]
+    fn quotas_do_not_depend_on_the_batches(
+        batches in history(90),
+        groups in caps(),
+        sizes in prop::collection::vec(1_usize..12, 1..5),
+    ) {
+        let run = |batches: &[Vec<Record>]| {
+            let mut replica = Replica::new(batches);
+            (0..batches.len()).for_each(|_| {
+                replica.apply();
+            });
+            figures(&mut replica)
+        };
+        let batches = capped(&batches, &groups);
+        prop_assert_eq!(run(&batches), run(&recut(&batches, &sizes)));
+    }
+}
+
+/// One to three quotas of groups, some of them none.
+fn caps() -> impl Strategy<Value = Vec<Option<u64>>> {
+    prop::collection::vec(prop::option::weighted(0.9, 1_u64..4), 1..4)
 }
 
 proptest! {

@@ -409,6 +409,7 @@ fn tenants_that_are_no_ids_are_told_of_under_one_token() {
         field: None,
         date: None,
         original: daybook_contracts::reject::Original::new(b"x"),
+        span: None,
     };
     let mut state = PartitionState::new(PARTITION);
     let records = ["a b", "", "a.b"].into_iter().map(|tenant| Record::Rejected(refused(tenant))).collect();
