@@ -36,3 +36,9 @@ e2e FILTER="":
 # Simulates so many seeds under faults; a failing one is made small, with its trace and the command that repeats it
 sim SEEDS="1000" FROM="0":
     cargo run -p daybook-simulation -- --seeds {{ trim_start_match(SEEDS, "SEEDS=") }} --seed {{ trim_start_match(FROM, "FROM=") }}
+
+# Fuzzes one target for so many seconds, on a nightly compiler; docs/FUZZING.md has the targets
+fuzz TARGET SECONDS="60":
+    cargo run -p daybook-fuzzing -- {{TARGET}} fuzz/corpus/{{TARGET}}
+    mkdir -p fuzz/corpus-seeds/{{TARGET}}
+    cargo +nightly fuzz run {{TARGET}} fuzz/corpus/{{TARGET}} fuzz/corpus-seeds/{{TARGET}} -- -max_total_time={{ trim_start_match(SECONDS, "SECONDS=") }}

@@ -34,7 +34,7 @@ pub async fn open(
     tracing::warn!(%partition, position = %state.position(), end, "the checkpoint is ahead of the log; beginning again");
     drop((store, state));
     let path = folder.to_owned();
-    blocking(move || Ok((fresh(&path)?, PartitionState::new(partition)))).await
+    blocking(move || Ok((fresh(&path)?, beginning(partition)))).await
 }
 
 /// The state of the newest snapshot on the broker where that is far ahead, else what was given.
@@ -77,7 +77,7 @@ async fn newer(
         Err(why) => {
             tracing::warn!(%partition, why, "the snapshot on the broker cannot be used; reading the log from the beginning");
             let path = folder.to_owned();
-            blocking(move || Ok((fresh(&path)?, PartitionState::new(partition)))).await
+            blocking(move || Ok((fresh(&path)?, beginning(partition)))).await
         }
     }
 }
@@ -94,7 +94,7 @@ fn open_blocking(partition: Partition, folder: &Path) -> Result<(Store, Partitio
     };
     tracing::warn!(%partition, ?folder, why, "the checkpoint cannot be used; wiping it and reading the log from the beginning");
     metrics::counter!("daybook_checkpoints_wiped_total").increment(1);
-    Ok((fresh(folder)?, PartitionState::new(partition)))
+    Ok((fresh(folder)?, beginning(partition)))
 }
 
 fn restore(partition: Partition, store: &Store) -> Result<PartitionState, String> {

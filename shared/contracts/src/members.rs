@@ -13,6 +13,11 @@ pub const HEARTBEAT: Duration = Duration::from_millis(500);
 /// A process that has not been heard of for so long is taken for gone: five heartbeats.
 pub const LOSS: Duration = Duration::from_millis(2_500);
 
+/// Longest text in a heartbeat, in bytes: what a host may be called (RFC 1035) and one more.
+pub const MAX_NAME_BYTES: usize = 256;
+/// Most partitions in a heartbeat: as many as there can be.
+pub const MAX_PARTS: usize = 256;
+
 /// What a process tells of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
@@ -29,6 +34,17 @@ pub struct Heartbeat {
     /// It is about to end and runs nothing any more.
     pub leaving: bool,
     pub parts: BTreeMap<Partition, Part>,
+}
+
+impl Heartbeat {
+    /// A message of `daybook.members.<service>`; `None` when it is no heartbeat, has no instance, or has a text longer than
+    /// [`MAX_NAME_BYTES`] or more than [`MAX_PARTS`] partitions: what is kept of others must have bounds.
+    pub fn decode(message: &[u8]) -> Option<Self> {
+        let heartbeat: Self = serde_json::from_slice(message).ok()?;
+        let Self { service, instance, version, host, parts, .. } = &heartbeat;
+        let is_bounded = [service, instance, version, host].iter().all(|text| text.len() <= MAX_NAME_BYTES);
+        (is_bounded && !instance.is_empty() && parts.len() <= MAX_PARTS).then_some(heartbeat)
+    }
 }
 
 /// A partition that a process runs.

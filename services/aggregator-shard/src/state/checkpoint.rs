@@ -38,6 +38,12 @@ pub struct Dirty {
 }
 
 impl Dirty {
+    /// Whether anything that is no tenant's changed, which tenants (also those of whose seasons something did), and which
+    /// days.
+    pub fn parts(&self) -> (bool, &BTreeSet<TenantId>, &BTreeSet<(Date, TenantId)>) {
+        (self.meta, &self.tenants, &self.days)
+    }
+
     pub fn tenant(&mut self, tenant: &TenantId) {
         if !self.tenants.contains(tenant) {
             self.tenants.insert(tenant.clone());
@@ -95,6 +101,8 @@ pub enum RestoreError {
     NoMeta,
     #[error("stored state has a row that cannot be read: {0}")]
     Row(String),
+    #[error("stored state is not sound: {0}")]
+    Unsound(String),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -248,7 +256,8 @@ impl PartitionState {
     /// The state that `rows` hold, or `None` when there are none.
     ///
     /// # Errors
-    /// When the rows are damaged, incomplete or of another format or partition.
+    /// When the rows are damaged, incomplete, of another format or partition, or say what no log leads to. The pages of a
+    /// map must come in their order, as they do in the order of keys.
     pub fn restore<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         partition: Partition,
         rows: impl IntoIterator<Item = (K, V)>,
@@ -275,6 +284,9 @@ impl PartitionState {
                         loose_seasons.entry((id.clone(), season)).or_default().head(views);
                     }
                     state.tenants.insert(id, tenant);
+                    if key != tenant_key(&id) {
+                        return Err(damaged(key, "the row of another tenant"));
+                    }
                 }
                 Some((b's', rest)) => read_season_row(key, rest, value, &mut loose_seasons)?,
                 Some((b'd', rest)) => read_day_row(key, rest, value, &mut loose_days)?,
@@ -310,6 +322,7 @@ impl PartitionState {
         Ok(Some(state))
     }
 }
+        super::soundness::check(&state).map_err(RestoreError::Unsound)?;
 
 fn models(kinds: Vec<(Kind, u64)>, views: Vec<View>) -> Result<Vec<Model>, RestoreError> {
     let mut models: Vec<Model> = kinds.into_iter().map(|(kind, events)| Model { events, ..Model::new(kind) }).collect();
@@ -440,8 +453,10 @@ where
 {
     let page: [u8; 4] = page.try_into().map_err(|_| damaged(key, "a page number"))?;
     let StoredPage(rows) = decode::<StoredPage<K, V>>(key, value)?;
-    pages.restore(u32::from_be_bytes(page), rows);
-    Ok(())
+    match pages.restore(u32::from_be_bytes(page), rows) {
+        true => Ok(()),
+        false => Err(damaged(key, "a page whose predecessor is missing")),
+    }
 }
 
 fn split_name(bytes: &[u8]) -> Option<(&str, &[u8])> {

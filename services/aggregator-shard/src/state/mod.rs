@@ -4,8 +4,8 @@
 //! [`PartitionState::apply`] takes a batch and returns the effects. Follow an event: [`tenant`] finds what was known of
 //! its entity and judges it, [`late`] says what the change does to each view by its policy, [`window`] retracts the old
 //! contribution and adds the new one, [`seal`] makes the report, [`answer`] reads figures. [`backfill`] makes views that
-//! come later than events. [`checkpoint`] stores the state in pages ([`pages`]) and brings it back. [`audit`] follows one
-//! entity.
+//! come later than events. [`checkpoint`] stores the state in pages ([`pages`]) and brings it back, if it is sound. [`audit`]
+//! follows one entity.
 
 pub mod answer;
 pub mod audit;
@@ -18,6 +18,7 @@ pub mod pages;
 pub mod seal;
 pub mod tenant;
 pub mod window;
+mod soundness;
 
 use self::backfill::Job;
 use self::entity::KindId;
@@ -148,6 +149,11 @@ impl PartitionState {
         let mut sizes = Sizes { tenants: self.tenants.len(), ..Sizes::default() };
         for tenant in self.tenants.values() {
             sizes.days += tenant.days.len();
+    /// Whether tenant and kind are defined, as those of every batch's events are.
+    pub fn knows(&self, tenant: &TenantId, kind: &Name) -> bool {
+        self.tenants.contains_key(tenant) && self.model(kind).is_some()
+    }
+
             sizes.entities += tenant.days.values().map(|day| day.entities.len()).sum::<usize>();
             let windows = &tenant.windows;
             let views = windows.days.values().chain(windows.seasons.values()).flat_map(BTreeMap::values);

@@ -61,7 +61,7 @@ async fn members(client: &Client) -> anyhow::Result<Vec<Heartbeat>> {
     let mut members = BTreeMap::new();
     let listening = async {
         while let Some(message) = heard.next().await {
-            if let Ok(heartbeat) = serde_json::from_slice::<Heartbeat>(&message.payload) {
+            if let Some(heartbeat) = Heartbeat::decode(&message.payload) {
                 if heartbeat.leaving {
                     members.remove(&heartbeat.instance);
                 } else {

@@ -33,6 +33,10 @@ impl Distinct {
         self.values.values_mut().for_each(|n| *n = -*n);
     }
 
+    pub(super) fn is_sane(&self) -> bool {
+        self.values.values().all(|n| *n != 0 && super::is_sane(*n))
+    }
+
     /// How many different texts there are.
     pub fn len(&self) -> usize {
         self.values.len()

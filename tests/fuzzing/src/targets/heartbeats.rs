@@ -1,0 +1,45 @@
+//! What processes tell of themselves. It is within its bounds or not heard, comes back as it was, and partitions can be
+//! shared out among whoever says to be there.
+
+use daybook_contracts::members::{Heartbeat, MAX_NAME_BYTES, MAX_PARTS, Part};
+use daybook_domain::ids::{LogSeq, Partition};
+use daybook_domain::time::Instant;
+use daybook_runtime::membership::assignment::owners;
+
+/// Lines, a heartbeat each.
+pub fn run(data: &[u8]) {
+    let heard: Vec<Heartbeat> = data.split(|byte| *byte == b'\n').filter_map(Heartbeat::decode).collect();
+    for heartbeat in &heard {
+        assert!(heartbeat.parts.len() <= MAX_PARTS);
+        let texts = [&heartbeat.service, &heartbeat.instance, &heartbeat.version, &heartbeat.host];
+        assert!(texts.iter().all(|text| text.len() <= MAX_NAME_BYTES) && !heartbeat.instance.is_empty());
+        let bytes = serde_json::to_vec(heartbeat).expect("a heartbeat is plain values");
+        assert_eq!(Heartbeat::decode(&bytes).as_ref(), Some(heartbeat));
+    }
+    let mut names: Vec<&str> = heard.iter().map(|heartbeat| heartbeat.instance.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    for replicas in [1, 2] {
+        let owners = owners(&names, 8, replicas);
+        assert!(owners.iter().all(|owners| owners.len() == replicas.min(names.len())));
+    }
+}
+
+pub fn seeds() -> Vec<Vec<u8>> {
+    let heartbeat = |instance: &str, position: u64| {
+        let part = Part { ready: true, log: LogSeq(position), lag: 3, lag_ms: 70, ..Part::default() };
+        let heartbeat = Heartbeat {
+            service: "aggregator-shard".into(),
+            instance: instance.into(),
+            version: "0.1.0".into(),
+            host: "one".into(),
+            pid: 17,
+            started_at: Instant::from_millis(1_362_904_200_123),
+            joining: false,
+            leaving: false,
+            parts: [(Partition(0), part.clone()), (Partition(7), part)].into(),
+        };
+        serde_json::to_vec(&heartbeat).expect("plain values")
+    };
+    vec![heartbeat("a", 1), [heartbeat("a", 5), heartbeat("b", 5)].join(&b'\n')]
+}
