@@ -99,10 +99,18 @@ fn open_blocking(partition: Partition, folder: &Path) -> Result<(Store, Partitio
 
 fn restore(partition: Partition, store: &Store) -> Result<PartitionState, String> {
     let rows = store.scan().collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
-    match PartitionState::restore(partition, rows) {
-        Ok(state) => Ok(state.unwrap_or_else(|| PartitionState::new(partition))),
-        Err(error) => Err(error.to_string()),
-    }
+    let restored = PartitionState::restore(partition, rows).map_err(|error| error.to_string())?;
+    let mut state = restored.unwrap_or_else(|| beginning(partition));
+    // Here, and not in the actor: all of the state is looked at.
+    state.keep_digests();
+    Ok(state)
+}
+
+/// The state before the first batch, of which digests are kept.
+fn beginning(partition: Partition) -> PartitionState {
+    let mut state = PartitionState::new(partition);
+    state.keep_digests();
+    state
 }
 
 fn fresh(folder: &Path) -> Result<Store, StoreError> {

@@ -10,18 +10,18 @@ use std::time::{Duration, Instant};
 /// Mutations of each target, at most.
 const MUTATIONS: u64 = 3_000;
 /// After so long a target is done with, however many there were: the slow ones have seeds of some kilobytes.
-const BUDGET: Duration = Duration::from_secs(4);
+const BUDGET: Duration = Duration::from_secs(2);
 /// Mutations of each target, at least.
 const LEAST: u64 = 100;
 
 fn hold(name: &str) {
-    let target = Target::find(name).unwrap();
+    let target = Target::find(name).expect("a target of that name");
     let mut seeds = (target.seeds)();
     assert!(!seeds.is_empty());
     for (index, seed) in seeds.iter().enumerate() {
         run(&target, &format!("seed {index}"), seed);
     }
-    for (path, bytes) in target.regressions().unwrap() {
+    for (path, bytes) in target.regressions().expect("the folder can be read") {
         run(&target, &path.display().to_string(), &bytes);
         seeds.push(bytes);
     }
@@ -38,7 +38,7 @@ fn run(target: &Target, what: &str, input: &[u8]) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (target.run)(input))) {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let file = folder.join(format!("{}-{}", target.name, what.replace([' ', '/'], "-")));
-        std::fs::write(&file, input).unwrap();
+        std::fs::write(&file, input).expect("the build folder can be written to");
         eprintln!("{what} of {} fails; its input is in {}", target.name, file.display());
         std::panic::resume_unwind(panic);
     }

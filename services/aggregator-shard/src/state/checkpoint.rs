@@ -2,6 +2,7 @@
 //! one atomic commit. Keys begin with the day, so that a day's rows lie together and go together.
 
 use super::day::{Day, Sealed};
+use super::digest::Canonical;
 use super::entity::{Entity, EntityKey};
 use super::pages::{PageKey, Pages, StoredPage};
 use super::tenant::TenantState;
@@ -20,7 +21,6 @@ use daybook_runtime::store::Changes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::Hash;
 
 /// Version of the stored form. Another one is not read: the state is made again from the log.
 pub const FORMAT: u8 = 2;
@@ -206,6 +206,10 @@ impl PartitionState {
     /// What must be stored for the state to come back as it is now; it then counts as stored.
     pub fn checkpoint(&mut self) -> Changes {
         let dirty = std::mem::take(&mut self.dirty);
+        if let Some(digests) = &mut self.digests {
+            let (meta, tenants, days) = dirty.parts();
+            digests.keep(meta, tenants, days);
+        }
         let mut changes = Changes { put: Vec::new(), remove: dirty.removed };
         for id in dirty.tenants {
             let tenant = &self.tenants[&id];
@@ -248,7 +252,7 @@ impl PartitionState {
         changes
     }
 
-    /// Forgets what changed: for machines of which no checkpoint is made, so that it does not gather.
+    /// Forgets what changed: for machines of which no checkpoint is made and no digest kept, so that it does not gather.
     pub fn forget_changes(&mut self) {
         self.dirty = Dirty::default();
     }
@@ -280,13 +284,13 @@ impl PartitionState {
                     tenant.latest_at = row.latest_at;
                     tenant.complete_seasons = row.complete_seasons;
                     let id = tenant.definition.id.clone();
+                    if key != tenant_key(&id) {
+                        return Err(damaged(key, "the row of another tenant"));
+                    }
                     for (season, views) in row.seasons {
                         loose_seasons.entry((id.clone(), season)).or_default().head(views);
                     }
                     state.tenants.insert(id, tenant);
-                    if key != tenant_key(&id) {
-                        return Err(damaged(key, "the row of another tenant"));
-                    }
                 }
                 Some((b's', rest)) => read_season_row(key, rest, value, &mut loose_seasons)?,
                 Some((b'd', rest)) => read_day_row(key, rest, value, &mut loose_days)?,
@@ -318,11 +322,11 @@ impl PartitionState {
         let windows = state.tenants.values().flat_map(|tenant| tenant.windows.days.values()).flatten();
         let partial = windows.filter(|(_, window)| window.coverage != Coverage::Complete);
         state.partial_views = partial.map(|(view, _)| view.clone()).collect();
+        super::soundness::check(&state).map_err(RestoreError::Unsound)?;
         state.tenants.values_mut().for_each(TenantState::reindex);
         Ok(Some(state))
     }
 }
-        super::soundness::check(&state).map_err(RestoreError::Unsound)?;
 
 fn models(kinds: Vec<(Kind, u64)>, views: Vec<View>) -> Result<Vec<Model>, RestoreError> {
     let mut models: Vec<Model> = kinds.into_iter().map(|(kind, events)| Model { events, ..Model::new(kind) }).collect();
@@ -363,8 +367,8 @@ fn write_views(prefix: &[u8], views: Option<&mut BTreeMap<Name, Window>>, change
 
 fn write_pages<K, V>(pages: &mut Pages<K, V>, key: impl Fn(u32) -> Vec<u8>, changes: &mut Changes)
 where
-    K: PageKey + Serialize + Clone,
-    V: Serialize + Clone,
+    K: PageKey + Serialize,
+    V: Serialize + Canonical,
 {
     pages.take_dirty(|page, rows| changes.put.push((key(page), encode(rows))));
 }
@@ -448,8 +452,8 @@ fn read_view_page(key: &[u8], rest: &[u8], value: &[u8], views: &mut LooseViews)
 
 fn restore_page<K, V>(pages: &mut Pages<K, V>, key: &[u8], page: &[u8], value: &[u8]) -> Result<(), RestoreError>
 where
-    K: PageKey + DeserializeOwned + Hash + Eq,
-    V: DeserializeOwned,
+    K: PageKey + DeserializeOwned,
+    V: DeserializeOwned + Canonical,
 {
     let page: [u8; 4] = page.try_into().map_err(|_| damaged(key, "a page number"))?;
     let StoredPage(rows) = decode::<StoredPage<K, V>>(key, value)?;

@@ -4,21 +4,23 @@
 //! [`PartitionState::apply`] takes a batch and returns the effects. Follow an event: [`tenant`] finds what was known of
 //! its entity and judges it, [`late`] says what the change does to each view by its policy, [`window`] retracts the old
 //! contribution and adds the new one, [`seal`] makes the report, [`answer`] reads figures. [`backfill`] makes views that
-//! come later than events. [`checkpoint`] stores the state in pages ([`pages`]) and brings it back, if it is sound. [`audit`]
-//! follows one entity.
+//! come later than events. [`checkpoint`] stores the state in pages ([`pages`]) and brings it back, if it is sound. [`digest`] tells whether
+//! replicas hold the same. [`audit`] follows one
+//! entity.
 
 pub mod answer;
 pub mod audit;
 pub mod backfill;
 pub mod checkpoint;
 pub mod day;
+pub mod digest;
 pub mod entity;
 pub mod late;
 pub mod pages;
 pub mod seal;
+mod soundness;
 pub mod tenant;
 pub mod window;
-mod soundness;
 
 use self::backfill::Job;
 use self::entity::KindId;
@@ -106,6 +108,8 @@ pub struct PartitionState {
     /// Closed days that this batch changed.
     reseal: BTreeSet<(TenantId, Date)>,
     dirty: checkpoint::Dirty,
+    /// Where digests are kept. Not part of the state.
+    digests: Option<Box<digest::Digests>>,
     /// What is being made of pending views and incomplete seasons: at most one is not ready. Not part of the state.
     jobs: Vec<Job>,
     /// Only makes what its job wants: no view is in force here, and nothing is sealed.
@@ -128,6 +132,7 @@ impl PartitionState {
             partial_views: BTreeSet::new(),
             reseal: BTreeSet::new(),
             dirty: checkpoint::Dirty::default(),
+            digests: None,
             jobs: Vec::new(),
             is_scratch: false,
             audit: None,
@@ -144,16 +149,16 @@ impl PartitionState {
         self.through
     }
 
-    /// How many tenants, days and entities are kept.
-    pub fn sizes(&self) -> Sizes {
-        let mut sizes = Sizes { tenants: self.tenants.len(), ..Sizes::default() };
-        for tenant in self.tenants.values() {
-            sizes.days += tenant.days.len();
     /// Whether tenant and kind are defined, as those of every batch's events are.
     pub fn knows(&self, tenant: &TenantId, kind: &Name) -> bool {
         self.tenants.contains_key(tenant) && self.model(kind).is_some()
     }
 
+    /// How many tenants, days and entities are kept.
+    pub fn sizes(&self) -> Sizes {
+        let mut sizes = Sizes { tenants: self.tenants.len(), ..Sizes::default() };
+        for tenant in self.tenants.values() {
+            sizes.days += tenant.days.len();
             sizes.entities += tenant.days.values().map(|day| day.entities.len()).sum::<usize>();
             let windows = &tenant.windows;
             let views = windows.days.values().chain(windows.seasons.values()).flat_map(BTreeMap::values);
@@ -169,6 +174,7 @@ impl PartitionState {
     pub fn apply(&mut self, position: LogSeq, batch: Batch) -> Vec<Effect> {
         assert!(position > self.position, "batch {position} does not follow {}", self.position);
         assert!(batch.through >= self.through, "batch {position} goes back in INBOX");
+        let takes_digest = self.position.0 / digest::DIGEST_EVERY != position.0 / digest::DIGEST_EVERY;
         self.position = position;
         let mut effects = Vec::new();
         let mut rejects: BTreeMap<String, Vec<Reject>> = BTreeMap::new();
@@ -189,6 +195,9 @@ impl PartitionState {
             effects.extend(self.seal(&tenant, date));
         }
         effects.extend(rejects.into_iter().map(|(tenant, rejects)| Effect::Rejects { tenant, rejects }));
+        if takes_digest {
+            self.take_digest();
+        }
         effects
     }
 
@@ -295,6 +304,9 @@ impl PartitionState {
             && date < before
         {
             let day = tenant.remove_day(date);
+            if let Some(digests) = &mut self.digests {
+                digests.remove(&day);
+            }
             let windows = tenant.windows.days.remove(&date).unwrap_or_default();
             self.dirty.removed_day(id, date, &day, &windows);
         }

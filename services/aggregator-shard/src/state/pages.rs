@@ -1,6 +1,7 @@
 //! A map whose rows are kept in pages, so that a checkpoint writes only the pages that changed, many rows in one value.
 
-use hashbrown::HashMap;
+use super::digest::{self, Canonical};
+use hashbrown::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 use std::hash::Hash;
 
@@ -10,7 +11,7 @@ const ROWS_PER_PAGE: usize = 256;
 type Rows<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
 
 /// A key that knows which page it belongs to, the same in every version of this program.
-pub trait PageKey: Eq + Hash {
+pub trait PageKey: Eq + Hash + Clone + Canonical {
     fn page_hash(&self) -> u64;
 }
 
@@ -30,6 +31,15 @@ pub const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 pub struct Pages<K, V> {
     pages: Vec<Page<K, V>>,
     len: usize,
+    /// From when it is asked for first.
+    sum: Option<Box<Sum<K>>>,
+}
+
+/// The sum of the hashes of all rows but those that changed since it was asked for.
+#[derive(Debug, Clone)]
+struct Sum<K> {
+    total: u128,
+    changed: HashSet<K, foldhash::fast::FixedState>,
 }
 
 #[derive(Debug, Clone)]
@@ -46,11 +56,11 @@ impl<K, V> Default for Page<K, V> {
 
 impl<K, V> Default for Pages<K, V> {
     fn default() -> Self {
-        Self { pages: Vec::new(), len: 0 }
+        Self { pages: Vec::new(), len: 0, sum: None }
     }
 }
 
-impl<K: PageKey, V> Pages<K, V> {
+impl<K: PageKey, V: Canonical> Pages<K, V> {
     pub fn len(&self) -> usize {
         self.len
     }
@@ -79,6 +89,7 @@ impl<K: PageKey, V> Pages<K, V> {
     pub fn entry(&mut self, key: K, make: impl FnOnce() -> V) -> &mut V {
         self.grow();
         let index = self.page(&key);
+        self.touch(index, &key);
         let page = &mut self.pages[index];
         page.dirty = true;
         let len = &mut self.len;
@@ -94,6 +105,7 @@ impl<K: PageKey, V> Pages<K, V> {
             return None;
         }
         let index = self.page(key);
+        self.touch(index, key);
         let page = &mut self.pages[index];
         let value = page.rows.get_mut(key)?;
         page.dirty = true;
@@ -103,6 +115,7 @@ impl<K: PageKey, V> Pages<K, V> {
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
         self.grow();
         let index = self.page(&key);
+        self.touch(index, &key);
         let page = &mut self.pages[index];
         page.dirty = true;
         let old = page.rows.insert(key, value);
@@ -115,6 +128,7 @@ impl<K: PageKey, V> Pages<K, V> {
             return None;
         }
         let index = self.page(key);
+        self.touch(index, key);
         let page = &mut self.pages[index];
         let old = page.rows.remove(key)?;
         page.dirty = true;
@@ -130,6 +144,37 @@ impl<K: PageKey, V> Pages<K, V> {
     /// All rows, taken out, in no particular order.
     pub fn into_rows(self) -> impl Iterator<Item = (K, V)> {
         self.pages.into_iter().flat_map(|page| page.rows)
+    }
+
+    /// A row is about to change, come or go: what it was leaves the sum.
+    fn touch(&mut self, index: usize, key: &K) {
+        let Some(sum) = &mut self.sum else { return };
+        if sum.changed.contains(key) {
+            return;
+        }
+        if let Some(value) = self.pages[index].rows.get(key) {
+            sum.total = sum.total.wrapping_sub(row_hash(key, value));
+        }
+        sum.changed.insert(key.clone());
+    }
+
+    /// The sum of the hashes of all rows, modulo 2^128: it depends on the rows alone. The first call looks at all of them,
+    /// and every further one at those that changed since.
+    pub fn sum(&mut self) -> u128 {
+        let total = match &mut self.sum {
+            None => self.iter().fold(0_u128, |total, (key, value)| total.wrapping_add(row_hash(key, value))),
+            Some(sum) => {
+                let changed = std::mem::take(&mut sum.changed);
+                let rows = changed.iter().filter_map(|key| Some((key, self.get(key)?)));
+                let added = rows.fold(0_u128, |total, (key, value)| total.wrapping_add(row_hash(key, value)));
+                self.sum.as_ref().map_or(0, |sum| sum.total).wrapping_add(added)
+            }
+        };
+        match &mut self.sum {
+            Some(sum) => sum.total = total,
+            None => self.sum = Some(Box::new(Sum { total, changed: HashSet::default() })),
+        }
+        total
     }
 
     /// Makes room for one more row.
@@ -185,7 +230,14 @@ impl<K: PageKey, V> Pages<K, V> {
     }
 }
 
-impl<K: PageKey, V> FromIterator<(K, V)> for Pages<K, V> {
+fn row_hash(key: &impl Canonical, value: &impl Canonical) -> u128 {
+    let mut bytes = Vec::with_capacity(128);
+    key.write(&mut bytes);
+    value.write(&mut bytes);
+    digest::hash(&bytes)
+}
+
+impl<K: PageKey, V: Canonical> FromIterator<(K, V)> for Pages<K, V> {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(rows: I) -> Self {
         let mut pages = Self::default();
         for (key, value) in rows {
@@ -215,6 +267,43 @@ mod tests {
         }
     }
 
+    impl Canonical for u64 {
+        fn write(&self, bytes: &mut Vec<u8>) {
+            bytes.extend(self.to_be_bytes());
+        }
+    }
+
+    #[test]
+    fn the_sum_is_that_of_the_rows_and_of_nothing_else() {
+        let mut sorted = Pages::<u64, u64>::default();
+        for key in 0..1_000 {
+            sorted.insert(key, key * 7);
+        }
+        let mut other = Pages::<u64, u64>::default();
+        assert_eq!(other.sum(), 0);
+        // More rows than are left, so more pages; asked for in between.
+        for key in (0..3_000_u64).rev() {
+            other.insert(key, key);
+            if key.is_multiple_of(500) {
+                other.sum();
+            }
+        }
+        for key in 1_000..3_000 {
+            other.remove(&key);
+        }
+        assert_ne!(other.sum(), sorted.sum());
+        for key in 0..1_000 {
+            *other.get_mut(&key).unwrap() = 0;
+            *other.entry(key, || unreachable!("it is there")) = key * 7;
+        }
+        assert!(other.page_count() > sorted.page_count());
+        assert_eq!(other.sum(), sorted.sum());
+        *other.get_mut(&999).unwrap() += 1;
+        assert_ne!(other.sum(), sorted.sum());
+        *other.get_mut(&999).unwrap() -= 1;
+        assert_eq!(other.sum(), sorted.sum());
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
@@ -231,6 +320,9 @@ mod tests {
                 } else {
                     prop_assert_eq!(pages.remove(&key), model.remove(&key));
                 }
+                if checkpoint == 1 {
+                    pages.sum();
+                }
                 if checkpoint == 0 {
                     pages.take_dirty(|index, rows| {
                         stored.insert(index, rows.iter().map(|(k, v)| (*k, *v)).collect());
@@ -241,14 +333,15 @@ mod tests {
                 stored.insert(index, rows.iter().map(|(k, v)| (*k, *v)).collect());
             });
             let mut restored = Pages::<u64, u64>::default();
+            prop_assert!(!restored.restore(1, Rows::default()), "the first comes first");
             for (index, rows) in stored {
                 prop_assert!(restored.restore(index, rows.into_iter().collect()));
             }
             prop_assert!(restored.is_sound());
             prop_assert_eq!(restored.len(), model.len());
+            prop_assert_eq!(restored.sum(), pages.sum());
             let rows: BTreeMap<u64, u64> = restored.iter().map(|(k, v)| (*k, *v)).collect();
             prop_assert_eq!(rows, model);
         }
     }
 }
-            prop_assert!(!restored.restore(1, Rows::default()), "the first comes first");

@@ -3,6 +3,7 @@
 use super::Model;
 use super::backfill::Job;
 use super::day::Day;
+use super::digest::TenantDigest;
 use super::entity::{Entity, EntityKey, KindId, event_json};
 use super::late;
 use super::pages::PageKey;
@@ -38,6 +39,8 @@ pub struct TenantState {
     pub latest_at: Instant,
     /// By an entity's hash, the day of one entity with that hash and how many have it. Made anew on restoring.
     index: HashMap<u64, (Date, u32), foldhash::fast::FixedState>,
+    /// What it puts into the state's digest, when that was taken last. Not part of the state.
+    pub digest: TenantDigest,
 }
 
 /// Where an event stands, and what it is seen by.
@@ -120,6 +123,7 @@ impl TenantState {
             expired_before: first_day,
             latest_at: Instant::MIN,
             index: HashMap::default(),
+            digest: TenantDigest::default(),
         }
     }
 

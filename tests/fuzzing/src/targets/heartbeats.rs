@@ -1,7 +1,7 @@
-//! What processes tell of themselves. It is within its bounds or not heard, comes back as it was, and partitions can be
-//! shared out among whoever says to be there.
+//! What processes tell of themselves. It is within its bounds or not heard, comes back as it was, contradicts
+//! another where that contradicts it, and partitions can be shared out among whoever says to be there.
 
-use daybook_contracts::members::{Heartbeat, MAX_NAME_BYTES, MAX_PARTS, Part};
+use daybook_contracts::members::{DIGEST_FORMAT, Heartbeat, MAX_DIGESTS, MAX_NAME_BYTES, MAX_PARTS, Part, StateDigest};
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_domain::time::Instant;
 use daybook_runtime::membership::assignment::owners;
@@ -11,10 +11,14 @@ pub fn run(data: &[u8]) {
     let heard: Vec<Heartbeat> = data.split(|byte| *byte == b'\n').filter_map(Heartbeat::decode).collect();
     for heartbeat in &heard {
         assert!(heartbeat.parts.len() <= MAX_PARTS);
+        assert!(heartbeat.parts.values().all(|part| part.digests.len() <= MAX_DIGESTS));
         let texts = [&heartbeat.service, &heartbeat.instance, &heartbeat.version, &heartbeat.host];
         assert!(texts.iter().all(|text| text.len() <= MAX_NAME_BYTES) && !heartbeat.instance.is_empty());
         let bytes = serde_json::to_vec(heartbeat).expect("a heartbeat is plain values");
         assert_eq!(Heartbeat::decode(&bytes).as_ref(), Some(heartbeat));
+    }
+    for pair in heard.windows(2) {
+        assert_eq!(pair[0].divergences(&pair[1]).next().is_some(), pair[1].divergences(&pair[0]).next().is_some());
     }
     let mut names: Vec<&str> = heard.iter().map(|heartbeat| heartbeat.instance.as_str()).collect();
     names.sort_unstable();
@@ -27,7 +31,14 @@ pub fn run(data: &[u8]) {
 
 pub fn seeds() -> Vec<Vec<u8>> {
     let heartbeat = |instance: &str, position: u64| {
-        let part = Part { ready: true, log: LogSeq(position), lag: 3, lag_ms: 70, ..Part::default() };
+        let digest = |log| StateDigest {
+            log: LogSeq(log),
+            format: DIGEST_FORMAT,
+            state: format!("{position:032x}").into(),
+            seasons: (log % 2 == 0).then(|| "0".into()),
+        };
+        let digests = (1..=MAX_DIGESTS as u64).map(digest).collect();
+        let part = Part { digests, ready: true, log: LogSeq(position), lag: 3, lag_ms: 70, ..Part::default() };
         let heartbeat = Heartbeat {
             service: "aggregator-shard".into(),
             instance: instance.into(),
