@@ -40,3 +40,9 @@ sim SEEDS="1000" FROM="0":
 # Kills a process that commits checkpoints so many times, for each store, and shows what it left
 torture KILLS="200" SEED="1":
     cargo run --release -p daybook-torture -- --kills {{ trim_start_match(KILLS, "KILLS=") }} --seed {{ trim_start_match(SEED, "SEED=") }}
+
+# Fuzzes one target for so many seconds, on a nightly compiler; docs/FUZZING.md has the targets
+fuzz TARGET SECONDS="60":
+    cargo run -p daybook-fuzzing -- {{TARGET}} fuzz/corpus/{{TARGET}}
+    mkdir -p fuzz/corpus-seeds/{{TARGET}}
+    cargo +nightly fuzz run {{TARGET}} fuzz/corpus/{{TARGET}} fuzz/corpus-seeds/{{TARGET}} -- -max_total_time={{ trim_start_match(SECONDS, "SECONDS=") }}

@@ -49,7 +49,7 @@ pub async fn open(
     tracing::warn!(%partition, position = %state.position(), end, "the checkpoint is ahead of the log; beginning again");
     drop((store, state));
     let there = place.clone();
-    blocking(move || Ok((fresh(&there)?, PartitionState::new(partition)))).await
+    blocking(move || Ok((fresh(&there)?, beginning(partition)))).await
 }
 
 /// The state of the newest snapshot on the broker where that is far ahead, else what was given.
@@ -98,7 +98,7 @@ async fn newer(
         Err(why) => {
             tracing::warn!(%partition, why, "the snapshot on the broker cannot be used; reading the log from the beginning");
             let there = place.clone();
-            blocking(move || Ok((fresh(&there)?, PartitionState::new(partition)))).await
+            blocking(move || Ok((fresh(&there)?, beginning(partition)))).await
         }
     }
 }
@@ -117,14 +117,22 @@ fn open_blocking(partition: Partition, place: &Place) -> Result<(Store, Partitio
     let folder = &place.folder;
     tracing::warn!(%partition, ?folder, why, "the checkpoint cannot be used; wiping it, to begin with a snapshot or the log");
     metrics::counter!("daybook_checkpoints_wiped_total").increment(1);
-    Ok((fresh(place)?, PartitionState::new(partition)))
+    Ok((fresh(place)?, beginning(partition)))
 }
 
 fn restore(partition: Partition, rows: Vec<Row>) -> Result<PartitionState, String> {
-    match PartitionState::restore(partition, rows) {
-        Ok(state) => Ok(state.unwrap_or_else(|| PartitionState::new(partition))),
-        Err(error) => Err(error.to_string()),
-    }
+    let restored = PartitionState::restore(partition, rows).map_err(|error| error.to_string())?;
+    let mut state = restored.unwrap_or_else(|| beginning(partition));
+    // Here, and not in the actor: all of the state is looked at.
+    state.keep_digests();
+    Ok(state)
+}
+
+/// The state before the first batch, of which digests are kept.
+fn beginning(partition: Partition) -> PartitionState {
+    let mut state = PartitionState::new(partition);
+    state.keep_digests();
+    state
 }
 
 fn fresh(place: &Place) -> Result<Store, StoreError> {

@@ -3,10 +3,12 @@
 //! [`state`] is the pure machine. [`partition`] is the actor around it: a [`feed`] brings batches one after the other,
 //! effects go to the outbox, [`checkpoints`] are committed behind them and now and then put on the broker
 //! ([`snapshots`], [`sweep`]), questions are answered from memory, and [`live`] pushes changed rows to listeners, unless
-//! the shard is far behind ([`shedding`]). [`backfill`] runs a second machine over the log for views that come later.
+//! the shard is far behind ([`shedding`]). [`divergence`] compares this replica's states with those of others.
+//! [`backfill`] runs a second machine over the log for views that come later.
 
 pub mod backfill;
 pub mod checkpoints;
+pub mod divergence;
 pub mod feed;
 pub mod live;
 pub mod outputs;
@@ -101,7 +103,10 @@ pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::
         // A partition is served without a gap: by the old owner until the new one is level with the log.
         hand_over: true,
     };
-    run_owned(children, sharing, membership, board, health, leave, stop).await?;
+    let comparing = tokio::spawn(divergence::watch(membership.members(), membership.instance.clone()));
+    let ended = run_owned(children, sharing, membership, board, health, leave, stop).await;
+    comparing.abort();
+    ended?;
     Ok(())
 }
 

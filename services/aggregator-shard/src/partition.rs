@@ -326,6 +326,7 @@ impl State {
             lag: self.pending,
             lag_ms: self.level_at.filter(|_| !self.is_level).map_or(0, |at| at.elapsed().as_millis() as u64),
             checkpoint: self.checkpointed,
+            digests: self.state.digests(),
         };
         self.context.board.set(self.partition, part);
     }

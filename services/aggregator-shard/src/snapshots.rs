@@ -10,7 +10,7 @@ use daybook_runtime::connection::Connection;
 use daybook_runtime::store::{Changes, Store, StoreError};
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,8 @@ const POSITION: &str = "daybook-position";
 const LEVEL: i32 = 1;
 /// Rows that are put into the store at once when a snapshot is taken over.
 const ROWS_AT_ONCE: usize = 2_000;
+/// Longest key of a snapshot, in bytes: the longest of a store, with three names, has some two hundred.
+const MAX_KEY_BYTES: u32 = 1 << 10;
 /// Largest row of a snapshot, in bytes: a page of a store is far below.
 const MAX_ROW_BYTES: u32 = 1 << 30;
 /// How long the next piece of a snapshot may take to come.
@@ -106,7 +108,7 @@ pub async fn put(
         return Ok(there);
     }
     let path = scratch.clone();
-    tokio::task::spawn_blocking(move || write_rows(&store, &path)).await??;
+    tokio::task::spawn_blocking(move || write_file(&store, &path)).await??;
     let mut file = tokio::fs::File::open(&scratch).await?;
     let metadata = ObjectMetadata {
         name: object_name(partition),
@@ -149,60 +151,97 @@ pub async fn fetch(
     file.flush().await?;
     drop(file);
     let path = scratch.clone();
-    tokio::task::spawn_blocking(move || read_rows(&store, &path)).await??;
+    tokio::task::spawn_blocking(move || fill(&store, &path)).await??;
     let _ = tokio::fs::remove_file(&scratch).await;
     Ok(())
 }
 
-/// Every row: the lengths of key and value in four bytes each, then both; at the end how many there are. All of it is
-/// compressed.
-fn write_rows(store: &Store, path: &Path) -> Result<(), SnapshotError> {
+/// What takes the rows of a snapshot, one after the other.
+pub type Take<'t> = &'t mut dyn FnMut((Vec<u8>, Vec<u8>)) -> Result<(), SnapshotError>;
+
+fn write_file(store: &Store, path: &Path) -> Result<(), SnapshotError> {
     let mut writer = zstd::stream::write::Encoder::new(BufWriter::new(File::create(path)?), LEVEL)?;
-    let mut rows: u32 = 0;
-    for row in store.scan()? {
-        let (key, value) = row?;
-        rows += 1;
-        writer.write_all(&(key.len() as u32).to_be_bytes())?;
-        writer.write_all(&(value.len() as u32).to_be_bytes())?;
-        writer.write_all(&key)?;
-        writer.write_all(&value)?;
-    }
-    writer.write_all(&END.to_be_bytes())?;
-    writer.write_all(&rows.to_be_bytes())?;
+    write_rows(store.scan()?.map(|row| row.map_err(SnapshotError::from)), &mut writer)?;
     writer.finish()?.flush()?;
     Ok(())
 }
 
-fn read_rows(store: &Store, path: &Path) -> Result<(), SnapshotError> {
-    let mut reader = zstd::stream::read::Decoder::new(BufReader::new(File::open(path)?))?;
+/// Every row: the lengths of key and value in four bytes each, then both; at the end how many there are. A snapshot is
+/// this, compressed.
+///
+/// # Errors
+/// When a row cannot be read, or `writer` fails.
+pub fn write_rows<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+    rows: impl Iterator<Item = Result<(K, V), SnapshotError>>,
+    writer: &mut impl Write,
+) -> Result<(), SnapshotError> {
+    let mut count: u32 = 0;
+    for row in rows {
+        let (key, value) = row?;
+        let (key, value) = (key.as_ref(), value.as_ref());
+        count += 1;
+        writer.write_all(&(key.len() as u32).to_be_bytes())?;
+        writer.write_all(&(value.len() as u32).to_be_bytes())?;
+        writer.write_all(key)?;
+        writer.write_all(value)?;
+    }
+    writer.write_all(&END.to_be_bytes())?;
+    writer.write_all(&count.to_be_bytes())?;
+    Ok(())
+}
+
+/// Puts the rows of a file into the store.
+fn fill(store: &Store, path: &Path) -> Result<(), SnapshotError> {
     let mut changes = Changes::default();
+    let file = BufReader::new(File::open(path)?);
+    read_file(file, &mut |row| {
+        changes.put.push(row);
+        if changes.put.len() == ROWS_AT_ONCE {
+            store.commit(Arc::new(std::mem::take(&mut changes)))?;
+        }
+        Ok(())
+    })?;
+    store.commit(Arc::new(changes))?;
+    Ok(())
+}
+
+/// Hands the rows of a snapshot to `take`. Some may have been taken when it fails.
+///
+/// # Errors
+/// When the bytes are not compressed rows, or too few or too many of them, and those of `take`.
+pub fn read_file(file: impl BufRead, take: Take<'_>) -> Result<(), SnapshotError> {
+    read_rows(zstd::stream::read::Decoder::with_buffer(file)?, take)
+}
+
+/// As [`read_file`], of rows that are not compressed.
+///
+/// # Errors
+/// When they are not such as [`write_rows`] makes, and those of `take`.
+pub fn read_rows(mut reader: impl Read, take: Take<'_>) -> Result<(), SnapshotError> {
+    let invalid = || SnapshotError::File(std::io::ErrorKind::InvalidData.into());
     let mut head = [0; 8];
     let mut rows: u32 = 0;
     loop {
         reader.read_exact(&mut head)?;
         let length = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().expect("four bytes of eight"));
         let (key, value) = (length(&head[..4]), length(&head[4..]));
-        let invalid = || SnapshotError::File(std::io::ErrorKind::InvalidData.into());
         if key == END {
-            if value != rows {
-                return Err(invalid());
-            }
-            break;
+            return if value == rows { Ok(()) } else { Err(invalid()) };
         }
         rows += 1;
-        if key > MAX_ROW_BYTES || value > MAX_ROW_BYTES {
+        if key > MAX_KEY_BYTES || value > MAX_ROW_BYTES {
             return Err(invalid());
         }
-        let mut row = (vec![0; key as usize], vec![0; value as usize]);
-        reader.read_exact(&mut row.0)?;
-        reader.read_exact(&mut row.1)?;
-        changes.put.push(row);
-        if changes.put.len() == ROWS_AT_ONCE {
-            store.commit(Arc::new(std::mem::take(&mut changes)))?;
-        }
+        // Memory is taken for what is there, not for what the lengths say.
+        let mut piece = |length: u32| {
+            let mut bytes = Vec::new();
+            match reader.by_ref().take(length.into()).read_to_end(&mut bytes)? {
+                read if read == length as usize => Ok(bytes),
+                _ => Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof)),
+            }
+        };
+        take((piece(key)?, piece(value)?))?;
     }
-    store.commit(Arc::new(changes))?;
-    Ok(())
 }
 
 #[cfg(test)]
@@ -221,10 +260,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let put: Vec<_> = (0..5_000_u32).map(|n| (n.to_be_bytes().to_vec(), vec![n as u8; n as usize % 50])).collect();
         let file = folder.path().join("snapshot");
-        write_rows(&store(&folder.path().join("one"), put.clone()), &file).unwrap();
+        write_file(&store(&folder.path().join("one"), put.clone()), &file).unwrap();
         for backend in Backend::ALL {
             let (other, _) = Store::open(backend, &folder.path().join(backend.name())).unwrap();
-            read_rows(&other, &file).unwrap();
+            fill(&other, &file).unwrap();
             let rows: Vec<_> = other.scan().unwrap().map(Result::unwrap).collect();
             assert_eq!(rows, put);
         }
@@ -234,10 +273,10 @@ mod tests {
     fn a_damaged_snapshot_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("snapshot");
-        write_rows(&store(&folder.path().join("one"), vec![(vec![1; 100], vec![2; 10_000])]), &file).unwrap();
+        write_file(&store(&folder.path().join("one"), vec![(vec![1; 100], vec![2; 10_000])]), &file).unwrap();
         let mut bytes = std::fs::read(&file).unwrap();
         bytes.truncate(bytes.len() - 3);
         std::fs::write(&file, bytes).unwrap();
-        assert!(read_rows(&store(&folder.path().join("two"), vec![]), &file).is_err());
+        assert!(fill(&store(&folder.path().join("two"), vec![]), &file).is_err());
     }
 }

@@ -119,7 +119,9 @@ impl State {
     fn tell(&self) {
         let (log, inbox) = (LogSeq(self.last), self.sequencer.marks().through.whole());
         let lag = self.reader.pending();
-        self.context.board.update(self.partition, |part| *part = Part { ready: true, log, inbox, lag, ..*part });
+        self.context.board.update(self.partition, |part| {
+            *part = Part { ready: true, log, inbox, lag, ..std::mem::take(part) };
+        });
         metrics::gauge!("daybook_ingest_lag_messages", "partition" => self.partition.to_string()).set(lag as f64);
     }
 

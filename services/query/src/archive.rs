@@ -5,9 +5,10 @@ use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::DirectGetErrorKind;
 use daybook_contracts::ask::{AskError, AskErrorCode, Asked};
 use daybook_contracts::day::DayMarker;
-use daybook_contracts::figures::Figures;
+use daybook_contracts::figures::{Figures, GroupFigures};
 use daybook_contracts::report::Report;
 use daybook_domain::ids::{Name, TenantId};
+use daybook_domain::plan::Plan;
 use daybook_domain::time::Date;
 use daybook_runtime::append::stream_handle;
 use daybook_runtime::connection::Connection;
@@ -43,6 +44,7 @@ impl Decoded {
     fn read(message: &[u8]) -> Result<Self, String> {
         let plain = plain(message)?;
         let figures = Figures::decode(&plain).map_err(|error| error.to_string())?;
+        check(&figures)?;
         Ok(Self { figures, bytes: plain.len() * BYTES_IN_MEMORY })
     }
 }
@@ -53,6 +55,19 @@ impl Decoded {
 /// When that is not what the bytes are.
 pub fn decode(message: &[u8]) -> Result<Figures, String> {
     Decoded::read(message).map(|decoded| decoded.figures)
+}
+
+/// Whether the groups are such as the figures' own definition makes: merging relies on it.
+fn check(figures: &Figures) -> Result<(), String> {
+    let plan = Plan::compile(&figures.view, &figures.kind).map_err(|error| format!("their definition: {error}"))?;
+    let misfit = figures.days.iter().find(|day| {
+        let fits = |group: &GroupFigures| plan.fits(group.piece, &group.dims, &group.cells);
+        !day.groups.iter().all(fits)
+    });
+    match misfit {
+        Some(day) => Err(format!("the groups of {} do not fit their definition", day.day.date)),
+        None => Ok(()),
+    }
 }
 
 fn plain(message: &[u8]) -> Result<Cow<'_, [u8]>, String> {

@@ -13,6 +13,15 @@ pub const HEARTBEAT: Duration = Duration::from_millis(500);
 /// A process that has not been heard of for so long is taken for gone: five heartbeats.
 pub const LOSS: Duration = Duration::from_millis(2_500);
 
+/// Longest text in a heartbeat, in bytes: what a host may be called (RFC 1035) and one more.
+pub const MAX_NAME_BYTES: usize = 256;
+/// Most partitions in a heartbeat: as many as there can be.
+pub const MAX_PARTS: usize = 256;
+/// Most digests that are told of a partition: those of two replicas meet though one is some of them behind.
+pub const MAX_DIGESTS: usize = 4;
+/// Version of how a state's digest is made; those of another are not compared.
+pub const DIGEST_FORMAT: u8 = 1;
+
 /// What a process tells of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
@@ -35,8 +44,24 @@ pub struct Heartbeat {
     pub parts: BTreeMap<Partition, Part>,
 }
 
+impl Heartbeat {
+    /// A message of `daybook.members.<service>`; `None` when it is no heartbeat, has no instance, or has a text longer than
+    /// [`MAX_NAME_BYTES`] or more than [`MAX_PARTS`] partitions: what is kept of others must have bounds.
+    pub fn decode(message: &[u8]) -> Option<Self> {
+        let heartbeat: Self = serde_json::from_slice(message).ok()?;
+        let Self { service, instance, version, host, parts, .. } = &heartbeat;
+        let is_bounded = [service, instance, version, host].iter().all(|text| text.len() <= MAX_NAME_BYTES);
+        let is_told_shortly = |part: &Part| {
+            let texts = part.digests.iter().flat_map(|digest| [Some(&digest.state), digest.seasons.as_ref()]);
+            part.digests.len() <= MAX_DIGESTS && texts.flatten().all(|text| text.len() <= MAX_NAME_BYTES)
+        };
+        let is_bounded = is_bounded && parts.values().all(is_told_shortly);
+        (is_bounded && !instance.is_empty() && parts.len() <= MAX_PARTS).then_some(heartbeat)
+    }
+}
+
 /// A partition that a process runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     /// Level with the log at least once: it can serve.
     pub ready: bool,
@@ -50,4 +75,117 @@ pub struct Part {
     pub lag_ms: u64,
     /// The position of the last checkpoint; 0 for none.
     pub checkpoint: LogSeq,
+    /// The last digests of a shard's state, oldest first; at most [`MAX_DIGESTS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub digests: Vec<StateDigest>,
+}
+
+/// What a shard's state comes to at a position of the log: the same for every replica of the partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateDigest {
+    pub log: LogSeq,
+    /// [`DIGEST_FORMAT`] of the process that made it.
+    pub format: u8,
+    /// 128 bits in hex, of everything but seasons.
+    pub state: CompactString,
+    /// Of the seasons, unless some are still being made.
+    pub seasons: Option<CompactString>,
+}
+
+impl StateDigest {
+    /// Whether both are of one position and not of one state.
+    pub fn contradicts(&self, other: &Self) -> bool {
+        let differ = |one: &Option<CompactString>, other: &Option<CompactString>| {
+            one.as_ref().zip(other.as_ref()).is_some_and(|(one, other)| one != other)
+        };
+        (self.log, self.format) == (other.log, other.format)
+            && (self.state != other.state || differ(&self.seasons, &other.seasons))
+    }
+}
+
+/// Two replicas that hold different states of a partition at the same position.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Divergence {
+    pub partition: Partition,
+    pub log: LogSeq,
+    pub instance: CompactString,
+    pub other: CompactString,
+}
+
+impl Heartbeat {
+    /// Where the other one tells of another state.
+    pub fn divergences<'h>(&'h self, other: &'h Self) -> impl Iterator<Item = Divergence> + 'h {
+        self.parts.iter().flat_map(move |(partition, part)| {
+            let theirs = other.parts.get(partition).map_or(&[][..], |part| &part.digests);
+            let contradicted = part.digests.iter().filter(|ours| theirs.iter().any(|theirs| ours.contradicts(theirs)));
+            contradicted.map(|digest| Divergence {
+                partition: *partition,
+                log: digest.log,
+                instance: self.instance.clone(),
+                other: other.instance.clone(),
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heartbeat(instance: &str, digests: &[(u64, u8, &str, Option<&str>)]) -> Heartbeat {
+        let digest = |&(log, format, state, seasons): &(u64, u8, &str, Option<&str>)| StateDigest {
+            log: LogSeq(log),
+            format,
+            state: state.into(),
+            seasons: seasons.map(Into::into),
+        };
+        let part = Part { digests: digests.iter().map(digest).collect(), ..Part::default() };
+        Heartbeat {
+            service: "aggregator-shard".into(),
+            instance: instance.into(),
+            version: "1".into(),
+            host: "h".into(),
+            pid: 1,
+            started_at: Instant::from_millis(0),
+            joining: false,
+            leaving: false,
+            gone: false,
+            parts: [(Partition(3), part)].into(),
+        }
+    }
+
+    const NONE: [u64; 0] = [];
+
+    #[test]
+    fn only_digests_of_one_position_and_format_are_compared() {
+        let found = |one: &[_], other: &[_]| {
+            let found: Vec<u64> =
+                heartbeat("a", one).divergences(&heartbeat("b", other)).map(|found| found.log.0).collect();
+            found
+        };
+        let ours = [(10, 1, "x", None), (20, 1, "y", Some("s"))];
+        assert_eq!(found(&ours, &ours), NONE);
+        assert_eq!(found(&ours, &[(15, 1, "z", None), (30, 1, "z", None)]), NONE);
+        assert_eq!(found(&ours, &[(10, 1, "z", None), (20, 1, "y", None)]), [10]);
+        assert_eq!(found(&ours, &[(10, 2, "z", None)]), NONE, "made in another way");
+        assert_eq!(found(&ours, &[(10, 1, "x", Some("s")), (20, 1, "y", Some("t"))]), [20], "seasons that both have");
+    }
+
+    #[test]
+    fn a_heartbeat_has_bounds_and_older_ones_are_read() {
+        let sound = heartbeat("a", &[(10, 1, "x", Some("s"))]);
+        let bytes = |heartbeat: &Heartbeat| serde_json::to_vec(heartbeat).unwrap();
+        assert_eq!(Heartbeat::decode(&bytes(&sound)), Some(sound.clone()));
+        let old = r#"{"service":"query","instance":"a","version":"0","host":"h","pid":1,"started_at":"2013-03-10T00:00:00Z",
+            "joining":false,"leaving":false,"parts":{"0":{"ready":true,"log":1,"inbox":1,"lag":0,"lag_ms":0,"checkpoint":1}}}"#;
+        assert!(Heartbeat::decode(old.as_bytes()).unwrap().parts[&Partition(0)].digests.is_empty());
+        let long = "x".repeat(MAX_NAME_BYTES + 1);
+        assert_eq!(Heartbeat::decode(&bytes(&Heartbeat { host: long.as_str().into(), ..sound.clone() })), None);
+        assert_eq!(Heartbeat::decode(&bytes(&Heartbeat { instance: "".into(), ..sound.clone() })), None);
+        assert_eq!(Heartbeat::decode(&bytes(&heartbeat("a", &[(10, 1, &long, None)]))), None);
+        assert_eq!(Heartbeat::decode(&bytes(&heartbeat("a", &[(10, 1, "x", None); MAX_DIGESTS + 1]))), None);
+        let parts = (0..=MAX_PARTS as u16).map(|partition| (Partition(partition), Part::default())).collect();
+        assert_eq!(Heartbeat::decode(&bytes(&Heartbeat { parts, ..sound })), None);
+        assert_eq!(Heartbeat::decode(b"{}"), None);
+    }
 }

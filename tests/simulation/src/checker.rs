@@ -285,6 +285,9 @@ impl Checker {
             }
         }
         if !everything {
+            // All of the state, whatever the batch touched.
+            let digest = state.digest().expect("replicas keep digests");
+            said.update(digest.state.as_bytes());
             let said = said.finalize();
             let first = *log.said.entry(position).or_insert(said);
             ensure(first == said, Invariant::Replicas, || format!("{} says something else than another", what()))?;

@@ -132,7 +132,7 @@ impl Replica {
     fn start(&mut self, shell: &mut Shell) {
         self.damage(shell);
         let end = shell.broker.newest(Stream::Events, self.partition).map_or(0, |message| message.sequence);
-        let state = match PartitionState::restore(self.partition, &self.rows) {
+        let mut state = match PartitionState::restore(self.partition, &self.rows) {
             Ok(Some(state)) if state.position().0 <= end => state,
             other => {
                 if let Err(error) = other {
@@ -142,6 +142,7 @@ impl Replica {
                 PartitionState::new(self.partition)
             }
         };
+        state.keep_digests();
         let position = state.position();
         shell.trace.note(|| format!("replica {}/{}: begins at {position}", self.partition, self.number));
         let mut fed = position.0;

@@ -2,6 +2,7 @@
 //! one atomic commit. Keys begin with the day, so that a day's rows lie together and go together.
 
 use super::day::{Day, Sealed};
+use super::digest::Canonical;
 use super::entity::{Entity, EntityKey};
 use super::pages::{PageKey, Pages, StoredPage};
 use super::tenant::TenantState;
@@ -20,7 +21,6 @@ use daybook_runtime::store::Changes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::Hash;
 
 /// Version of the stored form. Another one is not read: the state is made again from the log.
 pub const FORMAT: u8 = 2;
@@ -38,6 +38,12 @@ pub struct Dirty {
 }
 
 impl Dirty {
+    /// Whether anything that is no tenant's changed, which tenants (also those of whose seasons something did), and which
+    /// days.
+    pub fn parts(&self) -> (bool, &BTreeSet<TenantId>, &BTreeSet<(Date, TenantId)>) {
+        (self.meta, &self.tenants, &self.days)
+    }
+
     pub fn tenant(&mut self, tenant: &TenantId) {
         if !self.tenants.contains(tenant) {
             self.tenants.insert(tenant.clone());
@@ -95,6 +101,8 @@ pub enum RestoreError {
     NoMeta,
     #[error("stored state has a row that cannot be read: {0}")]
     Row(String),
+    #[error("stored state is not sound: {0}")]
+    Unsound(String),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -203,6 +211,10 @@ impl PartitionState {
     /// What must be stored for the state to come back as it is now; it then counts as stored.
     pub fn checkpoint(&mut self) -> Changes {
         let dirty = std::mem::take(&mut self.dirty);
+        if let Some(digests) = &mut self.digests {
+            let (meta, tenants, days) = dirty.parts();
+            digests.keep(meta, tenants, days);
+        }
         let mut changes = Changes { put: Vec::new(), remove: dirty.removed };
         for id in dirty.tenants {
             let tenant = &self.tenants[&id];
@@ -245,7 +257,7 @@ impl PartitionState {
         changes
     }
 
-    /// Forgets what changed: for machines of which no checkpoint is made, so that it does not gather.
+    /// Forgets what changed: for machines of which no checkpoint is made and no digest kept, so that it does not gather.
     pub fn forget_changes(&mut self) {
         self.dirty = Dirty::default();
     }
@@ -253,7 +265,8 @@ impl PartitionState {
     /// The state that `rows` hold, or `None` when there are none.
     ///
     /// # Errors
-    /// When the rows are damaged, incomplete or of another format or partition.
+    /// When the rows are damaged, incomplete, of another format or partition, or say what no log leads to. The pages of a
+    /// map must come in their order, as they do in the order of keys.
     pub fn restore<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         partition: Partition,
         rows: impl IntoIterator<Item = (K, V)>,
@@ -276,6 +289,9 @@ impl PartitionState {
                     tenant.latest_at = row.latest_at;
                     tenant.complete_seasons = row.complete_seasons;
                     let id = tenant.definition.id.clone();
+                    if key != tenant_key(&id) {
+                        return Err(damaged(key, "the row of another tenant"));
+                    }
                     for (season, views) in row.seasons {
                         loose_seasons.entry((id.clone(), season)).or_default().head(views);
                     }
@@ -311,6 +327,7 @@ impl PartitionState {
         let windows = state.tenants.values().flat_map(|tenant| tenant.windows.days.values()).flatten();
         let partial = windows.filter(|(_, window)| matches!(window.coverage, Coverage::Partial { .. }));
         state.partial_views = partial.map(|(view, _)| view.clone()).collect();
+        super::soundness::check(&state).map_err(RestoreError::Unsound)?;
         state.tenants.values_mut().for_each(TenantState::reindex);
         Ok(Some(state))
     }
@@ -355,8 +372,8 @@ fn write_views(prefix: &[u8], views: Option<&mut BTreeMap<Name, Window>>, change
 
 fn write_pages<K, V>(pages: &mut Pages<K, V>, key: impl Fn(u32) -> Vec<u8>, changes: &mut Changes)
 where
-    K: PageKey + Serialize + Clone,
-    V: Serialize + Clone,
+    K: PageKey + Serialize,
+    V: Serialize + Canonical,
 {
     pages.take_dirty(|page, rows| changes.put.push((key(page), encode(rows))));
 }
@@ -440,13 +457,15 @@ fn read_view_page(key: &[u8], rest: &[u8], value: &[u8], views: &mut LooseViews)
 
 fn restore_page<K, V>(pages: &mut Pages<K, V>, key: &[u8], page: &[u8], value: &[u8]) -> Result<(), RestoreError>
 where
-    K: PageKey + DeserializeOwned + Hash + Eq,
-    V: DeserializeOwned,
+    K: PageKey + DeserializeOwned,
+    V: DeserializeOwned + Canonical,
 {
     let page: [u8; 4] = page.try_into().map_err(|_| damaged(key, "a page number"))?;
     let StoredPage(rows) = decode::<StoredPage<K, V>>(key, value)?;
-    pages.restore(u32::from_be_bytes(page), rows);
-    Ok(())
+    match pages.restore(u32::from_be_bytes(page), rows) {
+        true => Ok(()),
+        false => Err(damaged(key, "a page whose predecessor is missing")),
+    }
 }
 
 fn split_name(bytes: &[u8]) -> Option<(&str, &[u8])> {

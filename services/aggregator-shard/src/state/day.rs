@@ -30,6 +30,8 @@ pub struct Day {
     /// Late changes that the next report version is to name.
     pub changes: Vec<Change>,
     pub changes_omitted: u64,
+    /// What it puts into the state's digest, with its windows, when that was taken last. Not part of the state.
+    pub digest: u128,
 }
 
 impl Day {
@@ -43,6 +45,7 @@ impl Day {
             sealed: None,
             changes: Vec::new(),
             changes_omitted: 0,
+            digest: 0,
         }
     }
 

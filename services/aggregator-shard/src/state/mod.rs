@@ -4,7 +4,8 @@
 //! [`PartitionState::apply`] takes a batch and returns the effects. Follow an event: [`tenant`] finds what was known of
 //! its entity and judges it, [`late`] says what the change does to each view by its policy, [`window`] retracts the old
 //! contribution and adds the new one, [`seal`] makes the report, [`answer`] reads figures. [`backfill`] makes views that
-//! come later than events. [`checkpoint`] stores the state in pages ([`pages`]) and brings it back. [`audit`] follows one
+//! come later than events. [`checkpoint`] stores the state in pages ([`pages`]) and brings it back, if it is sound. [`digest`] tells whether
+//! replicas hold the same. [`audit`] follows one
 //! entity.
 
 pub mod answer;
@@ -12,10 +13,12 @@ pub mod audit;
 pub mod backfill;
 pub mod checkpoint;
 pub mod day;
+pub mod digest;
 pub mod entity;
 pub mod late;
 pub mod pages;
 pub mod seal;
+mod soundness;
 pub mod tenant;
 pub mod window;
 
@@ -106,6 +109,8 @@ pub struct PartitionState {
     /// Closed days that this batch changed.
     reseal: BTreeSet<(TenantId, Date)>,
     dirty: checkpoint::Dirty,
+    /// Where digests are kept. Not part of the state.
+    digests: Option<Box<digest::Digests>>,
     /// What is being made of pending views and incomplete seasons: at most one is not ready. Not part of the state.
     jobs: Vec<Job>,
     /// Only makes what its job wants: no view is in force here, and nothing is sealed.
@@ -128,6 +133,7 @@ impl PartitionState {
             partial_views: BTreeSet::new(),
             reseal: BTreeSet::new(),
             dirty: checkpoint::Dirty::default(),
+            digests: None,
             jobs: Vec::new(),
             is_scratch: false,
             audit: None,
@@ -147,6 +153,11 @@ impl PartitionState {
     /// The tenant's quotas; none of one that is not known.
     pub fn quotas(&self, tenant: &TenantId) -> Quotas {
         self.tenants.get(tenant).map(|tenant| tenant.definition.quotas).unwrap_or_default()
+    }
+
+    /// Whether tenant and kind are defined, as those of every batch's events are.
+    pub fn knows(&self, tenant: &TenantId, kind: &Name) -> bool {
+        self.tenants.contains_key(tenant) && self.model(kind).is_some()
     }
 
     /// How many tenants, days and entities are kept.
@@ -169,6 +180,7 @@ impl PartitionState {
     pub fn apply(&mut self, position: LogSeq, batch: Batch) -> Vec<Effect> {
         assert!(position > self.position, "batch {position} does not follow {}", self.position);
         assert!(batch.through >= self.through, "batch {position} goes back in INBOX");
+        let takes_digest = self.position.0 / digest::DIGEST_EVERY != position.0 / digest::DIGEST_EVERY;
         self.position = position;
         let mut effects = Vec::new();
         let mut rejects: BTreeMap<String, Vec<Reject>> = BTreeMap::new();
@@ -180,6 +192,9 @@ impl PartitionState {
             effects.extend(self.seal(&tenant, date));
         }
         effects.extend(rejects.into_iter().map(|(tenant, rejects)| Effect::Rejects { tenant, rejects }));
+        if takes_digest {
+            self.take_digest();
+        }
         effects
     }
 
@@ -309,6 +324,9 @@ impl PartitionState {
             && date < before
         {
             let day = tenant.remove_day(date);
+            if let Some(digests) = &mut self.digests {
+                digests.remove(&day);
+            }
             let windows = tenant.windows.days.remove(&date).unwrap_or_default();
             self.dirty.removed_day(id, date, &day, &windows);
         }

@@ -3,6 +3,7 @@
 use super::Model;
 use super::backfill::Job;
 use super::day::Day;
+use super::digest::TenantDigest;
 use super::entity::{Entity, EntityKey, KindId, event_json};
 use super::late;
 use super::pages::PageKey;
@@ -40,6 +41,8 @@ pub struct TenantState {
     kept: Vec<u64>,
     /// By an entity's hash, the day of one entity with that hash and how many have it. Made anew on restoring.
     index: HashMap<u64, (Date, u32), foldhash::fast::FixedState>,
+    /// What it puts into the state's digest, when that was taken last. Not part of the state.
+    pub digest: TenantDigest,
 }
 
 /// Where an event stands, and what it is seen by.
@@ -123,6 +126,7 @@ impl TenantState {
             latest_at: Instant::MIN,
             kept: Vec::new(),
             index: HashMap::default(),
+            digest: TenantDigest::default(),
         }
     }
 

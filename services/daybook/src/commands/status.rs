@@ -4,7 +4,7 @@ use crate::cli::{ClientArguments, Outcome};
 use crate::client::Client;
 use crate::table::{Table, count, duration};
 use daybook_contracts::admin::DaysStanding;
-use daybook_contracts::members::{HEARTBEAT, Heartbeat, Part};
+use daybook_contracts::members::{Divergence, HEARTBEAT, Heartbeat, Part};
 use daybook_domain::ids::Partition;
 use daybook_runtime::clock;
 use futures::StreamExt;
@@ -35,14 +35,18 @@ struct Status {
     days: Option<DaysStanding>,
     /// Reports and rejects that are made but not written yet, by partition; `None` where no shard answers.
     outputs_waiting: Vec<Option<u64>>,
+    /// Replicas that hold different states.
+    divergences: Vec<Divergence>,
 }
 
 pub async fn run(arguments: Arguments) -> Outcome {
     let client = arguments.client.connect().await?;
     let (members, standing) = tokio::join!(members(&client), client.days_standing());
+    let members = members?;
     let status = Status {
         partitions: client.connection.partitions,
-        members: members?,
+        divergences: divergences(&members),
+        members,
         days: standing.ok(),
         outputs_waiting: client.outputs_waiting().await,
     };
@@ -52,7 +56,7 @@ pub async fn run(arguments: Arguments) -> Outcome {
     } else {
         status.print()?;
     }
-    Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if is_whole && status.divergences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Listens for as long as it takes every process to tell of itself.
@@ -61,7 +65,7 @@ async fn members(client: &Client) -> anyhow::Result<Vec<Heartbeat>> {
     let mut members = BTreeMap::new();
     let listening = async {
         while let Some(message) = heard.next().await {
-            if let Ok(heartbeat) = serde_json::from_slice::<Heartbeat>(&message.payload) {
+            if let Some(heartbeat) = Heartbeat::decode(&message.payload) {
                 if heartbeat.gone {
                     members.remove(&heartbeat.instance);
                 } else {
@@ -75,6 +79,15 @@ async fn members(client: &Client) -> anyhow::Result<Vec<Heartbeat>> {
     let rank = |member: &Heartbeat| SERVICES.iter().position(|service| *service == member.service);
     members.sort_by_key(|member| (rank(member), member.instance.clone()));
     Ok(members)
+}
+
+/// What replicas tell of their states that contradicts what others do.
+fn divergences(members: &[Heartbeat]) -> Vec<Divergence> {
+    let pairs =
+        members.iter().enumerate().flat_map(|(index, one)| members[..index].iter().map(move |other| (one, other)));
+    let mut found: Vec<Divergence> = pairs.flat_map(|(one, other)| one.divergences(other)).collect();
+    found.sort();
+    found
 }
 
 impl Status {
@@ -144,6 +157,13 @@ impl Status {
                 count(days.closing)
             ))?;
         }
+        for Divergence { partition, log, instance, other } in &self.divergences {
+            super::print_line(&format!(
+                "DIVERGED: at {log} in the log of partition {partition}, the shards {} and {} hold different states",
+                shorten(instance),
+                shorten(other)
+            ))?;
+        }
         if !self.is_whole() {
             super::print_line("NOT WHOLE: something above does not run, or is not level with its log yet")?;
         }
@@ -192,7 +212,43 @@ fn state(member: &Heartbeat) -> &'static str {
 }
 
 fn short(member: &Heartbeat) -> &str {
-    // Names are ASCII; the last characters are those that differ between processes started together.
-    let name = member.instance.as_str();
+    shorten(&member.instance)
+}
+
+/// Names are ASCII; the last characters are those that differ between processes started together.
+fn shorten(name: &str) -> &str {
     name.get(name.len().saturating_sub(SHOWN_NAME)..).unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use daybook_contracts::members::{DIGEST_FORMAT, StateDigest};
+    use daybook_domain::ids::LogSeq;
+    use daybook_domain::time::Instant;
+
+    #[test]
+    fn replicas_of_different_states_are_found_once() {
+        let member = |instance: &str, state: &str| {
+            let digest = StateDigest { log: LogSeq(8), format: DIGEST_FORMAT, state: state.into(), seasons: None };
+            Heartbeat {
+                service: "aggregator-shard".into(),
+                instance: instance.into(),
+                version: "1".into(),
+                host: "h".into(),
+                pid: 1,
+                started_at: Instant::from_millis(0),
+                joining: false,
+                leaving: false,
+                gone: false,
+                parts: [(Partition(2), Part { digests: vec![digest], ..Part::default() })].into(),
+            }
+        };
+        let members = [member("a", "x"), member("b", "y"), member("c", "x")];
+        let found = divergences(&members);
+        let pairs: Vec<_> = found.iter().map(|found| (found.instance.as_str(), found.other.as_str())).collect();
+        assert_eq!(pairs, [("b", "a"), ("c", "b")]);
+        assert_eq!((found[0].partition, found[0].log), (Partition(2), LogSeq(8)));
+        assert_eq!(divergences(&members[2..]), []);
+    }
 }

@@ -48,6 +48,15 @@ impl ApproxDistinct {
         self.0.is_zero()
     }
 
+    /// Also that every place is one that a hash can have.
+    pub(super) fn is_sane(&self) -> bool {
+        let is_place = |place: u32| {
+            let (register, rank) = split(place);
+            u64::from(register) < REGISTERS && (1..=MAX_RANK).contains(&rank)
+        };
+        self.0.is_sane() && self.0.iter().all(|(place, _)| is_place(place))
+    }
+
     /// About how many different texts there are, with a standard error of [`APPROX_DISTINCT_STANDARD_ERROR_PPM`].
     ///
     /// In fixed point, by Ertl's improved estimate (2017, "New cardinality estimation algorithms for HyperLogLog

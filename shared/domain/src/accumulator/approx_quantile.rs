@@ -40,6 +40,10 @@ impl ApproxQuantile {
         self.0.is_zero()
     }
 
+    pub(super) fn is_sane(&self) -> bool {
+        self.0.is_sane()
+    }
+
     /// How many values there are.
     pub fn len(&self) -> i64 {
         self.0.len()

@@ -33,6 +33,15 @@ impl Distinct {
         self.values.values_mut().for_each(|n| *n = -*n);
     }
 
+    pub(super) fn is_sane(&self) -> bool {
+        self.values.values().all(|n| *n != 0 && super::is_sane(*n))
+    }
+
+    /// The texts, in no particular order, each with how often it occurs.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, i64)> {
+        self.values.iter().map(|(text, n)| (text.as_str(), *n))
+    }
+
     /// How many different texts there are.
     pub fn len(&self) -> usize {
         self.values.len()

@@ -23,6 +23,17 @@ pub use timed::Timed;
 use crate::expression::Row;
 use serde::{Deserialize, Serialize};
 
+/// Largest count, up or down, of an accumulator that was not made here: far more than a log holds, and small enough that
+/// thirty thousand accumulators with it can be merged.
+pub const MAX_FOREIGN_COUNT: i64 = 1 << 48;
+/// Largest sum likewise: [`MAX_FOREIGN_COUNT`] values of 63 bits.
+const MAX_FOREIGN_SUM: u128 = (MAX_FOREIGN_COUNT as u128) << 63;
+
+/// Whether a count is one that may be merged.
+fn is_sane(n: i64) -> bool {
+    n.unsigned_abs() <= MAX_FOREIGN_COUNT.unsigned_abs()
+}
+
 /// Whether a contribution is put in or taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sign {
@@ -177,6 +188,22 @@ impl Accumulator {
             Self::Timed(timed) => timed.is_zero(),
             Self::Distinct(distinct) => distinct.is_empty(),
             Self::ApproxDistinct(sketch) => sketch.is_zero(),
+        }
+    }
+
+    /// Whether this is an accumulator of `shape` that can have come about by adding and retracting rows, with counts of at
+    /// most [`MAX_FOREIGN_COUNT`]. To be asked of what was stored or sent: updating and merging rely on it.
+    pub fn fits(&self, shape: Shape) -> bool {
+        match (self, shape) {
+            (Self::Count(n), Shape::Count) => is_sane(*n),
+            (Self::Sum { n, sum }, Shape::Sum { .. }) => is_sane(*n) && sum.unsigned_abs() <= MAX_FOREIGN_SUM,
+            (Self::Squares(squares), Shape::Squares { .. }) => squares.is_sane(),
+            (Self::Multiset(multiset), Shape::Multiset { .. } | Shape::Times) => multiset.is_sane(),
+            (Self::ApproxQuantile(sketch), Shape::ApproxQuantile { .. }) => sketch.is_sane(),
+            (Self::Timed(timed), Shape::Timed { .. }) => timed.is_sane(),
+            (Self::Distinct(distinct), Shape::Distinct { .. }) => distinct.is_sane(),
+            (Self::ApproxDistinct(sketch), Shape::ApproxDistinct { .. }) => sketch.is_sane(),
+            _ => false,
         }
     }
 

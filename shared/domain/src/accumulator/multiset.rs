@@ -38,6 +38,16 @@ impl<K: Ord + Copy> Multiset<K> {
         self.values.values_mut().for_each(|n| *n = -*n);
     }
 
+    /// Whether it can have come about by [`Multiset::add`]: no zero is kept, and the total is that of the counts, each of
+    /// which may be merged.
+    pub(super) fn is_sane(&self) -> bool {
+        let mut total = 0_i64;
+        self.values.values().all(|n| {
+            total = total.saturating_add(*n);
+            *n != 0 && super::is_sane(*n) && super::is_sane(total)
+        }) && total == self.n
+    }
+
     /// Whether this is the neutral element: no key has a count. [`Multiset::len`] may be 0 without that.
     pub fn is_zero(&self) -> bool {
         self.values.is_empty()

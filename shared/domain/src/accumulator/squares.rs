@@ -50,6 +50,11 @@ impl Squares {
         *self == Self::default()
     }
 
+    pub(super) fn is_sane(&self) -> bool {
+        let is_sum = |sum: i128| sum.unsigned_abs() <= super::MAX_FOREIGN_SUM;
+        super::is_sane(self.n) && is_sum(self.sum) && is_sum(self.high)
+    }
+
     /// How many values there are.
     pub fn len(&self) -> i64 {
         self.n

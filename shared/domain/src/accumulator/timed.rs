@@ -27,6 +27,10 @@ impl Timed {
         self.0.is_zero()
     }
 
+    pub(super) fn is_sane(&self) -> bool {
+        self.0.is_sane()
+    }
+
     /// The value at the earliest time; the smallest among those at the same millisecond.
     pub fn first(&self) -> Option<i64> {
         self.0.min().map(|(_, value)| value)

@@ -2,7 +2,9 @@
 
 use super::{Cell, Condition, Output, Plan, PlanError, RESERVED_COLUMNS, ranking};
 use crate::accumulator::Shape;
-use crate::catalogue::{Grain, Kind, LatePolicy, MAX_GROUP_BY, MAX_METRICS, MAX_VIEW_TENANTS, Status, View};
+use crate::catalogue::{
+    Grain, Kind, LatePolicy, MAX_GROUP_BY, MAX_METRICS, MAX_SCALE, MAX_VIEW_TENANTS, Measure, Status, View,
+};
 use crate::expression::{Aggregate, ExpressionError, Predicate, parse_aggregate};
 use crate::ids::Name;
 use std::collections::BTreeSet;
@@ -17,7 +19,10 @@ impl Plan {
             let (view, expected, found) = (view.name.clone(), view.kind.clone(), kind.name.clone());
             return Err(PlanError::Kind { view, expected, found });
         }
-        check_sizes(view).and_then(|()| check_names(view)).map_err(|what| shape(view, what))?;
+        check_sizes(view)
+            .and_then(|()| check_names(view))
+            .and_then(|()| check_scales(kind))
+            .map_err(|what| shape(view, what))?;
         let group_by = view
             .group_by
             .iter()
@@ -160,6 +165,16 @@ fn check_sizes(view: &View) -> Result<(), String> {
             "names {n} tenants; at most {MAX_VIEW_TENANTS} are allowed, and without tenants it is for everyone"
         )),
         _ => Ok(()),
+    }
+}
+
+/// Figures have more digits than their measures, up to what a number can have.
+fn check_scales(kind: &Kind) -> Result<(), String> {
+    match kind.measures.iter().find(|measure| measure.scale > MAX_SCALE) {
+        Some(Measure { name, scale }) => {
+            Err(format!("measure {name} of {} has scale {scale}; at most {MAX_SCALE} is allowed", kind.name))
+        }
+        None => Ok(()),
     }
 }
 

@@ -14,10 +14,11 @@ mod tests;
 pub use error::PlanError;
 
 use crate::accumulator::{Accumulator, Shape, Sign};
-use crate::catalogue::{Direction, MAX_METRICS, Ties, View};
+use crate::catalogue::{Direction, Grain, MAX_METRICS, Ties, View};
 use crate::expression::{Predicate, Row};
 use crate::time::Instant;
 use crate::value::Number;
+use compact_str::CompactString;
 use output::Output;
 
 /// Names that the columns of an answer have beside the view's own, so that no dimension or metric of a view may: the
@@ -125,6 +126,15 @@ impl Plan {
     /// Fresh accumulators for a group.
     pub fn zero(&self) -> Box<[Accumulator]> {
         self.cells.iter().map(|cell| Accumulator::zero(cell.shape)).collect()
+    }
+
+    /// Whether these can be the dimensions and accumulators of a group of this plan: to be asked of what was stored or
+    /// sent, for everything else relies on it.
+    pub fn fits(&self, piece: u16, dims: &[Option<CompactString>], cells: &[Accumulator]) -> bool {
+        dims.len() == self.group_by.len()
+            && (piece == 0 || self.view.grain != Grain::Day)
+            && cells.len() == self.cells.len()
+            && self.cells.iter().zip(cells).all(|(cell, accumulator)| accumulator.fits(cell.shape))
     }
 
     /// The metrics of a group, in the view's order; `None` where there is nothing to tell, as for the average of none,

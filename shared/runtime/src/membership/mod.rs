@@ -267,7 +267,7 @@ impl Task {
     }
 
     async fn hear(&mut self, payload: &[u8]) {
-        let Ok(heartbeat) = serde_json::from_slice::<Heartbeat>(payload) else { return };
+        let Some(heartbeat) = Heartbeat::decode(payload) else { return };
         if self.own.as_ref().is_some_and(|own| own.instance == heartbeat.instance) {
             return;
         }

@@ -262,6 +262,15 @@ fn assert_same(one: &mut PartitionState, other: &mut PartitionState, context: &s
     }
 }
 
+/// Asserts that replicas find no difference. That of each is kept up from batch to batch, or was begun anew after a crash:
+/// one that looks at everything now must come to the same.
+fn assert_same_digests(one: &mut PartitionState, other: &mut PartitionState, context: &str) {
+    let digest = |state: &mut PartitionState| state.digest().expect("digests are kept");
+    let (ours, theirs) = (digest(one), digest(other));
+    assert_eq!((ours.log, &ours.state), (theirs.log, &theirs.state), "{context}");
+    assert!(!ours.contradicts(&theirs), "{context}: {ours:?} and {theirs:?}");
+}
+
 /// What does not depend on how the log was cut into batches.
 fn figures(replica: &mut Replica<'_>) -> impl PartialEq + std::fmt::Debug + use<> {
     replica.settle();
@@ -286,6 +295,8 @@ fn filled(rows: &BTreeMap<Vec<u8>, Vec<u8>>) -> Vec<&[u8]> {
 fn check_restarts(batches: &[Vec<Record>], one: &Timings, other: &Timings, step: usize) {
     let mut reference = Replica::new(batches);
     let mut replica = Replica::new(batches);
+    reference.state.keep_digests();
+    replica.state.keep_digests();
     let mut effects = Vec::new();
     for number in 0..batches.len() {
         (0..one[number % one.len()].job_steps).for_each(|_| {
@@ -305,6 +316,7 @@ fn check_restarts(batches: &[Vec<Record>], one: &Timings, other: &Timings, step:
                 assert_eq!(these, effects[again], "batch {again} again");
             }
         }
+        assert_same_digests(&mut reference.state, &mut replica.state, &format!("after batch {number}"));
         if number.is_multiple_of(step) {
             assert_same(&mut reference.state, &mut replica.state, &format!("after batch {number}"));
         }
@@ -312,6 +324,9 @@ fn check_restarts(batches: &[Vec<Record>], one: &Timings, other: &Timings, step:
     reference.settle();
     replica.settle();
     assert_same(&mut reference.state, &mut replica.state, "once everything is made");
+    assert_same_digests(&mut reference.state, &mut replica.state, "once everything is made");
+    let both = [&mut reference.state, &mut replica.state].map(|state| state.digest().and_then(|digest| digest.seasons));
+    assert!(both[0].is_some() && both[0] == both[1], "the digests of seasons, which are complete: {both:?}");
     let (.., seasons) = answers(&mut reference.state);
     assert_eq!(seasons, answers(&mut replica.state).2);
     // No row of what is gone stays behind: a replica that stores everything at once has the same rows.

@@ -119,6 +119,7 @@ impl<'l> Replica<'l> {
     pub(super) fn crash(&mut self) -> Vec<(usize, Vec<Effect>)> {
         let applied = self.applied;
         self.state = restore(&self.rows);
+        self.state.keep_digests();
         self.stage = Stage::Idle;
         self.applied = self.stored;
         (self.stored..applied).map(|number| (number, self.apply())).collect()

@@ -1,0 +1,251 @@
+//! A digest of the state, by which replicas see that they hold the same.
+//!
+//! It is a sum of hashes, one for each row, so it depends on neither order nor pages nor on how a view was made.
+//! [`Pages`](super::pages::Pages) keep the sum of each page and know which have changed; so events cost nothing, and a
+//! digest as long as a checkpoint of the same changes. It is taken at positions which the log decides, behind each multiple
+//! of [`DIGEST_EVERY`].
+//!
+//! Left out is what may differ between replicas that are sound: jobs, windows in which nothing is, and which seasons are
+//! made already. Seasons have a sum of their own, told when all of them are complete.
+
+use super::PartitionState;
+use super::day::Day;
+use super::tenant::TenantState;
+use super::window::{Group, GroupKey, Window};
+use crate::state::entity::{Entity, EntityKey};
+use compact_str::{CompactString, format_compact};
+use daybook_contracts::members::{DIGEST_FORMAT, MAX_DIGESTS, StateDigest};
+use daybook_contracts::report::Coverage;
+use daybook_domain::accumulator::Accumulator;
+use daybook_domain::ids::{Name, TenantId};
+use daybook_domain::time::Date;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// A digest is taken behind the first batch at or past each multiple of so many positions of EVENTS, which all partitions
+/// count together: every ten seconds or so under full load.
+pub const DIGEST_EVERY: u64 = 4_096;
+
+/// A value with bytes that equal values share, whatever became of them before.
+pub trait Canonical {
+    fn write(&self, bytes: &mut Vec<u8>);
+}
+
+/// 128 bits of BLAKE3: replicas are no enemies, and what is summed up are hashes.
+pub fn hash(bytes: &[u8]) -> u128 {
+    let hash = blake3::hash(bytes);
+    let (half, _) = hash.as_bytes().split_at(16);
+    u128::from_le_bytes(half.try_into().expect("half of 32 bytes"))
+}
+
+fn pack(value: &impl Serialize, bytes: &mut Vec<u8>) {
+    rmp_serde::encode::write(bytes, value).expect("the state holds nothing that MessagePack cannot");
+}
+
+fn hash_of(value: &impl Serialize) -> u128 {
+    let mut bytes = Vec::new();
+    pack(value, &mut bytes);
+    hash(&bytes)
+}
+
+impl Canonical for EntityKey {
+    fn write(&self, bytes: &mut Vec<u8>) {
+        pack(self, bytes);
+    }
+}
+
+impl Canonical for Entity {
+    fn write(&self, bytes: &mut Vec<u8>) {
+        pack(self, bytes);
+    }
+}
+
+impl Canonical for GroupKey {
+    fn write(&self, bytes: &mut Vec<u8>) {
+        pack(self, bytes);
+    }
+}
+
+impl Canonical for Group {
+    fn write(&self, bytes: &mut Vec<u8>) {
+        for accumulator in self {
+            match accumulator {
+                // Its texts are in no order.
+                Accumulator::Distinct(distinct) => {
+                    let sum = distinct.iter().fold(0_u128, |sum, entry| sum.wrapping_add(hash_of(&entry)));
+                    pack(&(distinct.len(), sum), bytes);
+                }
+                other => pack(other, bytes),
+            }
+        }
+    }
+}
+
+/// The sums so far, and what they do not hold yet.
+#[derive(Debug, Default)]
+pub struct Digests {
+    /// Of tenants and their days.
+    tenants: u128,
+    /// Of their seasons.
+    seasons: u128,
+    /// Tenants with a season that is still being made.
+    unfinished: usize,
+    /// Of definitions that are no tenant's.
+    meta: u128,
+    changed: Changed,
+    /// The last ones that were taken, oldest first.
+    taken: VecDeque<StateDigest>,
+}
+
+/// What checkpoints took for stored that the sums do not hold yet.
+#[derive(Debug, Default)]
+pub struct Changed {
+    pub meta: bool,
+    pub tenants: BTreeSet<TenantId>,
+    pub days: BTreeSet<(Date, TenantId)>,
+}
+
+/// What a tenant puts into the sums, its days apart.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TenantDigest {
+    own: u128,
+    seasons: u128,
+    is_unfinished: bool,
+}
+
+impl Digests {
+    /// These changes are about to be forgotten.
+    pub fn keep(&mut self, meta: bool, tenants: &BTreeSet<TenantId>, days: &BTreeSet<(Date, TenantId)>) {
+        self.changed.meta |= meta;
+        self.changed.tenants.extend(tenants.iter().cloned());
+        self.changed.days.extend(days.iter().cloned());
+    }
+
+    /// The day is no longer part of the state.
+    pub fn remove(&mut self, day: &Day) {
+        self.tenants = self.tenants.wrapping_sub(day.digest);
+    }
+}
+
+impl PartitionState {
+    /// Keeps digests from now on: the whole state is looked at once. Machines of which none is asked go without.
+    pub fn keep_digests(&mut self) {
+        if self.digests.is_some() {
+            return;
+        }
+        let mut digests = Digests::default();
+        let days = |(id, tenant): (&TenantId, &TenantState)| {
+            tenant.days.keys().map(|date| (*date, id.clone())).collect::<Vec<_>>()
+        };
+        digests.changed = Changed {
+            meta: true,
+            tenants: self.tenants.keys().cloned().collect(),
+            days: self.tenants.iter().flat_map(days).collect(),
+        };
+        self.digests = Some(Box::new(digests));
+        self.digest();
+    }
+
+    /// The last digests that were taken, oldest first; at most [`MAX_DIGESTS`].
+    pub fn digests(&self) -> Vec<StateDigest> {
+        self.digests.iter().flat_map(|digests| digests.taken.iter().cloned()).collect()
+    }
+
+    /// Takes a digest at this position, for others to see.
+    pub(super) fn take_digest(&mut self) {
+        let Some(digest) = self.digest() else { return };
+        if let Some(digests) = &mut self.digests {
+            if digests.taken.len() == MAX_DIGESTS {
+                digests.taken.pop_front();
+            }
+            digests.taken.push_back(digest);
+        }
+    }
+
+    /// The digest of the present state, where digests are kept.
+    pub fn digest(&mut self) -> Option<StateDigest> {
+        let mut digests = self.digests.take()?;
+        let (meta, tenants, days) = self.dirty.parts();
+        digests.keep(meta, tenants, days);
+        let Changed { meta, tenants, days } = std::mem::take(&mut digests.changed);
+        if meta {
+            digests.meta = self.meta_hash();
+        }
+        for id in tenants {
+            let Some(tenant) = self.tenants.get_mut(&id) else { continue };
+            let (before, after) = (tenant.digest, tenant_digest(&id, tenant));
+            tenant.digest = after;
+            digests.tenants = digests.tenants.wrapping_sub(before.own).wrapping_add(after.own);
+            digests.seasons = digests.seasons.wrapping_sub(before.seasons).wrapping_add(after.seasons);
+            digests.unfinished =
+                digests.unfinished + usize::from(after.is_unfinished) - usize::from(before.is_unfinished);
+        }
+        for (date, id) in days {
+            let Some(tenant) = self.tenants.get_mut(&id) else { continue };
+            let Some(day) = tenant.days.get_mut(&date) else { continue };
+            let after = day_hash(&id, date, day, tenant.windows.days.get_mut(&date));
+            digests.tenants = digests.tenants.wrapping_sub(day.digest).wrapping_add(after);
+            day.digest = after;
+        }
+        // Counts of events grow without a definition that changes.
+        let events: Vec<u64> = self.models.iter().map(|model| model.events).collect();
+        let state = hash_of(&(self.partition, self.position, self.through, events, digests.meta, digests.tenants));
+        let seasons = (digests.unfinished == 0).then(|| hex(digests.seasons));
+        self.digests = Some(digests);
+        Some(StateDigest { log: self.position, format: DIGEST_FORMAT, state: hex(state), seasons })
+    }
+
+    fn meta_hash(&self) -> u128 {
+        let kinds: Vec<_> = self.models.iter().map(|model| &model.kind).collect();
+        let views: Vec<_> = self.models.iter().flat_map(super::Model::plans).map(|plan| &plan.view).collect();
+        let pending: Vec<_> = self.pending.values().collect();
+        let tables: Vec<_> = self.tables.values().collect();
+        hash_of(&(kinds, views, pending, tables))
+    }
+}
+
+fn hex(sum: u128) -> CompactString {
+    format_compact!("{sum:032x}")
+}
+
+fn tenant_digest(id: &TenantId, tenant: &mut TenantState) -> TenantDigest {
+    let own = hash_of(&(
+        "tenant",
+        &tenant.definition,
+        tenant.first_day,
+        tenant.open_day,
+        tenant.expired_before,
+        tenant.latest_at,
+    ));
+    let is_unfinished = tenant.complete_seasons.len() < tenant.definition.seasons.len();
+    let seasons: Vec<_> = tenant
+        .windows
+        .seasons
+        .iter_mut()
+        .map(|(season, views)| (season, views_of(views)))
+        .filter(|(_, views)| !views.is_empty())
+        .collect();
+    let seasons = if seasons.is_empty() { 0 } else { hash_of(&("seasons", id, seasons)) };
+    TenantDigest { own, seasons, is_unfinished }
+}
+
+fn day_hash(id: &TenantId, date: Date, day: &mut Day, views: Option<&mut BTreeMap<Name, Window>>) -> u128 {
+    let entities = (day.entities.len(), day.entities.sum());
+    let views: Vec<_> = views.map(views_of).unwrap_or_default();
+    let account = (&day.account, &day.sealed, &day.changes, day.changes_omitted);
+    hash_of(&("day", id, date, day.state, &day.marker, day.from, account, entities, views))
+}
+
+/// What a view's window is known by: coverage, adjustments, and how many groups with what sum.
+type ViewSum<'w> = (&'w Name, &'w Coverage, u64, usize, u128);
+
+/// The windows that hold anything: others may be there or not.
+fn views_of(views: &mut BTreeMap<Name, Window>) -> Vec<ViewSum<'_>> {
+    let sum = |(name, window): (_, _)| {
+        let window: &mut Window = window;
+        let is_empty = window.is_untouched() && window.coverage == Coverage::Complete;
+        let sum = window.groups.sum();
+        (!is_empty).then_some((name, &window.coverage, window.adjustments, window.groups.len(), sum))
+    };
+    views.iter_mut().filter_map(sum).collect()
+}

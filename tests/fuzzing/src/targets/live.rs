@@ -1,0 +1,45 @@
+//! Updates of a live feed, as whoever watches a view reads them: lines of JSON, followed one after the other.
+
+use crate::world::{name, tenant, world};
+use daybook::live::LiveView;
+use daybook_contracts::ask::{Answer, Query};
+use daybook_contracts::live::{Feed, LiveUpdate};
+
+pub fn run(data: &[u8]) {
+    for view in world().views() {
+        let mut live = LiveView::new(view, snapshot(view.name.as_str())).expect("the snapshot has a feed");
+        for line in data.split(|byte| *byte == b'\n') {
+            let Ok(update) = serde_json::from_slice::<LiveUpdate>(line) else { continue };
+            let bytes = serde_json::to_vec(&update).expect("updates are plain values");
+            assert_eq!(serde_json::from_slice(&bytes).ok().as_ref(), Some(&update));
+            let _ = live.follow(update);
+        }
+        let _ = live.rows();
+    }
+}
+
+fn snapshot(view: &str) -> Answer {
+    let answer = world().state().view(&tenant(), &name(view), &Query::default()).expect("it can be asked for");
+    Answer { feed: Some(Feed { feed: "run-1".into(), sequence: 0 }), ..answer }
+}
+
+pub fn seeds() -> Vec<Vec<u8>> {
+    let line = |view: &str, sequence, reset| {
+        let answer = snapshot(view);
+        let update = LiveUpdate {
+            tenant: tenant(),
+            view: name(view),
+            feed: "run-1".into(),
+            sequence,
+            date: answer.to,
+            day: answer.day,
+            removed: answer.rows.iter().take(1).cloned().collect(),
+            rows: answer.rows,
+            reset,
+            as_of: answer.as_of,
+        };
+        serde_json::to_vec(&update).expect("plain values")
+    };
+    let of = |view: &str| [line(view, 1, false), line(view, 2, false), line(view, 3, true)].join(&b'\n');
+    ["totals", "race", "hours"].map(of).into()
+}
