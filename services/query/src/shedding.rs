@@ -63,6 +63,7 @@ mod tests {
             started_at: Instant::MIN,
             joining: false,
             leaving: false,
+            gone: false,
             parts: Default::default(),
         }
     }

@@ -343,18 +343,18 @@ mod tests {
     fn nothing_is_told_of_a_partition_that_was_withdrawn() {
         let (board, partition) = (Board::default(), Partition(1));
         let ready = Part { ready: true, ..Part::default() };
-        board.set(partition, ready);
+        board.set(partition, ready.clone());
         assert!(board.news.notified().now_or_never().is_some(), "others wait for it");
-        board.set(partition, Part { lag: 5, ..ready });
+        board.set(partition, Part { lag: 5, ..ready.clone() });
         assert!(board.news.notified().now_or_never().is_none(), "it can wait for the next heartbeat");
         board.withdraw(partition);
         assert!(board.news.notified().now_or_never().is_some());
         // Its actor lingers.
-        board.set(partition, ready);
+        board.set(partition, ready.clone());
         board.update(partition, |part| part.ready = true);
         assert!(board.parts().is_empty());
         board.admit(partition);
-        board.set(partition, ready);
+        board.set(partition, ready.clone());
         assert_eq!(board.parts(), BTreeMap::from([(partition, ready)]));
     }
 }
