@@ -40,3 +40,8 @@ sim SEEDS="1000" FROM="0":
 # Kills a process that commits checkpoints so many times, for each store, and shows what it left
 torture KILLS="200" SEED="1":
     cargo run --release -p daybook-torture -- --kills {{ trim_start_match(KILLS, "KILLS=") }} --seed {{ trim_start_match(SEED, "SEED=") }}
+
+# Kills, pauses, cuts and full disks for so many minutes: separate processes on three brokers, checked at the end
+chaos MINUTES="10" SEED="1":
+    cargo build --workspace
+    cargo run -p daybook-chaos -- --minutes {{ trim_start_match(MINUTES, "MINUTES=") }} --seed {{ trim_start_match(SEED, "SEED=") }}
