@@ -9,6 +9,7 @@ use daybook_contracts::ask::{DaySelector, Query};
 use daybook_contracts::report::{Figure, Row};
 use daybook_domain::ids::InboxSeq;
 use daybook_domain::time::Date;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -37,7 +38,8 @@ pub struct Told {
 #[derive(Default)]
 pub struct Readings {
     pub asked: u64,
-    pub failed: u64,
+    /// Those without an answer, by the code of the refusal, or by how nothing came.
+    pub failed: BTreeMap<String, u64>,
     pub stale: u64,
     pub told: Vec<Told>,
     /// The longest that a reader went without any answer.
@@ -83,9 +85,16 @@ pub async fn read(board: Arc<Board>, client: Client, readings: Arc<Mutex<Reading
         let answer = tokio::time::timeout(ANSWER_DEADLINE, client.query(&id, view, &query)).await;
         let mut readings = readings.lock().unwrap_or_else(PoisonError::into_inner);
         readings.asked += 1;
-        let Ok(Ok(answer)) = answer else {
-            readings.failed += 1;
-            continue;
+        let answer = match answer {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => {
+                *readings.failed.entry(format!("{:?}", error.code)).or_default() += 1;
+                continue;
+            }
+            Err(_) => {
+                *readings.failed.entry("nothing came".to_owned()).or_default() += 1;
+                continue;
+            }
         };
         readings.longest_silence = readings.longest_silence.max(answered.elapsed());
         answered = Instant::now();

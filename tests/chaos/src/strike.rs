@@ -19,6 +19,11 @@ const PROBE_DEADLINE: Duration = Duration::from_secs(4);
 /// Between two looks at whether it has come.
 const PROBE_INTERVAL: Duration = Duration::from_millis(50);
 
+/// What a shard counts when it cannot write a checkpoint.
+const FAILURES: &str = "daybook_checkpoint_failures_total";
+/// Within what a shard must have tried to write one: intervals are short, but it may be replaying just now.
+const NOTICE_LIMIT: Duration = Duration::from_secs(20);
+
 /// What faults are done to.
 pub struct World {
     // Dropped in this order: services first.
@@ -89,7 +94,13 @@ impl World {
                 self.fleet.process(service, instance).start();
             }
             Kind::DiskFull => {
+                let before = self.fleet.process(service, instance).metric(FAILURES).await;
                 self.fleet.fill_disk(instance, true)?;
+                let filled = Instant::now();
+                while self.fleet.process(service, instance).metric(FAILURES).await <= before {
+                    anyhow::ensure!(filled.elapsed() < NOTICE_LIMIT, "no checkpoint failed on a full disk");
+                    tokio::time::sleep(PROBE_INTERVAL).await;
+                }
                 tokio::time::sleep(fault.hold).await;
                 self.fleet.fill_disk(instance, false)?;
             }

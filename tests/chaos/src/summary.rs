@@ -25,7 +25,8 @@ pub struct Summary {
     pub events: u64,
     pub retries: u64,
     pub asked: u64,
-    pub failed: u64,
+    /// Questions without an answer, by the reason.
+    pub failed: BTreeMap<String, u64>,
     pub stale: u64,
     pub longest_silence: Duration,
     /// Days by which the clock was driven on.
@@ -64,10 +65,11 @@ impl fmt::Display for Summary {
             "{events} events acknowledged in {messages} messages, {retries} publishes repeated, {} events stored twice",
             checked.stored_twice
         )?;
-        let answered = asked - failed;
+        let unanswered: u64 = failed.values().sum();
+        let answered = asked - unanswered;
         writeln!(
             f,
-            "{asked} questions: {answered} answered, {stale} of them stale; {failed} failed; longest silence {} s",
+            "{asked} questions: {answered} answered, {stale} of them stale; {unanswered} failed {failed:?}; longest silence {} s",
             seconds(self.longest_silence)
         )?;
         writeln!(
