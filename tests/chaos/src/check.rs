@@ -242,3 +242,64 @@ where
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::event::{Event, Message, What};
+    use crate::tenants::{CLOCK_START, Tenant};
+    use daybook_contracts::report::Account;
+
+    /// A board on which two clicks are acknowledged, at 10 and, the second time it was sent, at 20.
+    fn board() -> (Board, Date) {
+        let start: daybook_domain::time::Instant = CLOCK_START.parse().unwrap();
+        let board = Board::new(Tenant::all(start), start.as_millis());
+        for (sequence, attempts) in [(10, 1), (20, 2)] {
+            let what = What::Click { page: "home", ms: 1 };
+            let events = vec![Event { id: sequence.to_string(), at_ms: start.as_millis(), what }];
+            board.ledger()[0].push(Message { events, sequence, attempts, began: Instant::now() });
+        }
+        let date = board.tenants[0].day_of(start.as_millis());
+        (board, date)
+    }
+
+    fn problems_with_an_answer(sequence: u64, clicks: i64) -> usize {
+        let (board, date) = board();
+        let rows = [("home".to_owned(), vec![Some(clicks * 100); 2])].into();
+        let told = Told { tenant: 0, view: "clicks", date, sequence, rows, at: Instant::now(), is_stale: false };
+        let (mut checked, mut problems) = (Checked::default(), Problems::default());
+        judge(&board, vec![told], &mut checked, &mut problems);
+        assert_eq!(checked.answers, 1);
+        problems.0.len()
+    }
+
+    #[test]
+    fn an_answer_must_be_what_its_position_makes() {
+        assert_eq!(problems_with_an_answer(20, 2), 0);
+        assert_eq!(problems_with_an_answer(20, 1), 1, "an event is missing");
+        assert_eq!(problems_with_an_answer(20, 3), 1, "an event counts twice");
+        assert_eq!(problems_with_an_answer(15, 1), 0);
+        assert_eq!(problems_with_an_answer(15, 2), 0, "it may have been stored when it was sent first");
+        assert_eq!(problems_with_an_answer(9, 2), 1, "the first one was sent once");
+    }
+
+    #[test]
+    fn an_account_may_hold_twice_what_was_sent_twice_and_as_a_duplicate_only() {
+        let (board, date) = board();
+        let problems = |counted, duplicate| {
+            let mut model = Model::new(&board.tenants[0]);
+            let messages = board.ledger()[0].clone();
+            messages.iter().flat_map(|message| &message.events).for_each(|event| model.apply(event));
+            let account = Account { published: counted + duplicate, counted, duplicate, ..Account::default() };
+            let (opens_at, closes_at, report) = (None, None, None);
+            let day = DayAccount { date, day: DayState::Open, opens_at, closes_at, report, account };
+            let (mut checked, mut problems) = (Checked::default(), Problems::default());
+            let tenant = &board.tenants[0];
+            check_account(&tenant.id, &day, &model, &messages, |at| tenant.day_of(at), &mut checked, &mut problems);
+            problems.0.len()
+        };
+        assert_eq!((problems(2, 0), problems(2, 1)), (0, 0));
+        assert_eq!((problems(1, 0), problems(3, 0), problems(2, 2), problems(1, 1)), (1, 1, 1, 1));
+    }
+}
