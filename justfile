@@ -46,3 +46,8 @@ fuzz TARGET SECONDS="60":
     cargo run -p daybook-fuzzing -- {{TARGET}} fuzz/corpus/{{TARGET}}
     mkdir -p fuzz/corpus-seeds/{{TARGET}}
     cargo +nightly fuzz run {{TARGET}} fuzz/corpus/{{TARGET}} fuzz/corpus-seeds/{{TARGET}} -- -max_total_time={{ trim_start_match(SECONDS, "SECONDS=") }}
+
+# Kills, pauses, cuts and full disks for so many minutes: separate processes on three brokers, checked at the end
+chaos MINUTES="10" SEED="1":
+    cargo build --workspace
+    cargo run -p daybook-chaos -- --minutes {{ trim_start_match(MINUTES, "MINUTES=") }} --seed {{ trim_start_match(SEED, "SEED=") }}

@@ -46,20 +46,17 @@ impl Service {
     }
 }
 
-/// A binary of this workspace, built beside the running test.
+/// A binary of this workspace, built beside the running test or program.
 ///
 /// # Panics
 /// When it has not been built.
 pub fn binary(name: &str) -> PathBuf {
-    // …/debug/deps/<test>
-    let test = std::env::current_exe().unwrap();
-    let path = test.parent().unwrap().parent().unwrap().join(name);
-    assert!(
-        path.is_file(),
-        "there is no {}: run `cargo build --workspace` or `cargo test --workspace` first",
-        path.display()
-    );
-    path
+    // …/debug/deps/<test>, or …/debug/<program>
+    let program = std::env::current_exe().unwrap();
+    let found = program.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.is_file());
+    found.unwrap_or_else(|| {
+        panic!("there is no {name}: run `cargo build --workspace` or `cargo test --workspace` first")
+    })
 }
 
 /// A command that sees no settings of Daybook in its environment.
@@ -119,6 +116,11 @@ impl Process {
     /// Whether it was started and has not been seen to end.
     pub fn is_started(&self) -> bool {
         self.child.is_some()
+    }
+
+    /// Its process id, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
     }
 
     /// Ends it as a crash would.

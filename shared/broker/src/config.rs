@@ -118,6 +118,9 @@ pub struct ClusterOptions {
     pub port: u16,
     /// The members, `nats://127.0.0.1:7001`; this one may be among them.
     pub routes: Vec<String>,
+    /// `HOST:PORT` that the others are told to reach this member at, where it is not the one it listens on: behind a
+    /// proxy.
+    pub advertise: Option<String>,
 }
 
 /// When stream writes are forced to the disk. Until then a power loss, though not a crash of the server, loses them.
@@ -173,6 +176,9 @@ pub(crate) fn render(options: &Options, store_dir: &Path) -> Result<String, Erro
             line(text, "  host", quoted(&options.host.to_string()));
             line(text, "  port", cluster.port);
             line(text, "  routes", list(&cluster.routes));
+            if let Some(advertise) = &cluster.advertise {
+                line(text, "  advertise", quoted(advertise));
+            }
         });
     }
     Ok(text)
@@ -259,6 +265,7 @@ jetstream {
                 server_name: "days-1".into(),
                 port: 7001,
                 routes: vec!["nats://[::1]:7001".into(), "nats://[::1]:7002".into()],
+                advertise: Some("[::1]:8001".into()),
             }),
             ..Options::new("nats-server", "unused")
         };
@@ -287,6 +294,7 @@ cluster {
   host: "::1"
   port: 7001
   routes: ["nats://[::1]:7001", "nats://[::1]:7002"]
+  advertise: "[::1]:8001"
 }
 "#
         );

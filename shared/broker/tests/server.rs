@@ -239,6 +239,7 @@ async fn three_form_a_cluster() {
             server_name: format!("server-{port}"),
             port,
             routes: ports.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect(),
+            advertise: None,
         };
         let options = Options { cluster: Some(cluster), ..options(&root.path().join(port.to_string())).await };
         brokers.push(Broker::start(options).await.unwrap());

@@ -60,8 +60,12 @@ impl Drop for Telemetry {
 pub fn start(service: &str, options: &crate::config::OperationsOptions) -> Result<Telemetry, TelemetryError> {
     let filter = EnvFilter::try_new(format!("{QUIET},{}", options.log))
         .map_err(|source| TelemetryError::Filter(options.log.clone(), source))?;
-    let lines =
-        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        // A line that cannot be written, because the log's disk is full, is lost. To say so would fail on standard
+        // error just as well, and what fails there panics.
+        .log_internal_errors(false);
     let lines = match options.log_format {
         LogFormat::Text => lines.with_target(true).with_filter(filter).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
