@@ -9,7 +9,7 @@ use crate::live::Feeds;
 use crate::outputs::{Traces, outputs};
 use crate::state::PartitionState;
 use crate::state::backfill::Found;
-use crate::{backfill, checkpoints, snapshots};
+use crate::{backfill, checkpoints, retention, snapshots};
 use async_nats::Subject;
 use compact_str::CompactString;
 use daybook_contracts::ask::{AskError, AskErrorCode, Asked, DayState, Position, ShardQuestion};
@@ -19,6 +19,7 @@ use daybook_domain::ids::{LogSeq, Partition};
 use daybook_runtime::outbox::Outbox;
 use daybook_runtime::process::Context;
 use daybook_runtime::reader::Reader;
+use daybook_runtime::retention::Retention;
 use daybook_runtime::store::{Store, StoreError};
 use daybook_runtime::telemetry;
 use futures::{FutureExt, Stream, StreamExt};
@@ -48,6 +49,7 @@ pub struct Intervals {
     pub checkpoint: Duration,
     pub live: Duration,
     pub snapshot: Duration,
+    pub log_retention: Retention,
     pub backfill_duty_percent: u8,
 }
 
@@ -95,6 +97,10 @@ pub enum Message {
     BackfillRead(Box<Found>),
     /// Add some more of what it found.
     AddBackfill,
+    /// A scratch missed batches that were trimmed while it read.
+    BackfillLost,
+    /// Time to remove what is over its retention.
+    TrimDue,
 }
 
 struct State {
@@ -103,6 +109,8 @@ struct State {
     label: String,
     state: PartitionState,
     store: Store,
+    /// On disk, as of the last checkpoint interval: to ask takes a look at the folder.
+    store_bytes: u64,
     outbox: Outbox,
     traces: Traces,
     /// The position of the last committed checkpoint.
@@ -159,7 +167,7 @@ impl Actor for PartitionActor {
             context.health.set(&label, true);
         }
         let tasks = vec![
-            essential("feed", feed(reader, outbox.clone(), myself.clone()), myself.clone()),
+            essential("feed", feed(reader, state.position(), outbox.clone(), myself.clone()), myself.clone()),
             essential(
                 "questions",
                 listen(futures::stream::select(to_any, to_this), connection.client.clone(), myself.clone()),
@@ -169,6 +177,7 @@ impl Actor for PartitionActor {
         // Each is asked for again when it has been dealt with: what takes long must not pile up.
         myself.send_after(intervals.checkpoint, || Message::CheckpointDue);
         myself.send_after(intervals.live, || Message::Tick);
+        myself.send_after(intervals.snapshot, || Message::TrimDue);
         // An inbox of the client's is a name that no other run has.
         let run = connection.client.new_inbox().replace("_INBOX.", "");
         let state = State {
@@ -184,6 +193,7 @@ impl Actor for PartitionActor {
             partition,
             label,
             state,
+            store_bytes: store.disk_bytes(),
             store,
             outbox,
             traces: Traces::default(),
@@ -235,6 +245,15 @@ impl Actor for PartitionActor {
             Message::BackfillRead(found) => {
                 state.state.finish_backfill(*found);
                 myself.cast(Message::AddBackfill)?;
+                Ok(())
+            }
+            Message::BackfillLost => {
+                state.state.give_up_backfill();
+                state.begin_backfill(&myself);
+                Ok(())
+            }
+            Message::TrimDue => {
+                state.begin_trim(&myself);
                 Ok(())
             }
             Message::AddBackfill => {
@@ -299,6 +318,7 @@ impl State {
             lag: self.pending,
             lag_ms: self.level_at.filter(|_| !self.is_level).map_or(0, |at| at.elapsed().as_millis() as u64),
             checkpoint: self.checkpointed,
+            store_bytes: self.store_bytes,
         };
         self.context.board.set(self.partition, part);
     }
@@ -436,6 +456,19 @@ impl State {
         }
     }
 
+    /// Removes what is over its retention, and asks for it again when that is done.
+    fn begin_trim(&mut self, myself: &ActorRef<Message>) {
+        let (connection, partition) = (self.context.connection.clone(), self.partition);
+        let (retention, interval, myself) = (self.intervals.log_retention, self.intervals.snapshot, myself.clone());
+        self.tasks.retain(|task| !task.is_finished());
+        self.tasks.push(tokio::spawn(async move {
+            if let Err(error) = retention::apply(&connection, partition, retention).await {
+                tracing::warn!(%partition, %error, "what is over its retention was not removed");
+            }
+            myself.send_after(interval, || Message::TrimDue);
+        }));
+    }
+
     fn begin_checkpoint(&mut self, myself: ActorRef<Message>) {
         self.state.forget_indexes();
         let sizes = self.state.sizes();
@@ -446,7 +479,8 @@ impl State {
         metrics::gauge!("daybook_shard_groups", "partition" => partition.clone()).set(sizes.groups as f64);
         metrics::gauge!("daybook_live_feeds", "partition" => partition.clone()).set(self.feeds.len() as f64);
         metrics::gauge!("daybook_outbox_backlog", "partition" => partition.clone()).set(self.outbox.backlog() as f64);
-        metrics::gauge!("daybook_checkpoint_disk_bytes", "partition" => partition).set(self.store.disk_bytes() as f64);
+        self.store_bytes = self.store.disk_bytes();
+        metrics::gauge!("daybook_checkpoint_disk_bytes", "partition" => partition).set(self.store_bytes as f64);
         if self.checkpoint_under_way || self.state.position() == self.checkpointed {
             return;
         }
@@ -454,7 +488,8 @@ impl State {
         let (store, outbox) = (self.store.clone(), self.outbox.clone());
         let snapshot = (self.snapshot_at.elapsed() >= self.intervals.snapshot).then(|| {
             self.snapshot_at = Instant::now();
-            (self.context.connection.clone(), self.partition, self.intervals.snapshot, self.scratch.clone())
+            let is_whole = !self.state.needs_history();
+            (self.context.connection.clone(), self.partition, is_whole, self.intervals.snapshot, self.scratch.clone())
         });
         let (position, count, changes) = (self.state.position(), self.outbox.accepted(), self.state.checkpoint());
         self.tasks.retain(|task| !task.is_finished());
@@ -466,8 +501,8 @@ impl State {
             let outcome = checkpoints::commit(store.clone(), changes).await;
             metrics::histogram!("daybook_checkpoint_seconds").record(started.elapsed().as_secs_f64());
             // Before the next commit, so that the rows are those of one position.
-            if let (Ok(()), Some((connection, partition, interval, scratch))) = (&outcome, snapshot) {
-                match snapshots::put(&connection, partition, store, position, interval, scratch).await {
+            if let (Ok(()), Some((connection, partition, is_whole, interval, scratch))) = (&outcome, snapshot) {
+                match snapshots::put(&connection, partition, store, position, is_whole, interval, scratch).await {
                     Ok(was_put) => tracing::debug!(%partition, %position, was_put, "snapshot"),
                     Err(error) => tracing::warn!(%partition, %error, "no snapshot was put on the broker"),
                 }

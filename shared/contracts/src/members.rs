@@ -46,4 +46,7 @@ pub struct Part {
     pub lag_ms: u64,
     /// The position of the last checkpoint; 0 for none.
     pub checkpoint: LogSeq,
+    /// Bytes of the checkpoint store on disk, as of the last checkpoint interval.
+    #[serde(default)]
+    pub store_bytes: u64,
 }

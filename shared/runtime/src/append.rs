@@ -10,6 +10,7 @@ use async_nats::jetstream::stream::Stream;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use daybook_domain::time::Instant;
 use serde::Deserialize;
 use std::error::Error;
 use std::time::Duration;
@@ -73,6 +74,8 @@ pub struct Stored {
     pub sequence: u64,
     pub headers: HeaderMap,
     pub payload: Bytes,
+    /// By the broker's clock; `None` when it does not tell.
+    pub stored_at: Option<Instant>,
 }
 
 #[derive(Deserialize)]
@@ -89,6 +92,8 @@ struct StoredWire {
     hdrs: String,
     #[serde(default)]
     data: String,
+    #[serde(default)]
+    time: String,
 }
 
 async fn stored_message(connection: &Connection, stream: &str, request: &serde_json::Value) -> Option<Stored> {
@@ -101,6 +106,7 @@ async fn stored_message(connection: &Connection, stream: &str, request: &serde_j
                 sequence: wire.seq,
                 headers: lenient_headers(&STANDARD.decode(wire.hdrs)?),
                 payload: STANDARD.decode(wire.data)?.into(),
+                stored_at: wire.time.parse().ok(),
             })),
             (None, Some(error)) if error.error_code() == ErrorCode::NO_MESSAGE_FOUND => Ok(None),
             (None, Some(error)) => Err(error.into()),

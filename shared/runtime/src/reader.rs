@@ -33,6 +33,8 @@ pub struct Delivered {
     pub subject: async_nats::Subject,
     pub headers: HeaderMap,
     pub payload: Bytes,
+    /// When the broker stored it, by its clock; `None` when it does not tell.
+    pub stored_at: Option<daybook_domain::time::Instant>,
     /// How many matching messages stood behind it when it was delivered.
     pub pending: u64,
 }
@@ -159,8 +161,8 @@ impl Reader {
             }
         };
         let open = self.open.as_mut()?;
-        let (sequence, delivered, pending) = match message.info() {
-            Ok(info) => (info.stream_sequence, info.consumer_sequence, info.pending),
+        let (sequence, delivered, pending, stored_at) = match message.info() {
+            Ok(info) => (info.stream_sequence, info.consumer_sequence, info.pending, stored_at(&info)),
             Err(error) => {
                 tracing::warn!(stream = self.stream, %error, "a delivery without its position");
                 self.open = None;
@@ -184,6 +186,7 @@ impl Reader {
             subject: message.subject,
             headers: message.headers.unwrap_or_default(),
             payload: message.payload,
+            stored_at,
             pending,
         })
     }
@@ -205,15 +208,21 @@ impl Reader {
         // A consumer that is open would deliver it once more.
         self.open = None;
         self.next = found.sequence + 1;
-        let (sequence, headers, payload) = (found.sequence, found.headers, found.payload);
+        let (sequence, headers, payload, stored_at) = (found.sequence, found.headers, found.payload, found.stored_at);
         let mut pending = 0;
         for filter in &self.filters {
             let next = next_message(&self.connection, &self.stream, filter, self.next).await;
             pending += u64::from(next.is_some());
         }
         self.pending = pending;
-        Some(Delivered { sequence, subject: found.subject.into(), headers, payload, pending })
+        Some(Delivered { sequence, subject: found.subject.into(), headers, payload, stored_at, pending })
     }
+}
+
+/// When the broker stored the message.
+fn stored_at(info: &async_nats::jetstream::message::Info<'_>) -> Option<daybook_domain::time::Instant> {
+    let millis = i64::try_from(info.published.unix_timestamp_nanos() / 1_000_000).ok()?;
+    Some(daybook_domain::time::Instant::from_millis(millis))
 }
 
 /// Makes a consumer from `next` on, trying until the broker answers.
@@ -300,9 +309,9 @@ async fn drain(consumer: &Consumer<pull::Config>, count: u64) -> Result<Vec<Deli
         consumer.stream().max_bytes_per_batch(PULL_BYTES).heartbeat(HEARTBEAT).expires(PULL_EXPIRES).messages().await?;
     while let Some(message) = tokio::time::timeout(QUIET, messages.next()).await? {
         let message = message?;
-        let (sequence, pending, delivered) = {
+        let (sequence, pending, delivered, stored_at) = {
             let info = message.info()?;
-            (info.stream_sequence, info.pending, info.consumer_sequence)
+            (info.stream_sequence, info.pending, info.consumer_sequence, stored_at(&info))
         };
         if delivered != newest.len() as u64 + 1 {
             return Err("deliveries were lost".into());
@@ -313,6 +322,7 @@ async fn drain(consumer: &Consumer<pull::Config>, count: u64) -> Result<Vec<Deli
             subject: message.subject,
             headers: message.headers.unwrap_or_default(),
             payload: message.payload,
+            stored_at,
             pending,
         });
         if pending == 0 {

@@ -236,6 +236,7 @@ fn delivered(messages: &[Rc<Stored>]) -> Vec<Delivered> {
         subject: message.subject.as_str().into(),
         headers: message.headers.clone(),
         payload: message.payload.clone(),
+        stored_at: None,
         pending: 0,
     };
     messages.iter().map(one).collect()
