@@ -52,7 +52,7 @@ pub async fn run(task: Task, mut scratch: PartitionState, base: LogSeq, actor: A
         let (position, follows) = (LogSeq(message.sequence), follows(&message.headers));
         match (last.replace(position), follows) {
             (None, Some(follows)) if follows > LogSeq(0) => since = Some(position),
-            (Some(last), Some(follows)) if follows != last => {
+            (Some(last), Some(follows)) if follows > last => {
                 tracing::warn!(%partition, %position, %last, "the log was trimmed meanwhile; backfilling again");
                 let _ = actor.cast(Message::BackfillLost);
                 return;

@@ -38,7 +38,7 @@ pub async fn feed(mut reader: Reader, mut last: LogSeq, outbox: Outbox, actor: A
             return;
         }
         let message = reader.next().await;
-        if let Some(follows) = follows(&message.headers).filter(|follows| *follows != last) {
+        if let Some(follows) = follows(&message.headers).filter(|follows| *follows > last) {
             tracing::warn!(position = message.sequence, %follows, %last, "batches of the log are gone; beginning again");
             return;
         }
