@@ -36,3 +36,7 @@ e2e FILTER="":
 # Simulates so many seeds under faults; a failing one is made small, with its trace and the command that repeats it
 sim SEEDS="1000" FROM="0":
     cargo run -p daybook-simulation -- --seeds {{ trim_start_match(SEEDS, "SEEDS=") }} --seed {{ trim_start_match(FROM, "FROM=") }}
+
+# Kills a process that commits checkpoints so many times, for each store, and shows what it left
+torture KILLS="200" SEED="1":
+    cargo run --release -p daybook-torture -- --kills {{ trim_start_match(KILLS, "KILLS=") }} --seed {{ trim_start_match(SEED, "SEED=") }}

@@ -99,6 +99,11 @@ impl Daybook {
         &self.options
     }
 
+    /// Changes what the services are started with next.
+    pub fn change_options(&mut self, change: impl FnOnce(&mut EmbeddedOptions)) {
+        change(&mut self.options);
+    }
+
     /// Loses every checkpoint: the shards read the log from the beginning.
     pub async fn restart_without_checkpoints(&mut self) {
         self.services.take().unwrap().stop().await;

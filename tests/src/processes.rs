@@ -321,6 +321,11 @@ pub async fn wait_until_ready_among(process: &mut Process, service: Service, mem
         Service::AggregatorShard => 1 + usize::from(PARTITIONS),
         Service::DayManager | Service::Query => 2,
     };
+    wait_until_ready_with(process, parts).await;
+}
+
+/// Waits until a process says that all its parts are ready, of which there must be at least so many.
+pub async fn wait_until_ready_with(process: &mut Process, parts: usize) {
     let began = Instant::now();
     while !process.is_ready(parts).await {
         let ended = process.child.as_mut().and_then(|child| child.try_wait().unwrap());

@@ -77,7 +77,7 @@ impl DayManager {
         let options = daybook.options().clone();
         let connection = connect_service(&options.broker, "day-manager").await.unwrap();
         let stop = CancellationToken::new();
-        let context = Context { connection, health: Default::default(), board: Default::default(), stop: stop.clone() };
+        let context = Context::new(connection, Default::default(), stop.clone());
         let task = tokio::spawn(async move { day_manager::run(options.day_manager, context).await.unwrap() });
         Self { stop, task }
     }

@@ -40,7 +40,7 @@ struct Managed {
 async fn run_day_manager(broker: &PrivateBroker) -> CancellationToken {
     let connection = connect_service(&broker.options(), "day-manager").await.unwrap();
     let stop = CancellationToken::new();
-    let context = Context { connection, health: Health::default(), board: Default::default(), stop: stop.clone() };
+    let context = Context::new(connection, Health::default(), stop.clone());
     tokio::spawn(async move { day_manager::run(day_manager::Options::default(), context).await.unwrap() });
     stop
 }

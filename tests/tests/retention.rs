@@ -2,8 +2,9 @@
 //! says so.
 #![allow(clippy::unwrap_used)]
 
-use aggregator_shard::checkpoints::{OpenError, open};
+use aggregator_shard::checkpoints::{OpenError, Place, open};
 use aggregator_shard::{retention, snapshots};
+use async_nats::jetstream::object_store::ObjectMetadata;
 use daybook::commands::replay::progress;
 use daybook::embedded::EmbeddedOptions;
 use daybook::verification::audit::{Subject, audit};
@@ -12,11 +13,13 @@ use daybook_contracts::ask::AskErrorCode;
 use daybook_contracts::report::Coverage;
 use daybook_domain::ids::{LogSeq, Partition, TenantId};
 use daybook_runtime::log::beginning;
+use daybook_runtime::store::Backend;
 use daybook_runtime::usage;
 use daybook_tests::asking::{ask, refused, shown};
 use daybook_tests::backfilling::in_force;
 use daybook_tests::orders::{self, FIRST_DAY, order, orders_counted};
 use daybook_tests::{Daybook, eventually, processes};
+use futures::FutureExt;
 use serde_json::json;
 
 /// Events that are published one after the other, between two looks at the log.
@@ -155,12 +158,49 @@ async fn what_the_trimmed_log_cannot_say_is_said_so() {
     daybook.stop_services().await;
     let connection = &daybook.client.connection;
     let folder = tempfile::tempdir().unwrap();
-    let (_, state) = open(connection, partition(&daybook), &folder.path().join("one")).await.unwrap();
+    let place = |backend: Backend, name: &str| Place { backend, folder: folder.path().join(name) };
+    let (_, state) = open(connection, partition(&daybook), &place(Backend::Sled, "one")).await.unwrap();
     assert!(state.position() >= trimmed.snapshot);
     connection.jetstream.delete_stream(connection.subjects.checkpoints_stream()).await.unwrap();
-    let refused = open(connection, partition(&daybook), &folder.path().join("two")).await.unwrap_err();
+    let refused = open(connection, partition(&daybook), &place(Backend::Sled, "two")).await.unwrap_err();
     assert!(matches!(refused, OpenError::Unreachable { local: LogSeq(0), .. }), "{refused}");
     assert!(refused.to_string().contains("put back CHECKPOINTS"), "{refused}");
+
+    // A folder that the other backend cannot use is the last state that there is: it is not wiped.
+    let refused = open(connection, partition(&daybook), &place(Backend::Fjall, "one")).await.unwrap_err();
+    assert!(matches!(refused, OpenError::Unreachable { .. }), "{refused}");
+    let again = eventually("the folder to be let go of", || async {
+        open(connection, partition(&daybook), &place(Backend::Sled, "one")).await.ok()
+    })
+    .await;
+    assert_eq!(again.1.position(), state.position());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_trimmed_to_a_snapshot_of_another_log() {
+    let daybook = Daybook::start().await;
+    orders::define(&daybook, &["acme"]).await;
+    daybook.publish("acme", "order", order("first").to_string()).await;
+    daybook.settle().await;
+    let (connection, partition) = (&daybook.client.connection, partition(&daybook));
+    let first = beginning(connection, partition).await.unwrap();
+    let bucket = connection.subjects.checkpoints_bucket();
+    let bucket = eventually("the bucket", || connection.jetstream.get_object_store(&bucket).map(Result::ok)).await;
+    let foreign = ObjectMetadata {
+        name: format!("partition-{partition}-1000000"),
+        metadata: [("daybook-whole".to_owned(), String::new())].into(),
+        ..ObjectMetadata::default()
+    };
+    let info = bucket.put(foreign, &mut &b"of a log that was longer"[..]).await.unwrap();
+    // Old enough for the shortest retention.
+    eventually("a second to pass", || async {
+        let age = daybook_runtime::clock::now().as_millis() - info.modified?.unix_timestamp() * 1_000;
+        (age > 3_000).then_some(())
+    })
+    .await;
+    retention::apply(connection, partition, "1s".parse().unwrap()).await.unwrap();
+    assert_eq!(beginning(connection, partition).await.unwrap().position, first.position);
+    assert_eq!(bucket.info(&info.name).await.unwrap().nuid, info.nuid, "the log that it is of may be put back");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,17 +2,32 @@
 //! begin with the newest snapshot on the broker, or else with the beginning of the log. A log that is trimmed has no
 //! beginning to begin with: then there must be a snapshot, or the partition is refused.
 
-use crate::snapshots;
+use crate::snapshots::{self, SnapshotError};
 use crate::state::PartitionState;
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_runtime::append::last_message;
 use daybook_runtime::connection::Connection;
 use daybook_runtime::log::{Beginning, beginning};
-use daybook_runtime::store::{Changes, Store, StoreError, wipe};
+use daybook_runtime::store::{Backend, Changes, Row, Store, StoreError, wipe};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 
+/// Longest pause before a checkpoint that failed is tried again, unless the interval is longer: a disk that was full is
+/// found free within a minute.
+const MAX_RETRY_PAUSE: Duration = Duration::from_secs(60);
+/// Between two looks whether a store is bloated, and so between two rebuilds: one that bloats in less has no use for it.
+const LOOK_INTERVAL: Duration = Duration::from_secs(600);
 /// How many messages of the log a snapshot must be ahead of the local store to be worth fetching.
 const WORTH_FETCHING: u64 = 20_000;
+
+/// Where a partition's store is, and whose code keeps it.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub backend: Backend,
+    pub folder: PathBuf,
+}
 
 /// A partition cannot be begun.
 #[derive(Debug, thiserror::Error)]
@@ -52,104 +67,134 @@ impl Reach {
         self.beginning.is_none_or(|beginning| beginning.follows <= position) && position <= self.end
     }
 
-    fn is_trimmed(&self) -> bool {
-        self.beginning.is_some_and(|beginning| beginning.is_trimmed())
+    /// Where it begins, if that is not where it once began.
+    fn trimmed(&self) -> Option<Beginning> {
+        self.beginning.filter(Beginning::is_trimmed)
     }
 }
 
-/// The store of `partition` in `folder` and the state it holds, from which the log can be read on.
+/// The store of `partition` at `place` and the state it holds, from which the log can be read on.
 ///
 /// # Errors
-/// When not even an empty store can be made there, or the log is trimmed and nothing reaches to its beginning.
+/// When it is in use, there is no room, or not even an empty store can be made there; or the log is trimmed and nothing
+/// reaches to its beginning.
 pub async fn open(
     connection: &Connection,
     partition: Partition,
-    folder: &Path,
+    place: &Place,
 ) -> Result<(Store, PartitionState), OpenError> {
-    let path = folder.to_owned();
-    let (store, state) = blocking(move || open_blocking(partition, &path)).await?;
+    let at = place.clone();
+    let found = blocking(move || open_blocking(partition, &at)).await?;
+    let local = found.as_ref().map_or(LogSeq(0), |(_, state)| state.position());
     let reach = Reach::of(connection, partition).await;
-    let (local, continues) = (state.position(), reach.continues(state.position()));
-    let there = match snapshots::list(connection, partition).await {
-        Ok(there) => there,
-        Err(error) if continues => {
-            tracing::warn!(%partition, %error, "the broker does not tell of snapshots; going on without");
-            return Ok((store, state));
+    // Those that can be gone on from, the newest first.
+    let there = snapshots::list(connection, partition).await.map(|there| {
+        let positions = there.iter().rev().map(|snapshot| snapshot.position);
+        positions.filter(|position| reach.continues(*position)).collect::<Vec<_>>()
+    });
+    let was_usable = found.is_some();
+    let found = found.filter(|_| reach.continues(local));
+    let there = match (there, &found) {
+        (Ok(there), None) if there.is_empty() && reach.trimmed().is_some() => {
+            let beginning = reach.trimmed().expect("it is trimmed");
+            // The folder stays as it is: it may be of use with the other backend, or with a log that is put back.
+            return Err(OpenError::Unreachable { partition, beginning, local });
         }
-        Err(error) if reach.is_trimmed() => {
+        (Ok(there), _) => there,
+        (Err(error), Some(_)) => {
+            tracing::warn!(%partition, %error, "the broker does not tell of snapshots; going on without");
+            Vec::new()
+        }
+        (Err(error), None) if reach.trimmed().is_some() => {
             return Err(OpenError::Snapshots { partition, reason: error.to_string() });
         }
-        Err(_) => Vec::new(),
+        (Err(_), None) => Vec::new(),
     };
-    let usable = there.iter().rev().map(|snapshot| snapshot.position).find(|position| reach.continues(*position));
-    // A state that can go on is not given up for one that may turn out to be damaged, where the log could not replace it.
-    let is_far = local == LogSeq(0) || usable.is_some_and(|there| there.0.saturating_sub(local.0) > WORTH_FETCHING);
-    let is_worth_it = usable.is_some_and(|there| there > local) && !reach.is_trimmed() && is_far;
-    if continues && !is_worth_it {
-        return Ok((store, state));
+    match found {
+        Some(found) if !is_worth_it(local, there.first().copied(), reach) => return Ok(found),
+        Some(_) => {}
+        None if was_usable => {
+            tracing::warn!(%partition, position = %local, end = %reach.end, "the log does not go on from the checkpoint");
+        }
+        None => metrics::counter!("daybook_checkpoints_wiped_total").increment(1),
     }
-    drop((store, state));
-    if !continues {
-        tracing::warn!(%partition, position = %local, end = %reach.end, "the log does not go on from the checkpoint");
-    }
-    let mut reason = None;
-    // The newest first; an older one will do when that is damaged.
-    for position in there.iter().rev().map(|snapshot| snapshot.position).filter(|position| reach.continues(*position)) {
-        match take_over(connection, partition, position, folder).await {
+    let mut unusable = None;
+    for position in there {
+        match take_over(connection, partition, position, place).await? {
             Ok((store, state)) => {
                 tracing::info!(%partition, %position, %local, "took over a snapshot on the broker");
                 metrics::counter!("daybook_snapshots_fetched_total").increment(1);
                 return Ok((store, state));
             }
+            // An older one will do.
             Err(why) => {
                 tracing::warn!(%partition, %position, why, "a snapshot on the broker cannot be used");
-                reason = Some(why);
+                unusable = Some(why);
             }
         }
     }
-    let path = folder.to_owned();
-    let begun = (blocking(move || fresh(&path)).await?, PartitionState::new(partition));
-    match (reach.beginning.filter(Beginning::is_trimmed), reason) {
-        (None, _) => Ok(begun),
-        (Some(_), Some(reason)) => Err(OpenError::Snapshots { partition, reason }),
-        (Some(beginning), None) => Err(OpenError::Unreachable { partition, beginning, local }),
+    let at = place.clone();
+    let begun = (blocking(move || fresh(&at)).await?, PartitionState::new(partition));
+    match unusable.filter(|_| reach.trimmed().is_some()) {
+        Some(reason) => Err(OpenError::Snapshots { partition, reason }),
+        None => Ok(begun),
     }
 }
 
-/// The state of a snapshot, in a store of its own making.
+/// Whether a state in the folder that can go on is to be given up for the newest snapshot: not for one that may turn out to
+/// be damaged where the log could not replace it.
+fn is_worth_it(local: LogSeq, newest: Option<LogSeq>, reach: Reach) -> bool {
+    let Some(newest) = newest.filter(|_| reach.trimmed().is_none()) else { return false };
+    newest > local && (local == LogSeq(0) || newest.0 - local.0 > WORTH_FETCHING)
+}
+
+/// The state of a snapshot, in a store of its own making; or why the snapshot cannot be used.
+///
+/// # Errors
+/// When the store cannot be made or there is no room, which is no fault of the snapshot.
 async fn take_over(
     connection: &Connection,
     partition: Partition,
     position: LogSeq,
-    folder: &Path,
-) -> Result<(Store, PartitionState), String> {
-    let path = folder.to_owned();
-    let empty = blocking(move || fresh(&path)).await.map_err(|error| error.to_string())?;
-    let scratch = folder.with_extension("snapshot");
-    let fetched = snapshots::fetch(connection, partition, position, empty.clone(), scratch).await;
-    fetched.map_err(|error| error.to_string())?;
-    let restored = blocking(move || Ok(restore(partition, &empty).map(|state| (empty, state)))).await;
-    let (store, state) = restored.map_err(|error| error.to_string())??;
-    match state.position() == position {
+    place: &Place,
+) -> Result<Result<(Store, PartitionState), String>, StoreError> {
+    let at = place.clone();
+    let empty = blocking(move || fresh(&at)).await?;
+    let scratch = place.folder.with_extension("snapshot");
+    if let Err(error) = snapshots::fetch(connection, partition, position, empty.clone(), scratch.clone()).await {
+        let error = match error {
+            SnapshotError::File(source) => StoreError::Folder { path: scratch, source },
+            SnapshotError::Store(error) => error,
+            error => return Ok(Err(error.to_string())),
+        };
+        return if error.is_full() { Err(error) } else { Ok(Err(chain(&error))) };
+    }
+    let restored = blocking(move || {
+        let rows = empty.scan()?.collect::<Result<_, _>>()?;
+        Ok(restore(partition, rows).map(|state| (empty, state)))
+    });
+    Ok(restored.await?.and_then(|(store, state)| match state.position() == position {
         true => Ok((store, state)),
         false => Err(format!("its state is at {}", state.position())),
-    }
+    }))
 }
 
 /// The state of a snapshot on the broker that the present log goes on from, the oldest that can be used. Nothing is
-/// kept of it on this machine. `None` when there is none.
+/// kept of it on this machine but in the folder `scratch`. `None` when there is none.
 ///
 /// # Errors
-/// When the broker does not tell of snapshots, or there is no room for a folder.
+/// When the broker does not tell of snapshots, or there is no room in the folder.
 pub async fn oldest_on_the_broker(
     connection: &Connection,
     partition: Partition,
     scratch: &Path,
-) -> Result<Option<PartitionState>, snapshots::SnapshotError> {
+) -> Result<Option<PartitionState>, SnapshotError> {
     let reach = Reach::of(connection, partition).await;
     let there = snapshots::list(connection, partition).await?;
     for position in there.iter().map(|snapshot| snapshot.position).filter(|position| reach.continues(*position)) {
-        match take_over(connection, partition, position, &scratch.join(format!("at-{position}"))).await {
+        // Rows are the same whatever keeps them.
+        let place = Place { backend: Backend::default(), folder: scratch.join(format!("at-{position}")) };
+        match take_over(connection, partition, position, &place).await? {
             Ok((_, state)) => return Ok(Some(state)),
             Err(why) => tracing::warn!(%partition, %position, why, "a snapshot on the broker cannot be used"),
         }
@@ -157,42 +202,142 @@ pub async fn oldest_on_the_broker(
     Ok(None)
 }
 
-fn open_blocking(partition: Partition, folder: &Path) -> Result<(Store, PartitionState), StoreError> {
-    let why = match Store::open(folder) {
-        Ok(store) => match restore(partition, &store) {
-            Ok(state) => return Ok((store, state)),
+/// What the folder holds, an empty state if it is new; `None` when it cannot be used.
+fn open_blocking(partition: Partition, place: &Place) -> Result<Option<(Store, PartitionState)>, StoreError> {
+    let why = match Store::open(place.backend, &place.folder) {
+        Ok((store, rows)) => match restore(partition, rows) {
+            Ok(state) => return Ok(Some((store, state))),
             Err(why) => why,
         },
-        // An earlier actor of this process has not let go of it yet; the next start will find it free.
-        Err(error) if error.is_locked() => return Err(error),
-        Err(error) => error.to_string(),
+        // An earlier actor of this process has not let go of it yet, or it cannot be opened for want of room: the next
+        // start may find that changed.
+        Err(error) if error.is_locked() || error.is_full() => return Err(error),
+        Err(error) => chain(&error),
     };
-    tracing::warn!(%partition, ?folder, why, "the checkpoint cannot be used; wiping it");
-    metrics::counter!("daybook_checkpoints_wiped_total").increment(1);
-    Ok((fresh(folder)?, PartitionState::new(partition)))
+    let folder = &place.folder;
+    tracing::warn!(%partition, ?folder, why, "the checkpoint cannot be used; a snapshot or the log is to take its place");
+    Ok(None)
 }
 
-fn restore(partition: Partition, store: &Store) -> Result<PartitionState, String> {
-    let rows = store.scan().collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+fn restore(partition: Partition, rows: Vec<Row>) -> Result<PartitionState, String> {
     match PartitionState::restore(partition, rows) {
         Ok(state) => Ok(state.unwrap_or_else(|| PartitionState::new(partition))),
         Err(error) => Err(error.to_string()),
     }
 }
 
-fn fresh(folder: &Path) -> Result<Store, StoreError> {
-    wipe(folder).map_err(|source| StoreError::Open { path: PathBuf::from(folder), source: source.into() })?;
-    Store::open(folder)
+fn fresh(place: &Place) -> Result<Store, StoreError> {
+    let folder = &place.folder;
+    wipe(folder).map_err(|source| StoreError::Folder { path: folder.clone(), source })?;
+    Ok(Store::open(place.backend, folder)?.0)
+}
+
+/// An error and its sources, in a line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// What a checkpoint that failed would have changed, and when to try again. The state counts those changes as stored, so
+/// they are kept until they are; they cannot become larger than the state.
+#[derive(Debug)]
+pub struct Unsaved {
+    changes: Changes,
+    failures: u32,
+    retry_at: Instant,
+    look_at: Instant,
+}
+
+impl Unsaved {
+    pub fn new(now: Instant) -> Self {
+        Self { changes: Changes::default(), failures: 0, retry_at: now, look_at: now }
+    }
+
+    /// Whether the next checkpoint may be tried.
+    pub fn is_due(&self, now: Instant) -> bool {
+        now >= self.retry_at
+    }
+
+    /// These changes behind those that are not stored yet.
+    pub fn with(&mut self, changes: Changes) -> Arc<Changes> {
+        let mut all = std::mem::take(&mut self.changes);
+        all.then(changes);
+        Arc::new(all)
+    }
+
+    pub fn stored(&mut self, partition: Partition) {
+        if self.failures > 0 {
+            tracing::info!(%partition, failures = self.failures, "checkpoints are stored again");
+        }
+        self.failures = 0;
+        metrics::gauge!("daybook_checkpoint_failures", "partition" => partition.to_string()).set(0.0);
+    }
+
+    /// Keeps `changes` for the next try.
+    ///
+    /// # Errors
+    /// The error itself when another try would be in vain: the actor has to begin again, with what is stored somewhere.
+    pub fn failed(
+        &mut self,
+        partition: Partition,
+        changes: Arc<Changes>,
+        error: StoreError,
+        interval: Duration,
+        now: Instant,
+    ) -> Result<(), StoreError> {
+        metrics::counter!("daybook_checkpoint_failures_total").increment(1);
+        if !error.may_pass() {
+            return Err(error);
+        }
+        let doubled = interval.saturating_mul(2_u32.saturating_pow(self.failures.min(16)));
+        let pause = doubled.min(MAX_RETRY_PAUSE.max(interval));
+        self.failures += 1;
+        self.retry_at = now + pause;
+        self.changes = Arc::unwrap_or_clone(changes);
+        let failures = self.failures;
+        tracing::warn!(%partition, error = chain(&error), failures, ?pause, "a checkpoint failed; going on from memory");
+        metrics::gauge!("daybook_checkpoint_failures", "partition" => partition.to_string()).set(f64::from(failures));
+        Ok(())
+    }
+
+    /// Whether it is time to see if the store is bloated; from then on, not for a while.
+    pub fn is_time_to_look(&mut self, now: Instant) -> bool {
+        let is_time = now >= self.look_at;
+        if is_time {
+            self.look_at = now + LOOK_INTERVAL;
+        }
+        is_time
+    }
 }
 
 /// Commits on a thread of its own.
 ///
 /// # Errors
 /// When the store is damaged or the disk is full.
-pub async fn commit(store: Store, changes: Changes) -> Result<(), StoreError> {
+pub async fn commit(store: Store, changes: Arc<Changes>) -> Result<(), StoreError> {
     metrics::histogram!("daybook_checkpoint_rows").record(changes.rows() as f64);
     metrics::counter!("daybook_checkpoint_bytes_total").increment(changes.bytes() as u64);
     blocking(move || store.commit(changes)).await
+}
+
+/// Rebuilds the store if its files have become much larger than what they hold. That it fails is no harm.
+pub async fn rebuild_if_bloated(partition: Partition, store: Store) {
+    let outcome = blocking(move || {
+        let (disk, live) = (store.disk_bytes(), store.live_bytes());
+        if !store.is_bloated() {
+            return Ok(None);
+        }
+        store.rebuild()?;
+        Ok(Some((disk, live, store.disk_bytes())))
+    });
+    match outcome.await {
+        Ok(None) => {}
+        Ok(Some((before, live, after))) => {
+            tracing::info!(%partition, before, live, after, "rebuilt the checkpoint store");
+            metrics::counter!("daybook_checkpoint_rebuilds_total").increment(1);
+        }
+        Err(error) => tracing::warn!(%partition, error = chain(&error), "the checkpoint store could not be rebuilt"),
+    }
 }
 
 async fn blocking<T: Send + 'static>(
@@ -201,9 +346,109 @@ async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(outcome) => outcome,
         Err(error) => match error.try_into_panic() {
-            Ok(_) => Err(StoreError::Hung(PathBuf::new())),
+            // Not the engine's, which is run behind a watch.
+            Ok(panic) => std::panic::resume_unwind(panic),
             // The runtime is going down.
             Err(_) => std::future::pending().await,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(5);
+
+    fn locked() -> StoreError {
+        StoreError::Locked(PathBuf::new())
+    }
+
+    fn put(key: &[u8], value: &[u8]) -> Changes {
+        Changes { put: vec![(key.to_vec(), value.to_vec())], remove: vec![] }
+    }
+
+    /// What [`open`] makes of a folder where the broker has no snapshots.
+    fn open_or_begin(place: &Place) -> Result<(Store, PartitionState), StoreError> {
+        match open_blocking(Partition(0), place)? {
+            Some(found) => Ok(found),
+            None => Ok((fresh(place)?, PartitionState::new(Partition(0)))),
+        }
+    }
+
+    #[test]
+    fn a_folder_of_the_other_backend_is_wiped_and_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("partition-0");
+        for backend in [Backend::Sled, Backend::Fjall, Backend::Sled] {
+            let place = Place { backend, folder: folder.clone() };
+            let (store, mut state) = open_or_begin(&place).unwrap();
+            assert_eq!(state.position().0, 0);
+            assert_eq!(store.scan().unwrap().count(), 0, "what was there is gone");
+            store.commit(Arc::new(state.checkpoint())).unwrap();
+            assert_eq!(store.scan().unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_state_of_an_unknown_format_is_wiped() {
+        for backend in Backend::ALL {
+            let folder = tempfile::tempdir().unwrap();
+            let place = Place { backend, folder: folder.path().join("partition-0") };
+            let (store, mut state) = open_or_begin(&place).unwrap();
+            let mut changes = state.checkpoint();
+            // A list of ten, the first of which is the format.
+            changes.put.iter_mut().for_each(|(_, value)| value[1] = 99);
+            store.commit(Arc::new(changes)).unwrap();
+            drop(store);
+            let deadline = Instant::now() + Duration::from_secs(30);
+            // The engine's threads let go of it after it was dropped.
+            let store = loop {
+                match open_or_begin(&place) {
+                    Ok((store, _)) => break store,
+                    Err(error) => assert!(error.is_locked() && Instant::now() < deadline, "{error}"),
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            };
+            assert_eq!(store.scan().unwrap().count(), 0, "what was there is gone");
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_that_failed_is_tried_again_with_what_came_later() {
+        let mut now = Instant::now();
+        let mut unsaved = Unsaved::new(now);
+        assert!(unsaved.is_due(now));
+        let mut pauses = Vec::new();
+        let mut changes = unsaved.with(put(b"a", b"1"));
+        for value in [b"2", b"3", b"4", b"5", b"6", b"7"] {
+            let failed = now;
+            unsaved.failed(Partition(0), changes, locked(), INTERVAL, now).unwrap();
+            while !unsaved.is_due(now) {
+                now += Duration::from_secs(1);
+            }
+            pauses.push((now - failed).as_secs());
+            changes = unsaved.with(put(b"b", value));
+        }
+        assert_eq!(pauses, [5, 10, 20, 40, 60, 60]);
+        assert_eq!(changes.put, [put(b"a", b"1").put, put(b"b", b"7").put].concat());
+        unsaved.stored(Partition(0));
+        unsaved.failed(Partition(0), changes, locked(), INTERVAL, now).unwrap();
+        assert!(unsaved.is_due(now + INTERVAL), "the first failure in a row again");
+    }
+
+    #[test]
+    fn damage_is_not_tried_again() {
+        let damaged = StoreError::Damaged { path: PathBuf::new(), why: String::new() };
+        let now = Instant::now();
+        assert!(Unsaved::new(now).failed(Partition(0), Arc::default(), damaged, INTERVAL, now).is_err());
+    }
+
+    #[test]
+    fn a_store_is_looked_at_now_and_then() {
+        let now = Instant::now();
+        let mut unsaved = Unsaved::new(now);
+        assert!(unsaved.is_time_to_look(now) && !unsaved.is_time_to_look(now));
+        assert!(unsaved.is_time_to_look(now + LOOK_INTERVAL));
     }
 }

@@ -1,8 +1,8 @@
 //! The aggregator-shard service: a replicated state machine per partition over the log of record.
 //!
 //! [`state`] is the pure machine. [`partition`] is the actor around it: a [`feed`] brings batches one after the other,
-//! effects go to the outbox, [`checkpoints`] are committed behind them and now and then put on the broker ([`snapshots`]),
-//! below which the log may be trimmed ([`retention`]), questions are answered from memory, and [`live`]
+//! effects go to the outbox, [`checkpoints`] are committed behind them and now and then put on the broker ([`snapshots`],
+//! [`sweep`]), below which the log may be trimmed ([`retention`]), questions are answered from memory, and [`live`]
 //! pushes changed rows to listeners. [`backfill`] runs a second machine over the log for views that come later.
 
 pub mod backfill;
@@ -14,12 +14,14 @@ pub mod partition;
 pub mod retention;
 pub mod snapshots;
 pub mod state;
+pub mod sweep;
 
 use daybook_domain::ids::Partition;
 use daybook_runtime::append::retry;
 use daybook_runtime::membership::{Membership, Sharing, run_owned};
 use daybook_runtime::process::Context;
 use daybook_runtime::retention::Retention;
+use daybook_runtime::store::Backend;
 use daybook_runtime::streams::keep_for;
 use daybook_runtime::supervisor::Child;
 use serde::Serialize;
@@ -34,6 +36,9 @@ pub struct Options {
     /// Folder for the checkpoints; it can be lost at any time
     #[arg(long, env = "DAYBOOK_SHARD_DATA", default_value = "daybook-data/shard")]
     pub data: PathBuf,
+    /// What keeps the checkpoints; after a change they are made again from the broker
+    #[arg(long, env = "DAYBOOK_STORE", value_enum, default_value_t)]
+    pub store: Backend,
     /// Milliseconds between two checkpoints of a partition [100..=3600000]
     #[arg(long, env = "DAYBOOK_CHECKPOINT_INTERVAL_MS", default_value_t = 5000, value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
     pub checkpoint_interval_ms: u64,
@@ -65,6 +70,7 @@ impl Options {
     pub fn new(data: PathBuf) -> Self {
         Self {
             data,
+            store: Backend::default(),
             checkpoint_interval_ms: 5000,
             live_interval_ms: 50,
             backfill_duty_percent: 50,
@@ -89,9 +95,9 @@ pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::
     {
         retry("set a retention", || keep_for(&context.connection, &stream, retention)).await;
     }
+    let (board, leave) = (context.board.clone(), context.leave.clone());
     let membership =
-        Membership::join(&context.connection, "aggregator-shard", env!("CARGO_PKG_VERSION"), context.board.clone())
-            .await?;
+        Membership::join(&context.connection, "aggregator-shard", env!("CARGO_PKG_VERSION"), board, leave).await?;
     let intervals = partition::Intervals {
         checkpoint: Duration::from_millis(options.checkpoint_interval_ms),
         live: Duration::from_millis(options.live_interval_ms),
@@ -104,19 +110,20 @@ pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::
             let context = context.clone();
             let instance = membership.instance.clone();
             let folder = options.data.join(format!("partition-{partition}"));
+            let place = checkpoints::Place { backend: options.store, folder };
             Child::new(format!("shard {partition}"), move |supervisor| {
-                partition::spawn(context.clone(), partition, folder.clone(), intervals, instance.clone(), supervisor)
+                partition::spawn(context.clone(), partition, place.clone(), intervals, instance.clone(), supervisor)
             })
         })
         .collect();
-    let Context { connection, health, board, stop } = context;
+    let Context { connection, health, board, leave, stop } = context;
     let sharing = Sharing {
         partitions: connection.partitions,
         replicas: usize::from(options.replicas),
         // A partition is served without a gap: by the old owner until the new one is level with the log.
         hand_over: true,
     };
-    run_owned(children, sharing, membership, board, health, stop).await?;
+    run_owned(children, sharing, membership, board, health, leave, stop).await?;
     Ok(())
 }
 

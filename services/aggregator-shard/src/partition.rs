@@ -4,6 +4,7 @@
 //! replayed from a point before the first output that may be missing, and the outbox passes over the ones that are
 //! there.
 
+use crate::checkpoints::{Place, Unsaved};
 use crate::feed::{Fed, feed};
 use crate::live::Feeds;
 use crate::outputs::{Traces, outputs};
@@ -20,10 +21,10 @@ use daybook_runtime::outbox::Outbox;
 use daybook_runtime::process::Context;
 use daybook_runtime::reader::Reader;
 use daybook_runtime::retention::Retention;
-use daybook_runtime::store::{Store, StoreError};
+use daybook_runtime::store::{Changes, Store, StoreError};
 use daybook_runtime::telemetry;
 use futures::{FutureExt, Stream, StreamExt};
-use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, ActorStatus, MessagingErr, SpawnErr};
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -60,12 +61,12 @@ pub struct Intervals {
 pub async fn spawn(
     context: Context,
     partition: Partition,
-    folder: PathBuf,
+    place: Place,
     intervals: Intervals,
     instance: CompactString,
     supervisor: ActorCell,
 ) -> Result<ActorCell, SpawnErr> {
-    let arguments = Arguments { context, partition, folder, intervals, instance };
+    let arguments = Arguments { context, partition, place, intervals, instance };
     let (actor, _) = Actor::spawn_linked(None, PartitionActor, arguments, supervisor).await?;
     Ok(actor.get_cell())
 }
@@ -75,7 +76,7 @@ struct PartitionActor;
 struct Arguments {
     context: Context,
     partition: Partition,
-    folder: PathBuf,
+    place: Place,
     intervals: Intervals,
     /// The name by which this process is asked, rather than any that runs the partition.
     instance: CompactString,
@@ -90,7 +91,13 @@ pub enum Message {
         permit: OwnedSemaphorePermit,
     },
     CheckpointDue,
-    CheckpointDone(Result<LogSeq, StoreError>),
+    CheckpointDone {
+        position: LogSeq,
+        changes: Arc<Changes>,
+        outcome: Result<(), StoreError>,
+        /// The position of the snapshot on the broker, where that was seen to.
+        snapshot: Option<LogSeq>,
+    },
     /// Time to tell listeners what changed, and to see whether a view is to be backfilled.
     Tick,
     /// A scratch has read the log.
@@ -116,6 +123,7 @@ struct State {
     /// The position of the last committed checkpoint.
     checkpointed: LogSeq,
     checkpoint_under_way: bool,
+    unsaved: Unsaved,
     /// When the state was last known to be level with the log.
     level_at: Option<Instant>,
     is_level: bool,
@@ -128,6 +136,8 @@ struct State {
     scratch: PathBuf,
     intervals: Intervals,
     snapshot_at: Instant,
+    /// The position of the newest snapshot on the broker, as far as is known.
+    snapshotted: LogSeq,
     backfill_progress: Arc<AtomicU8>,
     tasks: Vec<JoinHandle<()>>,
     /// Ends the outbox with the actor.
@@ -146,11 +156,11 @@ impl Actor for PartitionActor {
     type Arguments = Arguments;
 
     async fn pre_start(&self, myself: ActorRef<Message>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
-        let Arguments { context, partition, folder, intervals, instance } = arguments;
+        let Arguments { context, partition, place, intervals, instance } = arguments;
         let label = format!("shard {partition}");
         context.health.set(&label, false);
         let connection = &context.connection;
-        let (store, state) = checkpoints::open(connection, partition, &folder).await?;
+        let (store, state) = checkpoints::open(connection, partition, &place).await?;
         let outbox_stop = CancellationToken::new();
         let outbox = Outbox::start(connection.clone(), outbox_stop.clone());
         let subjects = &connection.subjects;
@@ -184,9 +194,10 @@ impl Actor for PartitionActor {
             feeds: Feeds::new(run),
             waiting: VecDeque::new(),
             pending: 0,
-            scratch: folder.with_extension("snapshot"),
+            scratch: place.folder.with_extension("snapshot"),
             intervals,
             snapshot_at: Instant::now(),
+            snapshotted: LogSeq::default(),
             backfill_progress: Arc::default(),
             checkpointed: state.position(),
             context,
@@ -198,6 +209,7 @@ impl Actor for PartitionActor {
             outbox,
             traces: Traces::default(),
             checkpoint_under_way: false,
+            unsaved: Unsaved::new(Instant::now()),
             level_at: is_level.then(Instant::now),
             is_level,
             tasks,
@@ -230,9 +242,19 @@ impl Actor for PartitionActor {
                 myself.send_after(state.intervals.checkpoint, || Message::CheckpointDue);
                 Ok(())
             }
-            Message::CheckpointDone(outcome) => {
+            Message::CheckpointDone { position, changes, outcome, snapshot } => {
                 state.checkpoint_under_way = false;
-                state.checkpointed = outcome?;
+                state.snapshotted = state.snapshotted.max(snapshot.unwrap_or_default());
+                match outcome {
+                    Ok(()) => {
+                        state.checkpointed = position;
+                        state.unsaved.stored(state.partition);
+                    }
+                    Err(error) => {
+                        let interval = state.intervals.checkpoint;
+                        state.unsaved.failed(state.partition, changes, error, interval, Instant::now())?;
+                    }
+                }
                 Ok(())
             }
             Message::Tick => {
@@ -244,7 +266,8 @@ impl Actor for PartitionActor {
             }
             Message::BackfillRead(found) => {
                 state.state.finish_backfill(*found);
-                myself.cast(Message::AddBackfill)?;
+                // It fails only when this actor is to end, here and below.
+                let _ = myself.cast(Message::AddBackfill);
                 Ok(())
             }
             Message::BackfillLost => {
@@ -258,7 +281,7 @@ impl Actor for PartitionActor {
             }
             Message::AddBackfill => {
                 if state.state.add_backfill() {
-                    myself.cast(Message::AddBackfill)?;
+                    let _ = myself.cast(Message::AddBackfill);
                 }
                 state.apply_waiting(&myself)
             }
@@ -273,7 +296,8 @@ impl Actor for PartitionActor {
         let count = state.outbox.accepted();
         let last = async {
             if state.outbox.wait_for_written(count).await {
-                checkpoints::commit(state.store.clone(), state.state.checkpoint()).await?;
+                let changes = state.unsaved.with(state.state.checkpoint());
+                checkpoints::commit(state.store.clone(), changes).await?;
             }
             Ok::<_, StoreError>(())
         };
@@ -481,38 +505,50 @@ impl State {
         metrics::gauge!("daybook_outbox_backlog", "partition" => partition.clone()).set(self.outbox.backlog() as f64);
         self.store_bytes = self.store.disk_bytes();
         metrics::gauge!("daybook_checkpoint_disk_bytes", "partition" => partition).set(self.store_bytes as f64);
-        if self.checkpoint_under_way || self.state.position() == self.checkpointed {
+        let position = self.state.position();
+        // Also when nothing comes any more: the last of it would be missing there for as long as the log is quiet.
+        let is_snapshot_due = self.snapshot_at.elapsed() >= self.intervals.snapshot && position > self.snapshotted;
+        if self.checkpoint_under_way
+            || (position == self.checkpointed && !is_snapshot_due)
+            || !self.unsaved.is_due(Instant::now())
+        {
             return;
         }
         self.checkpoint_under_way = true;
         let (store, outbox) = (self.store.clone(), self.outbox.clone());
-        let snapshot = (self.snapshot_at.elapsed() >= self.intervals.snapshot).then(|| {
+        let snapshot = is_snapshot_due.then(|| {
             self.snapshot_at = Instant::now();
             let is_whole = !self.state.needs_history();
             (self.context.connection.clone(), self.partition, is_whole, self.intervals.snapshot, self.scratch.clone())
         });
-        let (position, count, changes) = (self.state.position(), self.outbox.accepted(), self.state.checkpoint());
+        let (count, changes) = (self.outbox.accepted(), self.unsaved.with(self.state.checkpoint()));
+        let (partition, look) = (self.partition, self.unsaved.is_time_to_look(Instant::now()));
         self.tasks.retain(|task| !task.is_finished());
         self.tasks.push(tokio::spawn(async move {
             if !outbox.wait_for_written(count).await {
                 return;
             }
             let started = Instant::now();
-            let outcome = checkpoints::commit(store.clone(), changes).await;
+            let outcome = checkpoints::commit(store.clone(), changes.clone()).await;
             metrics::histogram!("daybook_checkpoint_seconds").record(started.elapsed().as_secs_f64());
+            if outcome.is_ok() && look {
+                checkpoints::rebuild_if_bloated(partition, store.clone()).await;
+            }
             // Before the next commit, so that the rows are those of one position.
+            let mut there = None;
             if let (Ok(()), Some((connection, partition, is_whole, interval, scratch))) = (&outcome, snapshot) {
                 match snapshots::put(&connection, partition, store, position, is_whole, interval, scratch).await {
-                    Ok(was_put) => tracing::debug!(%partition, %position, was_put, "snapshot"),
+                    Ok(newest) => there = Some(newest),
                     Err(error) => tracing::warn!(%partition, %error, "no snapshot was put on the broker"),
                 }
             }
-            let _ = myself.cast(Message::CheckpointDone(outcome.map(|()| position)));
+            let _ = myself.cast(Message::CheckpointDone { position, changes, outcome, snapshot: there });
         }));
     }
 }
 
-/// Runs a part without which the actor must not go on: when it ends or panics, the actor ends too and is started again.
+/// Runs a part without which the actor must not go on: when it ends or panics, the actor ends too and is started again. One
+/// that is to end already deals with what it has been sent first.
 fn essential(
     name: &'static str,
     part: impl Future<Output = ()> + Send + 'static,
@@ -520,7 +556,9 @@ fn essential(
 ) -> JoinHandle<()> {
     tokio::spawn(async move {
         let _ = std::panic::AssertUnwindSafe(part).catch_unwind().await;
-        actor.stop(Some(format!("its {name} ended")));
+        if actor.get_status() < ActorStatus::Draining {
+            actor.stop(Some(format!("its {name} ended")));
+        }
     })
 }
 
@@ -537,7 +575,7 @@ fn essential_until_done(
     })
 }
 
-/// Brings questions to the actor until it is gone.
+/// Brings questions to the actor. Once that is ending, whoever asks is sent on at once.
 async fn listen(
     mut questions: impl Stream<Item = async_nats::Message> + Unpin,
     client: async_nats::Client,
@@ -547,16 +585,23 @@ async fn listen(
     while let Some(message) = questions.next().await {
         let Some(reply) = message.reply else { continue };
         let Ok(permit) = room.clone().try_acquire_owned() else {
-            let refusal: Asked<()> =
-                Err(AskError::new(AskErrorCode::Unavailable, "the shard has too many questions waiting")
-                    .hint("ask again in a moment"));
-            let _ = client.publish(reply, json(&refusal).into()).await;
+            refuse(&client, reply, "the shard has too many questions waiting").await;
             continue;
         };
-        if actor.cast(Message::Ask { question: message.payload.to_vec(), reply, permit }).is_err() {
-            return;
+        match actor.cast(Message::Ask { question: message.payload.to_vec(), reply, permit }) {
+            Ok(()) => {}
+            Err(MessagingErr::SendErr(Message::Ask { reply, .. })) => {
+                refuse(&client, reply, "the shard is handing over").await;
+            }
+            Err(_) => return,
         }
     }
+}
+
+async fn refuse(client: &async_nats::Client, reply: Subject, why: &str) {
+    let refusal: Asked<()> = Err(AskError::new(AskErrorCode::Unavailable, why).hint("ask again in a moment"));
+    // A reply that cannot be sent is a client that has to ask again.
+    let _ = client.publish(reply, json(&refusal).into()).await;
 }
 
 fn json(answer: &impl Serialize) -> Vec<u8> {

@@ -4,18 +4,20 @@
 //! An object is there as a whole or not at all, and the broker's client checks its digest. Which of them are kept is
 //! said by [`crate::retention`].
 
+use crate::sweep::{ORPHANED, sweep};
 use async_nats::jetstream::object_store::{Config, DeleteErrorKind, ObjectMetadata, ObjectStore};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_domain::time::Instant;
-use daybook_runtime::append::stream_handle;
+use daybook_runtime::append::{last_message, stream_handle};
 use daybook_runtime::connection::Connection;
 use daybook_runtime::store::{Changes, Store, StoreError};
 use futures::StreamExt;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -52,7 +54,7 @@ pub enum SnapshotError {
     GivenUp(#[from] tokio::task::JoinError),
 }
 
-fn broker(error: impl std::fmt::Display) -> SnapshotError {
+pub(crate) fn broker(error: impl std::fmt::Display) -> SnapshotError {
     SnapshotError::Broker(error.to_string())
 }
 
@@ -86,7 +88,8 @@ pub struct Snapshot {
     pub is_whole: bool,
 }
 
-/// The snapshots of a partition, in order of their positions.
+/// The snapshots of a partition, in order of their positions. Those that are ahead of its log are of another log, for the
+/// stream was made anew: they are passed over, so that nothing is trimmed to them.
 ///
 /// # Errors
 /// When the broker does not tell.
@@ -102,6 +105,11 @@ pub async fn list(connection: &Connection, partition: Partition) -> Result<Vec<S
             let age = modified.map_or(Duration::ZERO, |at| now.since(Instant::from_millis(at)));
             snapshots.push(Snapshot { position, age, is_whole: info.metadata.contains_key(WHOLE) });
         }
+        // Read after the list, for a snapshot is never ahead of the log that it is of.
+        let subjects = &connection.subjects;
+        let end = last_message(connection, &subjects.events_stream(), &subjects.events(partition)).await;
+        let end = LogSeq(end.map_or(0, |message| message.sequence));
+        snapshots.retain(|snapshot: &Snapshot| snapshot.position <= end);
         snapshots.sort_by_key(|snapshot| snapshot.position);
         Ok(snapshots)
     };
@@ -128,8 +136,9 @@ pub async fn remove(connection: &Connection, partition: Partition, position: Log
     Ok(())
 }
 
-/// Sends the rows of `store`, which are at `position`, unless a snapshot that is younger than `interval` is there.
-/// `is_whole` when nothing in them waits for a backfill. `scratch` is a file that may be overwritten.
+/// Sends the rows of `store`, which are at `position`, unless a snapshot that is younger than `interval` is there; the
+/// position of the newest one then. `is_whole` when nothing in them waits for a backfill. `scratch` is a file that may be
+/// overwritten.
 ///
 /// # Errors
 /// When anything fails; the next try may succeed.
@@ -141,10 +150,10 @@ pub async fn put(
     is_whole: bool,
     interval: Duration,
     scratch: PathBuf,
-) -> Result<bool, SnapshotError> {
+) -> Result<LogSeq, SnapshotError> {
     let known = list(connection, partition).await?;
-    if known.last().is_some_and(|newest| newest.position >= position || newest.age < interval) {
-        return Ok(false);
+    if let Some(newest) = known.last().filter(|newest| newest.position >= position || newest.age < interval) {
+        return Ok(newest.position);
     }
     let path = scratch.clone();
     tokio::task::spawn_blocking(move || write_rows(&store, &path)).await??;
@@ -159,7 +168,10 @@ pub async fn put(
     metrics::counter!("daybook_snapshots_total").increment(1);
     metrics::counter!("daybook_snapshot_bytes_total").increment(info.size as u64);
     let _ = tokio::fs::remove_file(&scratch).await;
-    Ok(true)
+    if let Err(error) = sweep(connection, ORPHANED).await {
+        tracing::debug!(%error, "the bucket of snapshots was not swept");
+    }
+    Ok(position)
 }
 
 /// Puts the rows of the snapshot at `position` into `store`, which must be empty.
@@ -198,7 +210,7 @@ pub async fn fetch(
 fn write_rows(store: &Store, path: &Path) -> Result<(), SnapshotError> {
     let mut writer = zstd::stream::write::Encoder::new(BufWriter::new(File::create(path)?), LEVEL)?;
     let mut rows: u32 = 0;
-    for row in store.scan() {
+    for row in store.scan()? {
         let (key, value) = row?;
         rows += 1;
         writer.write_all(&(key.len() as u32).to_be_bytes())?;
@@ -237,16 +249,23 @@ fn read_rows(store: &Store, path: &Path) -> Result<(), SnapshotError> {
         reader.read_exact(&mut row.1)?;
         changes.put.push(row);
         if changes.put.len() == ROWS_AT_ONCE {
-            store.commit(std::mem::take(&mut changes))?;
+            store.commit(Arc::new(std::mem::take(&mut changes)))?;
         }
     }
-    store.commit(changes)?;
+    store.commit(Arc::new(changes))?;
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use daybook_runtime::store::{Backend, Row};
+
+    fn store(path: &Path, put: Vec<Row>) -> Store {
+        let (store, _) = Store::open(Backend::default(), path).unwrap();
+        store.commit(Arc::new(Changes { put, remove: vec![] })).unwrap();
+        store
+    }
 
     #[test]
     fn snapshots_are_told_apart_by_partition() {
@@ -256,29 +275,27 @@ mod tests {
     }
 
     #[test]
-    fn rows_come_back_as_they_were() {
+    fn rows_come_back_as_they_were_whatever_keeps_them() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("one")).unwrap();
         let put: Vec<_> = (0..5_000_u32).map(|n| (n.to_be_bytes().to_vec(), vec![n as u8; n as usize % 50])).collect();
-        store.commit(Changes { put: put.clone(), remove: vec![] }).unwrap();
         let file = folder.path().join("snapshot");
-        write_rows(&store, &file).unwrap();
-        let other = Store::open(&folder.path().join("two")).unwrap();
-        read_rows(&other, &file).unwrap();
-        let rows: Vec<_> = other.scan().map(|row| row.map(|(k, v)| (k.to_vec(), v.to_vec())).unwrap()).collect();
-        assert_eq!(rows, put);
+        write_rows(&store(&folder.path().join("one"), put.clone()), &file).unwrap();
+        for backend in Backend::ALL {
+            let (other, _) = Store::open(backend, &folder.path().join(backend.name())).unwrap();
+            read_rows(&other, &file).unwrap();
+            let rows: Vec<_> = other.scan().unwrap().map(Result::unwrap).collect();
+            assert_eq!(rows, put);
+        }
     }
 
     #[test]
     fn a_damaged_snapshot_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("one")).unwrap();
-        store.commit(Changes { put: vec![(vec![1; 100], vec![2; 10_000])], remove: vec![] }).unwrap();
         let file = folder.path().join("snapshot");
-        write_rows(&store, &file).unwrap();
+        write_rows(&store(&folder.path().join("one"), vec![(vec![1; 100], vec![2; 10_000])]), &file).unwrap();
         let mut bytes = std::fs::read(&file).unwrap();
         bytes.truncate(bytes.len() - 3);
         std::fs::write(&file, bytes).unwrap();
-        assert!(read_rows(&Store::open(&folder.path().join("two")).unwrap(), &file).is_err());
+        assert!(read_rows(&store(&folder.path().join("two"), vec![]), &file).is_err());
     }
 }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 /// How long the actor may take over a request. Closing the days of 100,000 tenants takes seconds.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -21,11 +22,15 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// Answers on views that are being put together at once; each asks every shard. Further requests of any sort wait.
 const MAX_VIEWS_REQUESTS: usize = 8;
 
-/// Serves the endpoints until the task is aborted.
+/// Serves the endpoints until `ending`; the task returns when those requests have a reply that have arrived by then.
 ///
 /// # Errors
 /// When the broker does not take the service.
-pub async fn serve(connection: &Connection, actor: ActorRef<Message>) -> Result<JoinHandle<()>, async_nats::Error> {
+pub async fn serve(
+    connection: &Connection,
+    actor: ActorRef<Message>,
+    ending: CancellationToken,
+) -> Result<JoinHandle<()>, async_nats::Error> {
     let service = connection
         .client
         .service_builder()
@@ -43,8 +48,16 @@ pub async fn serve(connection: &Connection, actor: ActorRef<Message>) -> Result<
     Ok(tokio::spawn(async move {
         // The service answers PING and INFO for as long as it lives.
         let _service = service;
+        let mut takes_more = true;
         loop {
             let (request, handled) = tokio::select! {
+                () = ending.cancelled(), if takes_more => {
+                    takes_more = false;
+                    for endpoint in [&mut apply, &mut catalogue, &mut clock, &mut close, &mut views] {
+                        let _ = endpoint.stop().await;
+                    }
+                    continue;
+                }
                 Some(request) = apply.next() => {
                     let handled = handle(&actor, &request, Message::Apply).await;
                     (request, handled)
@@ -72,10 +85,11 @@ pub async fn serve(connection: &Connection, actor: ActorRef<Message>) -> Result<
                     });
                     continue;
                 }
-                else => return,
+                else => break,
             };
             respond(&request, handled).await;
         }
+        let _ = room.acquire_many(MAX_VIEWS_REQUESTS as u32).await;
     }))
 }
 

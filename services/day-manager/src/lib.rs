@@ -44,12 +44,15 @@ impl Default for Options {
 pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let tick = Duration::from_millis(options.tick_interval_ms);
     context.health.set("day-manager", false);
-    let (connection, board) = (&context.connection, context.board.clone());
-    let membership = Membership::join(connection, "day-manager", env!("CARGO_PKG_VERSION"), board).await?;
-    let (managing, membership) = (context.clone(), Arc::new(membership));
+    let (connection, board, leave) = (&context.connection, context.board.clone(), context.leave.clone());
+    // With the word that this one leaves, another takes the lead.
+    let membership = Membership::join(connection, "day-manager", env!("CARGO_PKG_VERSION"), board, leave).await?;
+    let membership = Arc::new(membership);
+    let (managing, leading) = (context.clone(), membership.clone());
     let manager = Child::new("day-manager", move |supervisor| {
-        manager::spawn(managing.clone(), membership.clone(), tick, supervisor)
+        manager::spawn(managing.clone(), leading.clone(), tick, supervisor)
     });
-    supervisor::run(vec![manager], context.stop).await?;
+    supervisor::run(vec![manager], context.leave).await?;
+    membership.farewell().await;
     Ok(())
 }

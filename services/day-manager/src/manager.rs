@@ -22,11 +22,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 /// Markers published in one go; between two goes nothing else is done for a replay, but the system clock's tick looks
 /// at its mailbox.
 const MARKERS_AT_ONCE: usize = 2_000;
+/// How long the last replies may take when the process ends. What was asked is done by then, or refused.
+const LAST_REPLIES: Duration = Duration::from_secs(2);
 
 /// Starts the actor as a child of `supervisor`.
 ///
@@ -67,6 +70,8 @@ struct State {
     /// What an earlier day-manager published and nobody has seen in INBOX yet: no answer is given before.
     unarrived: Vec<(u64, Arrival)>,
     endpoints: JoinHandle<()>,
+    /// Cancelled when no further requests are to be taken.
+    ending: CancellationToken,
     /// Asks the shards about their backfills.
     backfills: JoinHandle<()>,
     /// The newest revision of each view, for that task.
@@ -92,14 +97,22 @@ impl Actor for Manager {
     ) -> Result<State, ActorProcessingErr> {
         context.health.set("day-manager", false);
         let (registry, publisher, unarrived) = begin(&context).await?;
-        let endpoints = admin::serve(&context.connection, myself.clone()).await?;
+        let ending = CancellationToken::new();
+        let endpoints = admin::serve(&context.connection, myself.clone(), ending.clone()).await?;
         let (tenants, kinds, views) = (registry.schedule.len(), registry.kinds.len(), registry.views.len());
         tracing::info!(tenants, kinds, views, "managing days");
         context.health.set("day-manager", true);
         let (revisions, newest) = watch::channel(registry.revisions());
         let backfills = tokio::spawn(activation::watch(context.connection.clone(), newest, myself.clone()));
         myself.send_after(tick, || Message::Tick);
-        Ok(State { context, tick, membership, registry, publisher, unarrived, endpoints, backfills, revisions })
+        Ok(State { context, tick, membership, registry, publisher, unarrived, endpoints, ending, backfills, revisions })
+    }
+
+    async fn post_stop(&self, _: ActorRef<Message>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        state.context.health.set("day-manager", false);
+        state.ending.cancel();
+        let _ = tokio::time::timeout(LAST_REPLIES, &mut state.endpoints).await;
+        Ok(())
     }
 
     async fn handle(
@@ -196,7 +209,7 @@ impl State {
         metrics::gauge!("daybook_tenants").set(self.registry.schedule.len() as f64);
         if count > 0 {
             // There may be more; let others have their turn first.
-            myself.cast(Message::More)?;
+            let _ = myself.cast(Message::More);
         }
         Ok(())
     }

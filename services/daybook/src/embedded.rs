@@ -4,7 +4,6 @@ use anyhow::Context as _;
 use daybook_broker::{Broker, Options, Port, WebSocketOptions};
 use daybook_runtime::connection::{BrokerOptions, connect_service};
 use daybook_runtime::http::Health;
-use daybook_runtime::membership::Board;
 use daybook_runtime::process;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -58,8 +57,7 @@ impl Embedded {
         for name in ["day-manager", "ingest", "aggregator-shard", "query"] {
             // A connection each, as if they were processes of their own: one's traffic does not hold up another's.
             let connection = connect_service(&options.broker, name).await?;
-            let context =
-                process::Context { connection, health: health.clone(), board: Board::default(), stop: stop.clone() };
+            let context = process::Context::new(connection, health.clone(), stop.clone());
             let options = options.clone();
             services.spawn(async move {
                 let ended = match name {

@@ -57,10 +57,13 @@ pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::
     children.push(Child::new("trimmer", move |supervisor| {
         trimmer::spawn(trimming.clone(), Duration::from_millis(options.trim_interval_ms), supervisor)
     }));
-    let Context { connection, health, board, stop } = context;
-    let membership = Membership::join(&connection, "ingest", env!("CARGO_PKG_VERSION"), board.clone()).await?;
+    let Context { connection, health, board, leave, stop } = context;
+    // One that is to end appends what is under way, and says farewell: nothing is told before. To go on until the others
+    // are there would only make their first append fail.
+    let silent = Default::default();
+    let membership = Membership::join(&connection, "ingest", env!("CARGO_PKG_VERSION"), board.clone(), silent).await?;
     // The log is fenced: the new owner begins at once, whether the old one has ended or not.
     let sharing = Sharing { partitions: connection.partitions, replicas: 1, hand_over: false };
-    run_owned(children, sharing, membership, board, health, stop).await?;
+    run_owned(children, sharing, membership, board, health, leave, stop).await?;
     Ok(())
 }

@@ -100,7 +100,11 @@ impl Actor for PartitionActor {
             state.context.health.set(&state.label, false);
         }
         outcome?;
-        myself.cast(Step)?;
+        // What is gathered and not appended when this process ends is read again by the next owner.
+        if !state.context.leave.is_cancelled() {
+            // It fails only when this actor is to end.
+            let _ = myself.cast(Step);
+        }
         Ok(())
     }
 }
@@ -117,7 +121,11 @@ impl State {
     /// Appends what was gathered, and gathers meanwhile.
     async fn step(&mut self) -> Result<(), ActorProcessingErr> {
         let Some(gathered) = self.gathered.take() else {
-            self.gathered = gather(&mut self.reader, &mut self.sequencer, self.linger, Instant::now() + IDLE).await;
+            let patience = Instant::now() + IDLE;
+            tokio::select! {
+                gathered = gather(&mut self.reader, &mut self.sequencer, self.linger, patience) => self.gathered = gathered,
+                () = self.context.leave.cancelled() => {}
+            }
             return Ok(());
         };
         let append = append_batch(&self.context.connection, &self.subject, self.last, gathered);

@@ -62,8 +62,10 @@ pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::
     let service = Child::new("query", move |supervisor| {
         service::spawn(serving.clone(), options.clone(), answers.clone(), supervisor)
     });
-    let _membership =
-        Membership::join(&context.connection, "query", env!("CARGO_PKG_VERSION"), context.board.clone()).await?;
-    supervisor::run(vec![service], context.stop).await?;
+    let Context { connection, board, leave, .. } = context;
+    let membership = Membership::join(&connection, "query", env!("CARGO_PKG_VERSION"), board, leave.clone()).await?;
+    // The others answer already: nothing has to be waited for but the questions that are here.
+    supervisor::run(vec![service], leave).await?;
+    membership.farewell().await;
     Ok(())
 }

@@ -6,21 +6,32 @@ use crate::asking::Asking;
 use crate::days::{days, position};
 use crate::encoding::Encoding;
 use crate::request::{MAX_REQUEST_BYTES, Target, query, target};
+use async_nats::client::PublishError;
 use async_nats::service::endpoint::Endpoint;
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE, Request, Service, ServiceExt, error};
+use async_nats::{Client, Message, Subject};
+use bytes::Bytes;
 use daybook_contracts::ask::{AskError, Asked, DAYS_VIEW, MAX_ANSWER_ROWS, POSITION_VIEW};
 use daybook_contracts::headers;
 use daybook_contracts::subjects::Subjects;
+use daybook_runtime::connection::Connection;
 use daybook_runtime::process::Context;
 use futures::StreamExt;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 /// Questions under way at once; further ones wait in the connection.
 const MAX_UNDER_WAY: usize = 1_024;
+/// How long the questions that are here get when the process ends: two tries at the default time-out of a shard and what
+/// follows, and less than actors are given to end.
+const LAST_QUESTIONS: Duration = Duration::from_secs(8);
+/// How long the broker may take to answer itself; it is given up then, and some questions may be lost.
+const ROUND_TRIP: Duration = Duration::from_secs(1);
 
 /// Starts the actor as a child of `supervisor`.
 ///
@@ -52,6 +63,8 @@ struct Ended;
 struct State {
     context: Context,
     serving: JoinHandle<()>,
+    /// Cancelled when no further questions are to be taken.
+    ending: CancellationToken,
     _service: Service,
 }
 
@@ -82,10 +95,11 @@ impl Actor for QueryActor {
             .metadata(metadata(&connection.subjects, &options))
             .add(connection.subjects.query("*", "*"))
             .await?;
-        let serving = tokio::spawn(serve(context.clone(), answers, endpoint, myself));
+        let ending = CancellationToken::new();
+        let serving = tokio::spawn(serve(context.clone(), answers, endpoint, ending.clone(), myself));
         context.health.set("query", true);
         tracing::info!("answering questions");
-        Ok(State { context, serving, _service: service })
+        Ok(State { context, serving, ending, _service: service })
     }
 
     async fn handle(&self, _: ActorRef<Ended>, Ended: Ended, _: &mut State) -> Result<(), ActorProcessingErr> {
@@ -94,6 +108,10 @@ impl Actor for QueryActor {
 
     async fn post_stop(&self, _: ActorRef<Ended>, state: &mut State) -> Result<(), ActorProcessingErr> {
         state.context.health.set("query", false);
+        state.ending.cancel();
+        if tokio::time::timeout(LAST_QUESTIONS, &mut state.serving).await.is_err() {
+            tracing::warn!("some questions were not answered in time before the end");
+        }
         Ok(())
     }
 }
@@ -116,9 +134,34 @@ fn metadata(subjects: &Subjects, options: &Options) -> HashMap<String, String> {
     .into()
 }
 
-async fn serve(context: Context, answers: Arc<Answers>, mut endpoint: Endpoint, actor: ActorRef<Ended>) {
+/// Takes questions until `ending`, and returns when those taken are answered.
+async fn serve(
+    context: Context,
+    answers: Arc<Answers>,
+    mut endpoint: Endpoint,
+    ending: CancellationToken,
+    actor: ActorRef<Ended>,
+) {
     let room = Arc::new(Semaphore::new(MAX_UNDER_WAY));
-    while let Some(request) = endpoint.next().await {
+    let mut takes_more = true;
+    loop {
+        let request = tokio::select! {
+            request = endpoint.next() => request,
+            () = ending.cancelled(), if takes_more => {
+                takes_more = false;
+                // Those that have arrived are still to come.
+                for question in stop(&context.connection, &mut endpoint).await {
+                    let Ok(permit) = room.clone().acquire_owned().await else { break };
+                    let (context, answers) = (context.clone(), answers.clone());
+                    tokio::spawn(async move {
+                        respond_to_copy(&context, &answers, question).await;
+                        drop(permit);
+                    });
+                }
+                continue;
+            }
+        };
+        let Some(request) = request else { break };
         let Ok(permit) = room.clone().acquire_owned().await else { break };
         let (context, answers) = (context.clone(), answers.clone());
         tokio::spawn(async move {
@@ -126,13 +169,54 @@ async fn serve(context: Context, answers: Arc<Answers>, mut endpoint: Endpoint, 
             drop(permit);
         });
     }
+    let _ = room.acquire_many(MAX_UNDER_WAY as u32).await;
     let _ = actor.cast(Ended);
+}
+
+/// Takes no further questions. The client library drops at once what the broker still sends until it knows of that: so for
+/// that moment everything is listened to, and returned, what others of the group answer included. An asker who is answered
+/// twice takes the first answer.
+async fn stop(connection: &Connection, endpoint: &mut Endpoint) -> Vec<Message> {
+    let client = &connection.client;
+    let copies = client.subscribe(connection.subjects.query("*", "*")).await;
+    // The broker has it before it hears of the end.
+    round_trip(client).await;
+    let _ = endpoint.stop().await;
+    round_trip(client).await;
+    let Ok(mut copies) = copies else { return Vec::new() };
+    let _ = copies.unsubscribe().await;
+    copies.collect().await
+}
+
+/// Waits until the broker has done what it was told before, and what it sent before has arrived.
+async fn round_trip(client: &Client) {
+    let there_and_back = async {
+        let inbox = client.new_inbox();
+        let mut echo = client.subscribe(inbox.clone()).await.ok()?;
+        client.publish(inbox, Bytes::new()).await.ok()?;
+        echo.next().await
+    };
+    let _ = tokio::time::timeout(ROUND_TRIP, there_and_back).await;
+}
+
+/// Answers a question that did not come by way of the endpoint, and is not counted there.
+async fn respond_to_copy(context: &Context, answers: &Arc<Answers>, mut question: Message) {
+    let encoding = Encoding::of(question.headers.as_ref());
+    let Some(reply) = question.reply.take() else { return };
+    let (client, answered) = (&context.connection.client, answer(answers, &question, encoding).await);
+    let sent = match answered {
+        Ok(body) => client.publish_with_headers(reply, encoding.headers(), body.into()).await,
+        Err(error) => publish_refusal(client, reply, encoding, &error).await,
+    };
+    if let Err(error) = sent {
+        tracing::debug!(%error, "an answer could not be sent");
+    }
 }
 
 async fn respond(context: &Context, answers: &Arc<Answers>, request: Request) {
     let started = tokio::time::Instant::now();
     let encoding = Encoding::of(request.message.headers.as_ref());
-    let answered = answer(answers, &request, encoding).await;
+    let answered = answer(answers, &request.message, encoding).await;
     let code = answered.as_ref().map_or_else(|error| error.code.number(), |_| 200);
     let sent = match answered {
         Ok(body) => request.respond_with_headers(Ok(body.into()), encoding.headers()).await,
@@ -145,15 +229,15 @@ async fn respond(context: &Context, answers: &Arc<Answers>, request: Request) {
     metrics::histogram!("daybook_query_seconds").record(started.elapsed().as_secs_f64());
 }
 
-async fn answer(answers: &Arc<Answers>, request: &Request, encoding: Encoding) -> Asked<Vec<u8>> {
+async fn answer(answers: &Arc<Answers>, message: &Message, encoding: Encoding) -> Asked<Vec<u8>> {
     // `<prefix>.query.<tenant>.<view>`
-    let mut tokens = request.message.subject.as_str().split('.').skip(2);
+    let mut tokens = message.subject.as_str().split('.').skip(2);
     let (tenant, view) = (tokens.next().unwrap_or_default(), tokens.next().unwrap_or_default());
     match target(tenant, view)? {
         (tenant, Target::Days) => encoding.answer(&days(answers, tenant).await?),
         (tenant, Target::Position) => encoding.answer(&position(answers, &tenant).await?),
         (tenant, Target::View(view)) => {
-            let query = query(&request.message.payload, encoding)?;
+            let query = query(&message.payload, encoding)?;
             let Found { answer, source } = answers.answer(Asking { tenant, view, query }).await?;
             metrics::counter!("daybook_query_source_total", "source" => source.as_str()).increment(1);
             encoding.answer(&*answer)
@@ -163,22 +247,34 @@ async fn answer(answers: &Arc<Answers>, request: &Request, encoding: Encoding) -
 
 /// Sends the standard headers of a failed service request, and the whole error as the body.
 async fn refuse(
-    client: &async_nats::Client,
+    client: &Client,
     mut request: Request,
     encoding: Encoding,
     error: &AskError,
-) -> Result<(), async_nats::PublishError> {
-    let status = error.message.replace(['\r', '\n'], " ");
-    let code = error.code.number();
+) -> Result<(), PublishError> {
     let Some(reply) = request.message.reply.take() else { return Ok(()) };
-    let mut headers = encoding.headers();
-    headers.insert(NATS_SERVICE_ERROR, status.as_str());
-    headers.insert(NATS_SERVICE_ERROR_CODE, code.to_string());
-    client.publish_with_headers(reply, headers, encoding.error(error).into()).await?;
+    publish_refusal(client, reply, encoding, error).await?;
     // The client library counts an error for `$SRV.STATS` only when it sends the reply itself, and that without a body:
     // let it, to where nobody listens.
     request.message.reply = Some(client.new_inbox().into());
-    request.respond(Err(error::Error { status, code })).await
+    request.respond(Err(error::Error { status: status_of(error), code: error.code.number() })).await
+}
+
+async fn publish_refusal(
+    client: &Client,
+    reply: Subject,
+    encoding: Encoding,
+    error: &AskError,
+) -> Result<(), PublishError> {
+    let mut headers = encoding.headers();
+    headers.insert(NATS_SERVICE_ERROR, status_of(error));
+    headers.insert(NATS_SERVICE_ERROR_CODE, error.code.number().to_string());
+    client.publish_with_headers(reply, headers, encoding.error(error).into()).await
+}
+
+/// The text of an error as a header takes it.
+fn status_of(error: &AskError) -> String {
+    error.message.replace(['\r', '\n'], " ")
 }
 
 #[cfg(test)]

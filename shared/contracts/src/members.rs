@@ -24,10 +24,14 @@ pub struct Heartbeat {
     pub host: CompactString,
     pub pid: u32,
     pub started_at: Instant,
-    /// It has just come: the others answer at once, so that it need not wait for their next heartbeat.
+    /// It has just come, and listens who is there: the others answer at once, so that it need not wait for their next
+    /// heartbeat, and leave it nothing yet.
     pub joining: bool,
-    /// It is about to end and runs nothing any more.
+    /// It was told to end: it is given nothing any more, and goes on with its parts until others are ready for them.
     pub leaving: bool,
+    /// It runs nothing any more and ends now.
+    #[serde(default)]
+    pub gone: bool,
     pub parts: BTreeMap<Partition, Part>,
 }
 

@@ -49,7 +49,14 @@ pub struct OperationsOptions {
     /// Share of traces that are sent, 0 to 1
     #[arg(long, env = "DAYBOOK_TRACE_RATIO", default_value_t = 1.0)]
     pub trace_ratio: f64,
+    /// Milliseconds that a process which was told to end waits for others to take over from it; 0 ends at once
+    /// [0..=3600000]
+    #[arg(long, env = "DAYBOOK_DRAIN_TIMEOUT_MS", default_value_t = DRAIN_TIMEOUT_MS, value_parser = clap::value_parser!(u64).range(0..=3_600_000))]
+    pub drain_timeout_ms: u64,
 }
+
+/// Containers are killed 30 s after they were told to end, as a rule; ending takes up to ten of them.
+const DRAIN_TIMEOUT_MS: u64 = 15_000;
 
 impl Default for OperationsOptions {
     fn default() -> Self {
@@ -59,6 +66,7 @@ impl Default for OperationsOptions {
             log: "info".to_owned(),
             otlp_endpoint: None,
             trace_ratio: 1.0,
+            drain_timeout_ms: DRAIN_TIMEOUT_MS,
         }
     }
 }

@@ -8,10 +8,13 @@ use clap::Args;
 use serde::Serialize;
 use std::process::ExitCode;
 use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// How often the state of the connection is looked at for /healthz.
 const BROKER_LOOK: Duration = Duration::from_millis(200);
+/// How long what was said last may take to reach the broker when a process ends.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What a service is given to run with.
 #[derive(Clone)]
@@ -20,11 +23,21 @@ pub struct Context {
     pub health: Health,
     /// What this process runs, for the others of its service to know.
     pub board: Board,
-    /// Cancelled when the service is to end.
+    /// Cancelled when the service is to end as soon as others have taken over from it; with `stop` at the latest.
+    pub leave: CancellationToken,
+    /// Cancelled when the service is to end at once.
     pub stop: CancellationToken,
 }
 
-/// Runs `service` as this process until it ends or a signal (Ctrl-C, SIGTERM) asks it to.
+impl Context {
+    /// For a service on `connection` that ends when `stop` is cancelled.
+    pub fn new(connection: Connection, health: Health, stop: CancellationToken) -> Self {
+        Self { connection, health, board: Board::default(), leave: stop.child_token(), stop }
+    }
+}
+
+/// Runs `service` as this process until it ends or a signal (Ctrl-C, SIGTERM) asks it to. The first one lets it hand over
+/// what it runs, for as long as `--drain-timeout-ms` says; a second one ends it at once.
 pub fn main<S, F>(name: &'static str, service: impl FnOnce(S, Context) -> F) -> ExitCode
 where
     S: Args + Serialize + Clone,
@@ -64,11 +77,9 @@ where
     F: Future<Output = Result<(), Box<dyn std::error::Error + Send + Sync>>>,
 {
     let stop = CancellationToken::new();
-    let signalled = stop.clone();
-    tokio::spawn(async move {
-        wait_for_signal().await;
-        signalled.cancel();
-    });
+    let leave = stop.child_token();
+    let drain = Duration::from_millis(options.operations.drain_timeout_ms);
+    tokio::spawn(end_when_asked(Signals::new(), leave.clone(), stop.clone(), drain));
     http::metrics_handle();
     let health = Health::default();
     health.set("broker", false);
@@ -80,38 +91,75 @@ where
     }
     let connection = tokio::select! {
         connection = connect_service(&options.broker, name) => connection?,
-        () = stop.cancelled() => return Ok(()),
+        () = leave.cancelled() => return Ok(()),
     };
-    tokio::spawn(watch_broker(connection.client.clone(), health.clone()));
+    let client = connection.client.clone();
+    tokio::spawn(watch_broker(client.clone(), health.clone(), leave.clone(), stop.clone()));
     health.set("broker", true);
     tracing::info!(service = name, partitions = connection.partitions, "connected");
-    service(options.service, Context { connection, health, board: Board::default(), stop }).await?;
+    service(options.service, Context { leave, ..Context::new(connection, health, stop) }).await?;
+    let _ = tokio::time::timeout(LAST_WORDS, client.flush()).await;
     tracing::info!(service = name, "stopped");
     Ok(())
 }
 
-/// Tells of the connection to the broker for as long as the process lives.
-async fn watch_broker(client: async_nats::Client, health: Health) {
+/// Asks the service to hand over at the first signal, and to end at the second one or after `drain`.
+async fn end_when_asked(mut signals: Signals, leave: CancellationToken, stop: CancellationToken, drain: Duration) {
+    signals.next().await;
+    if !drain.is_zero() {
+        tracing::info!(patience = ?drain, "asked to end; handing over");
+        leave.cancel();
+        tokio::select! {
+            () = tokio::time::sleep(drain) => tracing::warn!("not everything was taken over in time; ending"),
+            () = signals.next() => tracing::info!("asked to end once more; ending at once"),
+        }
+    }
+    stop.cancel();
+}
+
+/// Tells of the connection to the broker for as long as the process lives. Without it nothing can be handed over.
+async fn watch_broker(client: async_nats::Client, health: Health, leave: CancellationToken, stop: CancellationToken) {
     loop {
-        health.set("broker", client.connection_state() == async_nats::connection::State::Connected);
+        let is_connected = client.connection_state() == async_nats::connection::State::Connected;
+        health.set("broker", is_connected);
+        if leave.is_cancelled() && !is_connected {
+            stop.cancel();
+        }
         tokio::time::sleep(BROKER_LOOK).await;
+    }
+}
+
+/// Ctrl-C and SIGTERM, none of which is lost between two waits.
+struct Signals {
+    terminate: Option<Signal>,
+    interrupt: Option<Signal>,
+}
+
+impl Signals {
+    fn new() -> Self {
+        // One that cannot be listened to ends the process, as it does by default.
+        Self { terminate: signal(SignalKind::terminate()).ok(), interrupt: signal(SignalKind::interrupt()).ok() }
+    }
+
+    async fn next(&mut self) {
+        async fn of(signal: &mut Option<Signal>) {
+            if let Some(signal) = signal
+                && signal.recv().await.is_some()
+            {
+                return;
+            }
+            std::future::pending().await
+        }
+        tokio::select! {
+            () = of(&mut self.terminate) => {}
+            () = of(&mut self.interrupt) => {}
+        }
     }
 }
 
 /// Returns on Ctrl-C or SIGTERM.
 pub async fn wait_for_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
-            }
-        }
-        Err(_) => {
-            let _ = tokio::signal::ctrl_c().await;
-        }
-    }
+    Signals::new().next().await;
 }
 
 fn fail(name: &str, error: &dyn std::error::Error) -> ExitCode {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Pause before the first restart of an actor; it doubles with each further failure in a row.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// Longest pause before a restart.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 /// An actor that ran for so long before it failed has no failures in a row.
@@ -87,7 +87,8 @@ impl Actor for Supervisor {
                 }
                 for (cell, index, _) in state.running.values().filter(|(_, index, _)| !wanted.contains(index)) {
                     tracing::info!(actor = state.children[*index].label, "is run elsewhere now");
-                    cell.stop(None);
+                    // It deals with what it has been sent, and ends.
+                    let _ = cell.drain();
                 }
                 state.wanted = wanted;
             }
@@ -148,7 +149,7 @@ impl State {
     }
 }
 
-/// Runs `children` until `stop` is cancelled, then lets each end after what it is doing.
+/// Runs `children` until `stop` is cancelled, then lets each end after what it is doing and has been sent.
 ///
 /// # Errors
 /// When the supervisor itself cannot be started.
@@ -178,7 +179,7 @@ pub async fn run_wanted(
         }
     }
     let _ = supervisor.call(Message::Stop, Some(STOP_PATIENCE)).await;
-    supervisor.get_cell().stop_children_and_wait(None, Some(STOP_DEADLINE)).await;
+    supervisor.get_cell().drain_children_and_wait(Some(STOP_DEADLINE)).await;
     supervisor.stop(None);
     let mut handle = handle;
     if tokio::time::timeout(STOP_DEADLINE, &mut handle).await.is_err() {

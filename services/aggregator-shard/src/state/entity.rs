@@ -45,9 +45,9 @@ pub struct Held {
 }
 
 impl Entity {
-    /// The entity as `event` describes it, at `version`.
-    pub fn new(event: &Event, version: u64) -> Self {
-        let (dims, measures) = (event.dims.as_slice().into(), event.measures.as_slice().into());
+    /// The entity as `event` describes it, at `version`: takes the columns out of the event.
+    pub fn of(event: &mut Event, version: u64) -> Self {
+        let (dims, measures) = (std::mem::take(&mut event.dims).into(), std::mem::take(&mut event.measures).into());
         Self { version, status: event.status, at: event.at, dims, measures, held: None }
     }
 

@@ -209,6 +209,8 @@ impl PartitionState {
         let latest_before = tenant.latest_at;
         let table = tenant.definition.table.as_ref().and_then(|name| self.tables.get(name));
         let place = tenant::Place { tenant: &tenant_id, position: self.position, inbox, model, kind: kind_id, table };
+        // Most events are of the day of the one before.
+        let mut noted = None;
         for event in events {
             let date = event.date;
             let before = self.audit.as_ref().and_then(|audit| audit.before(tenant, &place, &event));
@@ -217,7 +219,9 @@ impl PartitionState {
                 audit.note(before, tenant, &place, &taken);
             }
             for touched in taken.touched.into_iter().flatten() {
-                self.dirty.day(&tenant_id, touched);
+                if noted.replace(touched) != Some(touched) {
+                    self.dirty.day(&tenant_id, touched);
+                }
             }
             for season in &taken.seasons {
                 self.dirty.season(&tenant_id, season);

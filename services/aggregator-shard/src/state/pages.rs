@@ -76,13 +76,17 @@ impl<K: PageKey, V> Pages<K, V> {
     }
 
     /// The value of `key`, made by `make` if it is not there. Its page counts as changed.
-    pub fn entry(&mut self, key: K, make: impl FnOnce() -> V) -> &mut V {
+    pub fn entry(&mut self, key: &K, make: impl FnOnce() -> V) -> &mut V
+    where
+        K: Clone,
+    {
         self.grow();
-        let index = self.page(&key);
+        let index = self.page(key);
         let page = &mut self.pages[index];
         page.dirty = true;
         let len = &mut self.len;
-        page.rows.entry(key).or_insert_with(|| {
+        // The key is copied only for a new row.
+        page.rows.entry_ref(key).or_insert_with(|| {
             *len += 1;
             make()
         })

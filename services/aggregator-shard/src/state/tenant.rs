@@ -222,7 +222,7 @@ impl TenantState {
         place: &Place<'_>,
         jobs: &mut [Job],
         entity: Option<(EntityKey, Option<Date>)>,
-        event: Event,
+        mut event: Event,
         version: u64,
     ) -> Taken {
         let (key, known_on) = entity.unzip();
@@ -232,7 +232,7 @@ impl TenantState {
             let day = self.days.get_mut(&on).expect("the index names days that are kept");
             (on, day.entities.remove(key).expect("the index names the day that holds it"))
         });
-        let new = Entity::new(&event, version);
+        let new = Entity::of(&mut event, version);
         let held_on = old.as_ref().and_then(|(on, old)| match &old.held {
             None => Some(*on),
             Some(held) => held.version.as_ref().map(|(date, _)| *date),
@@ -284,7 +284,8 @@ impl TenantState {
                     "business day {what} has closed, and the views of {} do not take late changes",
                     place.model.kind.name
                 );
-                taken.reject = Some(reject(place, &event, Code::Late, reason));
+                let whole = Event { dims: new.dims.to_vec(), measures: new.measures.to_vec(), ..event.clone() };
+                taken.reject = Some(reject(place, &whole, Code::Late, reason));
             }
             (true, Policies { restate: false, carry_forward: true, .. }) => account.carried += 1,
             _ if event.status == Status::Draft => account.pending += 1,

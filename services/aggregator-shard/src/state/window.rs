@@ -69,17 +69,18 @@ pub struct Window {
 impl Window {
     /// Adds or retracts a row. Tells whether any figure took part.
     pub fn contribute(&mut self, plan: &Plan, sign: Sign, row: &Entity, piece: u16) -> bool {
-        if !plan.takes(row) {
+        let met = plan.met(row);
+        if met.is_none() {
             return false;
         }
         let dims = plan.group_by.iter().map(|dimension| row.dimension(*dimension).map(CompactString::new)).collect();
         let key = GroupKey { piece, dims };
-        let group = self.groups.entry(key.clone(), || plan.zero());
+        let group = self.groups.entry(&key, || plan.zero());
         if let Some(index) = &mut self.index {
             index.ranks.remove(plan, &key.dims, group);
         }
         for (cell, accumulator) in plan.cells.iter().zip(group.iter_mut()) {
-            if cell.takes(row) {
+            if met.takes(cell) {
                 cell.update(accumulator, sign, row);
             }
         }

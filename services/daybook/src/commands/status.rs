@@ -66,7 +66,7 @@ async fn members(client: &Client) -> anyhow::Result<Vec<Heartbeat>> {
     let listening = async {
         while let Some(message) = heard.next().await {
             if let Ok(heartbeat) = serde_json::from_slice::<Heartbeat>(&message.payload) {
-                if heartbeat.leaving {
+                if heartbeat.gone {
                     members.remove(&heartbeat.instance);
                 } else {
                     members.insert(heartbeat.instance.clone(), heartbeat);
@@ -98,7 +98,7 @@ impl Status {
 
     fn print(&self) -> anyhow::Result<()> {
         let now = clock::now();
-        let mut table = Table::new(["SERVICE", "INSTANCE", "HOST", "PID", "VERSION", "UP", "PARTITIONS"]);
+        let mut table = Table::new(["SERVICE", "INSTANCE", "HOST", "PID", "VERSION", "UP", "STATE", "PARTITIONS"]);
         for member in &self.members {
             let parts = match member.service.as_str() {
                 "ingest" | "aggregator-shard" => format!("{} of {}", member.parts.len(), self.partitions),
@@ -111,6 +111,7 @@ impl Status {
                 member.pid.to_string(),
                 member.version.to_string(),
                 duration(now.since(member.started_at)),
+                state(member).to_owned(),
                 parts,
             ]);
         }
@@ -184,10 +185,13 @@ impl Status {
             None => ("none".to_owned(), String::new(), String::new()),
         };
         let shards: Vec<(&Heartbeat, &Part)> = self.of("aggregator-shard", partition).collect();
-        let names: Vec<String> = shards
-            .iter()
-            .map(|(member, part)| format!("{}{}", short(member), if part.ready { "" } else { " (catching up)" }))
-            .collect();
+        let standing = |member: &Heartbeat, part: &Part| match (part.ready, member.leaving) {
+            (false, _) => " (catching up)",
+            (true, true) => " (leaving)",
+            (true, false) => "",
+        };
+        let names: Vec<String> =
+            shards.iter().map(|(member, part)| format!("{}{}", short(member), standing(member, part))).collect();
         let best = shards.iter().map(|(_, part)| part).max_by_key(|part| part.log);
         let of = |read: fn(&Part) -> String| best.map(|part| read(part)).unwrap_or_default();
         let unwritten = self.outputs_waiting.get(usize::from(partition.0)).copied().flatten();
@@ -206,7 +210,7 @@ impl Status {
     }
 }
 
-/// Such as `1 073 741 824 bytes (3 %)`, `90d`, or `for ever`.
+/// Such as `1 073 741 824 bytes (3 %)`, `90d`, or `none`.
 fn bound(usage: &StreamUsage) -> String {
     let mut bounds = Vec::new();
     if let Some(bytes) = usage.max_bytes {
@@ -218,6 +222,16 @@ fn bound(usage: &StreamUsage) -> String {
     match bounds.is_empty() {
         true => "none".to_owned(),
         false => bounds.join(", "),
+    }
+}
+
+/// What a process is about.
+fn state(member: &Heartbeat) -> &'static str {
+    match (member.joining, member.leaving) {
+        // It serves what it runs until others do.
+        (_, true) => "leaving",
+        (true, false) => "joining",
+        (false, false) => "running",
     }
 }
 

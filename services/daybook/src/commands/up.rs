@@ -7,6 +7,7 @@ use daybook_broker::Port;
 use daybook_runtime::config::OperationsOptions;
 use daybook_runtime::connection::BrokerOptions;
 use daybook_runtime::retention::Retention;
+use daybook_runtime::store::Backend;
 use daybook_runtime::{http, process};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,6 +39,9 @@ pub struct Arguments {
     /// Most bytes that INBOX buffers; publishers are refused beyond that
     #[arg(long, env = "DAYBOOK_INBOX_MAX_BYTES", default_value_t = 1 << 30, value_parser = clap::value_parser!(i64).range(1 << 20..))]
     inbox_max_bytes: i64,
+    /// What keeps the checkpoints; after a change they are made again from the broker
+    #[arg(long, env = "DAYBOOK_STORE", value_enum, default_value_t)]
+    store: Backend,
     /// How long the log is kept, such as 90d; 0 for ever [0, 1s..=36500d]
     #[arg(long, env = "DAYBOOK_LOG_RETENTION", default_value_t = Retention::FOR_EVER)]
     log_retention: Retention,
@@ -87,6 +91,7 @@ async fn serve(arguments: &Arguments, stop: &CancellationToken) -> Outcome {
         ..BrokerOptions::at(&url)
     };
     let mut embedded = EmbeddedOptions::new(options, arguments.data.join("shard"));
+    embedded.shard.store = arguments.store;
     embedded.shard.log_retention = arguments.log_retention;
     embedded.shard.report_retention = arguments.report_retention;
     embedded.shard.figures_retention = arguments.figures_retention;

@@ -1,6 +1,6 @@
 //! From a view and its kind to a plan, or to what is wrong with the view.
 
-use super::{Cell, Output, Plan, PlanError, RESERVED_COLUMNS, ranking};
+use super::{Cell, Condition, Output, Plan, PlanError, RESERVED_COLUMNS, ranking};
 use crate::accumulator::Shape;
 use crate::catalogue::{Grain, Kind, LatePolicy, MAX_GROUP_BY, MAX_METRICS, MAX_VIEW_TENANTS, Status, View};
 use crate::expression::{Aggregate, ExpressionError, Predicate, parse_aggregate};
@@ -30,7 +30,14 @@ impl Plan {
                 })
             })
             .collect::<Result<_, _>>()?;
-        let mut plan = Self { view: view.clone(), group_by, cells: Vec::new(), outputs: Vec::new(), ranking: None };
+        let mut plan = Self {
+            view: view.clone(),
+            group_by,
+            cells: Vec::new(),
+            conditions: Vec::new(),
+            outputs: Vec::new(),
+            ranking: None,
+        };
         for index in 0..view.metrics.len() {
             let output = plan.output(index, view, kind)?;
             plan.outputs.push(output);
@@ -47,6 +54,13 @@ impl Plan {
         self.cells.iter().position(|known| *known == cell).unwrap_or_else(|| {
             self.cells.push(cell);
             self.cells.len() - 1
+        })
+    }
+
+    fn condition(&mut self, condition: Condition) -> usize {
+        self.conditions.iter().position(|known| *known == condition).unwrap_or_else(|| {
+            self.conditions.push(condition);
+            self.conditions.len() - 1
         })
     }
 
@@ -70,9 +84,10 @@ impl Plan {
                 Some(Predicate::parse_and_check(text, kind).map_err(|source| failure("where", text, source))?)
             }
         };
-        let statuses: BTreeSet<Status> = metric.status.iter().copied().collect();
+        let statuses = Status::ALL.map(|status| metric.status.contains(&status));
         let scale = |measure: usize| kind.measures[measure].scale;
-        let mut cell = |shape: Shape| self.cell(Cell { shape, statuses: statuses.clone(), filter: filter.clone() });
+        let condition = self.condition(Condition { statuses, filter });
+        let mut cell = |shape: Shape| self.cell(Cell { shape, condition });
         Ok(match aggregate {
             Aggregate::Count => Output::Count(cell(Shape::Count)),
             Aggregate::CountOf { measure } => Output::CountOf(cell(Shape::Sum { measure })),

@@ -14,12 +14,11 @@ mod tests;
 pub use error::PlanError;
 
 use crate::accumulator::{Accumulator, Shape, Sign};
-use crate::catalogue::{Direction, Status, Ties, View};
+use crate::catalogue::{Direction, MAX_METRICS, Ties, View};
 use crate::expression::{Predicate, Row};
 use crate::time::Instant;
 use crate::value::Number;
 use output::Output;
-use std::collections::BTreeSet;
 
 /// Names that the columns of an answer have beside the view's own, so that no dimension or metric of a view may: the
 /// business day, the start of a piece of it, and place and rank in a ranking.
@@ -32,6 +31,7 @@ pub struct Plan {
     /// Positions of the grouping dimensions in the kind.
     pub group_by: Vec<usize>,
     pub cells: Vec<Cell>,
+    conditions: Vec<Condition>,
     outputs: Vec<Output>,
     pub ranking: Option<RankPlan>,
 }
@@ -50,19 +50,46 @@ pub struct RankPlan {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cell {
     pub shape: Shape,
-    statuses: BTreeSet<Status>,
-    filter: Option<Predicate>,
+    /// The position of the plan's condition.
+    condition: usize,
 }
 
 impl Cell {
-    /// Whether the row takes part.
-    pub fn takes(&self, row: &impl Row) -> bool {
-        self.statuses.contains(&row.status()) && self.filter.as_ref().is_none_or(|filter| filter.matches(row))
-    }
-
-    /// Adds the row, which [`Cell::takes`], or takes it back.
+    /// Adds a row that its condition is among those [`Met`], or takes it back.
     pub fn update(&self, accumulator: &mut Accumulator, sign: Sign, row: &impl Row) {
         accumulator.update(sign, self.shape, row);
+    }
+}
+
+/// Which rows a metric takes. Metrics with the same one share it, so that it is judged once a row.
+#[derive(Clone, Debug, PartialEq)]
+struct Condition {
+    /// By their positions in [`Status::ALL`](crate::catalogue::Status::ALL).
+    statuses: [bool; 3],
+    filter: Option<Predicate>,
+}
+
+impl Condition {
+    fn holds(&self, row: &impl Row) -> bool {
+        self.statuses[row.status() as usize] && self.filter.as_ref().is_none_or(|filter| filter.matches(row))
+    }
+}
+
+/// Which conditions of a plan a row meets: a bit for each, and a plan has no more of them than metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Met(u64);
+
+const _: () = assert!(MAX_METRICS <= u64::BITS as usize);
+
+impl Met {
+    /// Whether no figure takes the row.
+    pub fn is_none(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether the cell takes the row.
+    pub fn takes(self, cell: &Cell) -> bool {
+        self.0 >> cell.condition & 1 == 1
     }
 }
 
@@ -72,9 +99,10 @@ impl Plan {
         self.view.metrics.iter().position(|metric| metric.name.as_str() == name)
     }
 
-    /// Whether any figure takes the row.
-    pub fn takes(&self, row: &impl Row) -> bool {
-        self.cells.iter().any(|cell| cell.takes(row))
+    /// Which of the plan's figures take the row.
+    pub fn met(&self, row: &impl Row) -> Met {
+        let bit = |(index, condition): (usize, &Condition)| u64::from(condition.holds(row)) << index;
+        Met(self.conditions.iter().enumerate().map(bit).sum())
     }
 
     /// Which piece of the day, from 0, an event at `at` falls into at the view's grain; always 0 at grain day.

@@ -1,11 +1,12 @@
 use super::*;
+use crate::catalogue::Status;
 use crate::catalogue::{
     Dimension, Grain, Kind, LatePolicy, MAX_RANKED_BY, MAX_VIEW_TENANTS, Measure, Metric, Mode, RankedBy, Ranking,
     only_final,
 };
 use crate::ids::{Name, TenantId};
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn name(text: &str) -> Name {
     Name::new(text).unwrap()
@@ -49,7 +50,7 @@ impl Row for Entity {
 
 fn add(plan: &Plan, group: &mut [Accumulator], sign: Sign, row: &impl Row) {
     for (cell, accumulator) in plan.cells.iter().zip(group) {
-        if cell.takes(row) {
+        if plan.met(row).takes(cell) {
             cell.update(accumulator, sign, row);
         }
     }
@@ -167,7 +168,7 @@ fn rankings_name_metrics_and_keep_the_times_of_the_first() {
         let times = plan.ranking.as_ref().unwrap().times.unwrap();
         assert_eq!(plan.cells[times].shape, Shape::Times);
         let rows = [Some(150), Some(20), Some(30)].map(|price| Entity(Status::Final, price));
-        assert_eq!(rows.iter().filter(|row| plan.cells[times].takes(*row)).count(), taken, "{first}");
+        assert_eq!(rows.iter().filter(|row| plan.met(*row).takes(&plan.cells[times])).count(), taken, "{first}");
         let mut group = plan.zero();
         assert_eq!(plan.earliest(&group), None);
         for row in &rows {

@@ -15,57 +15,94 @@ use compact_str::{CompactString, ToCompactString};
 use daybook_contracts::members::{HEARTBEAT, Heartbeat, LOSS, Part};
 use daybook_domain::ids::Partition;
 use futures::StreamExt;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 /// How long a process that has come listens before it takes the others for known: they answer at once.
 const HELLO: Duration = Duration::from_millis(250);
+/// How long a farewell may take to be sent; without it, the others miss the next heartbeats.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// Most members of one service.
 const MAX_MEMBERS: usize = 1_024;
 
 /// What this process runs, for others to know. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Board {
-    parts: Arc<Mutex<BTreeMap<Partition, Part>>>,
+    notes: Arc<Mutex<Notes>>,
+    /// Something of which the others are told at once.
+    news: Arc<Notify>,
+}
+
+#[derive(Debug, Default)]
+struct Notes {
+    parts: BTreeMap<Partition, Part>,
+    /// Run by others now, whatever is still at work here.
+    withdrawn: BTreeSet<Partition>,
 }
 
 impl Board {
     /// Tells how a partition stands.
     pub fn set(&self, partition: Partition, part: Part) {
-        self.lock().insert(partition, part);
+        self.update(partition, |told| *told = part);
     }
 
     /// Changes what is told of a partition.
     pub fn update(&self, partition: Partition, change: impl FnOnce(&mut Part)) {
-        change(self.lock().entry(partition).or_default());
+        let mut notes = self.lock();
+        if notes.withdrawn.contains(&partition) {
+            return;
+        }
+        let part = notes.parts.entry(partition).or_default();
+        let was_ready = part.ready;
+        change(part);
+        if part.ready != was_ready {
+            self.news.notify_one();
+        }
     }
 
-    /// The partition is not run here any more.
-    pub fn remove(&self, partition: Partition) {
-        self.lock().remove(&partition);
+    /// From now on nothing is told of the partition: others run it.
+    fn withdraw(&self, partition: Partition) {
+        let mut notes = self.lock();
+        notes.withdrawn.insert(partition);
+        if notes.parts.remove(&partition).is_some() {
+            self.news.notify_one();
+        }
+    }
+
+    /// The partition is run here again.
+    fn admit(&self, partition: Partition) {
+        self.lock().withdrawn.remove(&partition);
     }
 
     fn parts(&self) -> BTreeMap<Partition, Part> {
-        self.lock().clone()
+        self.lock().parts.clone()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Partition, Part>> {
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Every live process of a service, by instance.
 pub type Members = BTreeMap<CompactString, Heartbeat>;
 
-/// A place among the processes of a service. Dropping it says farewell.
+/// The names of those among whom work is shared out: all but those that are leaving.
+fn staying(members: &Members) -> Vec<&str> {
+    members.values().filter(|member| !member.leaving).map(|member| member.instance.as_str()).collect()
+}
+
+/// A place among the processes of a service. Dropping it says farewell; [`Membership::farewell`] also waits until that is
+/// said.
 pub struct Membership {
     pub instance: CompactString,
     members: watch::Receiver<Members>,
     stop: CancellationToken,
+    /// Cancelled once the farewell is sent.
+    gone: CancellationToken,
 }
 
 impl Drop for Membership {
@@ -75,7 +112,8 @@ impl Drop for Membership {
 }
 
 impl Membership {
-    /// Joins the processes of `service`, and returns once those that are there have had time to tell so.
+    /// Joins the processes of `service`, and returns once those that are there have had time to tell so. When `leave` is
+    /// cancelled, the others are told to count on this process no longer.
     ///
     /// # Errors
     /// When the connection is closed.
@@ -84,6 +122,7 @@ impl Membership {
         service: &'static str,
         version: &'static str,
         board: Board,
+        leave: CancellationToken,
     ) -> Result<Self, async_nats::SubscribeError> {
         // An inbox of the client's is a name that no other has.
         let instance = connection.client.new_inbox().replace("_INBOX.", "").to_compact_string();
@@ -97,23 +136,19 @@ impl Membership {
             started_at: clock::now(),
             joining: true,
             leaving: false,
+            gone: false,
             parts: BTreeMap::new(),
         };
         let (sender, members) = watch::channel(Members::from([(instance.clone(), own.clone())]));
-        let stop = CancellationToken::new();
-        let connection = connection.clone();
-        let task = Task {
-            connection,
-            service,
-            own: Some(own),
-            board,
-            sender,
-            heard_at: BTreeMap::new(),
-            looked_at: Instant::now(),
-        };
-        tokio::spawn(task.run(heard, stop.clone()));
+        let (stop, gone) = (CancellationToken::new(), CancellationToken::new());
+        let task = Task::new(connection.clone(), service, Some(own), board, sender);
+        let (stopped, ended) = (stop.clone(), gone.clone().drop_guard());
+        tokio::spawn(async move {
+            let _ended = ended;
+            task.run(heard, leave, stopped).await;
+        });
         tokio::time::sleep(HELLO).await;
-        Ok(Self { instance, members, stop })
+        Ok(Self { instance, members, stop, gone })
     }
 
     /// The live processes of a service that this one does not belong to, from what they tell of themselves. It ends with
@@ -127,26 +162,23 @@ impl Membership {
     ) -> Result<watch::Receiver<Members>, async_nats::SubscribeError> {
         let heard = connection.client.subscribe(connection.subjects.members(service)).await?;
         let (sender, members) = watch::channel(Members::new());
-        let (connection, board) = (connection.clone(), Board::default());
-        let task = Task {
-            connection,
-            service,
-            own: None,
-            board,
-            sender,
-            heard_at: BTreeMap::new(),
-            looked_at: Instant::now(),
-        };
-        tokio::spawn(task.run(heard, CancellationToken::new()));
+        let task = Task::new(connection.clone(), service, None, Board::default(), sender);
+        tokio::spawn(task.run(heard, CancellationToken::new(), CancellationToken::new()));
         Ok(members)
     }
 
     /// Whether this is the one of the live processes that acts where one is enough.
     pub fn leads(&self) -> bool {
         let members = self.members.borrow();
-        let names: Vec<&str> = members.keys().map(|name| name.as_str()).collect();
+        let names = staying(&members);
         let owners = assignment::owners(&names, 1, 1);
         owners[0].first().is_none_or(|leader| names[*leader] == self.instance)
+    }
+
+    /// Says farewell, and waits until that is sent, a second at most.
+    pub async fn farewell(&self) {
+        self.stop.cancel();
+        let _ = tokio::time::timeout(FAREWELL, self.gone.cancelled()).await;
     }
 
     /// The live processes, this one included, and word of every change.
@@ -165,20 +197,38 @@ struct Task {
     heard_at: BTreeMap<CompactString, Instant>,
     /// When it was looked who is silent.
     looked_at: Instant,
+    began: Instant,
 }
 
 impl Task {
-    async fn run(mut self, mut heard: async_nats::Subscriber, stop: CancellationToken) {
-        self.tell().await;
-        if let Some(own) = &mut self.own {
-            own.joining = false;
-        }
+    fn new(
+        connection: Connection,
+        service: &'static str,
+        own: Option<Heartbeat>,
+        board: Board,
+        sender: watch::Sender<Members>,
+    ) -> Self {
+        let (heard_at, now) = (BTreeMap::new(), Instant::now());
+        Self { connection, service, own, board, sender, heard_at, looked_at: now, began: now }
+    }
+
+    async fn run(mut self, mut heard: async_nats::Subscriber, leave: CancellationToken, stop: CancellationToken) {
+        let news = self.board.news.clone();
         let mut beat = tokio::time::interval(HEARTBEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = self.sender.closed() => break,
+                () = leave.cancelled(), if self.own.as_ref().is_some_and(|own| !own.leaving) => {
+                    self.change(|own| own.leaving = true);
+                    self.tell().await;
+                }
+                () = tokio::time::sleep_until(self.began + HELLO), if self.is_joining() => {
+                    self.change(|own| own.joining = false);
+                    self.tell().await;
+                }
+                () = news.notified() => self.tell().await,
                 _ = beat.tick() => {
                     self.tell().await;
                     self.forget_silent();
@@ -189,12 +239,20 @@ impl Task {
                 },
             }
         }
-        if let Some(own) = &mut self.own {
-            own.leaving = true;
-        }
+        self.change(|own| (own.leaving, own.gone) = (true, true));
         self.board = Board::default();
         self.tell().await;
         let _ = self.connection.client.flush().await;
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut Heartbeat)) {
+        if let Some(own) = &mut self.own {
+            change(own);
+        }
+    }
+
+    fn is_joining(&self) -> bool {
+        self.own.as_ref().is_some_and(|own| own.joining)
     }
 
     async fn tell(&mut self) {
@@ -213,10 +271,15 @@ impl Task {
         if self.own.as_ref().is_some_and(|own| own.instance == heartbeat.instance) {
             return;
         }
-        if heartbeat.leaving {
+        if heartbeat.gone {
             self.heard_at.remove(&heartbeat.instance);
             self.sender.send_if_modified(|members| members.remove(&heartbeat.instance).is_some());
             return;
+        }
+        // It begins with its share when it has listened; until then nobody should leave it any. Those that have come
+        // together know each other at once, or each would begin with everything.
+        if heartbeat.joining && self.own.is_some() && self.began.elapsed() > HELLO {
+            return self.tell().await;
         }
         let is_news = !self.heard_at.contains_key(&heartbeat.instance);
         if is_news && self.heard_at.len() >= MAX_MEMBERS {
@@ -269,4 +332,29 @@ fn host() -> CompactString {
     let from_file = || std::fs::read_to_string("/etc/hostname").ok();
     let name = std::env::var("HOSTNAME").ok().or_else(from_file).unwrap_or_default();
     name.trim().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    #[test]
+    fn nothing_is_told_of_a_partition_that_was_withdrawn() {
+        let (board, partition) = (Board::default(), Partition(1));
+        let ready = Part { ready: true, ..Part::default() };
+        board.set(partition, ready);
+        assert!(board.news.notified().now_or_never().is_some(), "others wait for it");
+        board.set(partition, Part { lag: 5, ..ready });
+        assert!(board.news.notified().now_or_never().is_none(), "it can wait for the next heartbeat");
+        board.withdraw(partition);
+        assert!(board.news.notified().now_or_never().is_some());
+        // Its actor lingers.
+        board.set(partition, ready);
+        board.update(partition, |part| part.ready = true);
+        assert!(board.parts().is_empty());
+        board.admit(partition);
+        board.set(partition, ready);
+        assert_eq!(board.parts(), BTreeMap::from([(partition, ready)]));
+    }
 }

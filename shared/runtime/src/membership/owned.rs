@@ -1,15 +1,20 @@
 //! Runs the partitions that are this process's, as members come and go.
 
 use super::assignment::owners;
-use super::{Board, Members, Membership};
+use super::{Board, Members, Membership, staying};
 use crate::http::Health;
 use crate::supervisor::{Child, run_wanted};
 use daybook_contracts::members::HEARTBEAT;
 use daybook_domain::ids::Partition;
 use ractor::SpawnErr;
 use std::collections::BTreeSet;
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+/// How long a partition that has been handed over is served on: what was sent here before word of it came round still
+/// arrives.
+const LINGER: Duration = Duration::from_millis(150);
 
 /// How partitions are shared out.
 #[derive(Clone, Copy, Debug)]
@@ -21,8 +26,10 @@ pub struct Sharing {
     pub hand_over: bool,
 }
 
-/// Runs of the first `partitions` children those that are this member's, and of the others all, until `stop` is
-/// cancelled. A child of a partition is labelled as its part of `health`.
+/// Runs of the first `partitions` children those that are this member's, and of the others all, and says farewell when they
+/// have ended: at once when `stop` is cancelled; when `leave` is, as soon as others are ready to serve each of them, if
+/// partitions are handed over. `leave` is also what tells `membership` to say so. A child of a partition is labelled as
+/// its part of `health`.
 ///
 /// # Errors
 /// When the supervisor cannot be started.
@@ -32,43 +39,65 @@ pub async fn run_owned(
     membership: Membership,
     board: Board,
     health: Health,
+    leave: CancellationToken,
     stop: CancellationToken,
 ) -> Result<(), SpawnErr> {
     let labels: Vec<String> = children.iter().map(|child| child.label.clone()).collect();
     let mut members = membership.members();
     let first = wanted(&BTreeSet::new(), labels.len(), sharing, &membership.instance, &members.borrow_and_update());
     let partitions = usize::from(sharing.partitions);
-    // Not ready before each of them says so.
     let begun = |indices: &mut dyn Iterator<Item = &usize>| {
-        indices.filter(|index| **index < partitions).for_each(|index| health.set(&labels[*index], false));
+        for index in indices.filter(|index| **index < partitions) {
+            // Not ready before it says so.
+            health.set(&labels[*index], false);
+            board.admit(Partition(*index as u16));
+        }
     };
     begun(&mut first.iter());
     let (sender, receiver) = watch::channel(first);
     let deciding = async {
         loop {
-            // Also without news: what ended here meanwhile may have left its mark on board and health.
-            let _ = tokio::time::timeout(HEARTBEAT, members.changed()).await;
+            tokio::select! {
+                // Also without news: what ended here meanwhile may have left its mark on health.
+                _ = tokio::time::timeout(HEARTBEAT, members.changed()) => {}
+                () = leave.cancelled(), if !sharing.hand_over => return,
+            }
             let before = sender.borrow().clone();
             let now = wanted(&before, labels.len(), sharing, &membership.instance, &members.borrow_and_update());
             begun(&mut now.difference(&before));
             for index in (0..partitions).filter(|index| !now.contains(index)) {
                 health.remove(&labels[index]);
-                board.remove(Partition(index as u16));
+                board.withdraw(Partition(index as u16));
             }
+            let partitions = now.range(..partitions).count();
             if now != before {
-                tracing::info!(
-                    members = members.borrow().len(),
-                    partitions = now.len(),
-                    "partitions are shared out anew"
-                );
+                let members = members.borrow().len();
+                tracing::info!(members, partitions, "partitions are shared out anew");
+                if sharing.hand_over && !now.is_superset(&before) && members > 1 {
+                    sender.send_replace(now.union(&before).copied().collect());
+                    tokio::time::sleep(LINGER).await;
+                }
                 sender.send_replace(now);
+            }
+            // What was decided has to rest on its leaving.
+            let is_leaving = members.borrow().get(&membership.instance).is_some_and(|own| own.leaving);
+            if is_leaving && partitions == 0 {
+                return;
             }
         }
     };
-    tokio::select! {
-        () = deciding => unreachable!("it goes on for ever"),
-        ended = run_wanted(children, receiver, stop) => ended,
-    }
+    let ended = stop.child_token();
+    let running = run_wanted(children, receiver, ended.clone());
+    tokio::pin!(running);
+    let outcome = tokio::select! {
+        outcome = &mut running => outcome,
+        () = deciding => {
+            ended.cancel();
+            running.await
+        }
+    };
+    membership.farewell().await;
+    outcome
 }
 
 /// Which children this member has to run, when it runs `running`.
@@ -79,7 +108,7 @@ fn wanted(
     instance: &str,
     members: &Members,
 ) -> BTreeSet<usize> {
-    let names: Vec<&str> = members.keys().map(|name| name.as_str()).collect();
+    let names = staying(members);
     let owners = owners(&names, sharing.partitions, sharing.replicas);
     let is_wanted = |index: usize| {
         if index >= usize::from(sharing.partitions) {
@@ -112,6 +141,7 @@ mod tests {
             started_at: Instant::from_millis(0),
             joining: false,
             leaving: false,
+            gone: false,
             parts: ready.iter().map(|p| (Partition(*p), Part { ready: true, ..Part::default() })).collect(),
         };
         parts.iter().map(|(name, ready)| ((*name).into(), heartbeat(name, ready))).collect()
@@ -135,6 +165,28 @@ mod tests {
         assert_eq!(left.len(), 2, "half of them are b's");
         let abrupt = Sharing { hand_over: false, ..SHARING };
         assert_eq!(wanted(&running, 4, abrupt, "a", &members(&[("a", &ready), ("b", &[])])), left);
+    }
+
+    #[test]
+    fn one_that_leaves_serves_until_the_others_do_and_is_given_nothing() {
+        let leaving = |mut members: Members, who: &[&str]| {
+            who.iter().for_each(|name| members.get_mut(*name).unwrap().leaving = true);
+            members
+        };
+        let running: BTreeSet<usize> = (0..4).collect();
+        let of_a = |b: &[u16], who: &[&str]| {
+            let members = leaving(members(&[("a", &[0, 1, 2, 3]), ("b", b)]), who);
+            wanted(&running, 4, SHARING, "a", &members)
+        };
+        assert_eq!(of_a(&[], &["a"]), running, "b serves nothing yet");
+        assert_eq!(of_a(&[1, 3], &["a"]), [0, 2].into(), "what b serves is left to it");
+        assert_eq!(of_a(&[0, 1, 2, 3], &["a"]), [].into());
+        assert_eq!(of_a(&[], &["a", "b"]), [].into(), "nobody is left to take anything over");
+        assert_eq!(of_a(&[0, 1, 2, 3], &["b"]), running, "a takes over what b serves");
+        let alone = leaving(members(&[("a", &[0, 1, 2, 3])]), &["a"]);
+        assert_eq!(wanted(&running, 4, SHARING, "a", &alone), [].into(), "nor when it is alone");
+        let idle = leaving(members(&[("a", &[]), ("b", &[])]), &["a"]);
+        assert_eq!(wanted(&BTreeSet::new(), 4, SHARING, "a", &idle), [].into());
     }
 
     #[test]

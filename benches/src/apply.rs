@@ -1,0 +1,136 @@
+//! Apply alone: the state machine of one partition, in this process, from encoded batches of the log.
+
+use crate::bare;
+use crate::report::{Report, per_second};
+use crate::work::{Work, nexmark, orders};
+use aggregator_shard::state::PartitionState;
+use daybook_contracts::ask::{DaySelector, Query};
+use daybook_contracts::log::Batch;
+use daybook_contracts::report::Figure;
+use daybook_domain::ids::{LogSeq, Name, Partition};
+use std::time::Duration;
+
+/// Settings of `apply`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// Events of each work
+    #[arg(long, default_value_t = 2_000_000)]
+    pub events: usize,
+    /// Only these works
+    #[arg(long, value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// How often each is measured; the median counts
+    #[arg(long, default_value_t = 3)]
+    pub rounds: usize,
+}
+
+type Make = fn(usize) -> (Work, usize);
+
+/// By name: what is made of so many events, and how many a tenant publishes together.
+const WORKS: [(&str, Make); 7] = [
+    ("q15", |events| (nexmark::bids("q15", &[nexmark::Q15], events), 1_000)),
+    ("q16", |events| (nexmark::bids("q16", &[nexmark::Q16], events), 1_000)),
+    ("q17", |events| (nexmark::bids("q17", &[nexmark::Q17], events), 1_000)),
+    ("q15+q17", |events| (nexmark::bids("q15+q17", &[nexmark::Q15, nexmark::Q17], events), 1_000)),
+    ("orders, 1,000 tenants", |events| (orders::orders("orders", events, 1_000), 100)),
+    ("orders, 1,000 tenants, one a message", |events| (orders::orders("orders", events, 1_000), 1)),
+    ("orders, 100,000 tenants", |events| (orders::orders("orders", events, 100_000), 100)),
+];
+
+/// # Errors
+/// When figures are wrong.
+pub fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
+    for (name, make) in WORKS {
+        if !options.only.is_empty() && !options.only.iter().any(|only| name.contains(only.as_str())) {
+            continue;
+        }
+        eprintln!("{name}: making the events");
+        let (work, together) = make(options.events);
+        let log = work.log(together)?;
+        let count = work.events.len();
+        let bytes: usize = log.iter().map(Vec::len).sum();
+        let (mut ours, mut bare) = (Vec::new(), Vec::new());
+        for _ in 0..options.rounds {
+            let (time, mut state) = measured(|| apply(&log));
+            ours.push(time);
+            if let Some(fold) = bare::fold_of(&work) {
+                let (time, groups) = measured(|| bare::fold(fold, &log));
+                bare.push(time);
+                check(&work, &mut state, bare::totals(&groups))?;
+            }
+        }
+        let ours = median(&mut ours);
+        let mut figures = vec![
+            ("events", daybook::table::count(count as u64)),
+            ("bytes/event", (bytes / count).to_string()),
+            ("events/s", per_second(count, ours)),
+        ];
+        if !bare.is_empty() {
+            let bare = median(&mut bare);
+            figures.push(("bare loop events/s", per_second(count, bare)));
+            figures.push(("share of bare loop", format!("{:.2}", bare.as_secs_f64() / ours.as_secs_f64())));
+        }
+        report.row(name, &figures);
+    }
+    Ok(())
+}
+
+/// The state after the whole log.
+pub fn apply(log: &[Vec<u8>]) -> PartitionState {
+    let mut state = PartitionState::new(Partition(0));
+    for (bytes, position) in log.iter().zip(1..) {
+        let batch = Batch::decode(bytes).expect("made by this program");
+        let effects = state.apply(LogSeq(position), batch);
+        assert!(effects.is_empty(), "nothing is wrong with these events: {effects:?}");
+    }
+    state
+}
+
+/// Whether what Daybook answers adds up to what the bare loop found.
+fn check(work: &Work, state: &mut PartitionState, expected: (i64, i64)) -> anyhow::Result<()> {
+    let (view, metrics): (&str, &[&str]) = match work.name {
+        "orders" => ("stores", &["orders", "amount"]),
+        "q17" => ("q17", &["total_bids", "sum_price"]),
+        _ => return Ok(()),
+    };
+    let mut found = [0, 0];
+    for tenant in &work.tenants {
+        for day in 0..2 {
+            let query = Query {
+                days: DaySelector::Date(work.first_day.plus(day)),
+                // Rolled up over all groups.
+                dimensions: Some(Vec::new()),
+                metrics: Some(metrics.iter().map(|metric| Name::new(metric)).collect::<Result<_, _>>()?),
+                ..Query::default()
+            };
+            // A tenant that nothing came of that day has no such day.
+            let Ok(answer) = state.view(tenant, &Name::new(view)?, &query) else { continue };
+            for row in &answer.rows {
+                for (metric, found) in metrics.iter().zip(&mut found) {
+                    if let Some(Figure::Number(number)) = row.get(metric) {
+                        *found += i64::try_from(number.unscaled())?;
+                    }
+                }
+            }
+        }
+    }
+    anyhow::ensure!(found == [expected.0, expected.1], "{}: {found:?}, but the bare loop {expected:?}", work.name);
+    Ok(())
+}
+
+/// What `work` made, and the processor time that this thread spent on it: other programs do not count.
+pub fn measured<T>(work: impl FnOnce() -> T) -> (Duration, T) {
+    let now = || {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    };
+    let began = now();
+    let made = work();
+    (now() - began, made)
+}
+
+/// The middle one.
+pub fn median(times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}

@@ -1,0 +1,139 @@
+//! The bound: a bare loop that decodes the same batches and adds, with nothing else that an engine owes its users.
+
+use crate::work::Work;
+use compact_str::CompactString;
+use daybook_contracts::log::{Batch, Event, Record};
+use daybook_domain::catalogue::Status;
+use daybook_domain::time::Date;
+use hashbrown::{HashMap, HashSet};
+use std::collections::BTreeMap;
+
+/// Figures of a group; which of them are used depends on the work.
+#[derive(Debug, Default)]
+pub struct Figures {
+    pub n: i64,
+    pub sum: i64,
+    ranges: [i64; 3],
+    min: i64,
+    max: i64,
+    values: BTreeMap<i64, i64>,
+    texts: HashMap<CompactString, i64>,
+    sets: [HashSet<u64>; 8],
+}
+
+/// What the loop adds up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fold {
+    /// Nexmark q15: one group a day, with distinct bidders and auctions by three ranges of prices.
+    Statistics,
+    /// Nexmark q17: a group for each auction and day.
+    Auctions,
+    /// A group for each tenant, day and store, with every order's newest version kept, to be taken out again.
+    Orders,
+}
+
+type Groups = HashMap<(CompactString, Date, CompactString), Figures>;
+
+/// Does the work, and returns the groups.
+pub fn fold(what: Fold, log: &[Vec<u8>]) -> Groups {
+    let mut groups = Groups::default();
+    let mut newest: HashMap<(CompactString, CompactString), Event> = HashMap::new();
+    for bytes in log {
+        let batch = Batch::decode(bytes).expect("made by this program");
+        for record in batch.records {
+            let Record::Events(events) = record else { continue };
+            let tenant = CompactString::new(events.tenant.as_str());
+            for event in events.events {
+                match what {
+                    Fold::Statistics => {
+                        statistics(groups.entry((tenant.clone(), event.date, "".into())).or_default(), &event)
+                    }
+                    Fold::Auctions => {
+                        let auction = event.dims[0].clone().expect("every bid has one");
+                        auction_bid(groups.entry((tenant.clone(), event.date, auction)).or_default(), &event);
+                    }
+                    Fold::Orders => {
+                        let id = event.id.clone().expect("every order has one");
+                        match newest.entry((tenant.clone(), id)) {
+                            hashbrown::hash_map::Entry::Occupied(mut known) => {
+                                if known.get().version < event.version {
+                                    let old = known.insert(event.clone());
+                                    order(&mut groups, &tenant, &old, -1);
+                                    order(&mut groups, &tenant, &event, 1);
+                                }
+                            }
+                            hashbrown::hash_map::Entry::Vacant(place) => {
+                                order(&mut groups, &tenant, &event, 1);
+                                place.insert(event);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    groups
+}
+
+fn price(event: &Event) -> i64 {
+    event.measures[0].expect("every one has it")
+}
+
+fn range(price: i64) -> usize {
+    usize::from(price >= 10_000) + usize::from(price >= 1_000_000)
+}
+
+fn statistics(figures: &mut Figures, event: &Event) {
+    let price = price(event);
+    let number = |text: &Option<CompactString>| text.as_ref().and_then(|text| text.parse().ok()).expect("a number");
+    let (auction, bidder): (u64, u64) = (number(&event.dims[0]), number(&event.dims[1]));
+    figures.n += 1;
+    figures.ranges[range(price)] += 1;
+    figures.sets[0].insert(bidder);
+    figures.sets[1 + range(price)].insert(bidder);
+    figures.sets[4].insert(auction);
+    figures.sets[5 + range(price)].insert(auction);
+}
+
+fn auction_bid(figures: &mut Figures, event: &Event) {
+    let price = price(event);
+    figures.min = if figures.n == 0 { price } else { figures.min.min(price) };
+    figures.max = figures.max.max(price);
+    figures.n += 1;
+    figures.sum += price;
+    figures.ranges[range(price)] += 1;
+}
+
+fn order(groups: &mut Groups, tenant: &CompactString, event: &Event, sign: i64) {
+    if event.status != Status::Final {
+        return;
+    }
+    let store = event.dims[0].clone().expect("every order has one");
+    let figures = groups.entry((tenant.clone(), event.date, store)).or_default();
+    let amount = price(event);
+    figures.n += sign;
+    figures.sum += sign * amount;
+    let count = figures.values.entry(amount).or_default();
+    *count += sign;
+    if *count == 0 {
+        figures.values.remove(&amount);
+    }
+    let customer = event.dims[1].clone().expect("every order has one");
+    let count = figures.texts.entry(customer).or_default();
+    *count += sign;
+}
+
+/// Rows and sum over all groups: what Daybook's figures must add up to.
+pub fn totals(groups: &Groups) -> (i64, i64) {
+    groups.values().fold((0, 0), |(n, sum), figures| (n + figures.n, sum + figures.sum))
+}
+
+/// Which fold is the bare form of a work, where there is one.
+pub fn fold_of(work: &Work) -> Option<Fold> {
+    match work.name {
+        "q15" => Some(Fold::Statistics),
+        "q17" => Some(Fold::Auctions),
+        "orders" => Some(Fold::Orders),
+        _ => None,
+    }
+}

@@ -1,0 +1,7 @@
+//! What Daybook's benchmarks are made of: [`work`] to be done, the [`bare`] loop that bounds it, the measurements, and
+//! the [`report`] of them.
+
+pub mod apply;
+pub mod bare;
+pub mod report;
+pub mod work;

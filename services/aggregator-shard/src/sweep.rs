@@ -1,0 +1,67 @@
+//! Sweeps the bucket of snapshots. Pieces that belong to no object stay for ever where the process that was putting them
+//! ended before, or where two put the same object at a time and each took away only the pieces it had seen. Of an object
+//! that was being removed, pieces stay and the word that it was there, for nobody puts another of that name.
+
+use crate::snapshots::{SnapshotError, broker};
+use async_nats::jetstream::object_store::ObjectInfo;
+use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
+use daybook_runtime::clock;
+use daybook_runtime::connection::Connection;
+use daybook_runtime::reader::read_last_per_subject;
+use futures::TryStreamExt;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Pieces may be on their way to becoming an object, or an object on its way out, for so long after the last sign of it:
+/// both take seconds.
+pub const ORPHANED: Duration = Duration::from_secs(3_600);
+
+/// Removes the pieces that belong to no object, and the words of objects that are no more, where they are older than
+/// `age`; how many of both.
+///
+/// # Errors
+/// When the broker does not do its part; the next sweep may succeed.
+pub async fn sweep(connection: &Connection, age: Duration) -> Result<usize, SnapshotError> {
+    let bucket = connection.subjects.checkpoints_bucket();
+    let (name, pieces) = (format!("OBJ_{bucket}"), format!("$O.{bucket}.C."));
+    let stream = connection.jetstream.get_stream_no_info(&name).await.map_err(broker)?;
+    // First the pieces, then whose they are: what becomes an object in between is seen to be one.
+    let subjects = stream.info_with_subjects(format!("{pieces}>")).await.map_err(broker)?;
+    let subjects: Vec<(String, usize)> = subjects.try_collect().await.map_err(broker)?;
+    let objects = read_last_per_subject(connection, name, format!("$O.{bucket}.M.>")).await;
+    let mut used = BTreeSet::new();
+    let mut swept = 0;
+    for object in &objects {
+        let info: ObjectInfo = serde_json::from_slice(&object.payload).map_err(broker)?;
+        if !info.deleted {
+            used.insert(info.nuid);
+        } else if object.stored_at.is_some_and(|at| clock::now().since(at) >= age) {
+            // Not beyond it: an object may have been put again in its place.
+            stream.purge().filter(object.subject.as_str()).sequence(object.sequence + 1).await.map_err(broker)?;
+            swept += 1;
+        }
+    }
+    for (subject, _) in subjects {
+        let is_used = subject.strip_prefix(&pieces).is_none_or(|nuid| used.contains(nuid));
+        if !is_used && is_older(&stream, &subject, age).await? {
+            stream.purge().filter(&subject).await.map_err(broker)?;
+            swept += 1;
+        }
+    }
+    if swept > 0 {
+        tracing::info!(swept, "removed what broken-off snapshots and removals left");
+    }
+    Ok(swept)
+}
+
+async fn is_older<I>(stream: &Stream<I>, subject: &str, age: Duration) -> Result<bool, SnapshotError> {
+    match stream.get_last_raw_message_by_subject(subject).await {
+        Ok(last) => {
+            let came = i64::try_from(last.time.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX);
+            let passed = clock::now().as_millis().saturating_sub(came);
+            Ok(u128::try_from(passed).is_ok_and(|passed| passed >= age.as_millis()))
+        }
+        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(false),
+        Err(error) => Err(broker(error)),
+    }
+}

@@ -1,0 +1,95 @@
+//! The sum of all rows, kept with them in every commit. Rows that come back from disk must add up to it, or they are not
+//! those of one commit: one is missing, or is that of an earlier commit.
+
+use super::{Batch, Row};
+use std::collections::HashMap;
+
+/// Where a store keeps its ledger. Callers' keys never begin with a zero byte.
+pub(super) const KEY: &[u8] = b"\0ledger";
+/// Version of the ledger's stored form.
+const FORMAT: u8 = 1;
+/// Format, rows, bytes and digest.
+const STORED_BYTES: usize = 1 + 8 + 8 + 16;
+
+pub(super) type Stored = [u8; STORED_BYTES];
+
+/// What is known of the rows without holding them: about 100 bytes for each.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Ledger {
+    rows: HashMap<Box<[u8]>, Entry>,
+    /// Of keys and values.
+    bytes: u64,
+    /// The sum of the rows' digests; addition makes their order meaningless, and a row can be taken out again.
+    digest: u128,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    bytes: u64,
+    digest: u128,
+}
+
+impl Entry {
+    fn of(key: &[u8], value: &[u8]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&(key.len() as u64).to_be_bytes()).update(key).update(value);
+        let hash = hasher.finalize();
+        let digest = hash.as_bytes().first_chunk().expect("a hash has 32 bytes");
+        Self { bytes: (key.len() + value.len()) as u64, digest: u128::from_be_bytes(*digest) }
+    }
+}
+
+impl Ledger {
+    /// The ledger of these rows and whether `stored` says the same. The row of the ledger itself is taken out of them.
+    ///
+    /// # Errors
+    /// Why the rows are not those of one commit.
+    pub(super) fn check(rows: &mut Vec<Row>) -> Result<Self, &'static str> {
+        let stored = rows.iter().position(|(key, _)| key == KEY).map(|at| rows.remove(at).1);
+        let mut ledger = Self::default();
+        for (key, value) in rows.iter() {
+            ledger.set(key, Some(value));
+        }
+        match stored {
+            Some(stored) if stored == ledger.stored() => Ok(ledger),
+            None if rows.is_empty() => Ok(ledger),
+            Some(stored) if stored.first() != Some(&FORMAT) => Err("its ledger has an unknown format"),
+            Some(_) => Err("its rows do not add up to its ledger"),
+            None => Err("it has rows without a ledger"),
+        }
+    }
+
+    pub(super) fn apply(&mut self, batch: &Batch) {
+        batch.iter().for_each(|(key, value)| self.set(key, *value));
+    }
+
+    fn set(&mut self, key: &[u8], value: Option<&[u8]>) {
+        let entry = value.map(|value| Entry::of(key, value));
+        let before = match entry {
+            Some(entry) => self.rows.insert(key.into(), entry),
+            None => self.rows.remove(key),
+        };
+        if let Some(before) = before {
+            self.bytes -= before.bytes;
+            self.digest = self.digest.wrapping_sub(before.digest);
+        }
+        if let Some(entry) = entry {
+            self.bytes += entry.bytes;
+            self.digest = self.digest.wrapping_add(entry.digest);
+        }
+    }
+
+    /// Bytes of all keys and values.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(super) fn stored(&self) -> Stored {
+        let mut stored = [0; STORED_BYTES];
+        stored[0] = FORMAT;
+        stored[1..9].copy_from_slice(&(self.rows.len() as u64).to_be_bytes());
+        stored[9..17].copy_from_slice(&self.bytes.to_be_bytes());
+        stored[17..].copy_from_slice(&self.digest.to_be_bytes());
+        stored
+    }
+}
