@@ -1,7 +1,8 @@
 //! A shard is killed and its folder lost; another process goes on from the checkpoint on the broker.
 #![allow(clippy::unwrap_used)]
 
-use aggregator_shard::sweep::sweep;
+use aggregator_shard::{snapshots, sweep::sweep};
+use async_nats::HeaderMap;
 use daybook::client::Client;
 use daybook_contracts::admin::ClockAdvance;
 use daybook_contracts::ask::{DaySelector, Query};
@@ -22,6 +23,8 @@ const ORDERS: u64 = 4_000;
 const CORRECTIONS: u64 = 400;
 /// The shortest that there is.
 const SNAPSHOT_INTERVAL_MS: &str = "1000";
+/// What a shard says of a snapshot that is damaged.
+const UNUSABLE: &str = "a snapshot on the broker cannot be used";
 
 const DEFINITIONS: &str = "
 kinds:
@@ -40,10 +43,15 @@ struct Shops {
 
 impl Shops {
     async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    async fn start_with(settings: fn(&mut Process)) -> Self {
         let daybook = Processes::start_with(|service, process| {
             if service == Service::AggregatorShard {
                 process.set("--snapshot-interval-ms", SNAPSHOT_INTERVAL_MS);
                 process.set("--replicas", "1");
+                settings(process);
             }
         })
         .await;
@@ -117,8 +125,8 @@ impl Shops {
             let (stream, subject) = (subjects.events_stream(), subjects.events(partition));
             let end = daybook_runtime::append::last_message(&client.connection, &stream, &subject).await.unwrap();
             eventually("a snapshot of everything", || async {
-                let (there, _) = aggregator_shard::snapshots::newest(&client.connection, partition).await.ok()??;
-                (there == LogSeq(end.sequence)).then_some(())
+                let there = snapshots::list(&client.connection, partition).await.ok()?;
+                (there.last()?.position == LogSeq(end.sequence)).then_some(())
             })
             .await;
             ends.insert(partition, end.sequence);
@@ -183,22 +191,54 @@ async fn a_snapshot_that_is_damaged_is_passed_over() {
     shops.publish(0..ORDERS).await;
     let ends = shops.snapshots_are_level().await;
     shops.daybook.process(Service::AggregatorShard).pause();
-    for (index, partition) in ends.keys().enumerate() {
-        damage(&shops.daybook.client, *partition, index).await;
+    let mut damaged = 0;
+    for partition in ends.keys() {
+        // There is an older one where that is not removed yet.
+        for snapshot in snapshots::list(&shops.daybook.client.connection, *partition).await.unwrap() {
+            damage(&shops.daybook.client, *partition, snapshot.position, damaged).await;
+            damaged += 1;
+        }
     }
     let mut heir = shops.take_over().await;
     shops.check().await;
     shops.publish((0..ORDERS).step_by((ORDERS / CORRECTIONS) as usize)).await;
     shops.check().await;
     let log = heir.log();
-    let warned = log.matches("the snapshot on the broker cannot be used").count();
-    assert_eq!(warned, ends.len(), "{log}");
+    assert_eq!(log.matches(UNUSABLE).count(), damaged, "{log}");
     assert!(counter(&mut heir, "daybook_snapshots_fetched_total").await <= u64::from(PARTITIONS) - ends.len() as u64);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_snapshot_will_do_where_the_newest_is_damaged() {
+    // With a retention that nothing is old enough for, the oldest stays beside the newest.
+    let mut shops = Shops::start_with(|process| process.set("--log-retention", "1d")).await;
+    shops.publish(0..ORDERS / 2).await;
+    shops.snapshots_are_level().await;
+    shops.publish(ORDERS / 2..ORDERS).await;
+    let ends = shops.snapshots_are_level().await;
+    shops.daybook.process(Service::AggregatorShard).pause();
+    let mut older = Vec::new();
+    for (index, (partition, end)) in ends.iter().enumerate() {
+        let there = snapshots::list(&shops.daybook.client.connection, *partition).await.unwrap();
+        let (newest, others) = there.split_last().unwrap();
+        assert_eq!(newest.position, LogSeq(*end));
+        older.push(others.last().expect("one is older").position.0);
+        damage(&shops.daybook.client, *partition, newest.position, index).await;
+    }
+    let heir = shops.take_over().await;
+    shops.check().await;
+    let log = heir.log();
+    assert_eq!(log.matches(UNUSABLE).count(), ends.len(), "{log}");
+    let first = first_positions(&log);
+    assert!(older.iter().all(|position| first.contains(position)), "{first:?} of {older:?}");
+    // What is settled behind an older one can be corrected.
+    shops.publish((0..ORDERS).step_by((ORDERS / CORRECTIONS) as usize)).await;
+    shops.check().await;
+}
+
 /// Puts other bytes in the place of a snapshot, in one of three ways; what is said of it stays.
-async fn damage(client: &Client, partition: Partition, way: usize) {
-    let (connection, name) = (&client.connection, format!("partition-{partition}"));
+async fn damage(client: &Client, partition: Partition, position: LogSeq, way: usize) {
+    let (connection, name) = (&client.connection, format!("partition-{partition}-{position}"));
     let bucket = connection.jetstream.get_object_store(connection.subjects.checkpoints_bucket()).await.unwrap();
     let info = bucket.info(&name).await.unwrap();
     let metadata = async_nats::jetstream::object_store::ObjectMetadata {
@@ -244,13 +284,27 @@ async fn pieces_that_belong_to_no_snapshot_are_swept_and_no_others() {
     for _ in 0..3 {
         connection.jetstream.publish(orphan.clone(), "piece".into()).await.unwrap().await.unwrap();
     }
-    // They might be those of a snapshot that is being put.
+    // One that was deleted and did not go: its pieces, and the word that it was there.
+    let store = connection.jetstream.get_object_store(&bucket).await.unwrap();
+    let mut removed = store.put("partition-0-1", &mut &b"rows"[..]).await.unwrap();
+    removed.deleted = true;
+    // The name in Base64.
+    let word = format!("$O.{bucket}.M.cGFydGl0aW9uLTAtMQ==");
+    let mut rollup = HeaderMap::new();
+    rollup.insert("Nats-Rollup", "sub");
+    let told = serde_json::to_vec(&removed).unwrap();
+    connection.jetstream.publish_with_headers(word.clone(), rollup, told.into()).await.unwrap().await.unwrap();
+    let left = format!("$O.{bucket}.C.{}", removed.nuid);
+    // They might be those of a snapshot that is being put, or removed.
     sweep(connection, Duration::from_secs(3_600)).await.unwrap();
     let stream = connection.jetstream.get_stream(format!("OBJ_{bucket}")).await.unwrap();
-    let piece = || stream.get_last_raw_message_by_subject(&orphan);
-    assert!(piece().await.is_ok());
-    assert!(sweep(connection, Duration::ZERO).await.unwrap() >= 1);
-    assert!(piece().await.is_err());
+    for subject in [&orphan, &left, &word] {
+        assert!(stream.get_last_raw_message_by_subject(subject).await.is_ok(), "{subject}");
+    }
+    assert!(sweep(connection, Duration::ZERO).await.unwrap() >= 3);
+    for subject in [&orphan, &left, &word] {
+        assert!(stream.get_last_raw_message_by_subject(subject).await.is_err(), "{subject}");
+    }
     let mut heir = shops.take_over().await;
     shops.check().await;
     assert!(!heir.log().contains("cannot be used"));

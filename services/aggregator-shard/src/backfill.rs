@@ -3,11 +3,11 @@
 use crate::partition::Message;
 use crate::state::PartitionState;
 use crate::state::backfill::Found;
-use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
 use daybook_contracts::log::{Batch, DecodeError};
 use daybook_domain::ids::{LogSeq, Partition};
-use daybook_runtime::append::{header_number, retry, stream_handle};
+use daybook_runtime::append::{retry, stream_handle};
 use daybook_runtime::connection::Connection;
+use daybook_runtime::log::follows;
 use daybook_runtime::reader::{Delivered, Reader};
 use ractor::ActorRef;
 use std::sync::Arc;
@@ -42,16 +42,22 @@ pub async fn run(task: Task, mut scratch: PartitionState, base: LogSeq, actor: A
         Ok(handle.get_info().await?.state.first_sequence)
     })
     .await;
-    let (mut since, mut is_first) = (None, true);
+    let (mut since, mut last) = (None, None);
     let mut reader = Reader::new(&connection, stream.clone(), subjects.events(partition), 1);
     progress.store(0, Ordering::Relaxed);
     let mut records = 0;
     loop {
         let message = reader.next().await;
         // Every batch was appended behind one that it names: when that is gone, something was deleted before.
-        let follows = header_number(&message.headers, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE.as_ref()).unwrap_or(0);
-        if std::mem::take(&mut is_first) && follows > 0 {
-            since = Some(LogSeq(message.sequence));
+        let (position, follows) = (LogSeq(message.sequence), follows(&message.headers));
+        match (last.replace(position), follows) {
+            (None, Some(follows)) if follows > LogSeq(0) => since = Some(position),
+            (Some(last), Some(follows)) if follows > last => {
+                tracing::warn!(%partition, %position, %last, "the log was trimmed meanwhile; backfilling again");
+                let _ = actor.cast(Message::BackfillLost);
+                return;
+            }
+            _ => {}
         }
         if message.sequence > base.0 {
             break;

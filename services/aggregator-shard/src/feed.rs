@@ -4,6 +4,7 @@
 use crate::partition::Message;
 use daybook_contracts::log::{Batch, DecodeError};
 use daybook_domain::ids::LogSeq;
+use daybook_runtime::log::follows;
 use daybook_runtime::outbox::Outbox;
 use daybook_runtime::reader::Reader;
 use daybook_runtime::telemetry;
@@ -27,8 +28,9 @@ pub struct Fed {
     pub permit: OwnedSemaphorePermit,
 }
 
-/// Feeds until the actor is gone.
-pub async fn feed(mut reader: Reader, outbox: Outbox, actor: ActorRef<Message>) {
+/// Feeds what follows the batch at `last` until the actor is gone, or the log was trimmed beneath it: then the actor is
+/// to begin again, with a snapshot.
+pub async fn feed(mut reader: Reader, mut last: LogSeq, outbox: Outbox, actor: ActorRef<Message>) {
     let ahead = Arc::new(Semaphore::new(AHEAD));
     loop {
         let Ok(permit) = ahead.clone().acquire_owned().await else { return };
@@ -36,6 +38,11 @@ pub async fn feed(mut reader: Reader, outbox: Outbox, actor: ActorRef<Message>) 
             return;
         }
         let message = reader.next().await;
+        if let Some(follows) = follows(&message.headers).filter(|follows| *follows > last) {
+            tracing::warn!(position = message.sequence, %follows, %last, "batches of the log are gone; beginning again");
+            return;
+        }
+        last = LogSeq(message.sequence);
         let fed = Fed {
             position: LogSeq(message.sequence),
             batch: Batch::decode(&message.payload),

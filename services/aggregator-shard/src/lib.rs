@@ -1,10 +1,10 @@
 //! The aggregator-shard service: a replicated state machine per partition over the log of record.
 //!
 //! [`state`] is the pure machine. [`partition`] is the actor around it: a [`feed`] brings batches one after the other,
-//! effects go to the outbox, [`checkpoints`] are committed behind them and now and then put on the broker
-//! ([`snapshots`], [`sweep`]), questions are answered from memory, and [`live`] pushes changed rows to listeners, unless
-//! the shard is far behind ([`shedding`]). [`divergence`] compares this replica's states with those of others.
-//! [`backfill`] runs a second machine over the log for views that come later.
+//! effects go to the outbox, [`checkpoints`] are committed behind them and now and then put on the broker ([`snapshots`],
+//! [`sweep`]), below which the log may be trimmed ([`retention`]), questions are answered from memory, and [`live`] pushes
+//! changed rows to listeners, unless the shard is far behind ([`shedding`]). [`divergence`] compares this replica's states
+//! with those of others. [`backfill`] runs a second machine over the log for views that come later.
 
 pub mod backfill;
 pub mod checkpoints;
@@ -13,15 +13,19 @@ pub mod feed;
 pub mod live;
 pub mod outputs;
 pub mod partition;
+pub mod retention;
 pub mod shedding;
 pub mod snapshots;
 pub mod state;
 pub mod sweep;
 
 use daybook_domain::ids::Partition;
+use daybook_runtime::append::retry;
 use daybook_runtime::membership::{Membership, Sharing, run_owned};
 use daybook_runtime::process::Context;
+use daybook_runtime::retention::Retention;
 use daybook_runtime::store::Backend;
+use daybook_runtime::streams::keep_for;
 use daybook_runtime::supervisor::Child;
 use serde::Serialize;
 use std::fs::{File, TryLockError};
@@ -53,6 +57,15 @@ pub struct Options {
     /// How many processes keep each partition warm; all of them when there are fewer [1..=8]
     #[arg(long, env = "DAYBOOK_REPLICAS", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
     pub replicas: u8,
+    /// How long the log is kept, such as 90d; 0 for ever [0, 1s..=36500d]
+    #[arg(long, env = "DAYBOOK_LOG_RETENTION", default_value_t = Retention::FOR_EVER)]
+    pub log_retention: Retention,
+    /// How long sealed reports are kept, such as 3650d; 0 for ever [0, 1s..=36500d]
+    #[arg(long, env = "DAYBOOK_REPORT_RETENTION", default_value_t = Retention::FOR_EVER)]
+    pub report_retention: Retention,
+    /// How long the figures behind sealed reports are kept, such as 730d; 0 for ever [0, 1s..=36500d]
+    #[arg(long, env = "DAYBOOK_FIGURES_RETENTION", default_value_t = Retention::FOR_EVER)]
+    pub figures_retention: Retention,
 }
 
 impl Options {
@@ -66,6 +79,9 @@ impl Options {
             backfill_duty_percent: 50,
             snapshot_interval_ms: 60_000,
             replicas: 1,
+            log_retention: Retention::FOR_EVER,
+            report_retention: Retention::FOR_EVER,
+            figures_retention: Retention::FOR_EVER,
         }
     }
 }
@@ -76,6 +92,12 @@ impl Options {
 /// When the actors cannot be started at all.
 pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let _lock = lock(&options.data)?;
+    let subjects = &context.connection.subjects;
+    for (stream, retention) in
+        [(subjects.reports_stream(), options.report_retention), (subjects.figures_stream(), options.figures_retention)]
+    {
+        retry("set a retention", || keep_for(&context.connection, &stream, retention)).await;
+    }
     let (board, leave) = (context.board.clone(), context.leave.clone());
     let membership =
         Membership::join(&context.connection, "aggregator-shard", env!("CARGO_PKG_VERSION"), board, leave).await?;
@@ -83,6 +105,7 @@ pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::
         checkpoint: Duration::from_millis(options.checkpoint_interval_ms),
         live: Duration::from_millis(options.live_interval_ms),
         snapshot: Duration::from_millis(options.snapshot_interval_ms),
+        log_retention: options.log_retention,
         backfill_duty_percent: options.backfill_duty_percent,
     };
     let children = Partition::all(context.connection.partitions)

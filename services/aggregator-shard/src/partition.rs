@@ -11,7 +11,7 @@ use crate::outputs::{Traces, outputs};
 use crate::shedding::Shedding;
 use crate::state::PartitionState;
 use crate::state::backfill::Found;
-use crate::{backfill, checkpoints, snapshots};
+use crate::{backfill, checkpoints, retention, snapshots};
 use async_nats::Subject;
 use compact_str::CompactString;
 use daybook_contracts::ask::{AskError, AskErrorCode, Asked, DayState, Position, ShardQuestion};
@@ -21,6 +21,7 @@ use daybook_domain::ids::{LogSeq, Partition};
 use daybook_runtime::outbox::Outbox;
 use daybook_runtime::process::Context;
 use daybook_runtime::reader::Reader;
+use daybook_runtime::retention::Retention;
 use daybook_runtime::store::{Changes, Store, StoreError};
 use daybook_runtime::telemetry;
 use futures::{FutureExt, Stream, StreamExt};
@@ -50,6 +51,7 @@ pub struct Intervals {
     pub checkpoint: Duration,
     pub live: Duration,
     pub snapshot: Duration,
+    pub log_retention: Retention,
     pub backfill_duty_percent: u8,
 }
 
@@ -103,6 +105,10 @@ pub enum Message {
     BackfillRead(Box<Found>),
     /// Add some more of what it found.
     AddBackfill,
+    /// A scratch missed batches that were trimmed while it read.
+    BackfillLost,
+    /// Time to remove what is over its retention.
+    TrimDue,
 }
 
 struct State {
@@ -111,6 +117,8 @@ struct State {
     label: String,
     state: PartitionState,
     store: Store,
+    /// On disk, as of the last checkpoint interval: to ask takes a look at the folder.
+    store_bytes: u64,
     outbox: Outbox,
     traces: Traces,
     /// The position of the last committed checkpoint.
@@ -171,7 +179,7 @@ impl Actor for PartitionActor {
             context.health.set(&label, true);
         }
         let tasks = vec![
-            essential("feed", feed(reader, outbox.clone(), myself.clone()), myself.clone()),
+            essential("feed", feed(reader, state.position(), outbox.clone(), myself.clone()), myself.clone()),
             essential(
                 "questions",
                 listen(futures::stream::select(to_any, to_this), connection.client.clone(), myself.clone()),
@@ -181,6 +189,7 @@ impl Actor for PartitionActor {
         // Each is asked for again when it has been dealt with: what takes long must not pile up.
         myself.send_after(intervals.checkpoint, || Message::CheckpointDue);
         myself.send_after(intervals.live, || Message::Tick);
+        myself.send_after(intervals.snapshot, || Message::TrimDue);
         // An inbox of the client's is a name that no other run has.
         let run = connection.client.new_inbox().replace("_INBOX.", "");
         let state = State {
@@ -198,6 +207,7 @@ impl Actor for PartitionActor {
             partition,
             label,
             state,
+            store_bytes: store.disk_bytes(),
             store,
             outbox,
             traces: Traces::default(),
@@ -261,6 +271,15 @@ impl Actor for PartitionActor {
                 state.state.finish_backfill(*found);
                 // It fails only when this actor is to end, here and below.
                 let _ = myself.cast(Message::AddBackfill);
+                Ok(())
+            }
+            Message::BackfillLost => {
+                state.state.give_up_backfill();
+                state.begin_backfill(&myself);
+                Ok(())
+            }
+            Message::TrimDue => {
+                state.begin_trim(&myself);
                 Ok(())
             }
             Message::AddBackfill => {
@@ -327,6 +346,7 @@ impl State {
             lag_ms: self.level_at.filter(|_| !self.is_level).map_or(0, |at| at.elapsed().as_millis() as u64),
             checkpoint: self.checkpointed,
             digests: self.state.digests(),
+            store_bytes: self.store_bytes,
         };
         self.context.board.set(self.partition, part);
     }
@@ -470,6 +490,19 @@ impl State {
         }
     }
 
+    /// Removes what is over its retention, and asks for it again when that is done.
+    fn begin_trim(&mut self, myself: &ActorRef<Message>) {
+        let (connection, partition) = (self.context.connection.clone(), self.partition);
+        let (retention, interval, myself) = (self.intervals.log_retention, self.intervals.snapshot, myself.clone());
+        self.tasks.retain(|task| !task.is_finished());
+        self.tasks.push(tokio::spawn(async move {
+            if let Err(error) = retention::apply(&connection, partition, retention).await {
+                tracing::warn!(%partition, %error, "what is over its retention was not removed");
+            }
+            myself.send_after(interval, || Message::TrimDue);
+        }));
+    }
+
     fn begin_checkpoint(&mut self, myself: ActorRef<Message>) {
         self.state.forget_indexes();
         let sizes = self.state.sizes();
@@ -480,7 +513,8 @@ impl State {
         metrics::gauge!("daybook_shard_groups", "partition" => partition.clone()).set(sizes.groups as f64);
         metrics::gauge!("daybook_live_feeds", "partition" => partition.clone()).set(self.feeds.len() as f64);
         metrics::gauge!("daybook_outbox_backlog", "partition" => partition.clone()).set(self.outbox.backlog() as f64);
-        metrics::gauge!("daybook_checkpoint_disk_bytes", "partition" => partition).set(self.store.disk_bytes() as f64);
+        self.store_bytes = self.store.disk_bytes();
+        metrics::gauge!("daybook_checkpoint_disk_bytes", "partition" => partition).set(self.store_bytes as f64);
         let position = self.state.position();
         // Also when nothing comes any more: the last of it would be missing there for as long as the log is quiet.
         let is_snapshot_due = self.snapshot_at.elapsed() >= self.intervals.snapshot && position > self.snapshotted;
@@ -494,7 +528,8 @@ impl State {
         let (store, outbox) = (self.store.clone(), self.outbox.clone());
         let snapshot = is_snapshot_due.then(|| {
             self.snapshot_at = Instant::now();
-            (self.context.connection.clone(), self.partition, self.intervals.snapshot, self.scratch.clone())
+            let is_whole = !self.state.needs_history();
+            (self.context.connection.clone(), self.partition, is_whole, self.intervals.snapshot, self.scratch.clone())
         });
         let (count, changes) = (self.outbox.accepted(), self.unsaved.with(self.state.checkpoint()));
         let (partition, look) = (self.partition, self.unsaved.is_time_to_look(Instant::now()));
@@ -511,8 +546,8 @@ impl State {
             }
             // Before the next commit, so that the rows are those of one position.
             let mut there = None;
-            if let (Ok(()), Some((connection, partition, interval, scratch))) = (&outcome, snapshot) {
-                match snapshots::put(&connection, partition, store, position, interval, scratch).await {
+            if let (Ok(()), Some((connection, partition, is_whole, interval, scratch))) = (&outcome, snapshot) {
+                match snapshots::put(&connection, partition, store, position, is_whole, interval, scratch).await {
                     Ok(newest) => there = Some(newest),
                     Err(error) => tracing::warn!(%partition, %error, "no snapshot was put on the broker"),
                 }

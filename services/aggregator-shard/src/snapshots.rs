@@ -1,14 +1,19 @@
 //! Checkpoints on the broker: the rows of a partition's store as one object, for a process on another machine to begin
 //! with instead of the beginning of the log. As disposable as the store itself.
 //!
-//! An object replaces its predecessor at once or not at all, and the broker's client checks its digest.
+//! An object is there as a whole or not at all, and the broker's client checks its digest. Which of them are kept is
+//! said by [`crate::retention`].
 
 use crate::sweep::{ORPHANED, sweep};
-use async_nats::jetstream::object_store::{Config, InfoErrorKind, ObjectMetadata, ObjectStore};
+use async_nats::jetstream::object_store::{Config, DeleteErrorKind, ObjectMetadata, ObjectStore};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE;
 use daybook_domain::ids::{LogSeq, Partition};
+use daybook_domain::time::Instant;
+use daybook_runtime::append::{last_message, stream_handle};
 use daybook_runtime::connection::Connection;
 use daybook_runtime::store::{Changes, Store, StoreError};
-use std::collections::HashMap;
+use futures::StreamExt;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -16,8 +21,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Key in an object's metadata: the position in the log that its rows are at.
-const POSITION: &str = "daybook-position";
+/// Key in the metadata of an object whose state waits for no backfill.
+const WHOLE: &str = "daybook-whole";
 /// Zstandard's level: a snapshot is made beside the live work.
 const LEVEL: i32 = 1;
 /// Rows that are put into the store at once when a snapshot is taken over.
@@ -38,6 +43,11 @@ const CHUNK_BYTES: usize = 128 * 1024;
 pub enum SnapshotError {
     #[error("the broker: {0}")]
     Broker(String),
+    #[error(
+        "the broker refuses to trim the log: {0}; a log that was made to be kept for ever, by an earlier build, cannot be \
+         trimmed (--log-retention)"
+    )]
+    Trim(String),
     #[error("a file")]
     File(#[from] std::io::Error),
     #[error(transparent)]
@@ -61,36 +71,76 @@ async fn bucket(connection: &Connection) -> Result<ObjectStore, SnapshotError> {
     connection.jetstream.create_object_store(config).await.map_err(broker)
 }
 
-fn object_name(partition: Partition) -> String {
-    format!("partition-{partition}")
+/// Each snapshot is an object of its own: one that takes long to be sent never takes the place of a newer one.
+fn object_name(partition: Partition, position: LogSeq) -> String {
+    format!("partition-{partition}-{position}")
 }
 
-/// The position of the newest snapshot and how old it is; `None` when there is none.
+fn position_of(partition: Partition, name: &str) -> Option<LogSeq> {
+    name.strip_prefix(&format!("partition-{partition}-"))?.parse().ok().map(LogSeq)
+}
+
+/// A snapshot on the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    pub position: LogSeq,
+    /// Since it was put there.
+    pub age: Duration,
+    /// No view and no season waits for a backfill: what goes on from here never needs the log before.
+    pub is_whole: bool,
+}
+
+/// The snapshots of a partition, in order of their positions. Those that are ahead of its log are of another log, for the
+/// stream was made anew: they are passed over, so that nothing is trimmed to them.
 ///
 /// # Errors
-/// When the broker does not say.
-pub async fn newest(
-    connection: &Connection,
-    partition: Partition,
-) -> Result<Option<(LogSeq, Option<Duration>)>, SnapshotError> {
-    let bucket = bucket(connection).await?;
-    let info = match bucket.info(object_name(partition)).await {
-        Ok(info) if info.deleted => return Ok(None),
-        Ok(info) => info,
-        Err(error) if error.kind() == InfoErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(broker(error)),
+/// When the broker does not tell.
+pub async fn list(connection: &Connection, partition: Partition) -> Result<Vec<Snapshot>, SnapshotError> {
+    let listing = async {
+        let now = daybook_runtime::clock::now();
+        let mut objects = bucket(connection).await?.list().await.map_err(broker)?;
+        let mut snapshots = Vec::new();
+        while let Some(info) = objects.next().await {
+            let info = info.map_err(broker)?;
+            let Some(position) = position_of(partition, &info.name) else { continue };
+            let modified = info.modified.and_then(|at| i64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok());
+            let age = modified.map_or(Duration::ZERO, |at| now.since(Instant::from_millis(at)));
+            snapshots.push(Snapshot { position, age, is_whole: info.metadata.contains_key(WHOLE) });
+        }
+        // Read after the list, for a snapshot is never ahead of the log that it is of.
+        let subjects = &connection.subjects;
+        let end = last_message(connection, &subjects.events_stream(), &subjects.events(partition)).await;
+        let end = LogSeq(end.map_or(0, |message| message.sequence));
+        snapshots.retain(|snapshot: &Snapshot| snapshot.position <= end);
+        snapshots.sort_by_key(|snapshot| snapshot.position);
+        Ok(snapshots)
     };
-    let position = info.metadata.get(POSITION).and_then(|text| text.parse().ok());
-    let age = info.modified.map(|modified| {
-        let now = daybook_runtime::clock::now().as_millis();
-        let modified = i64::try_from(modified.unix_timestamp_nanos() / 1_000_000).unwrap_or(now);
-        Duration::from_millis(now.saturating_sub(modified).max(0).unsigned_abs())
-    });
-    Ok(position.map(|position| (LogSeq(position), age)))
+    // A listing whose connection goes never ends.
+    tokio::time::timeout(READ_DEADLINE, listing).await.map_err(|_| broker("the list of snapshots does not come"))?
+}
+
+/// Removes a snapshot, and every trace of it; no harm if it is gone already.
+///
+/// # Errors
+/// When the broker does not answer.
+pub async fn remove(connection: &Connection, partition: Partition, position: LogSeq) -> Result<(), SnapshotError> {
+    let name = object_name(partition, position);
+    match bucket(connection).await?.delete(&name).await {
+        Ok(()) => {}
+        Err(error) if error.kind() == DeleteErrorKind::NotFound => {}
+        Err(error) => return Err(broker(error)),
+    }
+    // A deleted object leaves a word that it was there; each has a name of its own, so these would become ever more.
+    let subjects = &connection.subjects;
+    let stream = stream_handle(connection, &subjects.checkpoints_stream()).await.map_err(broker)?;
+    let subject = subjects.checkpoint_object(&URL_SAFE.encode(&name));
+    stream.purge().filter(subject).await.map_err(broker)?;
+    Ok(())
 }
 
 /// Sends the rows of `store`, which are at `position`, unless a snapshot that is younger than `interval` is there; the
-/// position of the newest one then. `scratch` is a file that may be overwritten.
+/// position of the newest one then. `is_whole` when nothing in them waits for a backfill. `scratch` is a file that may be
+/// overwritten.
 ///
 /// # Errors
 /// When anything fails; the next try may succeed.
@@ -99,21 +149,21 @@ pub async fn put(
     partition: Partition,
     store: Store,
     position: LogSeq,
+    is_whole: bool,
     interval: Duration,
     scratch: PathBuf,
 ) -> Result<LogSeq, SnapshotError> {
-    if let Some((there, age)) = newest(connection, partition).await?
-        && (there >= position || age.is_some_and(|age| age < interval))
-    {
-        return Ok(there);
+    let known = list(connection, partition).await?;
+    if let Some(newest) = known.last().filter(|newest| newest.position >= position || newest.age < interval) {
+        return Ok(newest.position);
     }
     let path = scratch.clone();
     tokio::task::spawn_blocking(move || write_file(&store, &path)).await??;
     let mut file = tokio::fs::File::open(&scratch).await?;
     let metadata = ObjectMetadata {
-        name: object_name(partition),
+        name: object_name(partition, position),
         chunk_size: Some(CHUNK_BYTES),
-        metadata: HashMap::from([(POSITION.to_owned(), position.to_string())]),
+        metadata: is_whole.then(|| (WHOLE.to_owned(), String::new())).into_iter().collect(),
         ..ObjectMetadata::default()
     };
     let info = bucket(connection).await?.put(metadata, &mut file).await.map_err(broker)?;
@@ -126,19 +176,20 @@ pub async fn put(
     Ok(position)
 }
 
-/// Puts the rows of the newest snapshot into `store`, which must be empty.
+/// Puts the rows of the snapshot at `position` into `store`, which must be empty.
 ///
 /// # Errors
 /// When anything fails; the store may hold some of the rows then, and must be wiped.
 pub async fn fetch(
     connection: &Connection,
     partition: Partition,
+    position: LogSeq,
     store: Store,
     scratch: PathBuf,
 ) -> Result<(), SnapshotError> {
-    let mut object = bucket(connection).await?.get(object_name(partition)).await.map_err(broker)?;
+    let mut object = bucket(connection).await?.get(object_name(partition, position)).await.map_err(broker)?;
     let mut file = tokio::fs::File::create(&scratch).await?;
-    // An object that is replaced while it is read never ends.
+    // An object that is removed while it is read never ends.
     let mut piece = bytes::BytesMut::with_capacity(CHUNK_BYTES);
     loop {
         piece.clear();
@@ -253,6 +304,13 @@ mod tests {
         let (store, _) = Store::open(Backend::default(), path).unwrap();
         store.commit(Arc::new(Changes { put, remove: vec![] })).unwrap();
         store
+    }
+
+    #[test]
+    fn snapshots_are_told_apart_by_partition() {
+        assert_eq!(position_of(Partition(1), &object_name(Partition(1), LogSeq(7))), Some(LogSeq(7)));
+        assert_eq!(position_of(Partition(1), &object_name(Partition(11), LogSeq(7))), None);
+        assert_eq!(position_of(Partition(1), "partition-1"), None, "of an earlier build");
     }
 
     #[test]

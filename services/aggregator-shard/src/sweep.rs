@@ -1,5 +1,6 @@
-//! Sweeps the bucket of snapshots: pieces that belong to no object stay for ever where the process that was putting them
-//! ended before, or where two put the same object at a time and each took away only the pieces it had seen.
+//! Sweeps the bucket of snapshots. Pieces that belong to no object stay for ever where the process that was putting them
+//! ended before, or where two put the same object at a time and each took away only the pieces it had seen. Of an object
+//! that was being removed, pieces stay and the word that it was there, for nobody puts another of that name.
 
 use crate::snapshots::{SnapshotError, broker};
 use async_nats::jetstream::object_store::ObjectInfo;
@@ -11,10 +12,12 @@ use futures::TryStreamExt;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// Pieces may be on their way to becoming an object for so long after the last one came: a snapshot takes seconds.
+/// Pieces may be on their way to becoming an object, or an object on its way out, for so long after the last sign of it:
+/// both take seconds.
 pub const ORPHANED: Duration = Duration::from_secs(3_600);
 
-/// Removes the pieces that belong to no object and are older than `age`; of how many objects they were.
+/// Removes the pieces that belong to no object, and the words of objects that are no more, where they are older than
+/// `age`; how many of both.
 ///
 /// # Errors
 /// When the broker does not do its part; the next sweep may succeed.
@@ -27,11 +30,17 @@ pub async fn sweep(connection: &Connection, age: Duration) -> Result<usize, Snap
     let subjects: Vec<(String, usize)> = subjects.try_collect().await.map_err(broker)?;
     let objects = read_last_per_subject(connection, name, format!("$O.{bucket}.M.>")).await;
     let mut used = BTreeSet::new();
+    let mut swept = 0;
     for object in &objects {
         let info: ObjectInfo = serde_json::from_slice(&object.payload).map_err(broker)?;
-        used.insert(info.nuid);
+        if !info.deleted {
+            used.insert(info.nuid);
+        } else if clock::now().since(object.stored_at) >= age {
+            // Not beyond it: an object may have been put again in its place.
+            stream.purge().filter(object.subject.as_str()).sequence(object.sequence + 1).await.map_err(broker)?;
+            swept += 1;
+        }
     }
-    let mut swept = 0;
     for (subject, _) in subjects {
         let is_used = subject.strip_prefix(&pieces).is_none_or(|nuid| used.contains(nuid));
         if !is_used && is_older(&stream, &subject, age).await? {
@@ -40,7 +49,7 @@ pub async fn sweep(connection: &Connection, age: Duration) -> Result<usize, Snap
         }
     }
     if swept > 0 {
-        tracing::info!(swept, "removed pieces of snapshots that belong to none");
+        tracing::info!(swept, "removed what broken-off snapshots and removals left");
     }
     Ok(swept)
 }

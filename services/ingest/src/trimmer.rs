@@ -1,13 +1,18 @@
 //! Takes out of INBOX what every partition has recorded, so that the buffer stays a buffer. Any number of trimmers do
-//! no harm: what is removed is in the log for good.
+//! no harm: what is removed is in the log for good. It also shows, as metrics, what every stream takes.
 
 use crate::partition::log_end;
 use daybook_domain::ids::Partition;
 use daybook_runtime::append::{last_message, stream_handle};
 use daybook_runtime::connection::Connection;
 use daybook_runtime::process::Context;
+use daybook_runtime::{clock, usage};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
 use std::time::Duration;
+use tokio::time::Instant;
+
+/// Time between two looks at what the streams take on the broker's disk: as often as metrics are collected.
+const SHOW_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Starts the trimmer as a child of `supervisor`.
 ///
@@ -20,26 +25,40 @@ pub async fn spawn(context: Context, interval: Duration, supervisor: ActorCell) 
 
 struct Trimmer;
 
+struct Trimming {
+    context: Context,
+    /// When to look next at what the streams take.
+    show_at: Instant,
+}
+
 struct Trim;
 
 impl Actor for Trimmer {
     type Msg = Trim;
-    type State = Context;
+    type State = Trimming;
     type Arguments = (Context, Duration);
 
     async fn pre_start(
         &self,
         myself: ActorRef<Trim>,
         (context, interval): (Context, Duration),
-    ) -> Result<Context, ActorProcessingErr> {
+    ) -> Result<Trimming, ActorProcessingErr> {
         myself.send_interval(interval, || Trim);
-        Ok(context)
+        Ok(Trimming { context, show_at: Instant::now() })
     }
 
-    async fn handle(&self, _: ActorRef<Trim>, Trim: Trim, context: &mut Context) -> Result<(), ActorProcessingErr> {
+    async fn handle(&self, _: ActorRef<Trim>, Trim: Trim, state: &mut Trimming) -> Result<(), ActorProcessingErr> {
         // A broker that is away is no reason to fail; the next round will do.
-        if let Err(error) = trim(&context.connection).await {
+        let connection = &state.context.connection;
+        if let Err(error) = trim(connection).await {
             tracing::debug!(error = %error, "INBOX was not trimmed");
+        }
+        if state.show_at <= Instant::now() {
+            match usage::streams(connection).await {
+                Ok(streams) => usage::show(&streams, clock::now()),
+                Err(error) => tracing::debug!(error = %error, "the broker does not tell what streams take"),
+            }
+            state.show_at = Instant::now() + SHOW_INTERVAL;
         }
         Ok(())
     }

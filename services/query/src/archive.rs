@@ -9,16 +9,18 @@ use daybook_contracts::figures::{Figures, GroupFigures};
 use daybook_contracts::report::Report;
 use daybook_domain::ids::{Name, TenantId};
 use daybook_domain::plan::Plan;
-use daybook_domain::time::Date;
+use daybook_domain::time::{Date, Instant};
 use daybook_runtime::append::stream_handle;
 use daybook_runtime::connection::Connection;
-use daybook_runtime::reader::read_last_per_subject;
+use daybook_runtime::reader::{read_all, read_last_per_subject};
 use std::borrow::Cow;
 use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How long reading all of a tenant's reports may take.
+/// How much earlier than a report the figures behind it may have been written.
+const RETENTION_GRACE: Duration = Duration::from_secs(60);
+/// How long reading all of a tenant's reports, or of its closed days, may take.
 const REPORTS_DEADLINE: Duration = Duration::from_secs(10);
 /// Largest figures of one message when they are decompressed, in bytes: seventy times what the message may have.
 const MAX_PLAIN_BYTES: u64 = 64 << 20;
@@ -124,16 +126,19 @@ impl Archive {
         Ok(Some(decoded))
     }
 
-    /// The newest version of a day's report, if it is sealed.
+    /// The newest version of a day's report, if it is sealed, and when it was stored.
     ///
     /// # Errors
     /// When the broker does not answer, or the message is no report.
-    pub async fn report(&self, tenant: &TenantId, date: Date) -> Asked<Option<Report>> {
+    pub async fn report(&self, tenant: &TenantId, date: Date) -> Asked<Option<(Report, Option<Instant>)>> {
         let subjects = &self.connection.subjects;
         match self.newest(&subjects.reports_stream(), subjects.report(tenant, date)).await? {
             None => Ok(None),
             Some(message) => serde_json::from_slice(&message.payload)
-                .map(Some)
+                .map(|report| {
+                    let stored = i64::try_from(message.time.unix_timestamp_nanos() / 1_000_000).ok();
+                    Some((report, stored.map(Instant::from_millis)))
+                })
                 .map_err(|error| internal(format!("the report of {date} cannot be read: {error}"))),
         }
     }
@@ -167,6 +172,59 @@ impl Archive {
                 .map(|marker| Some(marker.day.date))
                 .map_err(|error| internal(format!("the marker of the open day cannot be read: {error}"))),
         }
+    }
+
+    /// The first of these days whose report there was and is no more, if there is one; `dates` are in order, and have no
+    /// report now. A date that does not exist, or is not closed, is none.
+    ///
+    /// # Errors
+    /// [`AskErrorCode::Unavailable`] when the broker does not answer, or a closed day's report is yet to be written.
+    pub async fn deleted(&self, tenant: &TenantId, dates: &[Date]) -> Asked<Option<Date>> {
+        let subjects = &self.connection.subjects;
+        let name = subjects.reports_stream();
+        let failed = |error: &dyn std::fmt::Display| {
+            AskError::new(AskErrorCode::Unavailable, format!("{name} cannot be looked at: {error}"))
+        };
+        let stream = self.connection.jetstream.get_stream(&name).await.map_err(|error| failed(&error))?;
+        let info = stream.cached_info();
+        // Nothing but its retention takes messages out of it.
+        if info.state.first_sequence <= 1 {
+            return Ok(None);
+        }
+        let reading = read_all(&self.connection, subjects.days_stream(), subjects.day_closed(tenant.as_str()), 1);
+        let markers = tokio::time::timeout(REPORTS_DEADLINE, reading)
+            .await
+            .map_err(|_| failed(&"the days that have closed cannot be read in time"))?;
+        let now = daybook_runtime::clock::now();
+        for message in markers {
+            let Ok(marker) = serde_json::from_slice::<DayMarker>(&message.payload) else { continue };
+            let date = marker.day.date;
+            if dates.binary_search(&date).is_err() {
+                continue;
+            }
+            // A report is written after its day has closed, and a retention may have been lifted since.
+            let age = now.since(message.stored_at);
+            if age < info.config.max_age {
+                return Err(failed(&format!("the report of {date} is not written yet")));
+            }
+            return Ok(Some(date));
+        }
+        Ok(None)
+    }
+
+    /// Whether figures that went out at that time are over the retention that FIGURES has.
+    ///
+    /// # Errors
+    /// When the broker does not answer.
+    pub async fn figures_are_over(&self, sealed_at: Option<Instant>) -> Asked<bool> {
+        let name = self.connection.subjects.figures_stream();
+        let stream = self.connection.jetstream.get_stream(&name).await;
+        let stream = stream.map_err(|error| {
+            AskError::new(AskErrorCode::Unavailable, format!("{name} cannot be looked at: {error}"))
+        })?;
+        let max_age = stream.cached_info().config.max_age;
+        let age = sealed_at.map(|at| daybook_runtime::clock::now().since(at));
+        Ok(!max_age.is_zero() && age.is_some_and(|age| age + RETENTION_GRACE >= max_age))
     }
 
     async fn newest(&self, stream: &str, subject: String) -> Asked<Option<StreamMessage>> {

@@ -59,17 +59,18 @@ enum Day {
 /// The sealed days from one to another, both included; `is_alone` when the question is for one day and no other.
 ///
 /// # Errors
-/// When one has a report, but no figures that could be merged, or they are too many, or the broker does not answer.
+/// When one has a report, but no figures that could be merged, or they are too many, or the broker does not answer;
+/// [`AskErrorCode::PastRetention`] when one was sealed and is no more: what is left would be a smaller sum.
 pub async fn read(archive: &Archive, asking: &Asking, from: Date, to: Date, is_alone: bool) -> Asked<Sealed> {
     let dates = (from.as_days()..=to.as_days()).map(Date::from_days);
     let mut days = futures::stream::iter(dates)
         .map(|date| async move { Ok::<_, AskError>((date, day(archive, asking, date, is_alone).await?)) })
         .buffered(READ_AT_ONCE);
-    let (mut sealed, mut bytes) = (Sealed::default(), 0);
+    let (mut sealed, mut bytes, mut without) = (Sealed::default(), 0, Vec::new());
     while let Some((date, day)) = days.try_next().await? {
         sealed.has_last = !matches!(day, Day::Nothing);
         match day {
-            Day::Nothing => {}
+            Day::Nothing => without.push(date),
             Day::Empty(day) => sealed.empty.push(day),
             Day::Report(report) => sealed.report = Some(*report),
             Day::Figures(decoded) => {
@@ -83,6 +84,13 @@ pub async fn read(archive: &Archive, asking: &Asking, from: Date, to: Date, is_a
             }
         }
     }
+    if !without.is_empty()
+        && let Some(date) = archive.deleted(&asking.tenant, &without).await?
+    {
+        let message = format!("the report of {date} is over its retention and was deleted");
+        let error = AskError::new(AskErrorCode::PastRetention, message);
+        return Err(if is_alone { error } else { error.hint("ask for later days") });
+    }
     Ok(sealed)
 }
 
@@ -92,7 +100,13 @@ async fn day(archive: &Archive, asking: &Asking, date: Date, is_alone: bool) -> 
     }
     match archive.report(&asking.tenant, date).await? {
         None => Ok(Day::Nothing),
-        Some(report) => only_report(asking, report, is_alone),
+        Some((report, stored_at)) => match only_report(asking, report, is_alone) {
+            Err(error) if error.code == AskErrorCode::TooLarge && archive.figures_are_over(stored_at).await? => {
+                let message = format!("the figures of {date} are over their retention and were deleted");
+                Err(AskError { code: AskErrorCode::PastRetention, message, ..error })
+            }
+            outcome => outcome,
+        },
     }
 }
 

@@ -490,6 +490,8 @@ pub enum AskErrorCode {
     UnknownMember,
     /// The shard has let go of some of the days. Only between shard and query.
     Expired,
+    /// The day was sealed, and its report or figures are over their retention: they were deleted.
+    PastRetention,
     /// The figures do not reach `at_least` yet.
     NotYet,
     /// The answer would take more than can be computed or sent; narrow the question.
@@ -512,7 +514,7 @@ impl AskErrorCode {
             Self::UnknownTenant | Self::UnknownView | Self::UnknownDay | Self::UnknownSeason | Self::UnknownMember => {
                 404
             }
-            Self::Expired => 410,
+            Self::Expired | Self::PastRetention => 410,
             Self::TooLarge => 413,
             Self::NotYet => 425,
             Self::Busy | Self::Quota => 429,

@@ -75,6 +75,9 @@ pub struct Part {
     pub lag_ms: u64,
     /// The position of the last checkpoint; 0 for none.
     pub checkpoint: LogSeq,
+    /// Bytes of the checkpoint store on disk, as of the last checkpoint interval.
+    #[serde(default)]
+    pub store_bytes: u64,
     /// The last digests of a shard's state, oldest first; at most [`MAX_DIGESTS`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub digests: Vec<StateDigest>,

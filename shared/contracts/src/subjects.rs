@@ -75,6 +75,14 @@ impl Subjects {
     pub fn checkpoints_bucket(&self) -> String {
         self.stream("CHECKPOINTS")
     }
+    /// The stream behind that bucket: the broker's clients prefix a bucket's name so.
+    pub fn checkpoints_stream(&self) -> String {
+        format!("OBJ_{}", self.checkpoints_bucket())
+    }
+    /// The subject of that stream on which an object is told of.
+    pub fn checkpoint_object(&self, encoded_name: &str) -> String {
+        format!("$O.{}.M.{encoded_name}", self.checkpoints_bucket())
+    }
     pub fn rejects_stream(&self) -> String {
         self.stream("REJECTS")
     }

@@ -207,15 +207,16 @@ impl Reader {
         }
         let found = first?;
         tracing::debug!(stream = self.stream, sequence = found.sequence, "read a message that was not delivered");
-        // A consumer that is open would deliver it once more.
-        self.open = None;
-        self.next = found.sequence + 1;
         let (sequence, stored_at, headers, payload) = (found.sequence, found.stored_at, found.headers, found.payload);
         let mut pending = 0;
         for filter in &self.filters {
-            let next = next_message(&self.connection, &self.stream, filter, self.next).await;
+            let next = next_message(&self.connection, &self.stream, filter, sequence + 1).await;
             pending += u64::from(next.is_some());
         }
+        // Nothing is waited for from here on: who gives up waiting before finds the message again.
+        // A consumer that is open would deliver it once more.
+        self.open = None;
+        self.next = sequence + 1;
         self.pending = pending;
         Some(Delivered { sequence, stored_at, subject: found.subject.into(), headers, payload, pending })
     }

@@ -1,6 +1,7 @@
 //! The streams, and making them. Every service calls [`ensure`] when it starts; whoever comes first makes them.
 
 use crate::connection::{BrokerOptions, Connection};
+use crate::retention::Retention;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, Source, StorageType, SubjectTransform};
 use async_nats::jetstream::{ErrorCode, context::CreateStreamErrorKind};
 use std::collections::HashMap;
@@ -75,6 +76,24 @@ pub async fn ensure(connection: &Connection, options: &BrokerOptions) -> Result<
     Ok(())
 }
 
+/// Has the broker drop what is older than `retention` from a stream that exists.
+///
+/// # Errors
+/// When the broker refuses, or does not answer; nothing is changed then.
+pub async fn keep_for(connection: &Connection, name: &str, retention: Retention) -> Result<(), async_nats::Error> {
+    let max_age = retention.age().unwrap_or_default();
+    let stream = connection.jetstream.get_stream(name).await?;
+    let config = stream.cached_info().config.clone();
+    if config.max_age == max_age {
+        return Ok(());
+    }
+    // The broker does not remember ids for longer than it keeps messages.
+    let duplicate_window = retention.age().map_or(DUPLICATE_WINDOW, |age| age.min(DUPLICATE_WINDOW));
+    connection.jetstream.update_stream(Config { max_age, duplicate_window, ..config }).await?;
+    tracing::info!(stream = name, %retention, "the retention is changed");
+    Ok(())
+}
+
 /// The number of partitions that INBOX was made for.
 pub fn partitions_of(inbox: &async_nats::jetstream::stream::Info) -> Option<u16> {
     inbox.config.metadata.get(PARTITIONS_KEY)?.parse().ok()
@@ -120,7 +139,9 @@ fn configs(connection: &Connection, options: &BrokerOptions) -> Vec<Config> {
             metadata: HashMap::from([(PARTITIONS_KEY.to_owned(), options.partitions.to_string())]),
             ..base(subjects.inbox_stream(), subjects.every_input())
         },
-        record(subjects.events_stream(), subjects.every_events()),
+        // Nobody can take a batch out of the middle. Its beginning may be trimmed (docs/decisions/0015-retention.md), and
+        // the broker never lets a stream that denies that once allow it later.
+        Config { deny_delete: true, ..base(subjects.events_stream(), subjects.every_events()) },
         record(subjects.reports_stream(), subjects.reports_of("*")),
         // Only the newest version of each is of use: the log has the others.
         Config {

@@ -158,6 +158,16 @@ impl PartitionState {
             && (self.unmade_views().next().is_some() || !self.incomplete_seasons().is_empty())
     }
 
+    /// Whether a view or a season waits for a backfill: a state restored from this one reads the log from its beginning.
+    pub fn needs_history(&self) -> bool {
+        !self.pending.is_empty() || !self.incomplete_seasons().is_empty()
+    }
+
+    /// Lets go of the job that is under way: it is to begin again, with a later base.
+    pub fn give_up_backfill(&mut self) {
+        self.jobs.retain(Job::is_ready);
+    }
+
     /// Pending views that no job has made or is making.
     fn unmade_views(&self) -> impl Iterator<Item = &View> {
         self.pending.values().filter(|view| self.jobs.iter().all(|job| job.view(view).is_none()))
@@ -341,6 +351,9 @@ impl PartitionState {
                     {
                         tenant.windows.season_mut(&name, &plan.view.name).merge(window);
                     }
+                    if let Some(since) = job.since.filter(|_| is_in_force) {
+                        tenant.windows.season_mut(&name, &plan.view.name).coverage = partial_since(since);
+                    }
                 }
                 tenant.complete_seasons.insert(name.clone());
                 self.dirty.season(id, &name);
@@ -385,8 +398,16 @@ impl PartitionState {
         let waits = "a batch with an activation waits for its view";
         let job = self.jobs.iter_mut().find(|job| job.has(&view)).expect(waits);
         let made = job.plans.remove(job.view(&view).expect(waits)).windows;
+        // The log may have been trimmed further before this replica read it: what it has is what it tells.
+        let since = activation.since.max(job.since);
         let seasons = &job.seasons;
         for (id, mut windows) in made {
+            if let Some(since) = since {
+                // Events of a season may be of any time before, and entities of days that are over are not kept.
+                for views in windows.seasons.values_mut() {
+                    views.values_mut().for_each(|window| window.coverage = partial_since(since));
+                }
+            }
             let Some(tenant) = self.tenants.get_mut(&id) else { continue };
             let defined = &tenant.definition.seasons;
             let known = seasons.get(&id).map_or(&[][..], |(all, _)| all);
@@ -422,7 +443,7 @@ impl PartitionState {
                 self.dirty.tenant(id);
             }
         }
-        if let Some(since) = activation.since {
+        if let Some(since) = since {
             self.mark_partial(&view, since);
         }
         self.end_jobs();
@@ -440,10 +461,7 @@ impl PartitionState {
             let dates: Vec<Date> =
                 tenant.days.iter().filter(|(_, day)| day.from < since).map(|(date, _)| *date).collect();
             for date in dates {
-                tenant.windows.day_mut(date, &view.name).coverage = Coverage::Partial {
-                    from: since,
-                    reason: "the log no longer reached back further when the view was defined".to_owned(),
-                };
+                tenant.windows.day_mut(date, &view.name).coverage = partial_since(since);
                 self.dirty.day(id, date);
             }
         }
@@ -491,6 +509,11 @@ impl PartitionState {
             .cloned()
             .unwrap_or_default()
     }
+}
+
+fn partial_since(since: LogSeq) -> Coverage {
+    let reason = "the log no longer reached back further when the view was defined".to_owned();
+    Coverage::Partial { from: since, reason }
 }
 
 /// A record in pieces of at most `size` events, in their order.

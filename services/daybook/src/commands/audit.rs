@@ -4,6 +4,7 @@ use super::replay::progress;
 use crate::cli::{ClientArguments, Outcome};
 use crate::table::{Table, count};
 use crate::verification::audit::{Chapter, ReportOf, Standing, Story, Subject, audit, expired};
+use crate::verification::replay::Trimmed;
 use aggregator_shard::state::audit::Known;
 use compact_str::CompactString;
 use daybook_domain::ids::{Name, TenantId};
@@ -26,7 +27,7 @@ pub async fn run(arguments: Arguments) -> Outcome {
     let Arguments { tenant, id, kind, client: options } = arguments;
     let bar = progress(Some(0), options.json);
     let story = tokio::select! {
-        story = audit(&client.connection, Subject { tenant, kind, id }, &bar) => story,
+        story = audit(&client.connection, Subject { tenant, kind, id }, &bar) => story?,
         () = daybook_runtime::process::wait_for_signal() => {
             bar.abandon_with_message("stopped");
             return Ok(ExitCode::from(130));
@@ -50,6 +51,12 @@ fn show(story: &Story) -> anyhow::Result<()> {
     }
     if story.omitted > 0 {
         line(format!("{} earlier events are left out", count(story.omitted)))?;
+    }
+    if let Some(Trimmed { begins, snapshot }) = story.trimmed {
+        line(format!(
+            "the log begins at {begins}, what stood before is deleted by its retention: told from position {snapshot} on, \
+             with what the snapshot there knows"
+        ))?;
     }
     for standing in &story.standings {
         line(format!("now: {}", stands(standing)))?;

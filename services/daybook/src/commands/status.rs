@@ -6,7 +6,8 @@ use crate::table::{Table, count, duration};
 use daybook_contracts::admin::DaysStanding;
 use daybook_contracts::members::{Divergence, HEARTBEAT, Heartbeat, Part};
 use daybook_domain::ids::Partition;
-use daybook_runtime::clock;
+use daybook_runtime::usage::StreamUsage;
+use daybook_runtime::{clock, usage};
 use futures::StreamExt;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -37,6 +38,8 @@ struct Status {
     outputs_waiting: Vec<Option<u64>>,
     /// Replicas that hold different states.
     divergences: Vec<Divergence>,
+    /// What the broker keeps of each stream; empty when it does not tell.
+    streams: Vec<StreamUsage>,
 }
 
 pub async fn run(arguments: Arguments) -> Outcome {
@@ -49,6 +52,7 @@ pub async fn run(arguments: Arguments) -> Outcome {
         members,
         days: standing.ok(),
         outputs_waiting: client.outputs_waiting().await,
+        streams: usage::streams(&client.connection).await.unwrap_or_default(),
     };
     let is_whole = status.is_whole();
     if arguments.client.json {
@@ -145,6 +149,8 @@ impl Status {
             table.row(self.partition_row(partition));
         }
         table.print()?;
+        super::print_line("")?;
+        self.disk().print()?;
         if let Some(days) = &self.days {
             let overdue = match days.overdue_ms {
                 0 => "nothing is overdue".to_owned(),
@@ -168,6 +174,29 @@ impl Status {
             super::print_line("NOT WHOLE: something above does not run, or is not level with its log yet")?;
         }
         Ok(())
+    }
+
+    /// What is on disk: of the broker, and of each shard.
+    fn disk(&self) -> Table {
+        let now = clock::now();
+        let mut table = Table::new(["KEPT IN", "BYTES", "MESSAGES", "FIRST", "OLDEST", "BOUND"]);
+        for usage in &self.streams {
+            table.row([
+                usage.stream.clone(),
+                count(usage.bytes),
+                count(usage.messages),
+                usage.first_sequence.to_string(),
+                usage.oldest.map_or_else(|| "-".to_owned(), |at| duration(now.since(at))),
+                bound(usage),
+            ]);
+        }
+        for member in self.members.iter().filter(|member| member.service == "aggregator-shard") {
+            let bytes: u64 = member.parts.values().map(|part| part.store_bytes).sum();
+            let bound = "the state, some times over".to_owned();
+            let none = String::new;
+            table.row([format!("shard {}", short(member)), count(bytes), none(), none(), none(), bound]);
+        }
+        table
     }
 
     fn partition_row(&self, partition: Partition) -> [String; 10] {
@@ -198,6 +227,21 @@ impl Status {
             of(|part| part.checkpoint.to_string()),
             unwritten.map(count).unwrap_or_default(),
         ]
+    }
+}
+
+/// Such as `1 073 741 824 bytes (3 %)`, `90d`, or `none`.
+fn bound(usage: &StreamUsage) -> String {
+    let mut bounds = Vec::new();
+    if let Some(bytes) = usage.max_bytes {
+        let percent = u128::from(usage.bytes) * 100 / u128::from(bytes);
+        bounds.push(format!("{} bytes ({percent} %)", count(bytes)));
+    }
+    bounds.extend(usage.max_age_seconds.map(|seconds| duration(Duration::from_secs(seconds))));
+    bounds.extend(usage.max_messages_per_subject.map(|messages| format!("{messages} a subject")));
+    match bounds.is_empty() {
+        true => "none".to_owned(),
+        false => bounds.join(", "),
     }
 }
 

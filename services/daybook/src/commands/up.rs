@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use daybook_broker::Port;
 use daybook_runtime::config::OperationsOptions;
 use daybook_runtime::connection::BrokerOptions;
+use daybook_runtime::retention::Retention;
 use daybook_runtime::store::Backend;
 use daybook_runtime::{http, process};
 use std::path::PathBuf;
@@ -41,6 +42,15 @@ pub struct Arguments {
     /// What keeps the checkpoints; after a change they are made again from the broker
     #[arg(long, env = "DAYBOOK_STORE", value_enum, default_value_t)]
     store: Backend,
+    /// How long the log is kept, such as 90d; 0 for ever [0, 1s..=36500d]
+    #[arg(long, env = "DAYBOOK_LOG_RETENTION", default_value_t = Retention::FOR_EVER)]
+    log_retention: Retention,
+    /// How long sealed reports are kept, such as 3650d; 0 for ever [0, 1s..=36500d]
+    #[arg(long, env = "DAYBOOK_REPORT_RETENTION", default_value_t = Retention::FOR_EVER)]
+    report_retention: Retention,
+    /// How long the figures behind sealed reports are kept, such as 730d; 0 for ever [0, 1s..=36500d]
+    #[arg(long, env = "DAYBOOK_FIGURES_RETENTION", default_value_t = Retention::FOR_EVER)]
+    figures_retention: Retention,
     #[command(flatten)]
     pub operations: OperationsOptions,
 }
@@ -80,11 +90,14 @@ async fn serve(arguments: &Arguments, stop: &CancellationToken) -> Outcome {
         inbox_max_bytes: arguments.inbox_max_bytes,
         ..BrokerOptions::at(&url)
     };
+    let mut embedded = EmbeddedOptions::new(options, arguments.data.join("shard"));
+    embedded.shard.store = arguments.store;
+    embedded.shard.log_retention = arguments.log_retention;
+    embedded.shard.report_retention = arguments.report_retention;
+    embedded.shard.figures_retention = arguments.figures_retention;
     http::metrics_handle();
-    let mut options = EmbeddedOptions::new(options, arguments.data.join("shard"));
-    options.shard.store = arguments.store;
     let started = tokio::select! {
-        started = Embedded::start(options) => Some(started?),
+        started = Embedded::start(embedded) => Some(started?),
         () = stop.cancelled() => None,
     };
     let Some(mut services) = started else {

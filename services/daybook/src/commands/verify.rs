@@ -10,6 +10,8 @@ use daybook_domain::time::Date;
 use std::process::ExitCode;
 use std::time::Duration;
 
+/// Exit code when nothing is amiss but that some reports rest on a part of the log that its retention has deleted.
+const OVER_RETENTION: u8 = 3;
 /// Most differences that the table shows.
 const SHOWN: usize = 20;
 
@@ -61,12 +63,16 @@ pub async fn run(arguments: Arguments) -> Outcome {
     {
         bail!("there is no sealed report of {date} for {tenant}, and the log makes none; see `daybook days {tenant}`");
     }
-    Ok(if outcome.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(match outcome.is_sound() {
+        true => ExitCode::SUCCESS,
+        false if outcome.differences_count == 0 && outcome.not_verifiable.count == 0 => ExitCode::from(OVER_RETENTION),
+        false => ExitCode::FAILURE,
+    })
 }
 
 fn is_empty(outcome: &Verification) -> bool {
-    let Verification { verified, not_written, not_verifiable, differences_count, .. } = outcome;
-    verified.count + not_written.count + not_verifiable.count + differences_count == 0
+    let lists = [&outcome.verified, &outcome.not_written, &outcome.not_verifiable, &outcome.no_longer_verifiable];
+    lists.iter().map(|list| list.count).sum::<u64>() + outcome.differences_count == 0
 }
 
 fn show(outcome: &Verification, scope: &Scope) -> anyhow::Result<()> {
@@ -91,6 +97,20 @@ fn show(outcome: &Verification, scope: &Scope) -> anyhow::Result<()> {
         line(format!("not verifiable: {}", names(&outcome.not_verifiable)))?;
         if let Some(reason) = outcome.not_verifiable.named.first().and_then(|named| named.reason.as_ref()) {
             line(format!("  the first because {reason}"))?;
+        }
+    }
+    if outcome.no_longer_verifiable.count > 0 {
+        line(format!("cannot be verified any more: {}", names(&outcome.no_longer_verifiable)))?;
+        if let Some(reason) = outcome.no_longer_verifiable.named.first().and_then(|named| named.reason.as_ref()) {
+            line(format!("  the first because {reason}"))?;
+        }
+    }
+    for outcome in &outcome.partitions {
+        if let Some(trimmed) = outcome.trimmed {
+            line(format!(
+                "partition {}: the log begins at {}; verified from position {} on, trusting the snapshot there",
+                outcome.partition, trimmed.begins, trimmed.snapshot
+            ))?;
         }
     }
     let Some(first) = outcome.differences.first() else { return Ok(()) };
@@ -142,6 +162,7 @@ fn versions(outcome: &Verification) -> Table {
         (&outcome.verified, "verified"),
         (&outcome.not_written, "not written yet"),
         (&outcome.not_verifiable, "not verifiable"),
+        (&outcome.no_longer_verifiable, "not verifiable any more"),
     ];
     let mut rows: Vec<(u64, [String; 4])> = Vec::new();
     for (list, result) in lists {

@@ -1,7 +1,7 @@
 //! The story of one entity, from the log: each of its events, what became of it, and the reports it changed.
 
 use super::paths::cut;
-use super::replay::{Broken, Replay};
+use super::replay::{Broken, Replay, Trimmed};
 use aggregator_shard::state::audit::{Disposition, Known, Sighting};
 use aggregator_shard::state::{Effect, KEEP_DAYS};
 use compact_str::CompactString;
@@ -96,14 +96,19 @@ pub struct Story {
     pub omitted: u64,
     pub chapters: Vec<Chapter>,
     pub standings: Vec<Standing>,
+    /// From where on it is told, when the log is trimmed: what became of events before is not known any more.
+    pub trimmed: Option<Trimmed>,
     /// Why the log could not be read to its end.
     pub broken: Option<String>,
 }
 
 /// Tells the story of an entity.
-pub async fn audit(connection: &Connection, subject: Subject, bar: &ProgressBar) -> Story {
+///
+/// # Errors
+/// When a replay of a trimmed log cannot be begun.
+pub async fn audit(connection: &Connection, subject: Subject, bar: &ProgressBar) -> anyhow::Result<Story> {
     let partition = Partition::of(subject.tenant.as_str(), connection.partitions);
-    let mut replay = Replay::start(connection, partition).await;
+    let mut replay = Replay::start(connection, partition).await?;
     replay.state.audit(subject.tenant.clone(), subject.kind.clone(), subject.id.clone());
     bar.set_length(replay.end().0);
     bar.set_message(format!("replaying partition {partition}"));
@@ -134,7 +139,7 @@ pub async fn audit(connection: &Connection, subject: Subject, bar: &ProgressBar)
     let mut story = teller.finish(&replay, partition, broken);
     note_times(connection, &mut story.chapters).await;
     bar.finish_and_clear();
-    story
+    Ok(story)
 }
 
 /// What a story is made of while the log is read.
@@ -195,6 +200,7 @@ impl Teller {
             partition,
             through: replay.state.position(),
             omitted: self.omitted,
+            trimmed: replay.trimmed,
             standings,
             broken: broken.map(|broken| broken.to_string()),
             tenant: subject.tenant.clone(),

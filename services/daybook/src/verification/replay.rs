@@ -1,13 +1,18 @@
-//! Replays the log of one partition from its beginning.
+//! Replays the log of one partition from its beginning. Where that is trimmed, from the oldest snapshot on the broker
+//! that the log goes on from: what a replay from there says rests on that snapshot.
 
+use aggregator_shard::checkpoints::oldest_on_the_broker;
 use aggregator_shard::state::backfill::Found;
 use aggregator_shard::state::{Effect, PartitionState};
 use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
 use daybook_contracts::log::Batch;
 use daybook_domain::ids::{LogSeq, Partition};
+use daybook_domain::time::Instant;
 use daybook_runtime::append::{header_number, last_message};
 use daybook_runtime::connection::Connection;
+use daybook_runtime::log::{Beginning, beginning};
 use daybook_runtime::reader::{Delivered, Reader};
+use serde::Serialize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Where a replay cannot go on. What the log makes from there cannot be told.
@@ -21,6 +26,18 @@ pub enum Broken {
         follows.map_or_else(|| "a batch that it does not name".to_owned(), |follows| follows.to_string())
     )]
     Hole { partition: Partition, position: LogSeq, follows: Option<u64> },
+    #[error(
+        "the log of partition {} begins at {}, and there is no snapshot on the broker to go on from: what stood before is \
+         deleted by its retention",
+        partition, beginning.position
+    )]
+    Trimmed { partition: Partition, beginning: Beginning },
+    /// A view that was made from the log that there was then cannot be made the same way again.
+    #[error(
+        "the log of partition {partition} begins at {begins}, and a view that is in force from position {position} on was \
+         made from what stood before"
+    )]
+    ViewOfTrimmed { partition: Partition, begins: LogSeq, position: LogSeq },
     #[error("position {position} of partition {partition} cannot be replayed: {reason}")]
     Unusable { partition: Partition, position: LogSeq, reason: String },
 }
@@ -30,8 +47,16 @@ impl Broken {
     pub fn position(&self) -> LogSeq {
         match self {
             Self::Empty(_) => LogSeq(0),
-            Self::Hole { position, .. } | Self::Unusable { position, .. } => *position,
+            Self::Trimmed { .. } => LogSeq(0),
+            Self::Hole { position, .. } | Self::ViewOfTrimmed { position, .. } | Self::Unusable { position, .. } => {
+                *position
+            }
         }
+    }
+
+    /// Whether it is for the log's retention, and nothing is amiss.
+    pub fn is_trimmed(&self) -> bool {
+        matches!(self, Self::Trimmed { .. } | Self::ViewOfTrimmed { .. })
     }
 }
 
@@ -43,26 +68,59 @@ pub struct Replay {
     reader: Reader,
     /// The last position there was when the replay began.
     end: Option<u64>,
-    /// The last position that was read.
+    /// The last position that was read, or that of the snapshot.
     last: u64,
+    /// Where the log begins, when it is trimmed, and the snapshot that the replay began with.
+    pub trimmed: Option<Trimmed>,
+    /// Why there is nothing to replay.
+    broken: Option<Broken>,
+    /// When the batch that came last was stored.
+    pub stored_at: Option<Instant>,
     is_over: bool,
+}
+
+/// Where a replay of a trimmed log begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Trimmed {
+    /// The first batch that is left.
+    pub begins: LogSeq,
+    /// The snapshot that the replay began with; what was sealed up to it is not made again.
+    pub snapshot: LogSeq,
 }
 
 impl Replay {
     /// A replay of everything that the partition has now.
-    pub async fn start(connection: &Connection, partition: Partition) -> Self {
+    ///
+    /// # Errors
+    /// When the broker does not tell of snapshots of a trimmed log, or there is no room for a temporary folder.
+    pub async fn start(connection: &Connection, partition: Partition) -> anyhow::Result<Self> {
         let subjects = &connection.subjects;
         let (stream, subject) = (subjects.events_stream(), subjects.events(partition));
+        let (mut state, mut trimmed, mut broken) = (PartitionState::new(partition), None, None);
+        if let Some(beginning) = beginning(connection, partition).await.filter(Beginning::is_trimmed) {
+            let scratch = tempfile::tempdir()?;
+            match oldest_on_the_broker(connection, partition, scratch.path()).await? {
+                Some(restored) => {
+                    trimmed = Some(Trimmed { begins: beginning.position, snapshot: restored.position() });
+                    state = restored;
+                }
+                None => broken = Some(Broken::Trimmed { partition, beginning }),
+            }
+        }
         let end = last_message(connection, &stream, &subject).await.map(|message| message.sequence);
-        Self {
+        let last = state.position().0;
+        Ok(Self {
             connection: connection.clone(),
             partition,
-            state: PartitionState::new(partition),
-            reader: Reader::new(connection, stream, subject, 1),
+            state,
+            reader: Reader::new(connection, stream, subject, last + 1),
             end,
-            last: 0,
-            is_over: end.is_none(),
-        }
+            last,
+            trimmed,
+            stored_at: None,
+            is_over: broken.is_none() && end.is_none_or(|end| end <= last),
+            broken,
+        })
     }
 
     /// The last position that it will read; positions are those of all partitions together.
@@ -80,6 +138,9 @@ impl Replay {
     /// # Errors
     /// When the batch does not follow the last one, or cannot be read.
     pub async fn next(&mut self) -> Result<Option<(LogSeq, Batch)>, Broken> {
+        if let Some(broken) = self.broken.clone() {
+            return Err(broken);
+        }
         if self.is_over {
             return Ok(None);
         }
@@ -89,9 +150,17 @@ impl Replay {
         let (partition, position) = (self.partition, LogSeq(message.sequence));
         let follows = header_number(&message.headers, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE.as_ref());
         if follows != Some(self.last) {
-            return Err(Broken::Hole { partition, position, follows });
+            let now = beginning(&self.connection, partition).await.filter(Beginning::is_trimmed);
+            return Err(match now {
+                // Not before: it was trimmed while it was read.
+                Some(beginning) if beginning.position >= position && self.last > 0 => {
+                    Broken::Trimmed { partition, beginning }
+                }
+                _ => Broken::Hole { partition, position, follows },
+            });
         }
         self.last = message.sequence;
+        self.stored_at = Some(message.stored_at);
         Ok(Some((position, self.decode(&message)?)))
     }
 
@@ -101,6 +170,9 @@ impl Replay {
     /// When the machine cannot apply it: no batch that ingest wrote is such.
     pub async fn apply(&mut self, position: LogSeq, batch: Batch) -> Result<Vec<Effect>, Broken> {
         if self.state.awaits_backfill(&batch) {
+            if let Some(Trimmed { begins, .. }) = self.trimmed {
+                return Err(Broken::ViewOfTrimmed { partition: self.partition, begins, position });
+            }
             self.backfill().await?;
         }
         let effects = guarded(&mut self.state, position, batch).map_err(|reason| self.unusable(position, reason))?;

@@ -5,8 +5,9 @@ use daybook_contracts::headers;
 use daybook_contracts::report::{Account, LogRange, Supersedes};
 use daybook_domain::calendar::BusinessDay;
 use daybook_domain::ids::{LogSeq, TenantId};
-use daybook_domain::time::Date;
-use daybook_runtime::append::{header_number, last_message};
+use daybook_domain::time::{Date, Instant};
+use daybook_runtime::append::{header_number, last_message, retry, stream_handle};
+use daybook_runtime::clock;
 use daybook_runtime::connection::Connection;
 use daybook_runtime::reader::{Delivered, Reader};
 use indicatif::ProgressBar;
@@ -98,13 +99,15 @@ pub struct Stored {
     pub strange: Vec<(String, u64)>,
     /// The last sequence that was read.
     pub end: u64,
+    /// When it was trimmed by its retention: what was written before is gone.
+    pub gone_before: Option<Instant>,
 }
 
 impl Stored {
     /// Everything that `filter` matches in REPORTS now.
     pub async fn read(connection: &Connection, filter: String, bar: &ProgressBar) -> Self {
         let stream = connection.subjects.reports_stream();
-        let mut stored = Self::default();
+        let mut stored = Self { gone_before: gone_before(connection, &stream).await, ..Self::default() };
         let Some(last) = last_message(connection, &stream, &filter).await else { return stored };
         stored.end = last.sequence;
         bar.set_length(last.sequence);
@@ -134,8 +137,9 @@ impl Stored {
     /// Checks what can be checked without the log: hashes, order, chains, accounts and intervals.
     pub fn check(&mut self, mut found: impl FnMut(&Key, Difference)) {
         let mut before: Option<(Key, BusinessDay)> = None;
+        let is_trimmed = self.gone_before.is_some();
         for (key, reports) in &mut self.days {
-            check_versions(key, reports, |difference| found(key, difference));
+            check_versions(key, reports, is_trimmed, |difference| found(key, difference));
             let Some((index, day)) = newest_day(reports) else { continue };
             if let Some((before_key, before_day)) = before.replace((key.clone(), day))
                 && before_key.0 == key.0
@@ -155,7 +159,19 @@ fn newest_day(reports: &[StoredReport]) -> Option<(usize, BusinessDay)> {
     heads.map(|(index, head)| (index, head.day)).next_back()
 }
 
-fn check_versions(key: &Key, reports: &mut [StoredReport], mut found: impl FnMut(Difference)) {
+/// When the oldest message that REPORTS has left was stored, if its retention has taken any.
+async fn gone_before(connection: &Connection, stream: &str) -> Option<Instant> {
+    retry("look at the reports", || async {
+        let state = stream_handle(connection, stream).await?.get_info().await?.state;
+        let first = i64::try_from(state.first_timestamp.unix_timestamp_nanos() / 1_000_000)?;
+        let first = if state.messages == 0 { clock::now() } else { Instant::from_millis(first) };
+        Ok((state.first_sequence > 1).then_some(first))
+    })
+    .await
+}
+
+/// Of a day of which `is_trimmed` versions may be gone, the first ones need not be there.
+fn check_versions(key: &Key, reports: &mut [StoredReport], is_trimmed: bool, mut found: impl FnMut(Difference)) {
     let mut hashes: BTreeMap<u64, blake3::Hash> = BTreeMap::new();
     let mut greatest = 0;
     // A version that the log does not make tells nothing about those before it.
@@ -192,7 +208,8 @@ fn check_versions(key: &Key, reports: &mut [StoredReport], mut found: impl FnMut
         }
     }
     // What the log makes and REPORTS lacks is found by the replay; this also sees it where there is no log.
-    for version in (1..founded).filter(|version| !hashes.contains_key(version)).take(MAX_GAPS) {
+    let first = if is_trimmed { hashes.keys().next().copied().unwrap_or(1) } else { 1 };
+    for version in (first..founded).filter(|version| !hashes.contains_key(version)).take(MAX_GAPS) {
         found(missing(key, version, None));
     }
 }

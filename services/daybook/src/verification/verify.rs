@@ -2,7 +2,7 @@
 
 use super::difference::{Difference, What};
 use super::paths::first_difference;
-use super::replay::{Broken, Replay};
+use super::replay::{Broken, Replay, Trimmed};
 use super::stored::{Key, Stored, StoredReport, missing};
 use aggregator_shard::state::{Effect, SealedReport};
 use anyhow::Context as _;
@@ -10,7 +10,7 @@ use async_nats::jetstream::stream::RawMessageErrorKind;
 use daybook_contracts::ask::{POSITION_VIEW, Position};
 use daybook_contracts::log::{Batch, Record};
 use daybook_domain::ids::{LogSeq, Partition, TenantId};
-use daybook_domain::time::Date;
+use daybook_domain::time::{Date, Instant};
 use daybook_runtime::append::{retry, stream_handle};
 use daybook_runtime::connection::Connection;
 use daybook_runtime::reader::read_all;
@@ -98,6 +98,8 @@ pub struct PartitionOutcome {
     pub verified: u64,
     /// Why it was not replayed to its end.
     pub broken: Option<String>,
+    /// Where the replay had to begin, when the log is trimmed.
+    pub trimmed: Option<Trimmed>,
 }
 
 /// What a verification came to.
@@ -110,6 +112,9 @@ pub struct Verification {
     pub not_written: List,
     /// Versions that the log, as far as it is there, cannot prove or disprove.
     pub not_verifiable: List,
+    /// Versions that rest on a part of the log that its retention has deleted. Nothing is amiss with them, as far as can
+    /// be told.
+    pub no_longer_verifiable: List,
     /// Of the lowest partition and position first.
     pub differences: Vec<Difference>,
     /// How many there are, of which `differences` has at most [`MAX_DIFFERENCES`].
@@ -120,7 +125,7 @@ pub struct Verification {
 impl Verification {
     /// Whether every version was verified or is yet to be written.
     pub fn is_sound(&self) -> bool {
-        self.differences_count == 0 && self.not_verifiable.count == 0
+        self.differences_count == 0 && self.not_verifiable.count == 0 && self.no_longer_verifiable.count == 0
     }
 }
 
@@ -180,12 +185,19 @@ struct Verifier {
 
 impl Verifier {
     async fn partition(&mut self, partition: Partition, bar: &ProgressBar) -> anyhow::Result<()> {
-        let mut replay = Replay::start(&self.connection, partition).await;
+        let mut replay = Replay::start(&self.connection, partition).await?;
         bar.set_length(replay.end().0);
         bar.set_position(0);
         bar.set_message(format!("replaying partition {partition} of {}", self.connection.partitions));
-        let mut outcome =
-            PartitionOutcome { partition, through: LogSeq(0), batches: 0, events: 0, verified: 0, broken: None };
+        let mut outcome = PartitionOutcome {
+            partition,
+            through: replay.state.position(),
+            batches: 0,
+            events: 0,
+            verified: 0,
+            broken: None,
+            trimmed: replay.trimmed,
+        };
         let mut unwritten = Vec::new();
         let broken = loop {
             let (position, batch) = match replay.next().await {
@@ -205,7 +217,7 @@ impl Verifier {
                 if let Effect::Report(report) = effect
                     && self.scope.has(&report.tenant, report.date)
                 {
-                    unwritten.extend(self.compare(position, &report).await?);
+                    unwritten.extend(self.compare(position, replay.stored_at, &report).await?);
                 }
             }
             if outcome.batches.is_multiple_of(PROGRESS_STEP) {
@@ -217,14 +229,19 @@ impl Verifier {
         for unwritten in unwritten {
             self.look_again(unwritten).await;
         }
-        self.judge_unseen(partition, broken.as_ref());
+        self.judge_unseen(partition, broken.as_ref(), outcome.trimmed);
         outcome.broken = broken.filter(|broken| !matches!(broken, Broken::Empty(_))).map(|broken| broken.to_string());
         self.outcome.partitions.push(outcome);
         Ok(())
     }
 
     /// Compares a version that the log makes with what stands under its number; gives it back when nothing does.
-    async fn compare(&mut self, position: LogSeq, made: &SealedReport) -> anyhow::Result<Option<Unwritten>> {
+    async fn compare(
+        &mut self,
+        position: LogSeq,
+        stored_at: Option<Instant>,
+        made: &SealedReport,
+    ) -> anyhow::Result<Option<Unwritten>> {
         let key = (made.tenant.clone(), made.date);
         let version = u64::from(made.version);
         let reports = self.stored.days.entry(key.clone()).or_default();
@@ -248,6 +265,10 @@ impl Verifier {
         }
         found.into_iter().for_each(|difference| self.note(difference));
         if is_there {
+            return Ok(None);
+        }
+        // Older than what REPORTS still has: it was deleted by its retention.
+        if stored_at < self.stored.gone_before {
             return Ok(None);
         }
         if version < greatest {
@@ -304,7 +325,7 @@ impl Verifier {
     }
 
     /// Says what is to be said of the stored versions that the replay did not come to.
-    fn judge_unseen(&mut self, partition: Partition, broken: Option<&Broken>) {
+    fn judge_unseen(&mut self, partition: Partition, broken: Option<&Broken>, trimmed: Option<Trimmed>) {
         let count = self.connection.partitions;
         let mut unfounded = Vec::new();
         for (key, reports) in &mut self.stored.days {
@@ -312,18 +333,22 @@ impl Verifier {
                 continue;
             }
             for report in reports.iter_mut().filter(|report| !report.is_reproduced) {
+                let is_before =
+                    |trimmed: &Trimmed| report.position().is_some_and(|through| through <= trimmed.snapshot);
+                if let Some(trimmed) = trimmed.filter(is_before) {
+                    let reason = format!("the log begins at {}", trimmed.begins);
+                    self.outcome.no_longer_verifiable.add(named(key, report, reason));
+                    continue;
+                }
                 let reaches = |broken: &&Broken| report.position().is_none_or(|through| through >= broken.position());
                 match broken.filter(reaches) {
                     Some(broken) => {
                         let reason = reason_of(broken, report.head.as_ref().ok().map(|head| head.log.from));
-                        self.outcome.not_verifiable.add(Named {
-                            tenant: key.0.clone(),
-                            date: key.1,
-                            version: report.version,
-                            position: report.position(),
-                            hash: report.header.clone(),
-                            reason: Some(reason),
-                        });
+                        let list = match broken.is_trimmed() {
+                            true => &mut self.outcome.no_longer_verifiable,
+                            false => &mut self.outcome.not_verifiable,
+                        };
+                        list.add(named(key, report, reason));
                     }
                     None => {
                         report.is_unfounded = true;
@@ -396,6 +421,17 @@ impl Verifier {
         };
         self.outcome.differences.sort_by_key(order);
         self.outcome
+    }
+}
+
+fn named(key: &Key, report: &StoredReport, reason: String) -> Named {
+    Named {
+        tenant: key.0.clone(),
+        date: key.1,
+        version: report.version,
+        position: report.position(),
+        hash: report.header.clone(),
+        reason: Some(reason),
     }
 }
 
