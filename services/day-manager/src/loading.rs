@@ -213,7 +213,6 @@ mod tests {
             subject: subject.into(),
             headers: HeaderMap::new(),
             payload: serde_json::to_vec(definition).unwrap().into(),
-            stored_at: None,
             pending: 0,
         }
     }
