@@ -24,6 +24,43 @@ pub struct Options {
     pub rounds: usize,
 }
 
+/// Least share of the bare loop's rate that a work must reach: a third of what was measured, so that only what has become
+/// altogether slow is below it, on any machine and in any build.
+pub const FLOOR: f64 = 0.15;
+/// What the guard measures.
+const GUARDED: [&str; 2] = ["q17", "orders, 1,000 tenants"];
+
+/// Whether the shares of the bare loop hold, with so many events.
+///
+/// # Errors
+/// When one is below [`FLOOR`], or figures are wrong.
+pub fn guard(events: usize, report: &mut Report) -> anyhow::Result<()> {
+    for (name, make) in WORKS.into_iter().filter(|(name, _)| GUARDED.contains(name)) {
+        let (work, together) = make(events);
+        let (ours, bare) = measure(&work, &work.log(together)?, 3)?;
+        let share = bare.map_or(0.0, |bare| bare.as_secs_f64() / ours.as_secs_f64());
+        report.row(name, &[("share of bare loop", format!("{share:.2}")), ("floor", FLOOR.to_string())]);
+        anyhow::ensure!(share >= FLOOR, "{name}: {share:.2} of the bare loop's rate, and {FLOOR} is the least");
+    }
+    Ok(())
+}
+
+/// The medians of Daybook and of the bare loop, where there is one, over so many rounds; figures are compared.
+fn measure(work: &Work, log: &[Vec<u8>], rounds: usize) -> anyhow::Result<(Duration, Option<Duration>)> {
+    let (mut ours, mut bare) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let (time, mut state) = measured(|| apply(log));
+        ours.push(time);
+        if let Some(fold) = bare::fold_of(work) {
+            let (time, groups) = measured(|| bare::fold(fold, log));
+            bare.push(time);
+            check(work, &mut state, bare::totals(&groups))?;
+        }
+    }
+    let bare = (!bare.is_empty()).then(|| median(&mut bare));
+    Ok((median(&mut ours), bare))
+}
+
 type Make = fn(usize) -> (Work, usize);
 
 /// By name: what is made of so many events, and how many a tenant publishes together.
@@ -49,24 +86,13 @@ pub fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
         let log = work.log(together)?;
         let count = work.events.len();
         let bytes: usize = log.iter().map(Vec::len).sum();
-        let (mut ours, mut bare) = (Vec::new(), Vec::new());
-        for _ in 0..options.rounds {
-            let (time, mut state) = measured(|| apply(&log));
-            ours.push(time);
-            if let Some(fold) = bare::fold_of(&work) {
-                let (time, groups) = measured(|| bare::fold(fold, &log));
-                bare.push(time);
-                check(&work, &mut state, bare::totals(&groups))?;
-            }
-        }
-        let ours = median(&mut ours);
+        let (ours, bare) = measure(&work, &log, options.rounds)?;
         let mut figures = vec![
             ("events", daybook::table::count(count as u64)),
             ("bytes/event", (bytes / count).to_string()),
             ("events/s", per_second(count, ours)),
         ];
-        if !bare.is_empty() {
-            let bare = median(&mut bare);
+        if let Some(bare) = bare {
             figures.push(("bare loop events/s", per_second(count, bare)));
             figures.push(("share of bare loop", format!("{:.2}", bare.as_secs_f64() / ours.as_secs_f64())));
         }
@@ -133,4 +159,16 @@ pub fn measured<T>(work: impl FnOnce() -> T) -> (Duration, T) {
 pub fn median(times: &mut [Duration]) -> Duration {
     times.sort_unstable();
     times[times.len() / 2]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn apply_keeps_up_with_a_bare_loop_and_counts_the_same() {
+        let mut report = Report::default();
+        report.part("guard");
+        guard(40_000, &mut report).unwrap_or_else(|error| panic!("{error}"));
+    }
 }
