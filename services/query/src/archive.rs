@@ -251,6 +251,7 @@ fn internal(message: String) -> AskError {
 mod tests {
     use super::*;
     use crate::sealed::tests::figures;
+    use daybook_domain::accumulator::Accumulator;
 
     #[test]
     fn figures_are_read_compressed_or_not() {
@@ -269,6 +270,10 @@ mod tests {
         assert!(decode(&[&ZSTANDARD[..], b"nonsense"].concat()).is_err());
         let compressed = zstd::encode_all(&figures("2013-03-10", 1).encode()[..], 3).unwrap();
         assert!(decode(&compressed[..compressed.len() - 1]).is_err());
+        let mut misfit = figures("2013-03-10", 1);
+        misfit.days[0].groups[0].cells = Box::new([Accumulator::Sum { n: 1, sum: 1 }]);
+        assert!(decode(&misfit.encode()).unwrap_err().contains("2013-03-10"), "a count is no sum");
+        assert!(decode(&figures("2013-03-10", i64::MAX).encode()).is_err(), "it could not be merged");
         let bomb = zstd::encode_all(std::io::repeat(0).take(MAX_PLAIN_BYTES + 1), 1).unwrap();
         assert!(bomb.len() < 1 << 20 && decode(&bomb).unwrap_err().contains("more than"));
     }

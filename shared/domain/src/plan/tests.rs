@@ -183,6 +183,41 @@ fn rankings_name_metrics_and_keep_the_times_of_the_first() {
 }
 
 #[test]
+fn a_scale_that_no_figure_could_have_is_refused() {
+    let mut wide = kind();
+    wide.measures[1].scale = 13;
+    let error = Plan::compile(&view(vec![metric("n", "count", None)]), &wide).unwrap_err().to_string();
+    assert!(error.contains("price") && error.contains("at most 12"), "{error}");
+}
+
+#[test]
+fn groups_of_a_plan_fit_it_and_no_others_do() {
+    let metrics =
+        ["count", "sum(delay)", "variance(delay)", "min(delay)", "approx_quantile(delay, 0.5)", "first(delay)"];
+    let metrics = metrics.iter().chain(&["distinct(carrier)", "approx_distinct(carrier)"]);
+    let metrics = metrics.enumerate().map(|(at, value)| metric(&format!("m{at}"), value, None)).collect();
+    let plan = Plan::compile(&view(metrics), &kind()).unwrap();
+    let mut group = plan.zero();
+    let dims = [None];
+    assert!(plan.fits(0, &dims, &group));
+    (0..5).for_each(|n| add(&plan, &mut group, Sign::Add, &Entity(Status::Final, Some(n))));
+    assert!(plan.fits(0, &dims, &group));
+    group.iter_mut().for_each(Accumulator::negate);
+    assert!(plan.fits(0, &dims, &group), "more taken back than put in");
+    assert!(!plan.fits(1, &dims, &group) && !plan.fits(0, &[], &group) && !plan.fits(0, &dims, &group[1..]));
+    for at in 0..group.len() {
+        for other in (0..group.len()).filter(|other| *other != at) {
+            let mut mixed = group.clone();
+            mixed[at] = group[other].clone();
+            assert!(!plan.fits(0, &dims, &mixed), "{at} is {other}");
+        }
+    }
+    let zero_kept: Accumulator = rmp_serde::from_slice(b"\x81\xa1m\x92\x81\x05\x00\x00").unwrap();
+    assert!(!zero_kept.fits(Shape::Multiset { measure: 0 }), "{zero_kept:?}");
+    assert!(!Accumulator::Count(i64::MIN).fits(Shape::Count));
+}
+
+#[test]
 fn what_cannot_be_ranked_is_refused() {
     let error = |view: View| Plan::compile(&view, &kind()).unwrap_err().to_string();
     assert!(error(ranked(&["totl"], false)).contains("did you mean total?"));

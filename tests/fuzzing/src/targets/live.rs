@@ -1,20 +1,29 @@
 //! Updates of a live feed, as whoever watches a view reads them: lines of JSON, followed one after the other.
 
 use crate::world::{name, tenant, world};
-use daybook::live::LiveView;
+use daybook::live::{Followed, LiveView};
 use daybook_contracts::ask::{Answer, Query};
 use daybook_contracts::live::{Feed, LiveUpdate};
+use std::sync::OnceLock;
 
 pub fn run(data: &[u8]) {
-    for view in world().views() {
-        let mut live = LiveView::new(view, snapshot(view.name.as_str())).expect("the snapshot has a feed");
-        for line in data.split(|byte| *byte == b'\n') {
-            let Ok(update) = serde_json::from_slice::<LiveUpdate>(line) else { continue };
-            let bytes = serde_json::to_vec(&update).expect("updates are plain values");
-            assert_eq!(serde_json::from_slice(&bytes).ok().as_ref(), Some(&update));
-            let _ = live.follow(update);
+    let mut updates = Vec::new();
+    for line in data.split(|byte| *byte == b'\n') {
+        let Ok(update) = serde_json::from_slice::<LiveUpdate>(line) else { continue };
+        let bytes = serde_json::to_vec(&update).expect("updates are plain values");
+        assert_eq!(serde_json::from_slice(&bytes).ok().as_ref(), Some(&update));
+        updates.push(update);
+    }
+    static SNAPSHOTS: OnceLock<Vec<Answer>> = OnceLock::new();
+    let snapshots = SNAPSHOTS.get_or_init(|| world().views().iter().map(|view| snapshot(view.name.as_str())).collect());
+    for (view, snapshot) in world().views().iter().zip(snapshots) {
+        let mut live = LiveView::new(view, snapshot.clone()).expect("the snapshot has a feed");
+        let mut followed = 0;
+        for update in &updates {
+            followed += usize::from(live.follow(update.clone()) == Followed::Applied);
         }
-        let _ = live.rows();
+        let rows: usize = updates.iter().map(|update| update.rows.len()).sum();
+        assert!(live.rows().len() <= snapshot.rows.len() + rows && followed <= updates.len());
     }
 }
 

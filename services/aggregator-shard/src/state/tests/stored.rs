@@ -4,10 +4,16 @@ use super::fixtures::*;
 use super::replica::{commit, restore};
 use crate::state::PartitionState;
 use crate::state::checkpoint::RestoreError;
+use crate::state::day::Day;
+use crate::state::entity::{Entity, EntityKey};
+use crate::state::tenant::TenantState;
+use crate::state::window::{GroupKey, Window};
 use daybook_contracts::ask::AskErrorCode;
 use daybook_contracts::log::Record;
+use daybook_domain::accumulator::Accumulator;
 use daybook_domain::catalogue::{Definition, LatePolicy, Status, View};
-use daybook_domain::ids::Partition;
+use daybook_domain::ids::{LogSeq, Partition, TenantId};
+use daybook_domain::time::Date;
 use std::collections::BTreeMap;
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -172,6 +178,78 @@ fn without_its_meta_row_or_a_tenant_with_days_nothing_is_read() {
     stored.insert(b"tABQ".to_vec(), tenant);
     stored.remove(&b"m"[..]);
     assert!(matches!(refusal(&stored), Some(RestoreError::NoMeta)));
+}
+
+#[test]
+fn what_no_log_leads_to_is_refused() {
+    type Spoil = fn(&mut PartitionState);
+    let refused = |spoil: Spoil| {
+        let mut shard = with_late_events();
+        spoil(&mut shard.state);
+        // So that all of it is stored.
+        let day =
+            |(id, tenant): (&TenantId, &TenantState)| tenant.days.keys().map(|date| (id.clone(), *date)).collect();
+        let days: Vec<(TenantId, Date)> = shard.state.tenants.iter().flat_map::<Vec<_>, _>(day).collect();
+        for (id, date) in days {
+            shard.state.dirty.tenant(&id);
+            shard.state.dirty.day(&id, date);
+        }
+        match refusal(&rows(&mut shard)) {
+            Some(RestoreError::Unsound(what)) => what,
+            other => panic!("{other:?}"),
+        }
+    };
+    fn first_day(state: &mut PartitionState) -> &mut Day {
+        state.tenants.get_mut("ABQ").unwrap().days.first_entry().unwrap().into_mut()
+    }
+    fn view<'s>(state: &'s mut PartitionState, view: &str) -> &'s mut Window {
+        state.tenants.get_mut("ABQ").unwrap().windows.days.get_mut(&date(0)).unwrap().get_mut(view).unwrap()
+    }
+    let spoils: [(&str, Spoil); 14] = [
+        ("its account", |state| first_day(state).account.counted += 1),
+        ("its marker", |state| first_day(state).marker = None),
+        ("its marker", |state| first_day(state).marker.as_mut().unwrap().day.date = date(7)),
+        ("its report", |state| first_day(state).sealed.as_mut().unwrap().version = u32::MAX),
+        ("entity", |state| {
+            let key = EntityKey { kind: 9, id: "x".into() };
+            first_day(state).entities.insert(key, Entity::new(&order("x", None, 0), 1));
+        }),
+        ("figures of view restate", |state| {
+            let groups = &mut view(state, "restate").groups;
+            let key = groups.iter().next().unwrap().0.clone();
+            groups.get_mut(&key).unwrap().reverse();
+        }),
+        ("figures of view restate", |state| {
+            let groups = &mut view(state, "restate").groups;
+            let key = groups.iter().next().unwrap().0.clone();
+            groups.get_mut(&key).unwrap()[0] = Accumulator::Count(i64::MAX);
+        }),
+        ("figures of view restate", |state| {
+            let groups = &mut view(state, "restate").groups;
+            let (key, group) = groups.iter().next().map(|(key, group)| (key.clone(), group.clone())).unwrap();
+            groups.insert(GroupKey { piece: 1, ..key }, group);
+        }),
+        ("which is not in force", |state| {
+            let views = state.tenants.get_mut("ABQ").unwrap().windows.days.get_mut(&date(0)).unwrap();
+            let window = views.remove("restate").unwrap();
+            views.insert(name("other"), window);
+        }),
+        ("seasons", |state| {
+            state.tenants.get_mut("ABQ").unwrap().complete_seasons.insert(name("other"));
+        }),
+        ("the last of all days", |state| state.tenants.get_mut("ABQ").unwrap().expired_before = Date::MAX),
+        ("a position", |state| state.position = LogSeq(u64::MAX)),
+        ("cut-offs", |state| state.tables.get_mut("cal").unwrap().cutoffs.reverse()),
+        ("pending view", |state| drop(state.pending.insert(name("p"), view_of_nothing()))),
+    ];
+    for (index, (what, spoil)) in spoils.into_iter().enumerate() {
+        let told = refused(spoil);
+        assert!(told.contains(what), "{index}: {told}");
+    }
+}
+
+fn view_of_nothing() -> View {
+    super::fixtures::view("p", "nothing", &[], vec![metric("n", "count", ANY, FINAL)])
 }
 
 #[test]
