@@ -11,6 +11,7 @@ use daybook_contracts::log::{Batch, Record};
 use daybook_contracts::report::{Account, Figure, Report, Row, ViewRows};
 use daybook_domain::ids::{InboxSeq, Name, Partition, TenantId};
 use daybook_domain::time::{Date, Instant};
+use daybook_random::Random;
 use daybook_runtime::reader::read_all;
 use daybook_tests::processes::{Process, Processes, Service, wait_until_ready, wait_until_ready_among};
 use daybook_tests::{eventually, flights};
@@ -312,7 +313,7 @@ struct Kill {
 
 /// Every service and the broker, each twice, in an order and at moments that follow from the seed alone.
 fn schedule(seed: u64) -> Vec<Kill> {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let twice = [0, 1].into_iter().flat_map(|_| Service::ALL.map(Victim::Service).into_iter().chain([Victim::Broker]));
     let mut kills: Vec<(u64, Victim)> = twice.map(|victim| (random.below(u64::MAX), victim)).collect();
     kills.sort_by_key(|(order, _)| *order);
@@ -327,19 +328,6 @@ fn schedule(seed: u64) -> Vec<Kill> {
             away: Duration::from_millis(random.below(600)),
         })
         .collect()
-}
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % limit
-    }
 }
 
 /// Says what was done when a test fails.

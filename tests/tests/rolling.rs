@@ -140,18 +140,7 @@ fn definitions() -> String {
 
 /// A shard that never becomes ready, as far as the others are told. It is known to them, and ends with the value.
 async fn ghost(client: &Client) -> JoinSet<()> {
-    let heartbeat = Heartbeat {
-        service: "aggregator-shard".into(),
-        instance: "ghost".into(),
-        version: "0".into(),
-        host: "nowhere".into(),
-        pid: 0,
-        started_at: daybook_runtime::clock::now(),
-        joining: false,
-        leaving: false,
-        gone: false,
-        parts: BTreeMap::new(),
-    };
+    let heartbeat = Heartbeat::of("aggregator-shard", "ghost");
     let subject = client.connection.subjects.members("aggregator-shard");
     let mut heard = client.connection.client.subscribe(subject.clone()).await.unwrap();
     let (client, payload) = (client.clone(), serde_json::to_vec(&heartbeat).unwrap());

@@ -21,10 +21,12 @@ kinds:
     measures: [price]
 ";
 
-/// Daily bidding statistics.
-pub const Q15: &str = "
-  - name: q15
-    kind: bid
+/// A view whose head is given, with the bidding statistics: bids, bidders and auctions, in all and by ranges of the price.
+macro_rules! statistics {
+    ($head:literal) => {
+        concat!(
+            $head,
+            "
     metrics:
       - total_bids: count
       - rank1_bids: { value: count, where: price < 10000 }
@@ -38,27 +40,25 @@ pub const Q15: &str = "
       - rank1_auctions: { value: distinct(auction), where: price < 10000 }
       - rank2_auctions: { value: distinct(auction), where: price >= 10000 and price < 1000000 }
       - rank3_auctions: { value: distinct(auction), where: price >= 1000000 }
-";
+"
+        )
+    };
+}
+
+/// Daily bidding statistics.
+pub const Q15: &str = statistics!(
+    "
+  - name: q15
+    kind: bid"
+);
 
 /// The same of each channel.
-pub const Q16: &str = "
+pub const Q16: &str = statistics!(
+    "
   - name: q16
     kind: bid
-    group_by: [channel]
-    metrics:
-      - total_bids: count
-      - rank1_bids: { value: count, where: price < 10000 }
-      - rank2_bids: { value: count, where: price >= 10000 and price < 1000000 }
-      - rank3_bids: { value: count, where: price >= 1000000 }
-      - total_bidders: distinct(bidder)
-      - rank1_bidders: { value: distinct(bidder), where: price < 10000 }
-      - rank2_bidders: { value: distinct(bidder), where: price >= 10000 and price < 1000000 }
-      - rank3_bidders: { value: distinct(bidder), where: price >= 1000000 }
-      - total_auctions: distinct(auction)
-      - rank1_auctions: { value: distinct(auction), where: price < 10000 }
-      - rank2_auctions: { value: distinct(auction), where: price >= 10000 and price < 1000000 }
-      - rank3_auctions: { value: distinct(auction), where: price >= 1000000 }
-";
+    group_by: [channel]"
+);
 
 /// Statistics of each auction and day.
 pub const Q17: &str = "

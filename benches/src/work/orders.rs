@@ -6,6 +6,7 @@ use daybook_contracts::log::Event;
 use daybook_domain::catalogue::Status;
 use daybook_domain::ids::{Name, TenantId};
 use daybook_domain::time::{Date, Instant};
+use daybook_random::Random;
 
 /// 2026-01-01.
 const FIRST_DAY: i32 = 20_454;
@@ -44,7 +45,7 @@ views:
 
 /// So many events of so many tenants, whose shares fall as 1/n: the same for the same numbers.
 pub fn orders(name: &'static str, events: usize, tenants: usize) -> Work {
-    let mut random = Random(42);
+    let mut random = Random::new(42);
     let mut shares: Vec<f64> = Vec::with_capacity(tenants);
     let mut sum = 0.0;
     for n in 1..=tenants {
@@ -107,26 +108,4 @@ pub fn orders(name: &'static str, events: usize, tenants: usize) -> Work {
 fn tenant(n: usize) -> TenantId {
     let id: CompactString = format_compact!("t{n}");
     TenantId::new(&id).expect("letters and digits")
-}
-
-/// SplitMix64: the same numbers everywhere.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    /// In [0, 1).
-    fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
 }

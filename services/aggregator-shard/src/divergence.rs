@@ -46,7 +46,6 @@ mod tests {
     use super::*;
     use daybook_contracts::members::{DIGEST_FORMAT, Heartbeat, Part, StateDigest};
     use daybook_domain::ids::{LogSeq, Partition};
-    use daybook_domain::time::Instant;
 
     fn member(instance: &str, digests: &[(u64, &str)]) -> Heartbeat {
         let digest = |&(log, state): &(u64, &str)| StateDigest {
@@ -56,18 +55,7 @@ mod tests {
             seasons: None,
         };
         let part = Part { digests: digests.iter().map(digest).collect(), ..Part::default() };
-        Heartbeat {
-            service: "aggregator-shard".into(),
-            instance: instance.into(),
-            version: "1".into(),
-            host: "h".into(),
-            pid: 1,
-            started_at: Instant::from_millis(0),
-            joining: false,
-            leaving: false,
-            gone: false,
-            parts: [(Partition(2), part)].into(),
-        }
+        Heartbeat { parts: [(Partition(2), part)].into(), ..Heartbeat::of("aggregator-shard", instance) }
     }
 
     fn members(of: &[Heartbeat]) -> Members {

@@ -4,7 +4,7 @@
 
 use crate::snapshots::{SnapshotError, broker};
 use async_nats::jetstream::object_store::ObjectInfo;
-use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
+use daybook_runtime::append::last_message;
 use daybook_runtime::clock;
 use daybook_runtime::connection::Connection;
 use daybook_runtime::reader::read_last_per_subject;
@@ -28,7 +28,7 @@ pub async fn sweep(connection: &Connection, age: Duration) -> Result<usize, Snap
     // First the pieces, then whose they are: what becomes an object in between is seen to be one.
     let subjects = stream.info_with_subjects(format!("{pieces}>")).await.map_err(broker)?;
     let subjects: Vec<(String, usize)> = subjects.try_collect().await.map_err(broker)?;
-    let objects = read_last_per_subject(connection, name, format!("$O.{bucket}.M.>")).await;
+    let objects = read_last_per_subject(connection, name.clone(), format!("$O.{bucket}.M.>")).await;
     let mut used = BTreeSet::new();
     let mut swept = 0;
     for object in &objects {
@@ -42,8 +42,11 @@ pub async fn sweep(connection: &Connection, age: Duration) -> Result<usize, Snap
         }
     }
     for (subject, _) in subjects {
-        let is_used = subject.strip_prefix(&pieces).is_none_or(|nuid| used.contains(nuid));
-        if !is_used && is_older(&stream, &subject, age).await? {
+        if subject.strip_prefix(&pieces).is_none_or(|nuid| used.contains(nuid)) {
+            continue;
+        }
+        let last = last_message(connection, &name, &subject).await;
+        if last.is_some_and(|last| clock::now().since(last.stored_at) >= age) {
             stream.purge().filter(&subject).await.map_err(broker)?;
             swept += 1;
         }
@@ -52,16 +55,4 @@ pub async fn sweep(connection: &Connection, age: Duration) -> Result<usize, Snap
         tracing::info!(swept, "removed what broken-off snapshots and removals left");
     }
     Ok(swept)
-}
-
-async fn is_older<I>(stream: &Stream<I>, subject: &str, age: Duration) -> Result<bool, SnapshotError> {
-    match stream.get_last_raw_message_by_subject(subject).await {
-        Ok(last) => {
-            let came = i64::try_from(last.time.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX);
-            let passed = clock::now().as_millis().saturating_sub(came);
-            Ok(u128::try_from(passed).is_ok_and(|passed| passed >= age.as_millis()))
-        }
-        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(false),
-        Err(error) => Err(broker(error)),
-    }
 }

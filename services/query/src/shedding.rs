@@ -30,7 +30,6 @@ pub fn are_behind<'m>(members: impl Iterator<Item = &'m Heartbeat>, partition: P
 mod tests {
     use super::*;
     use daybook_contracts::members::Part;
-    use daybook_domain::time::Instant;
 
     #[test]
     fn staleness_is_a_multiple_up_to_a_bound() {
@@ -54,17 +53,6 @@ mod tests {
     }
 
     fn heartbeat() -> Heartbeat {
-        Heartbeat {
-            service: "aggregator-shard".into(),
-            instance: "one".into(),
-            version: "1".into(),
-            host: "host".into(),
-            pid: 1,
-            started_at: Instant::MIN,
-            joining: false,
-            leaving: false,
-            gone: false,
-            parts: Default::default(),
-        }
+        Heartbeat::of("aggregator-shard", "one")
     }
 }

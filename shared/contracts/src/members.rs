@@ -6,6 +6,7 @@ use daybook_domain::ids::{InboxSeq, LogSeq, Partition};
 use daybook_domain::time::Instant;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often a process tells of itself.
@@ -45,6 +46,22 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
+    /// Of a process that has told nothing yet but its name.
+    pub fn of(service: &str, instance: &str) -> Self {
+        Self {
+            service: service.into(),
+            instance: instance.into(),
+            version: CompactString::default(),
+            host: CompactString::default(),
+            pid: 0,
+            started_at: Instant::MIN,
+            joining: false,
+            leaving: false,
+            gone: false,
+            parts: BTreeMap::new(),
+        }
+    }
+
     /// A message of `daybook.members.<service>`; `None` when it is no heartbeat, has no instance, or has a text longer than
     /// [`MAX_NAME_BYTES`] or more than [`MAX_PARTS`] partitions: what is kept of others must have bounds.
     pub fn decode(message: &[u8]) -> Option<Self> {
@@ -79,8 +96,13 @@ pub struct Part {
     #[serde(default)]
     pub store_bytes: u64,
     /// The last digests of a shard's state, oldest first; at most [`MAX_DIGESTS`].
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub digests: Vec<StateDigest>,
+    /// Shared, for they are told with every batch and change once in a long while.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub digests: Arc<[StateDigest]>,
+}
+
+fn is_empty(digests: &Arc<[StateDigest]>) -> bool {
+    digests.is_empty()
 }
 
 /// What a shard's state comes to at a position of the log: the same for every replica of the partition.
@@ -143,18 +165,7 @@ mod tests {
             seasons: seasons.map(Into::into),
         };
         let part = Part { digests: digests.iter().map(digest).collect(), ..Part::default() };
-        Heartbeat {
-            service: "aggregator-shard".into(),
-            instance: instance.into(),
-            version: "1".into(),
-            host: "h".into(),
-            pid: 1,
-            started_at: Instant::from_millis(0),
-            joining: false,
-            leaving: false,
-            gone: false,
-            parts: [(Partition(3), part)].into(),
-        }
+        Heartbeat { parts: [(Partition(3), part)].into(), ..Heartbeat::of("aggregator-shard", instance) }
     }
 
     const NONE: [u64; 0] = [];

@@ -2,6 +2,7 @@
 //! gaps, over reconnects and restarts of the broker.
 
 use crate::append::{Stored, next_message, retry, stream_handle};
+use crate::clock;
 use crate::connection::Connection;
 use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
@@ -224,8 +225,7 @@ impl Reader {
 
 /// When the broker stored a message that it delivers.
 fn stamp(info: &Info<'_>) -> Stamp {
-    let millis = info.published.unix_timestamp_nanos().div_euclid(1_000_000);
-    Stamp::from_millis(i64::try_from(millis).unwrap_or_default())
+    clock::from_nanos(info.published.unix_timestamp_nanos())
 }
 
 /// Makes a consumer from `next` on, trying until the broker answers.

@@ -1,5 +1,6 @@
 //! What each stream takes on the broker's disk, and what bounds it.
 
+use crate::clock;
 use crate::connection::Connection;
 use daybook_domain::time::Instant;
 use serde::Serialize;
@@ -26,7 +27,6 @@ impl StreamUsage {
     fn of(info: &async_nats::jetstream::stream::Info) -> Self {
         let (config, state) = (&info.config, &info.state);
         let bound = |value: i64| u64::try_from(value).ok().filter(|value| *value > 0);
-        let oldest = i64::try_from(state.first_timestamp.unix_timestamp_nanos() / 1_000_000).ok();
         let max_age = Some(config.max_age).filter(|age| *age > Duration::ZERO);
         Self {
             stream: config.name.clone(),
@@ -34,7 +34,7 @@ impl StreamUsage {
             bytes: state.bytes,
             first_sequence: state.first_sequence,
             last_sequence: state.last_sequence,
-            oldest: oldest.filter(|_| state.messages > 0).map(Instant::from_millis),
+            oldest: (state.messages > 0).then(|| clock::from_nanos(state.first_timestamp.unix_timestamp_nanos())),
             max_bytes: bound(config.max_bytes),
             max_age_seconds: max_age.map(|age| age.as_secs().max(1)),
             max_messages_per_subject: bound(config.max_messages_per_subject),

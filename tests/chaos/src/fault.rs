@@ -1,6 +1,6 @@
 //! Which faults there are, and in which sequence they come: from the seed alone.
 
-use crate::random::Random;
+use daybook_random::Random;
 use daybook_tests::processes::Service;
 use std::fmt;
 use std::time::Duration;

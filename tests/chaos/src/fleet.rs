@@ -1,8 +1,8 @@
 //! The services' processes, two of each, and what is done to them.
 
 use crate::cluster::NODES;
-use crate::random::Random;
 use anyhow::Context as _;
+use daybook_random::Random;
 use daybook_tests::processes::{PARTITIONS, Process, Service, binary, wait_until_ready_with};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use std::path::{Path, PathBuf};

@@ -15,7 +15,6 @@ pub mod fleet;
 pub mod link;
 pub mod load;
 pub mod model;
-pub mod random;
 pub mod reading;
 pub mod run;
 pub mod strike;

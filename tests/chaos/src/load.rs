@@ -1,10 +1,10 @@
 //! Producers, one for each tenant: each publishes a message until it is acknowledged, then the next.
 
 use crate::event::{Event, Message, Status, What};
-use crate::random::Random;
 use crate::tenants::{DAY_MS, HOUR_MS, MINUTE_MS, Tenant};
 use async_nats::HeaderMap;
 use async_nats::header::NATS_MESSAGE_ID;
+use daybook_random::Random;
 use daybook_runtime::connection::Connection;
 use serde_json::Value;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};

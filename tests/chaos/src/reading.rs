@@ -2,13 +2,13 @@
 
 use crate::load::Board;
 use crate::model::{Cell, Rows, VIEWS, without_empty};
-use crate::random::Random;
 use anyhow::Context as _;
 use daybook::client::Client;
 use daybook_contracts::ask::{DaySelector, Query};
 use daybook_contracts::report::{Figure, Row};
 use daybook_domain::ids::InboxSeq;
 use daybook_domain::time::Date;
+use daybook_random::Random;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

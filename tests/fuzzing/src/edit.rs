@@ -1,8 +1,8 @@
 //! Edits of stored rows that leave them readable for the most part: a value of MessagePack replaced by a number or by
 //! another value, a row lost or put under another key. Fuzzers mutate the list of edits instead of the rows.
 
-use crate::mutation::Random;
 use crate::world::Rows;
+use daybook_random::Random;
 use std::ops::Range;
 
 /// Bytes of an edit: which row, what to do, where, and a number.

@@ -1,5 +1,7 @@
 //! Seeded mutations of inputs: a poor man's fuzzer that needs no instrumentation and gives the same inputs every time.
 
+use daybook_random::Random;
+
 /// Numbers at whose edges parsers go wrong.
 const EDGES: [u64; 10] =
     [0, 1, 0x7f, 0x80, 0xff, 0x7fff_ffff, 0xffff_ffff, 0x7fff_ffff_ffff_ffff, 0x8000_0000_0000_0000, u64::MAX];
@@ -7,28 +9,6 @@ const EDGES: [u64; 10] =
 const MAX_CHANGES: usize = 4;
 /// Longest piece that is doubled, moved or cut out, in bytes.
 const MAX_PIECE: usize = 64;
-
-/// SplitMix64 (Steele, Lea and Flood 2014): small, fixed for ever, and good enough for this.
-#[derive(Clone, Debug)]
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// Below `bound`, which is at least 1.
-    pub fn below(&mut self, bound: usize) -> usize {
-        (self.next_u64() % bound as u64) as usize
-    }
-}
 
 /// One of `seeds`, changed in one to four places. There is at least one seed.
 pub fn mutate(seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {

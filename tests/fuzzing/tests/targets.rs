@@ -1,8 +1,9 @@
 //! Every target over its seeds, over what once failed, and over mutations of both: always the same ones.
 
 use daybook_fuzzing::Target;
-use daybook_fuzzing::mutation::{Random, mutate};
+use daybook_fuzzing::mutation::mutate;
 use daybook_fuzzing::targets::ALL;
+use daybook_random::Random;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};

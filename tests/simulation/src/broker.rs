@@ -2,13 +2,13 @@
 //! come through late but in order, and requests that are lost, late, or carried out without an answer.
 
 use crate::fault::Fault;
-use crate::random::Random;
 use crate::settings::Settings;
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use daybook_contracts::headers;
 use daybook_contracts::subjects::Subjects;
 use daybook_domain::ids::Partition;
+use daybook_random::Random;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 

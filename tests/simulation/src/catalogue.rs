@@ -117,7 +117,7 @@ impl Catalogue {
             4 if allowed(shell, Fault::CloseByHand) => {
                 let today =
                     self.clocks(shell.now).into_iter().find(|(known, _)| *known == some).expect("a known tenant").1;
-                let date = Date::from_days(today.as_millis().div_euclid(DAY_MS) as i32 - shell.random.below(3) as i32);
+                let date = Date::from_days(today.as_millis().div_euclid(DAY_MS) as i32 - shell.random.below(3));
                 Some(Request::Close(CloseDay { tenant: id(&some), date }))
             }
             7 if allowed(shell, Fault::QuotaChange) => {

@@ -17,7 +17,6 @@ pub mod mutation;
 pub mod outbox;
 pub mod owner;
 pub mod producer;
-pub mod random;
 pub mod replica;
 pub mod settings;
 pub mod shrink;

@@ -3,8 +3,8 @@
 use crate::broker::Broker;
 use crate::fault::{Fault, Faults};
 use crate::mutation::Mutation;
-use crate::random::Random;
 use daybook_domain::time::Instant;
+use daybook_random::Random;
 use std::collections::VecDeque;
 
 /// Steps of a run unless told otherwise: long enough for a few days of a few tenants, short enough for a thousand runs

@@ -7,11 +7,11 @@ use crate::fault::{Fault, Faults};
 use crate::manager::{Manager, Request};
 use crate::owner::{Owner, Trimmer};
 use crate::producer::Producers;
-use crate::random::Random;
 use crate::replica::{Replica, Stepped};
 use crate::settings::{Invariant, Settings, Shell, Trace, Violation, ensure};
 use daybook_domain::ids::Partition;
 use daybook_domain::time::Instant;
+use daybook_random::Random;
 use std::time::Duration;
 
 /// When runs begin: the days in which Europe's clocks change.

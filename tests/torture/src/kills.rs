@@ -1,6 +1,7 @@
 //! Kills, and what was found after them.
 
-use crate::rows::{Model, Random, number};
+use crate::rows::{Model, number};
+use daybook_random::Random;
 use daybook_runtime::store::{Backend, Store, StoreError, wipe};
 use std::io::{BufRead, BufReader, Lines};
 use std::path::Path;
@@ -87,7 +88,7 @@ fn parse(line: &str) -> Option<(u64, u64)> {
 pub fn torture(binary: &Path, backend: Backend, seed: u64, mut go_on: impl FnMut(u64) -> bool) -> Outcome {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("p0");
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut model = Model::new(seed);
     let mut outcome = Outcome::default();
     while go_on(outcome.kills) {

@@ -1,5 +1,6 @@
 //! The rows of a checkpoint, from its number alone.
 
+use daybook_random::Random;
 use daybook_runtime::store::{Changes, Row};
 use std::collections::BTreeMap;
 
@@ -10,30 +11,13 @@ pub const NUMBER: &[u8] = b"number";
 /// Of how many checkpoints one removes some rows.
 const REMOVING: u64 = 5;
 
-/// A stream of numbers from a seed (SplitMix64).
-pub struct Random(pub u64);
-
-impl Random {
-    fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.draw() % bound
-    }
-}
-
 fn key(number: u64) -> Vec<u8> {
     [b"d", &number.to_be_bytes()[..]].concat()
 }
 
 /// The number of the checkpoint that a row is of, and bytes that do not compress, a few of them or many.
 fn value(checkpoint: u64, key: u64) -> Vec<u8> {
-    let mut random = Random(checkpoint ^ (key << 32));
+    let mut random = Random::new(checkpoint ^ (key << 32));
     let length = if random.below(64) == 0 { 20_000 } else { 40 + random.below(400) as usize };
     let mut value = vec![0; length];
     blake3::Hasher::new().update(&checkpoint.to_be_bytes()).update(&key.to_be_bytes()).finalize_xof().fill(&mut value);
@@ -43,7 +27,7 @@ fn value(checkpoint: u64, key: u64) -> Vec<u8> {
 
 /// What checkpoint `number`, counted from 1, changes.
 pub fn changes(seed: u64, number: u64) -> Changes {
-    let mut random = Random(seed ^ number.wrapping_mul(0x0001_0000_0001));
+    let mut random = Random::new(seed ^ number.wrapping_mul(0x0001_0000_0001));
     let count = KEYS / 8 + random.below(KEYS / 2);
     let from = random.below(KEYS);
     let mut changes = Changes::default();

@@ -20,7 +20,8 @@ use daybook_domain::accumulator::Accumulator;
 use daybook_domain::ids::{Name, TenantId};
 use daybook_domain::time::Date;
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// A digest is taken behind the first batch at or past each multiple of so many positions of EVENTS, which all partitions
 /// count together: every ten seconds or so under full load.
@@ -94,7 +95,7 @@ pub struct Digests {
     meta: u128,
     changed: Changed,
     /// The last ones that were taken, oldest first.
-    taken: VecDeque<StateDigest>,
+    taken: Arc<[StateDigest]>,
 }
 
 /// What checkpoints took for stored that the sums do not hold yet.
@@ -147,18 +148,16 @@ impl PartitionState {
     }
 
     /// The last digests that were taken, oldest first; at most [`MAX_DIGESTS`].
-    pub fn digests(&self) -> Vec<StateDigest> {
-        self.digests.iter().flat_map(|digests| digests.taken.iter().cloned()).collect()
+    pub fn digests(&self) -> Arc<[StateDigest]> {
+        self.digests.as_ref().map(|digests| digests.taken.clone()).unwrap_or_default()
     }
 
     /// Takes a digest at this position, for others to see.
     pub(super) fn take_digest(&mut self) {
         let Some(digest) = self.digest() else { return };
         if let Some(digests) = &mut self.digests {
-            if digests.taken.len() == MAX_DIGESTS {
-                digests.taken.pop_front();
-            }
-            digests.taken.push_back(digest);
+            let newest = digests.taken.len().saturating_sub(MAX_DIGESTS - 1);
+            digests.taken = digests.taken[newest..].iter().cloned().chain([digest]).collect();
         }
     }
 

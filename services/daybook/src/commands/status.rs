@@ -269,23 +269,14 @@ mod tests {
     use super::*;
     use daybook_contracts::members::{DIGEST_FORMAT, StateDigest};
     use daybook_domain::ids::LogSeq;
-    use daybook_domain::time::Instant;
 
     #[test]
     fn replicas_of_different_states_are_found_once() {
         let member = |instance: &str, state: &str| {
             let digest = StateDigest { log: LogSeq(8), format: DIGEST_FORMAT, state: state.into(), seasons: None };
             Heartbeat {
-                service: "aggregator-shard".into(),
-                instance: instance.into(),
-                version: "1".into(),
-                host: "h".into(),
-                pid: 1,
-                started_at: Instant::from_millis(0),
-                joining: false,
-                leaving: false,
-                gone: false,
-                parts: [(Partition(2), Part { digests: vec![digest], ..Part::default() })].into(),
+                parts: [(Partition(2), Part { digests: [digest].into(), ..Part::default() })].into(),
+                ..Heartbeat::of("aggregator-shard", instance)
             }
         };
         let members = [member("a", "x"), member("b", "y"), member("c", "x")];

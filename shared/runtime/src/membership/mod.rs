@@ -128,16 +128,12 @@ impl Membership {
         let instance = connection.client.new_inbox().replace("_INBOX.", "").to_compact_string();
         let heard = connection.client.subscribe(connection.subjects.members(service)).await?;
         let own = Heartbeat {
-            service: service.into(),
-            instance: instance.clone(),
             version: version.into(),
             host: host(),
             pid: std::process::id(),
             started_at: clock::now(),
             joining: true,
-            leaving: false,
-            gone: false,
-            parts: BTreeMap::new(),
+            ..Heartbeat::of(service, &instance)
         };
         let (sender, members) = watch::channel(Members::from([(instance.clone(), own.clone())]));
         let (stop, gone) = (CancellationToken::new(), CancellationToken::new());

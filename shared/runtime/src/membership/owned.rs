@@ -129,20 +129,11 @@ fn wanted(
 mod tests {
     use super::*;
     use daybook_contracts::members::{Heartbeat, Part};
-    use daybook_domain::time::Instant;
 
     fn members(parts: &[(&str, &[u16])]) -> Members {
         let heartbeat = |name: &str, ready: &[u16]| Heartbeat {
-            service: "aggregator-shard".into(),
-            instance: name.into(),
-            version: "1".into(),
-            host: "h".into(),
-            pid: 1,
-            started_at: Instant::from_millis(0),
-            joining: false,
-            leaving: false,
-            gone: false,
             parts: ready.iter().map(|p| (Partition(*p), Part { ready: true, ..Part::default() })).collect(),
+            ..Heartbeat::of("aggregator-shard", name)
         };
         parts.iter().map(|(name, ready)| ((*name).into(), heartbeat(name, ready))).collect()
     }

@@ -132,7 +132,7 @@ fn what_one_replica_alone_has_does_not_tell() {
 fn digests_are_taken_where_the_log_says() {
     let mut one = PartitionState::new(PARTITION);
     one.keep_digests();
-    assert_eq!(one.digests(), []);
+    assert_eq!(*one.digests(), []);
     let every = DIGEST_EVERY;
     let positions = [1, every - 1, every + 2, every + 3, 2 * every, 5 * every, 6 * every, 7 * every + 1];
     let batch = |number: usize| {
