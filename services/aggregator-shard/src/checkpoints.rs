@@ -14,11 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Longest pause before a checkpoint that failed is tried again, unless the interval is longer: a disk that was full is
-/// found free within a minute.
-const MAX_RETRY_PAUSE: Duration = Duration::from_secs(60);
-/// Between two looks whether a store is bloated, and so between two rebuilds: one that bloats in less has no use for it.
-const LOOK_INTERVAL: Duration = Duration::from_secs(600);
 /// How many messages of the log a snapshot must be ahead of the local store to be worth fetching.
 const WORTH_FETCHING: u64 = 20_000;
 
@@ -241,81 +236,9 @@ fn fresh(place: &Place) -> Result<Store, StoreError> {
 }
 
 /// An error and its sources, in a line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
-/// What a checkpoint that failed would have changed, and when to try again. The state counts those changes as stored, so
-/// they are kept until they are; they cannot become larger than the state.
-#[derive(Debug)]
-pub struct Unsaved {
-    changes: Changes,
-    failures: u32,
-    retry_at: Instant,
-    look_at: Instant,
-}
-
-impl Unsaved {
-    pub fn new(now: Instant) -> Self {
-        Self { changes: Changes::default(), failures: 0, retry_at: now, look_at: now }
-    }
-
-    /// Whether the next checkpoint may be tried.
-    pub fn is_due(&self, now: Instant) -> bool {
-        now >= self.retry_at
-    }
-
-    /// These changes behind those that are not stored yet.
-    pub fn with(&mut self, changes: Changes) -> Arc<Changes> {
-        let mut all = std::mem::take(&mut self.changes);
-        all.then(changes);
-        Arc::new(all)
-    }
-
-    pub fn stored(&mut self, partition: Partition) {
-        if self.failures > 0 {
-            tracing::info!(%partition, failures = self.failures, "checkpoints are stored again");
-        }
-        self.failures = 0;
-        metrics::gauge!("daybook_checkpoint_failures", "partition" => partition.to_string()).set(0.0);
-    }
-
-    /// Keeps `changes` for the next try.
-    ///
-    /// # Errors
-    /// The error itself when another try would be in vain: the actor has to begin again, with what is stored somewhere.
-    pub fn failed(
-        &mut self,
-        partition: Partition,
-        changes: Arc<Changes>,
-        error: StoreError,
-        interval: Duration,
-        now: Instant,
-    ) -> Result<(), StoreError> {
-        metrics::counter!("daybook_checkpoint_failures_total").increment(1);
-        if !error.may_pass() {
-            return Err(error);
-        }
-        let doubled = interval.saturating_mul(2_u32.saturating_pow(self.failures.min(16)));
-        let pause = doubled.min(MAX_RETRY_PAUSE.max(interval));
-        self.failures += 1;
-        self.retry_at = now + pause;
-        self.changes = Arc::unwrap_or_clone(changes);
-        let failures = self.failures;
-        tracing::warn!(%partition, error = chain(&error), failures, ?pause, "a checkpoint failed; going on from memory");
-        metrics::gauge!("daybook_checkpoint_failures", "partition" => partition.to_string()).set(f64::from(failures));
-        Ok(())
-    }
-
-    /// Whether it is time to see if the store is bloated; from then on, not for a while.
-    pub fn is_time_to_look(&mut self, now: Instant) -> bool {
-        let is_time = now >= self.look_at;
-        if is_time {
-            self.look_at = now + LOOK_INTERVAL;
-        }
-        is_time
-    }
 }
 
 /// Commits on a thread of its own.
@@ -366,16 +289,6 @@ async fn blocking<T: Send + 'static>(
 mod tests {
     use super::*;
 
-    const INTERVAL: Duration = Duration::from_secs(5);
-
-    fn locked() -> StoreError {
-        StoreError::Locked(PathBuf::new())
-    }
-
-    fn put(key: &[u8], value: &[u8]) -> Changes {
-        Changes { put: vec![(key.to_vec(), value.to_vec())], remove: vec![] }
-    }
-
     /// What [`open`] makes of a folder where the broker has no snapshots.
     fn open_or_begin(place: &Place) -> Result<(Store, PartitionState), StoreError> {
         match open_blocking(Partition(0), place)? {
@@ -420,43 +333,5 @@ mod tests {
             };
             assert_eq!(store.scan().unwrap().count(), 0, "what was there is gone");
         }
-    }
-
-    #[test]
-    fn a_checkpoint_that_failed_is_tried_again_with_what_came_later() {
-        let mut now = Instant::now();
-        let mut unsaved = Unsaved::new(now);
-        assert!(unsaved.is_due(now));
-        let mut pauses = Vec::new();
-        let mut changes = unsaved.with(put(b"a", b"1"));
-        for value in [b"2", b"3", b"4", b"5", b"6", b"7"] {
-            let failed = now;
-            unsaved.failed(Partition(0), changes, locked(), INTERVAL, now).unwrap();
-            while !unsaved.is_due(now) {
-                now += Duration::from_secs(1);
-            }
-            pauses.push((now - failed).as_secs());
-            changes = unsaved.with(put(b"b", value));
-        }
-        assert_eq!(pauses, [5, 10, 20, 40, 60, 60]);
-        assert_eq!(changes.put, [put(b"a", b"1").put, put(b"b", b"7").put].concat());
-        unsaved.stored(Partition(0));
-        unsaved.failed(Partition(0), changes, locked(), INTERVAL, now).unwrap();
-        assert!(unsaved.is_due(now + INTERVAL), "the first failure in a row again");
-    }
-
-    #[test]
-    fn damage_is_not_tried_again() {
-        let damaged = StoreError::Damaged { path: PathBuf::new(), why: String::new() };
-        let now = Instant::now();
-        assert!(Unsaved::new(now).failed(Partition(0), Arc::default(), damaged, INTERVAL, now).is_err());
-    }
-
-    #[test]
-    fn a_store_is_looked_at_now_and_then() {
-        let now = Instant::now();
-        let mut unsaved = Unsaved::new(now);
-        assert!(unsaved.is_time_to_look(now) && !unsaved.is_time_to_look(now));
-        assert!(unsaved.is_time_to_look(now + LOOK_INTERVAL));
     }
 }

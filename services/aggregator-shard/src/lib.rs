@@ -1,7 +1,7 @@
 //! The aggregator-shard service: a replicated state machine per partition over the log of record.
 //!
 //! [`state`] is the pure machine. [`partition`] is the actor around it: a [`feed`] brings batches one after the other,
-//! effects go to the outbox, [`checkpoints`] are committed behind them and now and then put on the broker ([`snapshots`],
+//! effects go to the outbox, [`checkpoints`] are committed behind them ([`saving`]) and now and then put on the broker ([`snapshots`],
 //! [`sweep`]), below which the log may be trimmed ([`retention`]), questions are answered from memory, and [`live`] pushes
 //! changed rows to listeners, unless the shard is far behind ([`shedding`]). [`divergence`] compares this replica's states
 //! with those of others. [`backfill`] runs a second machine over the log for views that come later.
@@ -14,6 +14,7 @@ pub mod live;
 pub mod outputs;
 pub mod partition;
 pub mod retention;
+pub mod saving;
 pub mod shedding;
 pub mod snapshots;
 pub mod state;

@@ -4,14 +4,15 @@
 //! replayed from a point before the first output that may be missing, and the outbox passes over the ones that are
 //! there.
 
-use crate::checkpoints::{Place, Unsaved};
+use crate::checkpoints::Place;
 use crate::feed::{Fed, feed};
 use crate::live::Feeds;
 use crate::outputs::{Traces, outputs};
+use crate::saving::{Saved, Saving};
 use crate::shedding::Shedding;
 use crate::state::PartitionState;
 use crate::state::backfill::Found;
-use crate::{backfill, checkpoints, retention, snapshots};
+use crate::{backfill, checkpoints, retention};
 use async_nats::Subject;
 use compact_str::CompactString;
 use daybook_contracts::ask::{AskError, AskErrorCode, Asked, DayState, Position, ShardQuestion};
@@ -22,13 +23,11 @@ use daybook_runtime::outbox::Outbox;
 use daybook_runtime::process::Context;
 use daybook_runtime::reader::Reader;
 use daybook_runtime::retention::Retention;
-use daybook_runtime::store::{Changes, Store, StoreError};
 use daybook_runtime::telemetry;
 use futures::{FutureExt, Stream, StreamExt};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, ActorStatus, MessagingErr, SpawnErr};
 use serde::Serialize;
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -39,8 +38,6 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Questions that wait at most; more are refused at once.
 const MAX_QUESTIONS: usize = 4_096;
-/// How long the last checkpoint of a stopping partition may take.
-const LAST_CHECKPOINT: Duration = Duration::from_secs(5);
 
 /// Shards that run the same partition share its questions.
 const QUEUE_GROUP: &str = "shard";
@@ -92,13 +89,7 @@ pub enum Message {
         permit: OwnedSemaphorePermit,
     },
     CheckpointDue,
-    CheckpointDone {
-        position: LogSeq,
-        changes: Arc<Changes>,
-        outcome: Result<(), StoreError>,
-        /// The position of the snapshot on the broker, where that was seen to.
-        snapshot: Option<LogSeq>,
-    },
+    CheckpointDone(Saved),
     /// Time to tell listeners what changed, and to see whether a view is to be backfilled.
     Tick,
     /// A scratch has read the log.
@@ -116,15 +107,9 @@ struct State {
     partition: Partition,
     label: String,
     state: PartitionState,
-    store: Store,
-    /// On disk, as of the last checkpoint interval: to ask takes a look at the folder.
-    store_bytes: u64,
+    saving: Saving,
     outbox: Outbox,
     traces: Traces,
-    /// The position of the last committed checkpoint.
-    checkpointed: LogSeq,
-    checkpoint_under_way: bool,
-    unsaved: Unsaved,
     /// When the state was last known to be level with the log.
     level_at: Option<Instant>,
     is_level: bool,
@@ -134,12 +119,7 @@ struct State {
     waiting: VecDeque<Fed>,
     feeds: Feeds,
     shedding: Shedding,
-    /// Where a snapshot is put together.
-    scratch: PathBuf,
     intervals: Intervals,
-    snapshot_at: Instant,
-    /// The position of the newest snapshot on the broker, as far as is known.
-    snapshotted: LogSeq,
     backfill_progress: Arc<AtomicU8>,
     tasks: Vec<JoinHandle<()>>,
     /// Ends the outbox with the actor.
@@ -197,22 +177,15 @@ impl Actor for PartitionActor {
             shedding: Shedding::default(),
             waiting: VecDeque::new(),
             pending: 0,
-            scratch: place.folder.with_extension("snapshot"),
             intervals,
-            snapshot_at: Instant::now(),
-            snapshotted: LogSeq::default(),
             backfill_progress: Arc::default(),
-            checkpointed: state.position(),
+            saving: Saving::new(partition, store, state.position(), &place, intervals),
             context,
             partition,
             label,
             state,
-            store_bytes: store.disk_bytes(),
-            store,
             outbox,
             traces: Traces::default(),
-            checkpoint_under_way: false,
-            unsaved: Unsaved::new(Instant::now()),
             level_at: is_level.then(Instant::now),
             is_level,
             tasks,
@@ -245,21 +218,7 @@ impl Actor for PartitionActor {
                 myself.send_after(state.intervals.checkpoint, || Message::CheckpointDue);
                 Ok(())
             }
-            Message::CheckpointDone { position, changes, outcome, snapshot } => {
-                state.checkpoint_under_way = false;
-                state.snapshotted = state.snapshotted.max(snapshot.unwrap_or_default());
-                match outcome {
-                    Ok(()) => {
-                        state.checkpointed = position;
-                        state.unsaved.stored(state.partition);
-                    }
-                    Err(error) => {
-                        let interval = state.intervals.checkpoint;
-                        state.unsaved.failed(state.partition, changes, error, interval, Instant::now())?;
-                    }
-                }
-                Ok(())
-            }
+            Message::CheckpointDone(saved) => Ok(state.saving.done(saved)?),
             Message::Tick => {
                 state.tell();
                 state.begin_backfill(&myself);
@@ -293,24 +252,7 @@ impl Actor for PartitionActor {
 
     async fn post_stop(&self, _: ActorRef<Message>, state: &mut State) -> Result<(), ActorProcessingErr> {
         state.context.health.set(&state.label, false);
-        if state.checkpoint_under_way || state.state.position() == state.checkpointed {
-            return Ok(());
-        }
-        let count = state.outbox.accepted();
-        let last = async {
-            if state.outbox.wait_for_written(count).await {
-                let changes = state.unsaved.with(state.state.checkpoint());
-                checkpoints::commit(state.store.clone(), changes).await?;
-            }
-            Ok::<_, StoreError>(())
-        };
-        match tokio::time::timeout(LAST_CHECKPOINT, last).await {
-            Ok(outcome) => outcome?,
-            Err(_) => {
-                tracing::info!(partition = %state.partition, "stopped without a last checkpoint; the log will be replayed")
-            }
-        }
-        Ok(())
+        Ok(state.saving.last(&mut state.state, &state.outbox).await?)
     }
 }
 
@@ -344,9 +286,9 @@ impl State {
             inbox: as_of.inbox,
             lag: self.pending,
             lag_ms: self.level_at.filter(|_| !self.is_level).map_or(0, |at| at.elapsed().as_millis() as u64),
-            checkpoint: self.checkpointed,
+            checkpoint: self.saving.position(),
             digests: self.state.digests(),
-            store_bytes: self.store_bytes,
+            store_bytes: self.saving.disk_bytes(),
         };
         self.context.board.set(self.partition, part);
     }
@@ -512,48 +454,12 @@ impl State {
         metrics::gauge!("daybook_shard_entities", "partition" => partition.clone()).set(sizes.entities as f64);
         metrics::gauge!("daybook_shard_groups", "partition" => partition.clone()).set(sizes.groups as f64);
         metrics::gauge!("daybook_live_feeds", "partition" => partition.clone()).set(self.feeds.len() as f64);
-        metrics::gauge!("daybook_outbox_backlog", "partition" => partition.clone()).set(self.outbox.backlog() as f64);
-        self.store_bytes = self.store.disk_bytes();
-        metrics::gauge!("daybook_checkpoint_disk_bytes", "partition" => partition).set(self.store_bytes as f64);
-        let position = self.state.position();
-        // Also when nothing comes any more: the last of it would be missing there for as long as the log is quiet.
-        let is_snapshot_due = self.snapshot_at.elapsed() >= self.intervals.snapshot && position > self.snapshotted;
-        if self.checkpoint_under_way
-            || (position == self.checkpointed && !is_snapshot_due)
-            || !self.unsaved.is_due(Instant::now())
-        {
-            return;
+        metrics::gauge!("daybook_outbox_backlog", "partition" => partition).set(self.outbox.backlog() as f64);
+        let connection = &self.context.connection;
+        if let Some(work) = self.saving.begin(&mut self.state, &self.outbox, connection, myself) {
+            self.tasks.retain(|task| !task.is_finished());
+            self.tasks.push(tokio::spawn(work));
         }
-        self.checkpoint_under_way = true;
-        let (store, outbox) = (self.store.clone(), self.outbox.clone());
-        let snapshot = is_snapshot_due.then(|| {
-            self.snapshot_at = Instant::now();
-            let is_whole = !self.state.needs_history();
-            (self.context.connection.clone(), self.partition, is_whole, self.intervals.snapshot, self.scratch.clone())
-        });
-        let (count, changes) = (self.outbox.accepted(), self.unsaved.with(self.state.checkpoint()));
-        let (partition, look) = (self.partition, self.unsaved.is_time_to_look(Instant::now()));
-        self.tasks.retain(|task| !task.is_finished());
-        self.tasks.push(tokio::spawn(async move {
-            if !outbox.wait_for_written(count).await {
-                return;
-            }
-            let started = Instant::now();
-            let outcome = checkpoints::commit(store.clone(), changes.clone()).await;
-            metrics::histogram!("daybook_checkpoint_seconds").record(started.elapsed().as_secs_f64());
-            if outcome.is_ok() && look {
-                checkpoints::rebuild_if_bloated(partition, store.clone()).await;
-            }
-            // Before the next commit, so that the rows are those of one position.
-            let mut there = None;
-            if let (Ok(()), Some((connection, partition, is_whole, interval, scratch))) = (&outcome, snapshot) {
-                match snapshots::put(&connection, partition, store, position, is_whole, interval, scratch).await {
-                    Ok(newest) => there = Some(newest),
-                    Err(error) => tracing::warn!(%partition, %error, "no snapshot was put on the broker"),
-                }
-            }
-            let _ = myself.cast(Message::CheckpointDone { position, changes, outcome, snapshot: there });
-        }));
     }
 }
 

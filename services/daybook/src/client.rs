@@ -6,19 +6,22 @@ use daybook_contracts::admin::{
     Apply, ApplyReply, CatalogueReply, ClockAdvance, ClockReply, CloseDay, CloseReply, DaysStanding, ViewsReply,
 };
 use daybook_contracts::ask::{
-    Answer, AskError, AskErrorCode, Asked, DAYS_VIEW, Days, POSITION_VIEW, Position, Query, ShardQuestion,
+    Answer, AskError, AskErrorCode, Asked, DAYS_VIEW, Days, Position, Query, ShardQuestion,
 };
 use daybook_contracts::headers;
+use daybook_contracts::members::HEARTBEAT;
 use daybook_contracts::report::Report;
 use daybook_domain::catalogue::{Definition, Tenant};
 use daybook_domain::ids::{InboxSeq, Partition, TenantId};
 use daybook_domain::time::Date;
 use daybook_runtime::append::{header_number, last_message};
 use daybook_runtime::connection::{BrokerOptions, Connection, connect};
+use daybook_runtime::membership::{Members, Membership};
 use daybook_runtime::reader::{Delivered, read_last_per_subject};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// How long one request may take.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(8);
@@ -31,6 +34,10 @@ const PATIENCE: Duration = Duration::from_secs(180);
 #[derive(Clone)]
 pub struct Client {
     pub connection: Connection,
+    /// The processes of aggregator-shard that are known to live.
+    shards: watch::Receiver<Members>,
+    /// When every one that lives has been heard of.
+    shards_known_at: tokio::time::Instant,
 }
 
 impl Client {
@@ -46,7 +53,8 @@ impl Client {
         })?;
         connection.partitions = daybook_runtime::streams::partitions_of(inbox.cached_info())
             .with_context(|| format!("stream {} was not made by Daybook", connection.subjects.inbox_stream()))?;
-        Ok(Self { connection })
+        let shards = Membership::observe(&connection, "aggregator-shard").await?;
+        Ok(Self { connection, shards, shards_known_at: tokio::time::Instant::now() + 2 * HEARTBEAT })
     }
 
     /// Puts definitions into force.
@@ -79,12 +87,8 @@ impl Client {
     /// How many outputs are made and not written yet, by partition; `None` where no shard answers at once.
     pub async fn outputs_waiting(&self) -> Vec<Option<u64>> {
         let ask = |partition| async move {
-            let subject = self.connection.subjects.shard(partition);
-            let body = serde_json::to_vec(&ShardQuestion::Position).expect("a plain value");
-            let request = async_nats::Request::new().payload(body.into()).timeout(Some(STATUS_DEADLINE));
-            let reply = self.connection.client.send_request(subject, request).await.ok()?;
-            let position: Asked<Position> = serde_json::from_slice(&reply.payload).ok()?;
-            position.ok().map(|position| position.outputs_waiting)
+            let position = self.position(self.connection.subjects.shard(partition)).await.ok()?;
+            Some(position.outputs_waiting)
         };
         futures::future::join_all(Partition::all(self.connection.partitions).map(ask)).await
     }
@@ -201,27 +205,48 @@ impl Client {
         Ok(())
     }
 
+    /// Every replica must have got there: which of them answers next is not known.
     async fn settle_partition(&self, partition: Partition, sequence: InboxSeq) -> anyhow::Result<()> {
-        // Any name that falls into the partition will do to ask for its position.
-        let tenant = (0..)
-            .map(|number| TenantId::new(&format!("position-{number}")).expect("a valid name"))
-            .find(|tenant| Partition::of(tenant.as_str(), self.connection.partitions) == partition)
-            .expect("some number falls into it");
         let mut quiet_since = tokio::time::Instant::now();
         let mut reached = InboxSeq(0);
         loop {
-            match self.ask::<Position>(&tenant, POSITION_VIEW, &()).await {
-                Ok(position) if position.as_of.inbox >= sequence && position.outputs_waiting == 0 => return Ok(()),
-                Ok(position) if position.as_of.inbox > reached => {
-                    reached = position.as_of.inbox;
-                    quiet_since = tokio::time::Instant::now();
+            match self.positions(partition).await {
+                Ok(positions) => {
+                    let slowest = positions.iter().map(|position| position.as_of.inbox).min().unwrap_or_default();
+                    let waiting: u64 = positions.iter().map(|position| position.outputs_waiting).sum();
+                    if slowest >= sequence && waiting == 0 {
+                        return Ok(());
+                    }
+                    if slowest > reached {
+                        reached = slowest;
+                        quiet_since = tokio::time::Instant::now();
+                    } else if quiet_since.elapsed() >= PATIENCE {
+                        bail!("a shard of partition {partition} stands at {slowest} and does not reach {sequence}");
+                    }
                 }
-                Ok(_) | Err(_) if quiet_since.elapsed() < PATIENCE => {}
-                Ok(_) => bail!("the shard of partition {partition} stands at {reached} and does not reach {sequence}"),
-                Err(error) => return Err(error.into()),
+                Err(_) if quiet_since.elapsed() < PATIENCE => {}
+                Err(error) => return Err(error.context(format!("no shard of partition {partition} answers"))),
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// How far all shards are that are known to run a partition, and whichever answers for it.
+    async fn positions(&self, partition: Partition) -> anyhow::Result<Vec<Position>> {
+        tokio::time::sleep_until(self.shards_known_at).await;
+        let subjects = &self.connection.subjects;
+        let mut addresses = vec![subjects.shard(partition)];
+        addresses.extend(self.shards.borrow().values().filter_map(|shard| {
+            shard.parts.contains_key(&partition).then(|| subjects.shard_at(partition, &shard.instance))
+        }));
+        futures::future::try_join_all(addresses.into_iter().map(|address| self.position(address))).await
+    }
+
+    async fn position(&self, address: String) -> anyhow::Result<Position> {
+        let body = serde_json::to_vec(&ShardQuestion::Position).expect("a plain value");
+        let request = async_nats::Request::new().payload(body.into()).timeout(Some(STATUS_DEADLINE));
+        let reply = self.connection.client.send_request(address, request).await?;
+        Ok(serde_json::from_slice::<Asked<Position>>(&reply.payload)??)
     }
 
     /// Every tenant, in order.

@@ -1,0 +1,299 @@
+//! When the actor of a partition saves its state, and what is left when that fails: one checkpoint at a time, each behind the
+//! outputs up to it, and now and then a snapshot of it for the broker.
+
+use crate::checkpoints::{Place, chain, commit, rebuild_if_bloated};
+use crate::partition::{Intervals, Message};
+use crate::snapshots;
+use crate::state::PartitionState;
+use daybook_domain::ids::{LogSeq, Partition};
+use daybook_runtime::connection::Connection;
+use daybook_runtime::outbox::Outbox;
+use daybook_runtime::store::{Changes, Store, StoreError};
+use ractor::ActorRef;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long the last checkpoint of a stopping partition may take.
+const LAST_CHECKPOINT: Duration = Duration::from_secs(5);
+/// Longest pause before a checkpoint that failed is tried again, unless the interval is longer: a disk that was full is
+/// found free within a minute.
+const MAX_RETRY_PAUSE: Duration = Duration::from_secs(60);
+/// Between two looks whether a store is bloated, and so between two rebuilds: one that bloats in less has no use for it.
+const LOOK_INTERVAL: Duration = Duration::from_secs(600);
+/// Where the state of a partition is saved, and how far it is.
+pub struct Saving {
+    partition: Partition,
+    store: Store,
+    /// On disk, as of the last checkpoint interval: to ask takes a look at the folder.
+    disk_bytes: u64,
+    /// The position of the last committed checkpoint.
+    position: LogSeq,
+    is_under_way: bool,
+    unsaved: Unsaved,
+    /// Where a snapshot is put together.
+    scratch: PathBuf,
+    snapshot_at: Instant,
+    /// The position of the newest snapshot on the broker, as far as is known.
+    snapshotted: LogSeq,
+    intervals: Intervals,
+}
+
+/// How a checkpoint went.
+pub struct Saved {
+    position: LogSeq,
+    changes: Arc<Changes>,
+    outcome: Result<(), StoreError>,
+    /// The position of the snapshot on the broker, where that was seen to.
+    snapshot: Option<LogSeq>,
+}
+
+impl Saving {
+    /// With a store that holds the state at `position`.
+    pub fn new(partition: Partition, store: Store, position: LogSeq, place: &Place, intervals: Intervals) -> Self {
+        let now = Instant::now();
+        Self {
+            partition,
+            disk_bytes: store.disk_bytes(),
+            store,
+            position,
+            is_under_way: false,
+            unsaved: Unsaved::new(now),
+            scratch: place.folder.with_extension("snapshot"),
+            snapshot_at: now,
+            snapshotted: LogSeq::default(),
+            intervals,
+        }
+    }
+
+    /// The position of the last committed checkpoint.
+    pub fn position(&self) -> LogSeq {
+        self.position
+    }
+
+    /// Bytes on disk, as of the last checkpoint interval.
+    pub fn disk_bytes(&self) -> u64 {
+        self.disk_bytes
+    }
+
+    /// The work of a checkpoint, if one is due; it ends with [`Message::CheckpointDone`], unless the outbox has ended.
+    pub fn begin(
+        &mut self,
+        state: &mut PartitionState,
+        outbox: &Outbox,
+        connection: &Connection,
+        actor: ActorRef<Message>,
+    ) -> Option<impl Future<Output = ()> + Send + 'static> {
+        let partition = self.partition;
+        self.disk_bytes = self.store.disk_bytes();
+        metrics::gauge!("daybook_checkpoint_disk_bytes", "partition" => partition.to_string())
+            .set(self.disk_bytes as f64);
+        let position = state.position();
+        // Also when nothing comes any more: the last of it would be missing there for as long as the log is quiet.
+        let is_snapshot_due = self.snapshot_at.elapsed() >= self.intervals.snapshot && position > self.snapshotted;
+        let is_due = position != self.position || is_snapshot_due;
+        if self.is_under_way || !is_due || !self.unsaved.is_due(Instant::now()) {
+            return None;
+        }
+        self.is_under_way = true;
+        let (store, outbox) = (self.store.clone(), outbox.clone());
+        let snapshot = is_snapshot_due.then(|| {
+            self.snapshot_at = Instant::now();
+            let is_whole = !state.needs_history();
+            (connection.clone(), is_whole, self.intervals.snapshot, self.scratch.clone())
+        });
+        let (count, changes) = (outbox.accepted(), self.unsaved.with(state.checkpoint()));
+        let look = self.unsaved.is_time_to_look(Instant::now());
+        Some(async move {
+            if !outbox.wait_for_written(count).await {
+                return;
+            }
+            let started = Instant::now();
+            let outcome = commit(store.clone(), changes.clone()).await;
+            metrics::histogram!("daybook_checkpoint_seconds").record(started.elapsed().as_secs_f64());
+            if outcome.is_ok() && look {
+                rebuild_if_bloated(partition, store.clone()).await;
+            }
+            // Before the next commit, so that the rows are those of one position.
+            let mut there = None;
+            if let (Ok(()), Some((connection, is_whole, interval, scratch))) = (&outcome, snapshot) {
+                match snapshots::put(&connection, partition, store, position, is_whole, interval, scratch).await {
+                    Ok(newest) => there = Some(newest),
+                    Err(error) => tracing::warn!(%partition, %error, "no snapshot was put on the broker"),
+                }
+            }
+            let _ = actor.cast(Message::CheckpointDone(Saved { position, changes, outcome, snapshot: there }));
+        })
+    }
+
+    /// Takes note of how a checkpoint went.
+    ///
+    /// # Errors
+    /// That of the store when another try would be in vain.
+    pub fn done(&mut self, saved: Saved) -> Result<(), StoreError> {
+        let Saved { position, changes, outcome, snapshot } = saved;
+        self.is_under_way = false;
+        self.snapshotted = self.snapshotted.max(snapshot.unwrap_or_default());
+        match outcome {
+            Ok(()) => {
+                self.position = position;
+                self.unsaved.stored(self.partition);
+                Ok(())
+            }
+            Err(error) => {
+                self.unsaved.failed(self.partition, changes, error, self.intervals.checkpoint, Instant::now())
+            }
+        }
+    }
+
+    /// A last checkpoint of what is not saved, unless one is under way or it takes too long.
+    ///
+    /// # Errors
+    /// That of the store.
+    pub async fn last(&mut self, state: &mut PartitionState, outbox: &Outbox) -> Result<(), StoreError> {
+        if self.is_under_way || state.position() == self.position {
+            return Ok(());
+        }
+        let count = outbox.accepted();
+        let work = async {
+            if outbox.wait_for_written(count).await {
+                let changes = self.unsaved.with(state.checkpoint());
+                commit(self.store.clone(), changes).await?;
+            }
+            Ok(())
+        };
+        match tokio::time::timeout(LAST_CHECKPOINT, work).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                tracing::info!(partition = %self.partition, "stopped without a last checkpoint; the log will be replayed");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What a checkpoint that failed would have changed, and when to try again. The state counts those changes as stored, so
+/// they are kept until they are; they cannot become larger than the state.
+#[derive(Debug)]
+struct Unsaved {
+    changes: Changes,
+    failures: u32,
+    retry_at: Instant,
+    look_at: Instant,
+}
+
+impl Unsaved {
+    fn new(now: Instant) -> Self {
+        Self { changes: Changes::default(), failures: 0, retry_at: now, look_at: now }
+    }
+
+    /// Whether the next checkpoint may be tried.
+    fn is_due(&self, now: Instant) -> bool {
+        now >= self.retry_at
+    }
+
+    /// These changes behind those that are not stored yet.
+    fn with(&mut self, changes: Changes) -> Arc<Changes> {
+        let mut all = std::mem::take(&mut self.changes);
+        all.then(changes);
+        Arc::new(all)
+    }
+
+    fn stored(&mut self, partition: Partition) {
+        if self.failures > 0 {
+            tracing::info!(%partition, failures = self.failures, "checkpoints are stored again");
+        }
+        self.failures = 0;
+        metrics::gauge!("daybook_checkpoint_failures", "partition" => partition.to_string()).set(0.0);
+    }
+
+    /// Keeps `changes` for the next try.
+    ///
+    /// # Errors
+    /// The error itself when another try would be in vain: the actor has to begin again, with what is stored somewhere.
+    fn failed(
+        &mut self,
+        partition: Partition,
+        changes: Arc<Changes>,
+        error: StoreError,
+        interval: Duration,
+        now: Instant,
+    ) -> Result<(), StoreError> {
+        metrics::counter!("daybook_checkpoint_failures_total").increment(1);
+        if !error.may_pass() {
+            return Err(error);
+        }
+        let doubled = interval.saturating_mul(2_u32.saturating_pow(self.failures.min(16)));
+        let pause = doubled.min(MAX_RETRY_PAUSE.max(interval));
+        self.failures += 1;
+        self.retry_at = now + pause;
+        self.changes = Arc::unwrap_or_clone(changes);
+        let failures = self.failures;
+        tracing::warn!(%partition, error = chain(&error), failures, ?pause, "a checkpoint failed; going on from memory");
+        metrics::gauge!("daybook_checkpoint_failures", "partition" => partition.to_string()).set(f64::from(failures));
+        Ok(())
+    }
+
+    /// Whether it is time to see if the store is bloated; from then on, not for a while.
+    fn is_time_to_look(&mut self, now: Instant) -> bool {
+        let is_time = now >= self.look_at;
+        if is_time {
+            self.look_at = now + LOOK_INTERVAL;
+        }
+        is_time
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(5);
+
+    fn locked() -> StoreError {
+        StoreError::Locked(PathBuf::new())
+    }
+
+    fn put(key: &[u8], value: &[u8]) -> Changes {
+        Changes { put: vec![(key.to_vec(), value.to_vec())], remove: vec![] }
+    }
+
+    #[test]
+    fn a_checkpoint_that_failed_is_tried_again_with_what_came_later() {
+        let mut now = Instant::now();
+        let mut unsaved = Unsaved::new(now);
+        assert!(unsaved.is_due(now));
+        let mut pauses = Vec::new();
+        let mut changes = unsaved.with(put(b"a", b"1"));
+        for value in [b"2", b"3", b"4", b"5", b"6", b"7"] {
+            let failed = now;
+            unsaved.failed(Partition(0), changes, locked(), INTERVAL, now).unwrap();
+            while !unsaved.is_due(now) {
+                now += Duration::from_secs(1);
+            }
+            pauses.push((now - failed).as_secs());
+            changes = unsaved.with(put(b"b", value));
+        }
+        assert_eq!(pauses, [5, 10, 20, 40, 60, 60]);
+        assert_eq!(changes.put, [put(b"a", b"1").put, put(b"b", b"7").put].concat());
+        unsaved.stored(Partition(0));
+        unsaved.failed(Partition(0), changes, locked(), INTERVAL, now).unwrap();
+        assert!(unsaved.is_due(now + INTERVAL), "the first failure in a row again");
+    }
+
+    #[test]
+    fn damage_is_not_tried_again() {
+        let damaged = StoreError::Damaged { path: PathBuf::new(), why: String::new() };
+        let now = Instant::now();
+        assert!(Unsaved::new(now).failed(Partition(0), Arc::default(), damaged, INTERVAL, now).is_err());
+    }
+
+    #[test]
+    fn a_store_is_looked_at_now_and_then() {
+        let now = Instant::now();
+        let mut unsaved = Unsaved::new(now);
+        assert!(unsaved.is_time_to_look(now) && !unsaved.is_time_to_look(now));
+        assert!(unsaved.is_time_to_look(now + LOOK_INTERVAL));
+    }
+}
