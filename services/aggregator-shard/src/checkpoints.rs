@@ -11,8 +11,6 @@ use daybook_runtime::log::{Beginning, beginning};
 use daybook_runtime::store::{Backend, Changes, Row, Store, StoreError, wipe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::Instant;
 
 /// How many messages of the log a snapshot must be ahead of the local store to be worth fetching.
 const WORTH_FETCHING: u64 = 20_000;
@@ -288,6 +286,7 @@ async fn blocking<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::{Duration, Instant};
 
     /// What [`open`] makes of a folder where the broker has no snapshots.
     fn open_or_begin(place: &Place) -> Result<(Store, PartitionState), StoreError> {

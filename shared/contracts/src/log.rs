@@ -3,6 +3,8 @@
 //! A batch covers every INBOX message of its partition after its predecessor's [`Batch::through`] and up to its own.
 //! Nothing else decides state: an aggregator-shard is a function of these records in this order.
 
+mod decode;
+
 use crate::day::DayMarker;
 use crate::reject::Reject;
 use compact_str::CompactString;
@@ -118,7 +120,10 @@ impl Batch {
         match bytes {
             // An array of three whose first element is the format, a small integer.
             [0x93, format, ..] if *format != FORMAT => Err(DecodeError::Format(*format)),
-            _ => Ok(rmp_serde::from_slice(bytes)?),
+            _ => match decode::batch(bytes) {
+                Some(batch) => Ok(batch),
+                None => Ok(rmp_serde::from_slice(bytes)?),
+            },
         }
     }
 }
@@ -163,10 +168,24 @@ mod tests {
         assert!(Batch::decode(b"garbage").is_err());
     }
 
+    pub(super) fn day_marker() -> DayMarker {
+        use crate::day::Edge;
+        use daybook_domain::calendar::BusinessDay;
+        let at = Instant::from_millis(1_362_904_200_123);
+        DayMarker {
+            tenant: TenantId::new("T").unwrap(),
+            edge: Edge::Closed,
+            day: BusinessDay { date: Date::from_days(15_774), opens_at: at, closes_at: at },
+            due_at: at,
+            calendar: Name::new("c").unwrap(),
+            calendar_revision: 4,
+            tzdb: "2026a".into(),
+        }
+    }
+
     #[test]
     fn every_record_comes_back() {
-        use crate::day::Edge;
-        use daybook_domain::calendar::{BusinessDay, CalendarTable};
+        use daybook_domain::calendar::CalendarTable;
         use daybook_domain::catalogue::{
             Activation, CalendarRule, Dimension, Direction, Grain, Kind, LatePolicy, Measure, Metric, Mode, RankedBy,
             Ranking, Season, Tenant, Ties, View, only_final,
@@ -188,15 +207,7 @@ mod tests {
                 original: Original::new(b"\xff{}"),
                 span: None,
             }),
-            Record::Day(DayMarker {
-                tenant: TenantId::new("T").unwrap(),
-                edge: Edge::Closed,
-                day: BusinessDay { date, opens_at: at, closes_at: at },
-                due_at: at,
-                calendar: name("c"),
-                calendar_revision: 4,
-                tzdb: "2026a".into(),
-            }),
+            Record::Day(day_marker()),
             Record::Define(Definition::Kind(Kind {
                 name: name("k"),
                 mode: Mode::Fact,

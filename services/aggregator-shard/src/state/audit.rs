@@ -5,6 +5,7 @@
 //! not a second opinion about it.
 
 use super::PartitionState;
+use super::pages::PageKey;
 use super::tenant::{Place, Taken, TenantState};
 use crate::state::entity::EntityKey;
 use compact_str::CompactString;
@@ -192,7 +193,7 @@ fn known(tenant: &TenantState, place: &Place<'_>, event: &Event) -> Option<Known
 }
 
 fn known_as(tenant: &TenantState, key: &EntityKey) -> Option<Known> {
-    let date = tenant.find(key)?;
+    let date = tenant.find(key.page_hash(), key)?;
     let entity = tenant.days.get(&date)?.entities.get(key)?;
     Some(Known { date, version: entity.version, status: entity.status, at: entity.at })
 }

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Version of the stored form. Another one is not read: the state is made again from the log.
-pub const FORMAT: u8 = 2;
+pub const FORMAT: u8 = 3;
 
 const META_KEY: &[u8] = b"m";
 
@@ -375,7 +375,7 @@ where
     K: PageKey + Serialize,
     V: Serialize + Canonical,
 {
-    pages.take_dirty(|page, rows| changes.put.push((key(page), encode(rows))));
+    pages.take_dirty(|page, rows| changes.put.push((key(page), encode(&rows))));
 }
 
 fn read_meta(value: &[u8], partition: Partition) -> Result<MetaRow, RestoreError> {
@@ -461,7 +461,7 @@ where
     V: DeserializeOwned + Canonical,
 {
     let page: [u8; 4] = page.try_into().map_err(|_| damaged(key, "a page number"))?;
-    let StoredPage(rows) = decode::<StoredPage<K, V>>(key, value)?;
+    let rows = decode::<StoredPage<K, V>>(key, value)?;
     match pages.restore(u32::from_be_bytes(page), rows) {
         true => Ok(()),
         false => Err(damaged(key, "a page whose predecessor is missing")),

@@ -1,6 +1,6 @@
 //! What is known of one entity: its newest version.
 
-use super::pages::{FNV_BASIS, PageKey, fnv1a64};
+use super::pages::{PageKey, stable_hash};
 use compact_str::CompactString;
 use daybook_contracts::log::Event;
 use daybook_domain::catalogue::{Kind, Status};
@@ -20,7 +20,7 @@ pub struct EntityKey {
 
 impl PageKey for EntityKey {
     fn page_hash(&self) -> u64 {
-        fnv1a64(fnv1a64(FNV_BASIS, &self.kind.to_be_bytes()), self.id.as_bytes())
+        stable_hash(u64::from(self.kind), self.id.as_bytes())
     }
 }
 

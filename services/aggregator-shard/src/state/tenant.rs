@@ -193,8 +193,9 @@ impl TenantState {
             return self.accept(place, jobs, None, event, 0);
         };
         let key = EntityKey { kind: place.kind, id };
-        let known_on = self.find(&key);
-        let known = known_on.and_then(|on| self.days[&on].entities.get(&key));
+        let hash = key.page_hash();
+        let known_on = self.find(hash, &key);
+        let known = known_on.and_then(|on| self.days[&on].entities.find(hash, |known| *known == key));
         if let Some(quota) = self.definition.quotas.entities
             && known.is_none()
             && self.kept(key.kind) >= quota
@@ -202,7 +203,7 @@ impl TenantState {
             return self.refuse_another(place, &event, quota);
         }
         match judge(place.model.kind.mode, known, &event) {
-            Verdict::Accept { version } => self.accept(place, jobs, Some((key, known_on)), event, version),
+            Verdict::Accept { version } => self.accept(place, jobs, Some((key, hash, known_on)), event, version),
             Verdict::Duplicate => {
                 self.account(date).duplicate += 1;
                 Taken { touched, ..Taken::default() }
@@ -229,29 +230,29 @@ impl TenantState {
         }
     }
 
-    /// Puts a fact, or the new version of an entity with the day it has been in, into the figures.
+    /// Puts a fact, or the new version of an entity, with its hash and the day it has been in, into the figures.
     fn accept(
         &mut self,
         place: &Place<'_>,
         jobs: &mut [Job],
-        entity: Option<(EntityKey, Option<Date>)>,
+        entity: Option<(EntityKey, u64, Option<Date>)>,
         mut event: Event,
         version: u64,
     ) -> Taken {
-        let (key, known_on) = entity.unzip();
-        let known_on = known_on.flatten();
+        let known_on = entity.as_ref().and_then(|(_, _, known_on)| *known_on);
         let date = event.date;
-        let old = known_on.zip(key.as_ref()).map(|(on, key)| {
-            let day = self.days.get_mut(&on).expect("the index names days that are kept");
-            (on, day.entities.remove(key).expect("the index names the day that holds it"))
+        let old = entity.as_ref().and_then(|(key, hash, known_on)| {
+            let day = &self.days[known_on.as_ref()?];
+            let old = day.entities.find(*hash, |known| known == key);
+            Some(((*known_on)?, old.expect("the index names the day that holds it")))
         });
         let new = Entity::of(&mut event, version);
-        let held_on = old.as_ref().and_then(|(on, old)| match &old.held {
-            None => Some(*on),
+        let held_on = old.and_then(|(on, old)| match &old.held {
+            None => Some(on),
             Some(held) => held.version.as_ref().map(|(date, _)| *date),
         });
         let change = late::Change {
-            old: old.as_ref().map(|(on, old)| (*on, old)),
+            old,
             new: (date, &new),
             from_closed: known_on.is_some_and(|on| self.has_closed(on)),
             into_closed: self.has_closed(date),
@@ -307,7 +308,7 @@ impl TenantState {
         }
         if policies.restate {
             if into_closed {
-                let what = if key.is_some() { event.status.as_str() } else { "fact" };
+                let what = if entity.is_some() { event.status.as_str() } else { "fact" };
                 day.note(note(place, &event, &format_compact!("late {what}")));
                 taken.reseal[0] = Some(date);
             }
@@ -324,14 +325,15 @@ impl TenantState {
         }
 
         // Where the entity is now.
-        if let Some(key) = key {
-            let hash = key.page_hash();
+        if let Some((key, hash, _)) = entity {
+            if let Some(on) = known_on.filter(|on| *on != date) {
+                let left = self.days.get_mut(&on).expect("the index names days that are kept");
+                left.entities.take(hash, |known| *known == key);
+                self.forget(place.kind, hash);
+            }
             let day = self.days.get_mut(&date).expect("made when the event was taken");
-            day.entities.insert(key, Entity { held, ..new });
+            day.entities.put(hash, key, Entity { held, ..new });
             if known_on != Some(date) {
-                if known_on.is_some() {
-                    self.forget(place.kind, hash);
-                }
                 self.remember(place.kind, hash, date);
             }
         }
@@ -376,10 +378,11 @@ impl TenantState {
         day_opens_at(&self.days, table, date)
     }
 
-    /// The day that holds the entity.
-    pub fn find(&self, key: &EntityKey) -> Option<Date> {
-        let (date, _) = *self.index.get(&key.page_hash())?;
-        let holds = |date: &Date| self.days.get(date).is_some_and(|day| day.entities.get(key).is_some());
+    /// The day that holds the entity, which has that hash.
+    pub fn find(&self, hash: u64, key: &EntityKey) -> Option<Date> {
+        let (date, _) = *self.index.get(&hash)?;
+        let is = |known: &EntityKey| known == key;
+        let holds = |date: &Date| self.days.get(date).is_some_and(|day| day.entities.find(hash, is).is_some());
         if holds(&date) {
             return Some(date);
         }

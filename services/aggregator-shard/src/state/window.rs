@@ -2,7 +2,7 @@
 
 use super::entity::Entity;
 use super::late::{Change, Posting};
-use super::pages::{FNV_BASIS, PageKey, Pages, fnv1a64};
+use super::pages::{PageKey, Pages, stable_hash};
 use compact_str::CompactString;
 use daybook_contracts::report::Coverage;
 use daybook_domain::accumulator::{Accumulator, Sign};
@@ -25,13 +25,17 @@ pub struct GroupKey {
 
 impl PageKey for GroupKey {
     fn page_hash(&self) -> u64 {
-        let seed = fnv1a64(FNV_BASIS, &self.piece.to_be_bytes());
-        self.dims.iter().fold(seed, |hash, value| match value {
-            // Lengths keep ("ab", "c") and ("a", "bc") apart; null is unlike every text.
-            Some(text) => fnv1a64(fnv1a64(hash, &(text.len() as u32).to_be_bytes()), text.as_bytes()),
-            None => fnv1a64(hash, &[0xff]),
-        })
+        group_hash(self.piece, self.dims.iter().map(Option::as_deref))
     }
+}
+
+/// The hash of a group's key.
+fn group_hash<'v>(piece: u16, dims: impl Iterator<Item = Option<&'v str>>) -> u64 {
+    dims.fold(u64::from(piece), |hash, value| match value {
+        Some(text) => stable_hash(hash, text.as_bytes()),
+        // Unlike every text.
+        None => stable_hash(!hash, b""),
+    })
 }
 
 /// The accumulators of one group, in the order of the plan's cells. Of adjustments and in an unfinished backfill, more
@@ -96,10 +100,14 @@ impl Window {
         if met.is_none() {
             return Contribution::None;
         }
-        let dims = plan.group_by.iter().map(|dimension| row.dimension(*dimension).map(CompactString::new)).collect();
-        let key = GroupKey { piece, dims };
+        // The key itself is made for a new group only.
+        let dims = || plan.group_by.iter().map(|dimension| row.dimension(*dimension));
+        let hash = group_hash(piece, dims());
+        let is = |key: &GroupKey| {
+            key.piece == piece && key.dims.iter().zip(dims()).all(|(known, value)| known.as_deref() == value)
+        };
         let has_room = !self.is_full && cap.is_none_or(|cap| (self.groups.len() as u64) < cap.groups);
-        if !has_room && self.groups.get(&key).is_none() {
+        if !has_room && self.groups.find(hash, is).is_none() {
             return match cap.filter(|_| !self.is_full) {
                 Some(cap) => {
                     self.fill(cap);
@@ -108,7 +116,8 @@ impl Window {
                 None => Contribution::None,
             };
         }
-        let group = self.groups.entry(&key, || plan.zero());
+        let key = || GroupKey { piece, dims: dims().map(|value| value.map(CompactString::new)).collect() };
+        let (key, group) = self.groups.find_or_make(hash, is, || (key(), plan.zero()));
         if let Some(index) = &mut self.index {
             index.ranks.remove(plan, &key.dims, group);
         }
@@ -120,13 +129,13 @@ impl Window {
         if let Some(index) = &mut self.index {
             index.ranks.insert(plan, &key.dims, group);
         }
-        if is_empty(group) {
-            self.groups.remove(&key);
-        }
         if let Some(changed) = &mut self.changed
             && changed.len() < MAX_CHANGED
         {
-            changed.insert(key);
+            changed.insert(key.clone());
+        }
+        if is_empty(group) {
+            self.groups.take(hash, is);
         }
         Contribution::Posted
     }
