@@ -359,6 +359,7 @@ fn write_day(prefix: &[u8], day: &mut Day, views: Option<&mut BTreeMap<Name, Win
         entities: day.entities.len() as u64,
         views: rows.collect(),
     };
+    day.is_noted = false;
     changes.put.push((head_key(prefix), encode(&row)));
     write_pages(&mut day.entities, |page| entity_key(prefix, page), changes);
     write_views(prefix, views, changes);

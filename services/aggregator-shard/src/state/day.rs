@@ -32,6 +32,8 @@ pub struct Day {
     pub changes_omitted: u64,
     /// What it puts into the state's digest, with its windows, when that was taken last. Not part of the state.
     pub digest: u128,
+    /// It is among what changed since the last checkpoint. Not part of the state.
+    pub is_noted: bool,
 }
 
 impl Day {
@@ -46,6 +48,7 @@ impl Day {
             changes: Vec::new(),
             changes_omitted: 0,
             digest: 0,
+            is_noted: false,
         }
     }
 

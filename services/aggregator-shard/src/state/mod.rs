@@ -240,7 +240,11 @@ impl PartitionState {
             }
             for touched in taken.touched.into_iter().flatten() {
                 if noted.replace(touched) != Some(touched) {
-                    self.dirty.day(&tenant_id, touched);
+                    let day = tenant.days.get_mut(&touched).expect("what an event touched is kept");
+                    // To look for it among all that changed takes as long as a part of the rest.
+                    if !std::mem::replace(&mut day.is_noted, true) {
+                        self.dirty.day(&tenant_id, touched);
+                    }
                 }
             }
             for season in &taken.seasons {
