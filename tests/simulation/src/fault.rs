@@ -56,6 +56,8 @@ named! {
         Redelivery = "redelivery",
         /// A stored checkpoint is wiped, loses a row, has one cut short, or goes back to an earlier one.
         StoreDamage = "store-damage",
+        /// A shard ends in the middle of a commit, of which any part is stored.
+        TornCommit = "torn-commit",
         /// Producers publish again what they have published.
         ProducerRetry = "producer-retry",
         /// Events that are none, or for tenants, kinds and days that are none.

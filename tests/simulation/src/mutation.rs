@@ -28,6 +28,8 @@ named! {
         OutboxForgetsPosition = "outbox-forgets-position",
         /// A checkpoint is committed before the outputs up to it are written.
         CheckpointBeforeOutputs = "checkpoint-before-outputs",
+        /// A checkpoint is used though its rows do not add up to its ledger.
+        TrustTornCommit = "trust-torn-commit",
         /// A shard goes on behind the batch after its checkpoint.
         FeedSkipsBatch = "feed-skips-batch",
         /// The second replica takes the records of a batch in another order.
