@@ -122,8 +122,9 @@ impl Catalogue {
             }
             7 if allowed(shell, Fault::QuotaChange) => {
                 let entities = *shell.random.pick(&[None, Some(2), Some(4), Some(6)]);
+                let groups = *shell.random.pick(&[None, Some(1), Some(2), Some(4)]);
                 let spec = self.tenants.get_mut(&some).expect("a known tenant");
-                spec.quotas = Quotas { entities, ..Quotas::default() };
+                spec.quotas = Quotas { entities, groups, ..Quotas::default() };
                 tenants(vec![spec.clone()])
             }
             5 | 6 => {

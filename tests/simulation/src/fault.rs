@@ -70,7 +70,7 @@ named! {
         ClockBack = "clock-back",
         /// Tenants change zone, cut-off or grace.
         ZoneChange = "zone-change",
-        /// Tenants get a quota of entities, another one, or none.
+        /// Tenants get quotas of entities and of groups, others, or none.
         QuotaChange = "quota-change",
         /// Tenants are added.
         NewTenant = "new-tenant",

@@ -36,6 +36,8 @@ named! {
         ReplicaOrder = "replica-order",
         /// Events that repeat what was said are dropped before they are accounted for.
         ForgetDuplicates = "forget-duplicates",
+        /// Quotas of groups are dropped from definitions of tenants before a shard sees them.
+        ForgetGroupQuotas = "forget-group-quotas",
         /// A scratch stops one batch before its base.
         BackfillBaseEarly = "backfill-base-early",
         /// A scratch goes on one batch beyond its base.

@@ -180,6 +180,13 @@ impl Running {
         if shell.breaks(Mutation::ForgetDuplicates) {
             self.forget_duplicates(&mut batch);
         }
+        if shell.breaks(Mutation::ForgetGroupQuotas) {
+            for record in &mut batch.records {
+                if let Record::Define(Definition::Tenant(tenant)) = record {
+                    tenant.quotas.groups = None;
+                }
+            }
+        }
         self.waiting.push_back((LogSeq(message.sequence), batch));
     }
 

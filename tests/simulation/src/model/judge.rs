@@ -32,7 +32,10 @@ impl Model {
             is_told: true,
             accepted: None,
             carried: Vec::new(),
+            restated: Vec::new(),
+            held: Vec::new(),
             is_refused: false,
+            groups: None,
         };
         let known_kind = self.kinds.contains_key(&message.kind);
         let Some(tenant) = self.tenants.get(&message.tenant) else {
@@ -98,7 +101,10 @@ impl Model {
             is_told,
             accepted: None,
             carried: Vec::new(),
+            restated: Vec::new(),
+            held: Vec::new(),
             is_refused: false,
+            groups: None,
         };
         if date < tenant.expired_before {
             return fate(current_day(tenant), Disposition::Rejected, true);
@@ -151,9 +157,17 @@ impl Model {
         };
         fate.carried.extend(known.as_ref().map(|known| post(&known.row, -1)));
         fate.carried.push(post(&row, 1));
+        let own = |row: &Rc<Row>, sign| Posting { date: row.date, sign, row: row.clone() };
+        fate.restated.extend(known.as_ref().map(|known| own(&known.row, -1)));
+        fate.restated.push(own(&row, 1));
         // Held: a closed day neither takes a row nor gives one that counts away.
         let held = known.as_ref().and_then(|known| known.held.clone());
         fate.is_refused = is_refused;
+        if !fate.is_refused {
+            fate.held.extend(held.iter().filter(|held| !has_closed(tenant, held.date)).map(|held| own(held, -1)));
+            fate.held.push(own(&row, 1));
+        }
+        fate.groups = tenant.definition.quotas.groups;
         let held = if fate.is_refused { held } else { Some(row.clone()) };
         fate.accepted = Some((sound.id.clone(), row.clone()));
         if let Some(key) = key {
@@ -167,6 +181,7 @@ impl Model {
         let tenant = &self.tenants[&message.tenant];
         let views: Vec<_> = self
             .views(&tenant.definition, self.entries.len())
+            .map(|each| &each.view)
             .filter(|view| view.kind.as_str() == message.kind)
             .collect();
         let has = |policy| views.iter().any(|view| view.late == policy);

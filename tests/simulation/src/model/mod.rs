@@ -75,8 +75,14 @@ pub struct Fate {
     pub accepted: Option<(Option<String>, Rc<Row>)>,
     /// What it does to views that carry late changes forward.
     pub carried: Vec<Posting>,
-    /// Whether views that reject late changes take it.
+    /// What it does to views that restate.
+    pub restated: Vec<Posting>,
+    /// What it does to views that reject late changes.
+    pub held: Vec<Posting>,
+    /// Whether views that reject late changes refuse it.
     pub is_refused: bool,
+    /// How many groups the tenant's views may make of it.
+    pub groups: Option<u64>,
 }
 
 /// A message of INBOX, judged.
@@ -108,6 +114,8 @@ pub struct InForce {
     pub view: View,
     pub from: usize,
     pub until: usize,
+    /// From which entry on quotas of groups bind it: what it was made of before is whole.
+    pub capped_from: usize,
 }
 
 /// The model of one partition.
@@ -243,7 +251,7 @@ impl Model {
             return true;
         }
         let Some(active) = self.active(view.name.as_str()) else { return false };
-        let same = View { revision: view.revision, tenants: view.tenants.clone(), ..active.clone() } == *view;
+        let same = same_but_tenants(active, view);
         let newcomers = self
             .tenants
             .values()
@@ -258,18 +266,23 @@ impl Model {
     fn put_into_force(&mut self, view: View) {
         // In force behind the entry that is being taken in.
         let from = self.entries.len() + 1;
+        let mut capped_from = from;
         for each in &mut self.in_force {
             if each.until == usize::MAX && each.view.name == view.name {
                 each.until = from;
+                // The same for other tenants goes on with what there is.
+                if same_but_tenants(&each.view, &view) {
+                    capped_from = each.capped_from;
+                }
             }
         }
-        self.in_force.push(InForce { view, from, until: usize::MAX });
+        self.in_force.push(InForce { view, from, until: usize::MAX, capped_from });
     }
 
     /// The views of a tenant that are in force when so many entries are taken in.
-    pub fn views<'m>(&'m self, tenant: &'m Tenant, upto: usize) -> impl Iterator<Item = &'m View> {
+    pub fn views<'m>(&'m self, tenant: &'m Tenant, upto: usize) -> impl Iterator<Item = &'m InForce> {
         let is_in_force = move |each: &&InForce| each.from <= upto && upto < each.until;
-        self.in_force.iter().filter(is_in_force).map(|each| &each.view).filter(|view| view.is_for(&tenant.id))
+        self.in_force.iter().filter(is_in_force).filter(|each| each.view.is_for(&tenant.id))
     }
 
     /// The interval of a tenant's day.
@@ -331,6 +344,10 @@ impl Model {
         }
         days
     }
+}
+
+fn same_but_tenants(one: &View, other: &View) -> bool {
+    View { revision: other.revision, tenants: other.tenants.clone(), ..one.clone() } == *other
 }
 
 /// A marker as the log must have it.
