@@ -19,6 +19,7 @@ use daybook_domain::ids::{LogSeq, Partition};
 use daybook_domain::time::Date;
 use ingest::fence::marks_of;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 type Checked = Result<(), Violation>;
 
@@ -70,10 +71,10 @@ impl Checker {
     ///
     /// # Errors
     /// The invariant that does not hold.
-    pub fn stored(&mut self, stream: Stream, message: &Stored, producers: &[Message]) -> Checked {
+    pub fn stored(&mut self, stream: Stream, message: &Rc<Stored>, producers: &[Message]) -> Checked {
         match stream {
-            Stream::Inbox => self.models.iter_mut().for_each(|model| model.push(message, producers)),
-            Stream::Events => self.batch(message)?,
+            Stream::Inbox => self.models.iter_mut().for_each(|model| model.push(message)),
+            Stream::Events => self.batch(message, producers)?,
             Stream::Days => self.marker(message)?,
             Stream::Catalog => self.definition(message)?,
             Stream::Reports => self.report(message)?,
@@ -84,9 +85,9 @@ impl Checker {
     }
 
     /// A batch holds what INBOX has between the last batch and its own mark, in that order, and nothing else.
-    fn batch(&mut self, message: &Stored) -> Checked {
+    fn batch(&mut self, message: &Stored, producers: &[Message]) -> Checked {
         let index = usize::from(message.partition.0);
-        let (log, model) = (&mut self.partitions[index], &self.models[index]);
+        let (log, model) = (&mut self.partitions[index], &mut self.models[index]);
         let batch = Batch::decode(&message.payload).expect("ingest appends batches");
         let (from, through) = (log.through, batch.through.inbox.0);
         ensure(batch.through.events == 0, Invariant::ExactlyOnce, || "a message in parts, though none is long".into())?;
@@ -103,7 +104,7 @@ impl Checker {
                 })),
                 Record::Rejected(reject) => {
                     why = format!(" {}", reject.reason);
-                    found.push(Item::Reject { inbox: reject.inbox.0, index: reject.index });
+                    found.push(Item::Reject { inbox: reject.inbox.0, index: reject.index, events: reject.events() });
                 }
                 Record::Day(marker) => {
                     ensure(log.tenants.contains(marker.tenant.as_str()), Invariant::Days, || {
@@ -119,6 +120,8 @@ impl Checker {
                 }
             }
         }
+        let begun = message.tag.expect("owners say where they began") as u64;
+        model.take_in(through, begun, producers);
         let (before, behind) = (model.upto(from), model.upto(through));
         let expected: Vec<Item> = model
             .entries

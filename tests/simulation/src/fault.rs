@@ -62,6 +62,8 @@ named! {
         ProducerRetry = "producer-retry",
         /// Events that are none, or for tenants, kinds and days that are none.
         BadEvents = "bad-events",
+        /// Messages of very many events or bytes.
+        Flood = "flood",
         /// Events for days before the present one.
         LateEvents = "late-events",
         /// The clock jumps ahead, rarely by weeks.
@@ -70,7 +72,7 @@ named! {
         ClockBack = "clock-back",
         /// Tenants change zone, cut-off or grace.
         ZoneChange = "zone-change",
-        /// Tenants get quotas of entities and of groups, others, or none.
+        /// Tenants get rates and quotas of entities and groups, others, or none.
         QuotaChange = "quota-change",
         /// Tenants are added.
         NewTenant = "new-tenant",

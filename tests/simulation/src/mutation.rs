@@ -22,6 +22,8 @@ named! {
         ForgetSourceMarks = "forget-source-marks",
         /// ingest begins with all of CATALOG rather than with what the log has of it.
         DefineAhead = "define-ahead",
+        /// ingest goes by its own clock rather than by the broker's stamps.
+        StampByOwnClock = "stamp-by-own-clock",
         /// INBOX is trimmed one message beyond what is recorded.
         TrimTooFar = "trim-too-far",
         /// The outbox does not look at the position of what is there.

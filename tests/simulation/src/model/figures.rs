@@ -27,9 +27,7 @@ impl Model {
     /// What a view says of a day when so many entries are taken in.
     pub fn figures(&self, tenant: &TenantModel, in_force: &InForce, date: Date, upto: usize) -> Figures {
         let view = &in_force.view;
-        let id = tenant.definition.id.as_str();
-        let bound = self.entries.get(in_force.capped_from..upto).unwrap_or_default();
-        let is_bound = bound.iter().flat_map(|entry| &entry.fates).any(|fate| fate.groups.is_some() && fate.tenant == id);
+        let is_bound = tenant.bound_at.is_some_and(|bound_at| bound_at < upto);
         let (mut groups, is_capped) = match is_bound {
             true => self.capped(tenant, in_force, date, upto),
             false => (self.whole(tenant, view, date, upto), false),
@@ -91,7 +89,8 @@ impl Model {
                     }
                     let rows = groups.entry(key.clone()).or_default();
                     rows.push((posting.sign, posting.row.clone()));
-                    if !is_there(view, rows) {
+                    // A group of which nothing is left has as many rows taken out as put in.
+                    if rows.iter().map(|(sign, _)| sign).sum::<i64>() == 0 && !is_there(view, rows) {
                         groups.remove(&key);
                     }
                 }
