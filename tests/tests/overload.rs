@@ -1,5 +1,5 @@
-//! Overload has an order: live updates go first, then the freshness of answers; never an event, never a seal. And a tenant
-//! that takes more than its quotas is refused and told so, while its neighbour notices nothing.
+//! Overload has an order: live updates go first, then the freshness of answers; never an event, never a seal. And a
+//! tenant that takes more than its quotas is refused and told so, while its neighbour notices nothing.
 #![allow(clippy::unwrap_used)]
 
 use daybook::client::Client;

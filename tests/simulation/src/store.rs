@@ -8,8 +8,9 @@ use daybook_runtime::store::ledger::{self, Ledger};
 use daybook_runtime::store::{Batch, Changes, Row};
 use std::collections::BTreeMap;
 
-/// A commit is broken off once in so many times.
-const TORN_ONE_IN: usize = 4;
+/// A commit of more than a few rows is broken off once in so many times: there is a crash at every other place already.
+const TORN_ONE_IN: usize = 2;
+const FEW_ROWS: usize = 3;
 /// A store is damaged once in so many times that it is opened.
 const DAMAGED_ONE_IN: usize = 6;
 
@@ -75,14 +76,15 @@ impl Store {
         self.ledger.apply(&batch);
         let stored = self.ledger.stored();
         batch.insert(ledger::KEY, Some(&stored));
-        if !shell.strikes(Fault::TornCommit, TORN_ONE_IN) {
+        if batch.len() <= FEW_ROWS || !shell.strikes(Fault::TornCommit, TORN_ONE_IN) {
             write(&mut self.rows, &batch);
             self.is_torn = false;
             return true;
         }
         let (before, mut after) = (self.rows.clone(), self.rows.clone());
         write(&mut after, &batch);
-        if shell.random.one_in(2) {
+        // What is hard to tell is one row of the commit before.
+        if !shell.random.one_in(4) {
             let lost = shell.random.below(batch.len());
             let mut index = 0..;
             batch.retain(|_, _| index.next() != Some(lost));

@@ -21,7 +21,7 @@ const MAX_STEP: Duration = Duration::from_secs(10 * 60);
 /// An actor crashes after one step in so many.
 const CRASH_ONE_IN: usize = 40;
 /// Steps that a replica takes at most when it is its turn: so it mostly keeps up with the log, though it often crashes.
-const MAX_REPLICA_STEPS: usize = 4;
+const MAX_REPLICA_STEPS: usize = 5;
 /// Steps after which a run that has not come to rest is stuck.
 const MAX_REST_STEPS: usize = 60_000;
 /// Between two looks at whether everything is at rest.
