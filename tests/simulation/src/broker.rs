@@ -8,12 +8,18 @@ use bytes::Bytes;
 use daybook_contracts::headers;
 use daybook_contracts::subjects::Subjects;
 use daybook_domain::ids::Partition;
+use daybook_domain::time::Instant;
 use daybook_random::Random;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// How often a request is lost, its answer is, or it comes late: once in so many.
 const UNCLEAR_ONE_IN: usize = 24;
+/// Most time between two things that it does.
+const MAX_STEP_MS: usize = 2_000;
+/// How far the clocks of its servers are apart.
+const CLOCKS_APART_MS: i64 = 60_000;
 
 /// One of Daybook's streams.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -56,7 +62,9 @@ pub struct Stored {
     pub partition: Partition,
     pub headers: HeaderMap,
     pub payload: Bytes,
-    /// Which of the producers' messages it is.
+    /// By the broker's clock.
+    pub stored_at: Instant,
+    /// Which of the producers' messages it is; of a batch, where in INBOX its owner began to read.
     pub tag: Option<usize>,
 }
 
@@ -78,6 +86,7 @@ pub struct Append {
     pub expected: Option<u64>,
     pub headers: HeaderMap,
     pub payload: Bytes,
+    /// That of [`Stored`].
     pub tag: Option<usize>,
 }
 
@@ -103,6 +112,8 @@ pub struct Broker {
     tickets: u64,
     /// How far DAYS and CATALOG have been sourced into INBOX.
     sourced: [u64; 2],
+    /// By which it stamps what it stores; nobody else goes by it.
+    clock: Instant,
     /// What was stored since it was looked at last.
     fresh: Vec<(Stream, Rc<Stored>)>,
 }
@@ -119,6 +130,7 @@ impl Broker {
             answers: BTreeMap::new(),
             tickets: 0,
             sourced: [0; 2],
+            clock: Instant::from_millis(0),
             fresh: Vec::new(),
         }
     }
@@ -190,6 +202,7 @@ impl Broker {
 
     /// Carries one request out, or brings one message of a source into INBOX.
     pub fn step(&mut self, random: &mut Random, settings: &Settings) {
+        self.clock = self.clock.after(Duration::from_millis(random.below(MAX_STEP_MS) as u64));
         let source = random.below(2);
         if self.sourced[source] < self.end(SOURCES[source]) && (self.under_way.is_empty() || random.one_in(3)) {
             return self.source(source);
@@ -253,7 +266,7 @@ impl Broker {
         let kept = &mut self.kept[stream as usize];
         let sequence = kept.messages.len() as u64 + 1;
         kept.ends.insert(subject.clone(), sequence);
-        let stored = Rc::new(Stored { sequence, subject, partition, headers, payload, tag });
+        let stored = Rc::new(Stored { sequence, subject, partition, headers, payload, stored_at: self.clock, tag });
         kept.messages.push(stored.clone());
         self.fresh.push((stream, stored));
         sequence
@@ -281,9 +294,12 @@ impl Broker {
         self.store(Stream::Inbox, subject, partition, headers, origin.payload.clone(), None);
     }
 
-    /// Restarts: where sourcing goes on is told by the last sourced message that is still in INBOX, and what is not yet
+    /// Restarts with another leader: where sourcing goes on is told by the last sourced message that is still in INBOX, and what is not yet
     /// carried out is lost.
-    pub fn restart(&mut self) {
+    pub fn restart(&mut self, random: &mut Random) {
+        // Another server leads the stream, by its own clock.
+        let apart = random.between(-CLOCKS_APART_MS, CLOCKS_APART_MS);
+        self.clock = Instant::from_millis(self.clock.as_millis() + apart);
         for (ticket, _) in std::mem::take(&mut self.under_way) {
             self.answers.entry(ticket).or_insert(Answer::Unclear);
         }

@@ -77,7 +77,7 @@ impl Catalogue {
             first_day: Some(self.first_day),
             clock: clock.map(name),
             seasons: Vec::new(),
-            quotas: Default::default(),
+            quotas: if shell.strikes(Fault::QuotaChange, 3) { quotas(shell) } else { Quotas::default() },
         };
         self.tenants.entry(text.to_owned()).or_insert(spec)
     }
@@ -121,9 +121,8 @@ impl Catalogue {
                 Some(Request::Close(CloseDay { tenant: id(&some), date }))
             }
             7 if allowed(shell, Fault::QuotaChange) => {
-                let entities = *shell.random.pick(&[None, Some(2), Some(4), Some(6)]);
                 let spec = self.tenants.get_mut(&some).expect("a known tenant");
-                spec.quotas = Quotas { entities, ..Quotas::default() };
+                spec.quotas = quotas(shell);
                 tenants(vec![spec.clone()])
             }
             5 | 6 => {
@@ -132,6 +131,17 @@ impl Catalogue {
             }
             _ => None,
         }
+    }
+}
+
+fn quotas(shell: &mut Shell) -> Quotas {
+    let random = &mut shell.random;
+    Quotas {
+        events_per_second: *random.pick(&[None, Some(1), Some(50)]),
+        bytes_per_second: *random.pick(&[None, Some(1_000), Some(20_000)]),
+        entities: *random.pick(&[None, Some(2), Some(4), Some(6)]),
+        groups: *random.pick(&[None, Some(1), Some(2), Some(4)]),
+        feeds: None,
     }
 }
 

@@ -12,13 +12,14 @@ use daybook_contracts::day::{DayMarker, Edge};
 use daybook_contracts::headers;
 use daybook_contracts::log::{Batch, Record};
 use daybook_contracts::reject::Rejects;
-use daybook_contracts::report::{Report, Row};
+use daybook_contracts::report::{Coverage, Report, Row};
 use daybook_domain::calendar::{BusinessDay, CalendarTable};
 use daybook_domain::catalogue::Definition;
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_domain::time::Date;
 use ingest::fence::marks_of;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 type Checked = Result<(), Violation>;
 
@@ -70,10 +71,10 @@ impl Checker {
     ///
     /// # Errors
     /// The invariant that does not hold.
-    pub fn stored(&mut self, stream: Stream, message: &Stored, producers: &[Message]) -> Checked {
+    pub fn stored(&mut self, stream: Stream, message: &Rc<Stored>, producers: &[Message]) -> Checked {
         match stream {
-            Stream::Inbox => self.models.iter_mut().for_each(|model| model.push(message, producers)),
-            Stream::Events => self.batch(message)?,
+            Stream::Inbox => self.models.iter_mut().for_each(|model| model.push(message)),
+            Stream::Events => self.batch(message, producers)?,
             Stream::Days => self.marker(message)?,
             Stream::Catalog => self.definition(message)?,
             Stream::Reports => self.report(message)?,
@@ -84,9 +85,9 @@ impl Checker {
     }
 
     /// A batch holds what INBOX has between the last batch and its own mark, in that order, and nothing else.
-    fn batch(&mut self, message: &Stored) -> Checked {
+    fn batch(&mut self, message: &Stored, producers: &[Message]) -> Checked {
         let index = usize::from(message.partition.0);
-        let (log, model) = (&mut self.partitions[index], &self.models[index]);
+        let (log, model) = (&mut self.partitions[index], &mut self.models[index]);
         let batch = Batch::decode(&message.payload).expect("ingest appends batches");
         let (from, through) = (log.through, batch.through.inbox.0);
         ensure(batch.through.events == 0, Invariant::ExactlyOnce, || "a message in parts, though none is long".into())?;
@@ -103,7 +104,7 @@ impl Checker {
                 })),
                 Record::Rejected(reject) => {
                     why = format!(" {}", reject.reason);
-                    found.push(Item::Reject { inbox: reject.inbox.0, index: reject.index });
+                    found.push(Item::Reject { inbox: reject.inbox.0, index: reject.index, events: reject.events() });
                 }
                 Record::Day(marker) => {
                     ensure(log.tenants.contains(marker.tenant.as_str()), Invariant::Days, || {
@@ -119,6 +120,8 @@ impl Checker {
                 }
             }
         }
+        let begun = message.tag.expect("owners say where they began") as u64;
+        model.take_in(through, begun, producers);
         let (before, behind) = (model.upto(from), model.upto(through));
         let expected: Vec<Item> = model
             .entries
@@ -209,18 +212,22 @@ impl Checker {
             format!("{}: {:?}, the model has {account:?}", what(), report.dispositions)
         })?;
         let views: BTreeMap<_, _> =
-            model.views(&tenant.definition, upto).map(|view| (view.name.clone(), view)).collect();
+            model.views(&tenant.definition, upto).map(|each| (each.view.name.clone(), each)).collect();
         ensure(report.views.keys().eq(views.keys()), Invariant::Figures, || {
             format!("{} has the views {:?}, the model {:?}", what(), report.views.keys(), views.keys())
         })?;
+        let mut is_capped = false;
         for (name, view) in views {
             let found = cells(&report.views[&name].rows);
-            let expected = model.rows(tenant, view, report.date, upto);
-            ensure(found == expected, Invariant::Figures, || {
-                format!("{}, {name}: {}", what(), difference(&expected, &found))
+            let expected = model.figures(tenant, view, report.date, upto);
+            ensure(found == expected.rows, Invariant::Figures, || {
+                format!("{}, {name}: {}", what(), difference(&expected.rows, &found))
             })?;
+            is_capped |= expected.is_capped;
         }
-        Ok(())
+        ensure(is_capped == matches!(report.coverage, Coverage::Capped { .. }), Invariant::Figures, || {
+            format!("{}: groups left out {is_capped}, coverage {:?}", what(), report.coverage)
+        })
     }
 
     fn rejects(&mut self, message: &Stored) -> Checked {
@@ -266,7 +273,8 @@ impl Checker {
             ensure(expected.is_empty(), Invariant::Dispositions, || format!("{}: {id} lacks {expected:?}", what()))?;
             let touched = touched(model, tenant, model.upto(from)..upto);
             let kept: Vec<Date> = days.days.iter().map(|day| day.date).collect();
-            for view in model.views(&tenant.definition, upto) {
+            for in_force in model.views(&tenant.definition, upto) {
+                let view = &in_force.view;
                 for date in kept.iter().filter(|date| everything || touched.contains(date)) {
                     let query = Query { grain: view.grain.into(), ..Query::days(DaySelector::Date(*date)) };
                     let answer = state.view(&tenant.definition.id, &view.name, &query);
@@ -276,9 +284,13 @@ impl Checker {
                     })?;
                     said.update(&serde_json::to_vec(&answer).expect("a plain value"));
                     if is_first {
-                        let (found, expected) = (cells(&answer.rows), model.rows(tenant, view, *date, upto));
-                        ensure(found == expected, Invariant::Figures, || {
-                            format!("{}: {id} {date} {}: {}", what(), view.name, difference(&expected, &found))
+                        let (found, expected) = (cells(&answer.rows), model.figures(tenant, in_force, *date, upto));
+                        ensure(found == expected.rows, Invariant::Figures, || {
+                            format!("{}: {id} {date} {}: {}", what(), view.name, difference(&expected.rows, &found))
+                        })?;
+                        let is_told = matches!(answer.coverage, Coverage::Capped { .. });
+                        ensure(expected.is_capped == is_told, Invariant::Figures, || {
+                            format!("{}: {id} {date} {}: {:?}", what(), view.name, answer.coverage)
                         })?;
                     }
                 }
@@ -360,14 +372,15 @@ impl Checker {
                 let subject = broker.subjects.report(&tenant.definition.id, date);
                 let Some(last) = broker.last(Stream::Reports, &subject) else { continue };
                 let report: Report = serde_json::from_slice(&last.payload).expect("a report");
-                for view in model.views(&tenant.definition, end) {
+                for in_force in model.views(&tenant.definition, end) {
+                    let view = &in_force.view;
                     let is_restated = view.late == daybook_domain::catalogue::LatePolicy::Restate;
                     let revision = report.definitions.views.get(&view.name);
                     if !is_restated || revision != Some(&view.revision) {
                         continue;
                     }
                     let found = cells(&report.views[&view.name].rows);
-                    let expected = model.rows(tenant, view, date, end);
+                    let expected = model.figures(tenant, in_force, date, end).rows;
                     ensure(found == expected, Invariant::Reports, || {
                         format!("{id} {date} {} was not restated: {}", view.name, difference(&expected, &found))
                     })?;

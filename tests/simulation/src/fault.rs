@@ -56,10 +56,14 @@ named! {
         Redelivery = "redelivery",
         /// A stored checkpoint is wiped, loses a row, has one cut short, or goes back to an earlier one.
         StoreDamage = "store-damage",
+        /// A shard ends in the middle of a commit, of which any part is stored.
+        TornCommit = "torn-commit",
         /// Producers publish again what they have published.
         ProducerRetry = "producer-retry",
         /// Events that are none, or for tenants, kinds and days that are none.
         BadEvents = "bad-events",
+        /// Messages of very many events or bytes.
+        Flood = "flood",
         /// Events for days before the present one.
         LateEvents = "late-events",
         /// The clock jumps ahead, rarely by weeks.
@@ -68,7 +72,7 @@ named! {
         ClockBack = "clock-back",
         /// Tenants change zone, cut-off or grace.
         ZoneChange = "zone-change",
-        /// Tenants get a quota of entities, another one, or none.
+        /// Tenants get rates and quotas of entities and groups, others, or none.
         QuotaChange = "quota-change",
         /// Tenants are added.
         NewTenant = "new-tenant",

@@ -2,8 +2,8 @@
 //! crashes between any two steps and whatever else can go wrong, watched by a naive model. A seed is a run.
 //!
 //! [`world`] holds the actors and decides whose turn it is. [`broker`] is the model broker. [`producer`] and
-//! [`catalogue`] are those who use Daybook; [`manager`], [`owner`] and [`replica`] with its [`outbox`] are the
-//! services' actors as steps around the real cores. [`checker`] judges everything that is stored or said, by [`model`].
+//! [`catalogue`] are those who use Daybook; [`manager`], [`owner`] and [`replica`] with its [`outbox`] and [`store`]
+//! are the services' actors as steps around the real cores. [`checker`] judges everything that is stored or said, by [`model`].
 //! [`fault`] lists what can go wrong, [`mutation`] the rules that are broken on purpose to see that it is noticed.
 //! [`shrink`] makes a failing run small. See `docs/SIMULATION.md` for what is real and what is modelled.
 
@@ -20,6 +20,7 @@ pub mod producer;
 pub mod replica;
 pub mod settings;
 pub mod shrink;
+pub mod store;
 pub mod world;
 
 use settings::{Invariant, Settings, Violation};

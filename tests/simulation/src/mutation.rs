@@ -22,18 +22,24 @@ named! {
         ForgetSourceMarks = "forget-source-marks",
         /// ingest begins with all of CATALOG rather than with what the log has of it.
         DefineAhead = "define-ahead",
+        /// ingest goes by its own clock rather than by the broker's stamps.
+        StampByOwnClock = "stamp-by-own-clock",
         /// INBOX is trimmed one message beyond what is recorded.
         TrimTooFar = "trim-too-far",
         /// The outbox does not look at the position of what is there.
         OutboxForgetsPosition = "outbox-forgets-position",
         /// A checkpoint is committed before the outputs up to it are written.
         CheckpointBeforeOutputs = "checkpoint-before-outputs",
+        /// A checkpoint is used though its rows do not add up to its ledger.
+        TrustTornCommit = "trust-torn-commit",
         /// A shard goes on behind the batch after its checkpoint.
         FeedSkipsBatch = "feed-skips-batch",
         /// The second replica takes the records of a batch in another order.
         ReplicaOrder = "replica-order",
         /// Events that repeat what was said are dropped before they are accounted for.
         ForgetDuplicates = "forget-duplicates",
+        /// Quotas of groups are dropped from definitions of tenants before a shard sees them.
+        ForgetGroupQuotas = "forget-group-quotas",
         /// A scratch stops one batch before its base.
         BackfillBaseEarly = "backfill-base-early",
         /// A scratch goes on one batch beyond its base.

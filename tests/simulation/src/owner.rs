@@ -37,6 +37,8 @@ enum Phase {
 struct Running {
     /// The sequence of the partition's last batch, 0 for none: the fence.
     last: u64,
+    /// Where it began to read INBOX.
+    begun: u64,
     /// The next sequence of INBOX to be read.
     next: u64,
     sequencer: Sequencer,
@@ -118,7 +120,7 @@ fn start(shell: &Shell, partition: Partition, last: u64, marks: Marks) -> Runnin
         (marks.catalog, marks.days) = (0, 0);
     }
     let sequencer = Sequencer::new(shell.broker.subjects.clone(), marks, definitions);
-    Running { last, next, sequencer, gathered: None, sending: None }
+    Running { last, begun: next, next, sequencer, gathered: None, sending: None }
 }
 
 impl Running {
@@ -141,13 +143,14 @@ impl Running {
         if shell.strikes(Fault::Redelivery, 12)
             && let Some(again) = shell.broker.next(Stream::Inbox, partition, self.next.saturating_sub(3))
         {
-            take(&mut self.sequencer, &again.clone());
+            take(&mut self.sequencer, &again.clone(), again.stored_at);
             self.next = self.next.max(again.sequence + 1);
         }
         for _ in 0..=shell.random.below(MAX_GATHERED) {
             let Some(message) = shell.broker.next(Stream::Inbox, partition, self.next).cloned() else { break };
             self.next = message.sequence + 1;
-            take(&mut self.sequencer, &message);
+            let own = shell.breaks(Mutation::StampByOwnClock);
+            take(&mut self.sequencer, &message, if own { shell.now } else { message.stored_at });
         }
         self.gathered = self.sequencer.cut();
     }
@@ -163,7 +166,7 @@ impl Running {
                     expected,
                     headers: sending.headers.clone(),
                     payload: sending.payload.clone(),
-                    tag: None,
+                    tag: Some(self.begun as usize),
                 };
                 sending.stage = Stage::Wait(shell.broker.send(append));
             }
@@ -202,15 +205,14 @@ impl Running {
     }
 }
 
-fn take(sequencer: &mut Sequencer, message: &Stored) {
+fn take(sequencer: &mut Sequencer, message: &Stored, stored_at: Instant) {
     let is_msgpack = message.headers.get(headers::CONTENT_TYPE).is_some_and(|value| value.as_str() == headers::MSGPACK);
     sequencer.take(Inbound {
         sequence: message.sequence,
         subject: &message.subject,
         encoding: if is_msgpack { Encoding::MessagePack } else { Encoding::Json },
         source_sequence: source_of(message).map(|(_, sequence)| sequence),
-        // No tenant here has a quota that time could decide.
-        stored_at: Instant::from_millis(0),
+        stored_at,
         payload: &message.payload,
     });
 }

@@ -17,14 +17,19 @@ const MAX_UNDER_WAY: usize = 4;
 /// Ids of a kind and tenant: few, so that most events meet what is known.
 const IDS: usize = 7;
 const HOUR_MS: i64 = 3_600_000;
+/// Of a flood.
+const FLOOD_EVENTS: usize = 5_000;
+const FLOOD_BYTES: usize = 1 << 19;
 
 /// What a producer means by a message.
 #[derive(Clone, Debug)]
 pub struct Message {
     pub tenant: String,
     pub kind: String,
-    /// None when the payload cannot even be split into events.
+    /// None when the payload cannot even be split into events, or nobody looks at them.
     pub events: Option<Vec<Intent>>,
+    /// How many events there are, for which one stands that cannot be split.
+    pub count: u64,
     subject: String,
     headers: HeaderMap,
     payload: Bytes,
@@ -120,6 +125,9 @@ fn message(shell: &mut Shell, tenants: &[(String, Instant)]) -> Message {
         2 => tenant = "*".into(),
         _ => {}
     }
+    if shell.strikes(Fault::Flood, 10) && bad == usize::MAX {
+        return flood(shell, tenant);
+    }
     let count = 1 + shell.random.below(3);
     let mut events = Vec::new();
     let mut values = Vec::new();
@@ -150,7 +158,20 @@ fn message(shell: &mut Shell, tenants: &[(String, Instant)]) -> Message {
         events = None;
     }
     let subject = shell.broker.subjects.input(&tenant, &kind);
-    Message { tenant, kind, events, subject, headers, payload: payload.into() }
+    let count = events.as_ref().map_or(1, |events| events.len() as u64);
+    Message { tenant, kind, events, count, subject, headers, payload: payload.into() }
+}
+
+/// Half of what a bucket of the smallest rate holds, of a kind that there is not: what the quota lets in is one reject.
+fn flood(shell: &mut Shell, tenant: String) -> Message {
+    let (count, value) = match shell.random.one_in(2) {
+        true => (FLOOD_EVENTS as u64, Value::Array(vec![json!(0); FLOOD_EVENTS])),
+        false => (1, "x".repeat(FLOOD_BYTES - r#""""#.len()).into()),
+    };
+    let kind = "nothing".to_owned();
+    let subject = shell.broker.subjects.input(&tenant, &kind);
+    let payload = serde_json::to_vec(&value).expect("a plain value").into();
+    Message { tenant, kind, events: None, count, subject, headers: HeaderMap::new(), payload }
 }
 
 fn sound(shell: &mut Shell, kind: &str, now: Instant) -> Sound {

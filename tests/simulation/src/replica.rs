@@ -2,10 +2,10 @@
 //! checkpoints and backfills are tasks of their own there; here each is one kind of step, taken in any order.
 
 use crate::broker::Stream;
-use crate::fault::Fault;
 use crate::mutation::Mutation;
 use crate::outbox::Outbox;
 use crate::settings::{Shell, Violation};
+use crate::store::Store;
 use aggregator_shard::outputs::{Traces, outputs};
 use aggregator_shard::state::PartitionState;
 use aggregator_shard::state::backfill::Found;
@@ -14,23 +14,17 @@ use daybook_contracts::log::{Batch, Event, Record};
 use daybook_domain::catalogue::Definition;
 use daybook_domain::ids::{LogSeq, Name, Partition};
 use daybook_runtime::store::Changes;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 /// Batches that wait at most, as in the real feed.
 const AHEAD: usize = 4;
-
-/// What a store holds.
-type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// A replica.
 pub struct Replica {
     pub partition: Partition,
     /// Which of the replicas, from 0.
     pub number: usize,
-    /// Survives crashes, though it can be damaged.
-    rows: Rows,
-    /// What it held some checkpoints ago.
-    earlier: Rows,
+    store: Store,
     running: Option<Box<Running>>,
 }
 
@@ -73,7 +67,7 @@ pub enum Stepped {
 
 impl Replica {
     pub fn new(partition: Partition, number: usize) -> Self {
-        Self { partition, number, rows: Rows::new(), earlier: Rows::new(), running: None }
+        Self { partition, number, store: Store::default(), running: None }
     }
 
     /// Ends; the store stays.
@@ -105,21 +99,25 @@ impl Replica {
     /// One step.
     ///
     /// # Errors
-    /// When what it makes is not what is there.
+    /// When what it makes is not what is there, or its store is not what a commit left.
     pub fn step(&mut self, shell: &mut Shell) -> Result<Stepped, Violation> {
         let Some(running) = &mut self.running else {
-            self.start(shell);
+            self.start(shell)?;
             return Ok(Stepped::Restored);
         };
-        match shell.random.below(12) {
+        match shell.random.below(16) {
             0..3 => running.feed(shell, self.partition),
             3..6 => return Ok(running.apply(shell, self.number)),
-            6..9 => running.outbox.step(shell)?,
-            9 => match running.checkpoint.take() {
-                Some(checkpoint) => running.commit(shell, checkpoint, &mut self.rows, &mut self.earlier),
+            6..10 => running.outbox.step(shell)?,
+            10..13 => match running.checkpoint.take() {
+                Some(checkpoint) => {
+                    if !running.commit(shell, checkpoint, &mut self.store) {
+                        self.crash();
+                    }
+                }
                 None => running.begin_checkpoint(),
             },
-            10 => {
+            13 => {
                 if running.was_level || !running.waiting.is_empty() {
                     running.begin_backfill();
                 }
@@ -129,22 +127,23 @@ impl Replica {
         Ok(Stepped::Nothing)
     }
 
-    fn start(&mut self, shell: &mut Shell) {
-        self.damage(shell);
+    fn start(&mut self, shell: &mut Shell) -> Result<(), Violation> {
+        let name = format!("{}/{}", self.partition, self.number);
+        let rows = self.store.open(shell, &name)?;
         let end = shell.broker.newest(Stream::Events, self.partition).map_or(0, |message| message.sequence);
-        let mut state = match PartitionState::restore(self.partition, &self.rows) {
+        let mut state = match PartitionState::restore(self.partition, rows) {
             Ok(Some(state)) if state.position().0 <= end => state,
             other => {
                 if let Err(error) = other {
-                    shell.trace.note(|| format!("replica {}/{}: wiped: {error}", self.partition, self.number));
+                    shell.trace.note(|| format!("replica {name}: wiped: {error}"));
                 }
-                self.rows.clear();
+                self.store.wipe();
                 PartitionState::new(self.partition)
             }
         };
         state.keep_digests();
         let position = state.position();
-        shell.trace.note(|| format!("replica {}/{}: begins at {position}", self.partition, self.number));
+        shell.trace.note(|| format!("replica {name}: begins at {position}"));
         let mut fed = position.0;
         if fed > 0 && shell.breaks(Mutation::FeedSkipsBatch) {
             let skipped = shell.broker.next(Stream::Events, self.partition, fed + 1);
@@ -163,26 +162,7 @@ impl Replica {
             adding: false,
             said: BTreeSet::new(),
         }));
-    }
-
-    /// Only what the store's own checksums or the state's counts show: one batch is atomic.
-    fn damage(&mut self, shell: &mut Shell) {
-        if self.rows.is_empty() || !shell.strikes(Fault::StoreDamage, 4) {
-            return;
-        }
-        let what = shell.random.below(4);
-        let index = shell.random.below(self.rows.len());
-        let key = self.rows.keys().nth(index).expect("there are so many").clone();
-        shell.trace.note(|| format!("replica {}/{}: damage {what} to its store", self.partition, self.number));
-        match what {
-            0 => self.rows.clear(),
-            1 => self.rows = self.earlier.clone(),
-            2 => drop(self.rows.remove(&key)),
-            _ => {
-                let row = self.rows.get_mut(&key).expect("a key of the store");
-                row.truncate(row.len() / 2);
-            }
-        }
+        Ok(())
     }
 }
 
@@ -199,6 +179,13 @@ impl Running {
         let mut batch = Batch::decode(&message.payload).expect("ingest appends batches");
         if shell.breaks(Mutation::ForgetDuplicates) {
             self.forget_duplicates(&mut batch);
+        }
+        if shell.breaks(Mutation::ForgetGroupQuotas) {
+            for record in &mut batch.records {
+                if let Record::Define(Definition::Tenant(tenant)) = record {
+                    tenant.quotas.groups = None;
+                }
+            }
         }
         self.waiting.push_back((LogSeq(message.sequence), batch));
     }
@@ -248,18 +235,17 @@ impl Running {
         });
     }
 
-    fn commit(&mut self, shell: &mut Shell, checkpoint: Checkpoint, rows: &mut Rows, earlier: &mut Rows) {
+    /// Commits if the outputs before it are written, and tells whether it lived through that.
+    fn commit(&mut self, shell: &mut Shell, checkpoint: Checkpoint, store: &mut Store) -> bool {
         if self.outbox.written() < checkpoint.outputs && !shell.breaks(Mutation::CheckpointBeforeOutputs) {
             self.checkpoint = Some(checkpoint);
-            return;
-        }
-        if shell.random.one_in(3) {
-            earlier.clone_from(rows);
+            return true;
         }
         let Checkpoint { position, changes, .. } = checkpoint;
-        shell.trace.note(|| format!("replica: checkpoint at {position}"));
-        write(rows, changes);
+        let is_whole = store.commit(shell, &changes);
+        shell.trace.note(|| format!("replica: checkpoint at {position}, whole {is_whole}"));
         self.checkpointed = position;
+        is_whole
     }
 
     fn begin_backfill(&mut self) {
@@ -299,11 +285,4 @@ impl Running {
         }
         self.scratch = Some(scratch);
     }
-}
-
-fn write(rows: &mut Rows, changes: Changes) {
-    for key in changes.remove {
-        rows.remove(&key);
-    }
-    rows.extend(changes.put);
 }

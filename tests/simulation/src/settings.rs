@@ -114,6 +114,8 @@ pub enum Invariant {
     Reports,
     /// Every rejected event is told once.
     Rejects,
+    /// A store whose rows are not those of one commit is refused.
+    Checkpoints,
     /// When faults end, everything comes to rest.
     Progress,
     /// The core asserts what it relies on.

@@ -20,6 +20,8 @@ const BEGIN: &str = "2026-03-27T08:00:00Z";
 const MAX_STEP: Duration = Duration::from_secs(10 * 60);
 /// An actor crashes after one step in so many.
 const CRASH_ONE_IN: usize = 40;
+/// Steps that a replica takes at most when it is its turn: so it mostly keeps up with the log, though it often crashes.
+const MAX_REPLICA_STEPS: usize = 5;
 /// Steps after which a run that has not come to rest is stuck.
 const MAX_REST_STEPS: usize = 60_000;
 /// Between two looks at whether everything is at rest.
@@ -133,7 +135,7 @@ impl World {
             0..28 => {
                 if self.shell.strikes(Fault::BrokerRestart, 150) {
                     self.shell.trace.note(|| "the broker restarts".to_owned());
-                    self.shell.broker.restart();
+                    self.shell.broker.restart(&mut self.shell.random);
                 }
                 let settings = self.shell.settings.clone();
                 self.shell.broker.step(&mut self.shell.random, &settings);
@@ -161,8 +163,10 @@ impl World {
             _ => {
                 let index = self.shell.random.below(self.replicas.len());
                 let replica = &mut self.replicas[index];
-                if let Stepped::Applied(_) = replica.step(&mut self.shell)? {
-                    self.checker.applied(replica, false)?;
+                for _ in 0..=self.shell.random.below(MAX_REPLICA_STEPS) {
+                    if let Stepped::Applied(_) = replica.step(&mut self.shell)? {
+                        self.checker.applied(replica, false)?;
+                    }
                 }
                 if crashes {
                     self.shell.trace.note(|| format!("replica {}/{}: crashes", replica.partition, replica.number));

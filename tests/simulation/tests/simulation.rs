@@ -7,7 +7,7 @@ use daybook_simulation::{run, run_all};
 use std::fmt::Write;
 
 /// Seeds in which every mutation must be noticed.
-const MUTATION_SEEDS: u64 = 60;
+const MUTATION_SEEDS: u64 = 120;
 
 #[test]
 fn a_thousand_seeds_hold() {

@@ -5,17 +5,18 @@ use super::{Batch, Row};
 use std::collections::HashMap;
 
 /// Where a store keeps its ledger. Callers' keys never begin with a zero byte.
-pub(super) const KEY: &[u8] = b"\0ledger";
+pub const KEY: &[u8] = b"\0ledger";
 /// Version of the ledger's stored form.
 const FORMAT: u8 = 1;
 /// Format, rows, bytes and digest.
 const STORED_BYTES: usize = 1 + 8 + 8 + 16;
 
-pub(super) type Stored = [u8; STORED_BYTES];
+/// A ledger as it is stored.
+pub type Stored = [u8; STORED_BYTES];
 
 /// What is known of the rows without holding them: about 100 bytes for each.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Ledger {
+pub struct Ledger {
     rows: HashMap<Box<[u8]>, Entry>,
     /// Of keys and values.
     bytes: u64,
@@ -44,7 +45,7 @@ impl Ledger {
     ///
     /// # Errors
     /// Why the rows are not those of one commit.
-    pub(super) fn check(rows: &mut Vec<Row>) -> Result<Self, &'static str> {
+    pub fn check(rows: &mut Vec<Row>) -> Result<Self, &'static str> {
         let stored = rows.iter().position(|(key, _)| key == KEY).map(|at| rows.remove(at).1);
         let mut ledger = Self::default();
         for (key, value) in rows.iter() {
@@ -59,7 +60,8 @@ impl Ledger {
         }
     }
 
-    pub(super) fn apply(&mut self, batch: &Batch) {
+    /// Takes a commit in.
+    pub fn apply(&mut self, batch: &Batch) {
         batch.iter().for_each(|(key, value)| self.set(key, *value));
     }
 
@@ -80,11 +82,12 @@ impl Ledger {
     }
 
     /// Bytes of all keys and values.
-    pub(super) fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    pub(super) fn stored(&self) -> Stored {
+    /// What goes with the commit, under [`KEY`].
+    pub fn stored(&self) -> Stored {
         let mut stored = [0; STORED_BYTES];
         stored[0] = FORMAT;
         stored[1..9].copy_from_slice(&(self.rows.len() as u64).to_be_bytes());

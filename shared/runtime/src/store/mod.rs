@@ -8,7 +8,7 @@
 
 mod fjall;
 mod handle;
-mod ledger;
+pub mod ledger;
 mod marker;
 mod sled;
 #[cfg(test)]
@@ -61,7 +61,7 @@ impl Backend {
 /// A key and its value.
 pub type Row = (Vec<u8>, Vec<u8>);
 /// What one commit does to each key: the new value, or none.
-type Batch<'a> = BTreeMap<&'a [u8], Option<&'a [u8]>>;
+pub type Batch<'a> = BTreeMap<&'a [u8], Option<&'a [u8]>>;
 type Rows = Box<dyn Iterator<Item = Result<Row, EngineError>>>;
 
 /// What keeps rows on disk. Every call blocks, may panic, and may never return.
@@ -101,7 +101,7 @@ impl Changes {
 
     /// By key, each once: engines differ in what they make of a key that is there twice. Keys that are the store's own
     /// are passed over.
-    fn batch(&self) -> Batch<'_> {
+    pub fn batch(&self) -> Batch<'_> {
         let removed = self.remove.iter().map(|key| (key.as_slice(), None));
         let put = self.put.iter().map(|(key, value)| (key.as_slice(), Some(value.as_slice())));
         removed.chain(put).filter(|(key, _)| *key != ledger::KEY).collect()

@@ -1,6 +1,6 @@
 //! Figures of a view, by looking at every event.
 
-use super::{Model, Row, TenantModel};
+use super::{InForce, Model, Row, TenantModel};
 use daybook_domain::catalogue::{Grain, LatePolicy, Metric, View};
 use daybook_domain::time::{Date, Instant};
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,42 +11,106 @@ const HOUR_MS: i64 = 3_600_000;
 /// A row of a view as texts, in the view's order.
 pub type Cells = Vec<String>;
 
+/// What a view says of a day.
+#[derive(Default)]
+pub struct Figures {
+    /// In order of their texts.
+    pub rows: Vec<Cells>,
+    /// Whether groups are left out for a quota.
+    pub is_capped: bool,
+}
+
+/// The signed rows of each group.
+type Groups = BTreeMap<Cells, Vec<(i64, Rc<Row>)>>;
+
 impl Model {
-    /// The rows of a view on a day, in order of their texts, when so many entries are taken in.
-    pub fn rows(&self, tenant: &TenantModel, view: &View, date: Date, upto: usize) -> Vec<Cells> {
+    /// What a view says of a day when so many entries are taken in.
+    pub fn figures(&self, tenant: &TenantModel, in_force: &InForce, date: Date, upto: usize) -> Figures {
+        let view = &in_force.view;
+        let is_bound = tenant.bound_at.is_some_and(|bound_at| bound_at < upto);
+        let (mut groups, is_capped) = match is_bound {
+            true => self.capped(tenant, in_force, date, upto),
+            false => (self.whole(tenant, view, date, upto), false),
+        };
+        // A group in which everything was taken back is none, but the one of a view without groups is always there.
+        let always = view.group_by.is_empty() && view.grain == Grain::Day;
+        if always {
+            groups.entry(Vec::new()).or_default();
+        }
+        let rows = groups.into_iter().filter_map(|(key, rows)| {
+            (always || is_there(view, &rows)).then(|| {
+                let values = view.metrics.iter().map(|metric| value(metric, &rows).to_string());
+                key.into_iter().chain(values).collect()
+            })
+        });
+        let mut rows: Vec<Cells> = rows.collect();
+        rows.sort();
+        Figures { rows, is_capped }
+    }
+
+    /// Every group of a day, by what stands in the end.
+    fn whole(&self, tenant: &TenantModel, view: &View, date: Date, upto: usize) -> Groups {
         let signed = match view.late {
             LatePolicy::Restate => self.newest(tenant, view, upto, false),
             LatePolicy::Reject => self.newest(tenant, view, upto, true),
             LatePolicy::CarryForward => self.postings(tenant, view, upto),
         };
-        let opens_at = self.interval(tenant, date).map_or(Instant::MIN, |day| day.opens_at);
-        let mut groups: BTreeMap<Cells, Vec<(i64, Rc<Row>)>> = BTreeMap::new();
+        let mut groups = Groups::new();
         for (on, sign, row) in signed {
-            if on != date || !view.metrics.iter().any(|metric| metric.status.contains(&row.status)) {
-                continue;
+            if on == date
+                && let Some(key) = self.group(tenant, view, date, &row)
+            {
+                groups.entry(key).or_default().push((sign, row));
             }
-            let mut key = Cells::new();
-            if view.grain == Grain::Hour {
-                let hours = (row.at.as_millis() - opens_at.as_millis()).div_euclid(HOUR_MS);
-                key.push(Instant::from_millis(opens_at.as_millis() + hours * HOUR_MS).to_string());
+        }
+        groups
+    }
+
+    /// The groups of a day for which there was room, by what happened in its order, and whether there was none for some:
+    /// from then on no new one is made.
+    fn capped(&self, tenant: &TenantModel, in_force: &InForce, date: Date, upto: usize) -> (Groups, bool) {
+        let (view, id) = (&in_force.view, tenant.definition.id.as_str());
+        let (mut groups, mut is_full) = (Groups::new(), false);
+        for (index, entry) in self.entries[..upto].iter().enumerate() {
+            for fate in entry.fates.iter().filter(|fate| fate.tenant == id && fate.kind == view.kind.as_str()) {
+                let quota = fate.groups.filter(|_| index >= in_force.capped_from);
+                let postings = match view.late {
+                    LatePolicy::Restate => &fate.restated,
+                    LatePolicy::CarryForward => &fate.carried,
+                    LatePolicy::Reject => &fate.held,
+                };
+                for posting in postings.iter().filter(|posting| posting.date == date) {
+                    let Some(key) = self.group(tenant, view, date, &posting.row) else { continue };
+                    if !groups.contains_key(&key) {
+                        is_full |= quota.is_some_and(|quota| groups.len() as u64 >= quota);
+                        if is_full {
+                            continue;
+                        }
+                    }
+                    let rows = groups.entry(key.clone()).or_default();
+                    rows.push((posting.sign, posting.row.clone()));
+                    // A group of which nothing is left has as many rows taken out as put in.
+                    if rows.iter().map(|(sign, _)| sign).sum::<i64>() == 0 && !is_there(view, rows) {
+                        groups.remove(&key);
+                    }
+                }
             }
-            let dims = view.group_by.iter().map(|name| row.dims.get(name.as_str()).cloned().unwrap_or_default());
-            key.extend(dims);
-            groups.entry(key).or_default().push((sign, row));
         }
-        // A group in which everything was taken back is none, but the one of a view without groups is always there.
-        if view.group_by.is_empty() && view.grain == Grain::Day {
-            groups.entry(Vec::new()).or_default();
+        (groups, is_full)
+    }
+
+    /// The group of a row on a day; none if no metric takes it.
+    fn group(&self, tenant: &TenantModel, view: &View, date: Date, row: &Row) -> Option<Cells> {
+        view.metrics.iter().find(|metric| metric.status.contains(&row.status))?;
+        let mut key = Cells::new();
+        if view.grain == Grain::Hour {
+            let opens_at = self.interval(tenant, date).map_or(Instant::MIN, |day| day.opens_at);
+            let hours = (row.at.as_millis() - opens_at.as_millis()).div_euclid(HOUR_MS);
+            key.push(Instant::from_millis(opens_at.as_millis() + hours * HOUR_MS).to_string());
         }
-        let always = view.group_by.is_empty() && view.grain == Grain::Day;
-        let rows = groups.into_iter().filter_map(|(key, rows)| {
-            let values: Vec<i64> = view.metrics.iter().map(|metric| value(metric, &rows)).collect();
-            (always || values.iter().any(|value| *value != 0))
-                .then(|| key.into_iter().chain(values.iter().map(ToString::to_string)).collect())
-        });
-        let mut rows: Vec<Cells> = rows.collect();
-        rows.sort();
-        rows
+        let dims = view.group_by.iter().map(|name| row.dims.get(name.as_str()).cloned().unwrap_or_default());
+        key.extend(dims);
+        Some(key)
     }
 
     /// The newest versions of entities, and all facts, each on its day; `held` for those that rejecting views have.
@@ -94,6 +158,11 @@ impl Model {
             .map(|posting| (posting.date, posting.sign, posting.row.clone()))
             .collect()
     }
+}
+
+/// Whether anything is left of a group.
+fn is_there(view: &View, rows: &[(i64, Rc<Row>)]) -> bool {
+    view.metrics.iter().any(|metric| value(metric, rows) != 0)
 }
 
 fn value(metric: &Metric, rows: &[(i64, Rc<Row>)]) -> i64 {

@@ -1,6 +1,8 @@
 //! What becomes of an event, from what came before it.
 
-use super::{Disposition, Entry, Fate, Item, Model, Posting, Row, TenantModel, is_sound};
+use super::rates::Metered;
+use super::{Disposition, Entry, Fate, Item, Model, Posting, Row, Taking, TenantModel, is_sound};
+use crate::broker::Stored;
 use crate::producer::{Intent, Message, Sound};
 use daybook_domain::catalogue::{LatePolicy, Mode, Status};
 use daybook_domain::time::{Date, Instant};
@@ -22,26 +24,54 @@ enum Place {
 }
 
 impl Model {
-    pub(super) fn judge(&mut self, inbox: u64, message: &Message, entry: &mut Entry) {
-        let reject = |index: u32, booked: Option<Date>| Fate {
-            tenant: message.tenant.clone(),
-            kind: message.kind.clone(),
-            index,
-            booked,
-            disposition: Disposition::Rejected,
-            is_told: true,
-            accepted: None,
-            carried: Vec::new(),
-            is_refused: false,
+    /// Whether a message is over its tenant's rates. Those that follow each other in a batch, for one reason and of one
+    /// kind, are told of as one.
+    pub(super) fn refuses(
+        &mut self,
+        stored: &Stored,
+        message: &Message,
+        taking: &mut Taking,
+        entry: &mut Entry,
+    ) -> bool {
+        let Some(tenant) = self.tenants.get(&message.tenant) else { return false };
+        let events = message.count;
+        let published = self.published.entry(message.tenant.clone()).or_default();
+        let quotas = &tenant.definition.quotas;
+        let mut metered = Metered::new(stored.sequence, stored.stored_at, quotas, events, stored.payload.len());
+        let over = metered.over(published, taking.begun);
+        metered.is_taken = over.is_none();
+        published.push(metered);
+        let Some(code) = over else {
+            taking.refused.remove(&message.tenant);
+            return false;
         };
+        if let Some((place, why, kind)) = taking.refused.get(&message.tenant)
+            && (why, kind) == (&code, &message.kind)
+        {
+            let first = &mut self.entries[*place];
+            first.fates[0].events += events;
+            if let Item::Reject { events: of_item, .. } = &mut first.items[0] {
+                *of_item += events;
+            }
+            return true;
+        }
+        taking.refused.insert(message.tenant.clone(), (self.entries.len(), code, message.kind.clone()));
+        entry.items.push(Item::Reject { inbox: stored.sequence, index: 0, events });
+        let booked = Some(current_day(tenant));
+        entry.fates.push(Fate { events, ..fate(message, 0, booked, Disposition::Rejected, true) });
+        true
+    }
+
+    pub(super) fn judge(&mut self, inbox: u64, message: &Message, entry: &mut Entry) {
+        let reject = |index: u32, booked: Option<Date>| fate(message, index, booked, Disposition::Rejected, true);
         let known_kind = self.kinds.contains_key(&message.kind);
         let Some(tenant) = self.tenants.get(&message.tenant) else {
-            entry.items.push(Item::Reject { inbox, index: 0 });
+            entry.items.push(Item::Reject { inbox, index: 0, events: 1 });
             entry.fates.push(reject(0, None));
             return;
         };
         if !known_kind || message.events.is_none() {
-            entry.items.push(Item::Reject { inbox, index: 0 });
+            entry.items.push(Item::Reject { inbox, index: 0, events: 1 });
             entry.fates.push(reject(0, Some(current_day(tenant))));
             return;
         }
@@ -52,14 +82,14 @@ impl Model {
             let sound = match intent {
                 Intent::Sound(sound) if is_sound(intent) => sound,
                 _ => {
-                    entry.items.push(Item::Reject { inbox, index });
+                    entry.items.push(Item::Reject { inbox, index, events: 1 });
                     entry.fates.push(reject(index, Some(current_day(tenant))));
                     continue;
                 }
             };
             match self.place(tenant, sound.at) {
                 Place::Nowhere => {
-                    entry.items.push(Item::Reject { inbox, index });
+                    entry.items.push(Item::Reject { inbox, index, events: 1 });
                     entry.fates.push(reject(index, Some(current_day(tenant))));
                 }
                 Place::Day(date) => {
@@ -89,17 +119,7 @@ impl Model {
         let mode = kind.mode;
         let policies = self.policies(message);
         let tenant = self.tenants.get_mut(&message.tenant).expect("a known tenant");
-        let fate = |booked, disposition, is_told| Fate {
-            tenant: message.tenant.clone(),
-            kind: message.kind.clone(),
-            index,
-            booked: Some(booked),
-            disposition,
-            is_told,
-            accepted: None,
-            carried: Vec::new(),
-            is_refused: false,
-        };
+        let fate = |booked, disposition, is_told| fate(message, index, Some(booked), disposition, is_told);
         if date < tenant.expired_before {
             return fate(current_day(tenant), Disposition::Rejected, true);
         }
@@ -151,9 +171,17 @@ impl Model {
         };
         fate.carried.extend(known.as_ref().map(|known| post(&known.row, -1)));
         fate.carried.push(post(&row, 1));
+        let own = |row: &Rc<Row>, sign| Posting { date: row.date, sign, row: row.clone() };
+        fate.restated.extend(known.as_ref().map(|known| own(&known.row, -1)));
+        fate.restated.push(own(&row, 1));
         // Held: a closed day neither takes a row nor gives one that counts away.
         let held = known.as_ref().and_then(|known| known.held.clone());
         fate.is_refused = is_refused;
+        if !fate.is_refused {
+            fate.held.extend(held.iter().filter(|held| !has_closed(tenant, held.date)).map(|held| own(held, -1)));
+            fate.held.push(own(&row, 1));
+        }
+        fate.groups = tenant.definition.quotas.groups;
         let held = if fate.is_refused { held } else { Some(row.clone()) };
         fate.accepted = Some((sound.id.clone(), row.clone()));
         if let Some(key) = key {
@@ -167,11 +195,31 @@ impl Model {
         let tenant = &self.tenants[&message.tenant];
         let views: Vec<_> = self
             .views(&tenant.definition, self.entries.len())
+            .map(|each| &each.view)
             .filter(|view| view.kind.as_str() == message.kind)
             .collect();
         let has = |policy| views.iter().any(|view| view.late == policy);
         let [restate, carry, reject] = [LatePolicy::Restate, LatePolicy::CarryForward, LatePolicy::Reject].map(has);
         [restate || !(carry || reject), carry, reject]
+    }
+}
+
+/// What becomes of an event that does nothing to any view.
+fn fate(message: &Message, index: u32, booked: Option<Date>, disposition: Disposition, is_told: bool) -> Fate {
+    Fate {
+        tenant: message.tenant.clone(),
+        kind: message.kind.clone(),
+        index,
+        events: 1,
+        booked,
+        disposition,
+        is_told,
+        accepted: None,
+        carried: Vec::new(),
+        restated: Vec::new(),
+        held: Vec::new(),
+        is_refused: false,
+        groups: None,
     }
 }
 

@@ -1,20 +1,23 @@
 //! The naive model: from the list of what INBOX acknowledged, in its order, it works out what must be in the log, what
 //! becomes of every event, and what every figure is, each time anew. It shares wire types with the product, and no rule.
 //!
-//! [`Model`] takes the messages of one partition and judges each event once ([`judge`]); [`figures`] sums up.
+//! [`Model`] takes the messages of one partition and judges each event once ([`judge`], [`rates`]); [`figures`] sums up.
 
 pub mod figures;
 pub mod judge;
+pub mod rates;
 
 use crate::broker::{Stored, source_of};
 use crate::producer::{Intent, Message};
 use daybook_contracts::day::{DayMarker, Edge};
+use daybook_contracts::reject::Code;
 use daybook_contracts::report::Account;
 use daybook_domain::calendar::{BusinessDay, CalendarTable};
 use daybook_domain::catalogue::{Definition, Kind, Status, Tenant, View};
 use daybook_domain::ids::Partition;
 use daybook_domain::time::{Date, Instant};
-use std::collections::{BTreeMap, BTreeSet};
+use rates::Metered;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 /// How long days are kept; the model's own copy of the rule.
@@ -23,8 +26,17 @@ pub const KEEP_DAYS: i32 = 35;
 /// What the log must hold for a message of INBOX.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Item {
-    Event { inbox: u64, index: u32, date: Date },
-    Reject { inbox: u64, index: u32 },
+    Event {
+        inbox: u64,
+        index: u32,
+        date: Date,
+    },
+    /// With how many events it stands for.
+    Reject {
+        inbox: u64,
+        index: u32,
+        events: u64,
+    },
     Marker(String),
     Define(String),
 }
@@ -66,6 +78,8 @@ pub struct Fate {
     pub tenant: String,
     pub kind: String,
     pub index: u32,
+    /// How many events it stands for: more than one where they were refused unread.
+    pub events: u64,
     /// On whose day's account it stands; none for tenants that do not exist.
     pub booked: Option<Date>,
     pub disposition: Disposition,
@@ -75,8 +89,14 @@ pub struct Fate {
     pub accepted: Option<(Option<String>, Rc<Row>)>,
     /// What it does to views that carry late changes forward.
     pub carried: Vec<Posting>,
-    /// Whether views that reject late changes take it.
+    /// What it does to views that restate.
+    pub restated: Vec<Posting>,
+    /// What it does to views that reject late changes.
+    pub held: Vec<Posting>,
+    /// Whether views that reject late changes refuse it.
     pub is_refused: bool,
+    /// How many groups the tenant's views may make of it.
+    pub groups: Option<u64>,
 }
 
 /// A message of INBOX, judged.
@@ -99,6 +119,8 @@ pub struct TenantModel {
     pub markers: BTreeMap<Date, DayMarker>,
     pub expired_before: Date,
     pub has_events: bool,
+    /// From which entry on there may be a quota of groups.
+    pub bound_at: Option<usize>,
     entities: BTreeMap<(String, String), judge::Known>,
 }
 
@@ -108,6 +130,8 @@ pub struct InForce {
     pub view: View,
     pub from: usize,
     pub until: usize,
+    /// From which entry on quotas of groups bind it: what it was made of before is whole.
+    pub capped_from: usize,
 }
 
 /// The model of one partition.
@@ -121,6 +145,19 @@ pub struct Model {
     pub pending: BTreeMap<String, View>,
     /// The last sequences of CATALOG and DAYS that took effect.
     taken: BTreeMap<String, u64>,
+    /// What INBOX holds and the log does not yet.
+    waiting: VecDeque<Rc<Stored>>,
+    /// What each tenant has published, as rates look at it.
+    published: BTreeMap<String, Vec<Metered>>,
+}
+
+/// A batch that is taken in.
+#[derive(Default)]
+struct Taking {
+    /// Where in INBOX its owner began to read.
+    begun: u64,
+    /// By tenant whose last message was refused unread: where the entry is that stands for it, why, and of what kind.
+    refused: BTreeMap<String, (usize, Code, String)>,
 }
 
 impl Model {
@@ -134,6 +171,8 @@ impl Model {
             in_force: Vec::new(),
             pending: BTreeMap::new(),
             taken: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            published: BTreeMap::new(),
         }
     }
 
@@ -142,11 +181,22 @@ impl Model {
         self.entries.partition_point(|entry| entry.inbox <= inbox)
     }
 
-    /// Takes the next message of INBOX; those of other partitions are passed over.
-    pub fn push(&mut self, message: &Stored, messages: &[Message]) {
-        if message.partition != self.partition {
-            return;
+    /// Keeps the next message of INBOX until it is in the log; those of other partitions are passed over.
+    pub fn push(&mut self, message: &Rc<Stored>) {
+        if message.partition == self.partition {
+            self.waiting.push_back(message.clone());
         }
+    }
+
+    /// Judges what a batch holds, which reaches so far into INBOX and is of an owner that `begun` to read there.
+    pub fn take_in(&mut self, through: u64, begun: u64, messages: &[Message]) {
+        let mut taking = Taking { begun, ..Taking::default() };
+        while let Some(message) = self.waiting.pop_front_if(|message| message.sequence <= through) {
+            self.take(&message, messages, &mut taking);
+        }
+    }
+
+    fn take(&mut self, message: &Stored, messages: &[Message], taking: &mut Taking) {
         let mut entry =
             Entry { inbox: message.sequence, items: Vec::new(), fates: Vec::new(), closed: None, opened: None };
         if let Some((stream, sequence)) = source_of(message) {
@@ -164,7 +214,9 @@ impl Model {
             }
         } else {
             let tag = message.tag.expect("everything else is of a producer");
-            self.judge(message.sequence, &messages[tag], &mut entry);
+            if !self.refuses(message, &messages[tag], taking, &mut entry) {
+                self.judge(message.sequence, &messages[tag], &mut entry);
+            }
         }
         self.entries.push(entry);
     }
@@ -214,8 +266,12 @@ impl Model {
                     markers: BTreeMap::new(),
                     expired_before: first_day,
                     has_events: false,
+                    bound_at: None,
                     entities: BTreeMap::new(),
                 });
+                if definition.quotas.groups.is_some() {
+                    tenant.bound_at = tenant.bound_at.or(Some(self.entries.len()));
+                }
                 tenant.definition = definition;
             }
             Definition::View(view) => {
@@ -243,7 +299,7 @@ impl Model {
             return true;
         }
         let Some(active) = self.active(view.name.as_str()) else { return false };
-        let same = View { revision: view.revision, tenants: view.tenants.clone(), ..active.clone() } == *view;
+        let same = same_but_tenants(active, view);
         let newcomers = self
             .tenants
             .values()
@@ -258,18 +314,23 @@ impl Model {
     fn put_into_force(&mut self, view: View) {
         // In force behind the entry that is being taken in.
         let from = self.entries.len() + 1;
+        let mut capped_from = from;
         for each in &mut self.in_force {
             if each.until == usize::MAX && each.view.name == view.name {
                 each.until = from;
+                // The same for other tenants goes on with what there is.
+                if same_but_tenants(&each.view, &view) {
+                    capped_from = each.capped_from;
+                }
             }
         }
-        self.in_force.push(InForce { view, from, until: usize::MAX });
+        self.in_force.push(InForce { view, from, until: usize::MAX, capped_from });
     }
 
     /// The views of a tenant that are in force when so many entries are taken in.
-    pub fn views<'m>(&'m self, tenant: &'m Tenant, upto: usize) -> impl Iterator<Item = &'m View> {
+    pub fn views<'m>(&'m self, tenant: &'m Tenant, upto: usize) -> impl Iterator<Item = &'m InForce> {
         let is_in_force = move |each: &&InForce| each.from <= upto && upto < each.until;
-        self.in_force.iter().filter(is_in_force).map(|each| &each.view).filter(|view| view.is_for(&tenant.id))
+        self.in_force.iter().filter(is_in_force).filter(|each| each.view.is_for(&tenant.id))
     }
 
     /// The interval of a tenant's day.
@@ -290,7 +351,7 @@ impl Model {
             if fate.booked != Some(date) || fate.tenant != tenant {
                 continue;
             }
-            account.published += 1;
+            account.published += fate.events;
             *match fate.disposition {
                 Disposition::Counted => &mut account.counted,
                 Disposition::Pending => &mut account.pending,
@@ -298,7 +359,7 @@ impl Model {
                 Disposition::Stale => &mut account.stale,
                 Disposition::Carried => &mut account.carried,
                 Disposition::Rejected => &mut account.rejected,
-            } += 1;
+            } += fate.events;
         }
         account
     }
@@ -331,6 +392,10 @@ impl Model {
         }
         days
     }
+}
+
+fn same_but_tenants(one: &View, other: &View) -> bool {
+    View { revision: other.revision, tenants: other.tenants.clone(), ..one.clone() } == *other
 }
 
 /// A marker as the log must have it.

@@ -1,0 +1,130 @@
+//! The store of a replica as a map on disk, with the real ledger. A crash in the middle of a commit leaves any part of its
+//! rows, with or without its ledger: what no engine should do, and the ledger is there to tell.
+
+use crate::fault::Fault;
+use crate::mutation::Mutation;
+use crate::settings::{Invariant, Shell, Violation, ensure};
+use daybook_runtime::store::ledger::{self, Ledger};
+use daybook_runtime::store::{Batch, Changes, Row};
+use std::collections::BTreeMap;
+
+/// A commit of more than a few rows is broken off once in so many times: there is a crash at every other place already.
+const TORN_ONE_IN: usize = 2;
+const FEW_ROWS: usize = 3;
+/// A store is damaged once in so many times that it is opened.
+const DAMAGED_ONE_IN: usize = 6;
+
+type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// Survives crashes.
+#[derive(Default)]
+pub struct Store {
+    /// On disk, the ledger's among them.
+    rows: Rows,
+    /// What was there some commits ago.
+    earlier: Rows,
+    /// What is there was not left by a commit that was made whole.
+    is_torn: bool,
+    /// Of what was committed, while it is open.
+    ledger: Ledger,
+}
+
+impl Store {
+    /// The rows, none if what is there must not be used.
+    ///
+    /// # Errors
+    /// When the ledger lets rows pass that are not those of one commit.
+    pub fn open(&mut self, shell: &mut Shell, name: &str) -> Result<Vec<Row>, Violation> {
+        self.damage(shell, name);
+        let mut rows: Vec<Row> = self.rows.clone().into_iter().collect();
+        match Ledger::check(&mut rows) {
+            Ok(ledger) => {
+                // With nothing left it is as if it had never been.
+                ensure(!self.is_torn || rows.is_empty(), Invariant::Checkpoints, || {
+                    format!("replica {name}: a torn store adds up")
+                })?;
+                self.ledger = ledger;
+                Ok(rows)
+            }
+            Err(_) if shell.breaks(Mutation::TrustTornCommit) => {
+                rows.retain(|(key, _)| key != ledger::KEY);
+                (self.ledger, self.is_torn) = (Ledger::default(), false);
+                self.ledger.apply(&rows.iter().map(|(key, value)| (&**key, Some(&**value))).collect());
+                Ok(rows)
+            }
+            Err(why) => {
+                shell.trace.note(|| format!("replica {name}: the store is wiped: {why}"));
+                self.wipe();
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// Removes everything.
+    pub fn wipe(&mut self) {
+        self.rows.clear();
+        self.ledger = Ledger::default();
+        self.is_torn = false;
+    }
+
+    /// Commits, and tells whether that came to its end: if not, whoever did it is gone.
+    pub fn commit(&mut self, shell: &mut Shell, changes: &Changes) -> bool {
+        if shell.random.one_in(3) && !self.is_torn {
+            self.earlier.clone_from(&self.rows);
+        }
+        let mut batch = changes.batch();
+        self.ledger.apply(&batch);
+        let stored = self.ledger.stored();
+        batch.insert(ledger::KEY, Some(&stored));
+        if batch.len() <= FEW_ROWS || !shell.strikes(Fault::TornCommit, TORN_ONE_IN) {
+            write(&mut self.rows, &batch);
+            self.is_torn = false;
+            return true;
+        }
+        let (before, mut after) = (self.rows.clone(), self.rows.clone());
+        write(&mut after, &batch);
+        // What is hard to tell is one row of the commit before.
+        if !shell.random.one_in(4) {
+            let lost = shell.random.below(batch.len());
+            let mut index = 0..;
+            batch.retain(|_, _| index.next() != Some(lost));
+        } else {
+            batch.retain(|_, _| shell.random.one_in(2));
+        }
+        write(&mut self.rows, &batch);
+        self.is_torn |= self.rows != before && self.rows != after;
+        false
+    }
+
+    fn damage(&mut self, shell: &mut Shell, name: &str) {
+        if self.rows.is_empty() || !shell.strikes(Fault::StoreDamage, DAMAGED_ONE_IN) {
+            return;
+        }
+        let what = shell.random.below(4);
+        let index = shell.random.below(self.rows.len());
+        let key = self.rows.keys().nth(index).expect("there are so many").clone();
+        shell.trace.note(|| format!("replica {name}: damage {what} to its store"));
+        self.is_torn |= what >= 2;
+        match what {
+            0 => self.wipe(),
+            1 => {
+                self.rows = self.earlier.clone();
+                self.is_torn = false;
+            }
+            2 => drop(self.rows.remove(&key)),
+            _ => {
+                let row = self.rows.get_mut(&key).expect("a key of the store");
+                row.truncate(row.len() / 2);
+            }
+        }
+    }
+}
+
+fn write(rows: &mut Rows, batch: &Batch) {
+    for (key, value) in batch {
+        match value {
+            Some(value) => drop(rows.insert(key.to_vec(), value.to_vec())),
+            None => drop(rows.remove(*key)),
+        }
+    }
+}
