@@ -233,8 +233,11 @@ impl Sequencer {
                 false => Ok(Some((tenant, self.kind(kind_token)?, events))),
             }
         });
-        // What was refused unread takes no more room than its reason, however long it is.
-        self.make_room(if matches!(addressee, Ok(None)) { &[] } else { message.payload });
+        match addressee {
+            // What was refused unread is in the batch at hand by now: that must not be closed before the mark is moved.
+            Ok(None) => self.bytes += 1,
+            _ => self.make_room(message.payload),
+        }
         let (tenant, kind, events) = match addressee {
             Ok(Some(found)) => found,
             refused => {
