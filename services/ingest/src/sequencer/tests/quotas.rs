@@ -66,19 +66,41 @@ fn what_is_over_the_quota_is_one_record_for_all_that_follow_each_other() {
 }
 
 #[test]
-fn a_record_never_reaches_into_another_batch_or_kind() {
+fn a_record_never_reaches_into_another_batch() {
     let mut sequencer = limited(1_000);
     orders(3, "ABQ", 10_000, 0).give(&mut sequencer);
     drain(&mut sequencer);
     orders(4, "ABQ", 1, 0).give(&mut sequencer);
     let first = records(&mut sequencer);
     orders(5, "ABQ", 1, 0).give(&mut sequencer);
-    // Of a kind that there is not, too: a quota is not evaded by what is refused anyway.
-    Message { stored_at: Instant::from_millis(0), ..Message::events(6, "ABQ", "ordr", "[1,2]") }.give(&mut sequencer);
-    orders(7, "ABQ", 1, 0).give(&mut sequencer);
     let second = records(&mut sequencer);
     assert_eq!(spans(&rejects_of(&first)), [(4, 4, 1)]);
-    assert_eq!(spans(&rejects_of(&second)), [(5, 5, 1), (6, 6, 2), (7, 7, 1)]);
+    assert_eq!(spans(&rejects_of(&second)), [(5, 5, 1)]);
+}
+
+#[test]
+fn a_flood_is_one_record_whatever_its_kinds_and_the_quotas_that_it_is_over() {
+    let rates = Rates { events_per_second: Some(1_000), bytes_per_second: Some(1_000) };
+    let mut sequencer = sequencer().with_default_rates(rates);
+    // Five events and fifty bytes are left.
+    let events = format!("[{}1]", "1,".repeat(9_994));
+    let most = format!("{events}{}", " ".repeat(MIN_BURST_BYTES as usize - 50 - events.len()));
+    let give = |sequencer: &mut Sequencer, sequence, kind, payload: &str| {
+        Message { stored_at: Instant::from_millis(0), ..Message::events(sequence, "ABQ", kind, payload) }
+            .give(sequencer);
+    };
+    give(&mut sequencer, 1, "order", &most);
+    drain(&mut sequencer);
+    for sequence in (2..200).step_by(3) {
+        // Of a kind that there is not, too: a quota is not evaded by what is refused anyway.
+        give(&mut sequencer, sequence, "ordr", "[1,2,3,4,5,6]");
+        give(&mut sequencer, sequence + 1, "wide", "[1,2,3,4,5,6]");
+        give(&mut sequencer, sequence + 2, "wide", &format!("[1,2{:50}]", ""));
+    }
+    let records = records(&mut sequencer);
+    let rejects = rejects_of(&records);
+    assert_eq!(spans(&rejects), [(2, 199, 66 * (6 + 6 + 2))]);
+    assert_eq!((rejects[0].code, rejects[0].kind.as_str()), (Code::QuotaEvents, "ordr"));
 }
 
 #[test]
