@@ -460,7 +460,7 @@ fn reason_of(broken: &Broken, from: Option<LogSeq>) -> String {
 fn count_events(batch: &Batch) -> u64 {
     let count = |record: &Record| match record {
         Record::Events(events) => events.events.len() as u64,
-        Record::Rejected(_) => 1,
+        Record::Rejected(reject) => reject.events(),
         Record::Day(_) | Record::Define(_) => 0,
     };
     batch.records.iter().map(count).sum()
@@ -477,4 +477,33 @@ async fn payload(connection: &Connection, sequence: u64) -> anyhow::Result<bytes
         }
     });
     fetch.await.with_context(|| format!("message {sequence} of {stream} was deleted meanwhile"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use daybook_contracts::log::{FORMAT, Through};
+    use daybook_contracts::reject::{Code, Original, Reject, Span};
+    use daybook_domain::ids::InboxSeq;
+
+    #[test]
+    fn the_events_of_a_batch_are_those_that_were_published() {
+        let reject = |span| {
+            Record::Rejected(Reject {
+                code: Code::QuotaEvents,
+                reason: "r".into(),
+                tenant: "acme".into(),
+                kind: "order".into(),
+                inbox: InboxSeq(1),
+                index: 0,
+                field: None,
+                date: None,
+                original: Original::new(b""),
+                span,
+            })
+        };
+        let records = vec![reject(None), reject(Some(Span { events: 50_000, last: InboxSeq(9) }))];
+        let through = Through { inbox: InboxSeq(9), events: 0 };
+        assert_eq!(count_events(&Batch { format: FORMAT, through, records }), 50_001);
+    }
 }
