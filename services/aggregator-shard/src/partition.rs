@@ -19,6 +19,7 @@ use daybook_contracts::ask::{AskError, AskErrorCode, Asked, DayState, Position, 
 use daybook_contracts::log::{Batch, Record};
 use daybook_contracts::members::Part;
 use daybook_domain::ids::{LogSeq, Partition};
+use daybook_runtime::membership::Readiness;
 use daybook_runtime::outbox::Outbox;
 use daybook_runtime::process::Context;
 use daybook_runtime::reader::Reader;
@@ -105,7 +106,7 @@ pub enum Message {
 struct State {
     context: Context,
     partition: Partition,
-    label: String,
+    readiness: Readiness,
     state: PartitionState,
     saving: Saving,
     outbox: Outbox,
@@ -139,8 +140,7 @@ impl Actor for PartitionActor {
 
     async fn pre_start(&self, myself: ActorRef<Message>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
         let Arguments { context, partition, place, intervals, instance } = arguments;
-        let label = format!("shard {partition}");
-        context.health.set(&label, false);
+        let readiness = Readiness::begin(&context, partition, format!("shard {partition}"));
         let connection = &context.connection;
         let (store, state) = checkpoints::open(connection, partition, &place).await?;
         let outbox_stop = CancellationToken::new();
@@ -155,9 +155,6 @@ impl Actor for PartitionActor {
                 .await;
         let is_level = end.is_none_or(|end| end.sequence <= state.position().0);
         tracing::info!(%partition, position = %state.position(), is_level, "aggregating");
-        if is_level {
-            context.health.set(&label, true);
-        }
         let tasks = vec![
             essential("feed", feed(reader, state.position(), outbox.clone(), myself.clone()), myself.clone()),
             essential(
@@ -182,7 +179,7 @@ impl Actor for PartitionActor {
             saving: Saving::new(partition, store, state.position(), &place, intervals),
             context,
             partition,
-            label,
+            readiness,
             state,
             outbox,
             traces: Traces::default(),
@@ -192,6 +189,9 @@ impl Actor for PartitionActor {
             _outbox_guard: outbox_stop.drop_guard(),
         };
         state.tell();
+        if is_level {
+            state.readiness.reached();
+        }
         Ok(state)
     }
 
@@ -251,7 +251,8 @@ impl Actor for PartitionActor {
     }
 
     async fn post_stop(&self, _: ActorRef<Message>, state: &mut State) -> Result<(), ActorProcessingErr> {
-        state.context.health.set(&state.label, false);
+        // Questions are not answered from here on, and the last checkpoint takes its time.
+        state.readiness.lost();
         Ok(state.saving.last(&mut state.state, &state.outbox).await?)
     }
 }
@@ -316,7 +317,7 @@ impl State {
         if self.is_level {
             if self.level_at.is_none() {
                 tracing::info!(partition = %self.partition, %position, "level with the log");
-                self.context.health.set(&self.label, true);
+                self.readiness.reached();
             }
             self.level_at = Some(Instant::now());
         }

@@ -12,6 +12,7 @@ use daybook_domain::catalogue::Definition;
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_runtime::append::{Appended, append, last_message};
 use daybook_runtime::connection::Connection;
+use daybook_runtime::membership::Readiness;
 use daybook_runtime::process::Context;
 use daybook_runtime::reader::{Delivered, Reader, read_all};
 use daybook_runtime::telemetry;
@@ -65,7 +66,7 @@ struct State {
     sequencer: Sequencer,
     /// Gathered while the batch before it was appended.
     gathered: Option<Gathered>,
-    label: String,
+    readiness: Readiness,
 }
 
 /// A batch with the traces of those who published what is in it.
@@ -81,8 +82,7 @@ impl Actor for PartitionActor {
 
     async fn pre_start(&self, myself: ActorRef<Step>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
         let Arguments { context, partition, linger, default_rates } = arguments;
-        let label = format!("ingest {partition}");
-        context.health.set(&label, false);
+        let readiness = Readiness::begin(&context, partition, format!("ingest {partition}"));
         let connection = &context.connection;
         let subject = connection.subjects.events(partition);
         let (last, marks) = log_end(connection, partition).await;
@@ -92,19 +92,15 @@ impl Actor for PartitionActor {
         let (stream, filters) = (connection.subjects.inbox_stream(), connection.subjects.inbox_of(partition));
         let reader = Reader::with_filters(connection, stream, filters, marks.through.next());
         tracing::info!(%partition, log = last, inbox = %marks.through.inbox, "sequencing");
-        context.health.set(&label, true);
         myself.cast(Step)?;
-        let state = State { context, partition, linger, subject, last, reader, sequencer, gathered: None, label };
+        let state = State { context, partition, linger, subject, last, reader, sequencer, gathered: None, readiness };
         state.tell();
+        state.readiness.reached();
         Ok(state)
     }
 
     async fn handle(&self, myself: ActorRef<Step>, Step: Step, state: &mut State) -> Result<(), ActorProcessingErr> {
-        let outcome = state.step().await;
-        if outcome.is_err() {
-            state.context.health.set(&state.label, false);
-        }
-        outcome?;
+        state.step().await?;
         // What is gathered and not appended when this process ends is read again by the next owner.
         if !state.context.leave.is_cancelled() {
             // It fails only when this actor is to end.
@@ -120,7 +116,7 @@ impl State {
         let (log, inbox) = (LogSeq(self.last), self.sequencer.marks().through.whole());
         let lag = self.reader.pending();
         self.context.board.update(self.partition, |part| {
-            *part = Part { ready: true, log, inbox, lag, ..std::mem::take(part) };
+            *part = Part { log, inbox, lag, ..std::mem::take(part) };
         });
         metrics::gauge!("daybook_ingest_lag_messages", "partition" => self.partition.to_string()).set(lag as f64);
     }

@@ -233,8 +233,11 @@ impl Sequencer {
                 false => Ok(Some((tenant, self.kind(kind_token)?, events))),
             }
         });
-        // What was refused unread takes no more room than its reason, however long it is.
-        self.make_room(if matches!(addressee, Ok(None)) { &[] } else { message.payload });
+        match addressee {
+            // What was refused unread is in the batch at hand by now: that must not be closed before the mark is moved.
+            Ok(None) => self.bytes += 1,
+            _ => self.make_room(message.payload),
+        }
         let (tenant, kind, events) = match addressee {
             Ok(Some(found)) => found,
             refused => {
@@ -297,7 +300,7 @@ impl Sequencer {
             Over::Bytes(rate) => (Code::QuotaBytes, format!("over the quota of {rate} bytes a second")),
         };
         metrics::counter!("daybook_ingest_rejects_total", "code" => code.as_str()).increment(events);
-        if self.refusals.extend(&mut self.records, tenant, source, code, events) {
+        if self.refusals.extend(&mut self.records, tenant, source.inbox, events) {
             return true;
         }
         let reason = format!("{reason}; publish these messages again more slowly, or have the tenant's quota raised");
@@ -409,16 +412,12 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    fn kind_as_told(&self) -> String {
-        self.kind.chars().take(256).collect()
-    }
-
     fn reject(&self, index: u32, original: &[u8], problem: Problem) -> Reject {
         Reject {
             code: problem.code,
             reason: problem.reason,
             tenant: self.tenant.chars().take(256).collect(),
-            kind: self.kind_as_told(),
+            kind: self.kind.chars().take(256).collect(),
             inbox: self.inbox,
             index,
             field: problem.field,

@@ -116,8 +116,9 @@ impl Reject {
     }
 }
 
-/// What one reject stands for: every message that the tenant published for the kind from `inbox` to `last`. It has no
-/// original, so that refusing costs much less than taking in.
+/// What one reject stands for: every message that the tenant published from `inbox` to `last`, of whichever kind and over
+/// whichever quota; the reject has the kind and the code of the first. It has no original, so that refusing costs much less
+/// than taking in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
     /// How many events the messages hold.

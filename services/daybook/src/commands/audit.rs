@@ -3,7 +3,7 @@
 use super::replay::progress;
 use crate::cli::{ClientArguments, Outcome};
 use crate::table::{Table, count};
-use crate::verification::audit::{Chapter, ReportOf, Standing, Story, Subject, audit, expired};
+use crate::verification::audit::{Chapter, RefusedUnread, ReportOf, Standing, Story, Subject, audit, expired};
 use crate::verification::replay::Trimmed;
 use aggregator_shard::state::audit::Known;
 use compact_str::CompactString;
@@ -48,6 +48,13 @@ fn show(story: &Story) -> anyhow::Result<()> {
     } else {
         table(story).print()?;
         line("\nRECORDED AT is when the broker stored the event's batch in EVENTS.".to_owned())?;
+    }
+    if let Some(RefusedUnread { events, first, last }) = story.refused_unread {
+        line(format!(
+            "{} events of {} between INBOX {first} and {last} were refused unread; some of them may have been of this entity",
+            count(events),
+            story.tenant
+        ))?;
     }
     if story.omitted > 0 {
         line(format!("{} earlier events are left out", count(story.omitted)))?;

@@ -6,7 +6,7 @@ use crate::replayer::{ReplayOptions, Replayer, Tally};
 use crate::source::Source;
 use crate::table::{count, duration};
 use anyhow::bail;
-use daybook_contracts::reject::Rejects;
+use daybook_contracts::reject::{Reject, Rejects};
 use daybook_domain::catalogue::SYSTEM_CLOCK;
 use daybook_domain::ids::{Name, TenantId};
 use daybook_domain::time::Instant;
@@ -195,12 +195,16 @@ async fn count_rejects(client: &Client, since: u64) -> BTreeMap<String, u64> {
     while reader.position() <= end {
         let message = reader.next().await;
         if let Ok(rejects) = serde_json::from_slice::<Rejects>(&message.payload) {
-            for reject in rejects.rejects {
-                *counts.entry(reject.code.to_string()).or_default() += 1;
-            }
+            count_events(&rejects.rejects, &mut counts);
         }
     }
     counts
+}
+
+fn count_events(rejects: &[Reject], counts: &mut BTreeMap<String, u64>) {
+    for reject in rejects {
+        *counts.entry(reject.code.to_string()).or_default() += reject.events();
+    }
 }
 
 fn show(summary: &Summary, json: bool) -> anyhow::Result<()> {
@@ -233,4 +237,32 @@ pub fn describe(summary: &Summary) -> String {
         text.push_str(&format!(", {} published again", count(summary.repeated)));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use daybook_contracts::reject::{Code, Original, Span};
+    use daybook_domain::ids::InboxSeq;
+
+    #[test]
+    fn a_reject_that_stands_for_several_events_counts_as_so_many() {
+        let reject = |code, span| Reject {
+            code,
+            reason: "r".into(),
+            tenant: "acme".into(),
+            kind: "order".into(),
+            inbox: InboxSeq(1),
+            index: 0,
+            field: None,
+            date: None,
+            original: Original::new(b""),
+            span,
+        };
+        let span = |events| Some(Span { events, last: InboxSeq(9) });
+        let mut counts = BTreeMap::new();
+        count_events(&[reject(Code::Malformed, None), reject(Code::QuotaEvents, span(50_000))], &mut counts);
+        count_events(&[reject(Code::QuotaEvents, span(1)), reject(Code::Malformed, None)], &mut counts);
+        assert_eq!(counts, BTreeMap::from([("malformed".to_owned(), 2), ("quota_events".to_owned(), 50_001)]));
+    }
 }

@@ -10,7 +10,7 @@ use daybook_domain::time::Date;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Exit code when nothing is amiss but that some reports rest on a part of the log that its retention has deleted.
+/// Exit code when nothing is amiss but that the log's retention has deleted a part of what is to be verified with.
 const OVER_RETENTION: u8 = 3;
 /// Most differences that the table shows.
 const SHOWN: usize = 20;
@@ -63,11 +63,15 @@ pub async fn run(arguments: Arguments) -> Outcome {
     {
         bail!("there is no sealed report of {date} for {tenant}, and the log makes none; see `daybook days {tenant}`");
     }
-    Ok(match outcome.is_sound() {
-        true => ExitCode::SUCCESS,
-        false if outcome.differences_count == 0 && outcome.not_verifiable.count == 0 => ExitCode::from(OVER_RETENTION),
-        false => ExitCode::FAILURE,
-    })
+    Ok(ExitCode::from(exit_code(&outcome)))
+}
+
+fn exit_code(outcome: &Verification) -> u8 {
+    match outcome.is_sound() {
+        true => 0,
+        false if outcome.is_amiss() => 1,
+        false => OVER_RETENTION,
+    }
 }
 
 fn is_empty(outcome: &Verification) -> bool {
@@ -209,4 +213,40 @@ fn names(list: &List) -> String {
         names.push(format!("and {} more", count(list.count - names.len() as u64)));
     }
     names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verification::verify::PartitionOutcome;
+    use daybook_domain::ids::{LogSeq, Partition};
+
+    #[test]
+    fn a_log_that_breaks_off_is_no_success_though_no_report_rests_on_it() {
+        let of = |broken: Option<&str>, broken_by_retention: bool| {
+            let partition = PartitionOutcome {
+                partition: Partition(0),
+                through: LogSeq(7),
+                batches: 7,
+                events: 7,
+                verified: 1,
+                broken: broken.map(str::to_owned),
+                broken_by_retention,
+                trimmed: None,
+            };
+            Verification { partitions: vec![partition], ..Verification::default() }
+        };
+        assert_eq!(exit_code(&of(None, false)), 0);
+        assert_eq!(exit_code(&of(Some("position 8 cannot be replayed"), false)), 1);
+        assert_eq!(exit_code(&of(Some("the log begins at 3"), true)), OVER_RETENTION);
+    }
+
+    #[test]
+    fn what_is_amiss_goes_before_what_is_deleted() {
+        let some = || List { count: 1, named: Vec::new() };
+        let deleted = Verification { no_longer_verifiable: some(), ..Verification::default() };
+        assert_eq!(exit_code(&deleted), OVER_RETENTION);
+        assert_eq!(exit_code(&Verification { not_verifiable: some(), ..deleted.clone() }), 1);
+        assert_eq!(exit_code(&Verification { differences_count: 1, ..deleted }), 1);
+    }
 }

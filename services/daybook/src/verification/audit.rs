@@ -84,6 +84,15 @@ pub struct Standing {
     pub report: Option<u32>,
 }
 
+/// Events of a tenant that were over its quota: of which entities they were is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct RefusedUnread {
+    pub events: u64,
+    /// The first and the last of their messages in INBOX; others between them were let in.
+    pub first: InboxSeq,
+    pub last: InboxSeq,
+}
+
 /// The whole story.
 #[derive(Clone, Debug, Serialize)]
 pub struct Story {
@@ -95,6 +104,8 @@ pub struct Story {
     /// Older chapters that are left out.
     pub omitted: u64,
     pub chapters: Vec<Chapter>,
+    /// Events of the tenant that no chapter can tell of, for they were refused without being read.
+    pub refused_unread: Option<RefusedUnread>,
     pub standings: Vec<Standing>,
     /// From where on it is told, when the log is trimmed: what became of events before is not known any more.
     pub trimmed: Option<Trimmed>,
@@ -112,7 +123,7 @@ pub async fn audit(connection: &Connection, subject: Subject, bar: &ProgressBar)
     replay.state.audit(subject.tenant.clone(), subject.kind.clone(), subject.id.clone());
     bar.set_length(replay.end().0);
     bar.set_message(format!("replaying partition {partition}"));
-    let mut teller = Teller { subject, chapters: VecDeque::new(), omitted: 0, sealed: BTreeMap::new() };
+    let mut teller = Teller::new(subject);
     let mut batches = 0_u64;
     let broken = loop {
         let (position, batch) = match replay.next().await {
@@ -120,6 +131,7 @@ pub async fn audit(connection: &Connection, subject: Subject, bar: &ProgressBar)
             Ok(None) => break replay.is_empty().then_some(Broken::Empty(partition)),
             Err(broken) => break Some(broken),
         };
+        batch.records.iter().for_each(|record| teller.note_refusal(record));
         let refused: Vec<Chapter> =
             batch.records.iter().filter_map(|record| teller.refused(position, record)).collect();
         let effects = match replay.apply(position, batch).await {
@@ -147,11 +159,16 @@ struct Teller {
     subject: Subject,
     chapters: VecDeque<Chapter>,
     omitted: u64,
+    refused_unread: Option<RefusedUnread>,
     /// The tenant's report versions, by the batches that sealed them.
     sealed: BTreeMap<(Date, u32), LogSeq>,
 }
 
 impl Teller {
+    fn new(subject: Subject) -> Self {
+        Self { subject, chapters: VecDeque::new(), omitted: 0, refused_unread: None, sealed: BTreeMap::new() }
+    }
+
     fn add(&mut self, chapters: Vec<Chapter>) {
         self.chapters.extend(chapters);
         while self.chapters.len() > MAX_CHAPTERS {
@@ -168,6 +185,16 @@ impl Teller {
                 self.sealed.insert((report.date, report.version), position);
             }
         }
+    }
+
+    /// Sums up what was refused unread. Of which kind it was is told of the first message only.
+    fn note_refusal(&mut self, record: &Record) {
+        let Record::Rejected(reject @ Reject { span: Some(span), .. }) = record else { return };
+        if reject.tenant != self.subject.tenant.as_str() {
+            return;
+        }
+        let (events, first) = self.refused_unread.map_or((0, reject.inbox), |noted| (noted.events, noted.first));
+        self.refused_unread = Some(RefusedUnread { events: events + span.events, first, last: span.last });
     }
 
     /// An event that ingest refused, if it may be one of the entity.
@@ -200,6 +227,7 @@ impl Teller {
             partition,
             through: replay.state.position(),
             omitted: self.omitted,
+            refused_unread: self.refused_unread,
             trimmed: replay.trimmed,
             standings,
             broken: broken.map(|broken| broken.to_string()),
@@ -323,7 +351,7 @@ pub fn expired() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use daybook_contracts::reject::Original;
+    use daybook_contracts::reject::{Original, Span};
 
     fn reject(original: &[u8]) -> Reject {
         Reject {
@@ -356,5 +384,28 @@ mod tests {
             assert!(!holds_id(&reject(other), "A-1"), "{other:?}");
         }
         assert!(!holds_id(&reject(b"{"), ""));
+    }
+
+    #[test]
+    fn what_was_refused_unread_is_summed_up_for_the_tenant_whatever_its_kind() {
+        let kind = Some(Name::new("order").unwrap());
+        let mut teller = Teller::new(Subject { tenant: TenantId::new("acme").unwrap(), kind, id: "A-1".into() });
+        let refused = |tenant: &str, kind: &str, inbox, span: Option<(u64, u64)>| {
+            let span = span.map(|(events, last)| Span { events, last: InboxSeq(last) });
+            let (tenant, kind) = (tenant.to_owned(), kind.to_owned());
+            Record::Rejected(Reject { tenant, kind, inbox: InboxSeq(inbox), span, ..reject(b"") })
+        };
+        teller.note_refusal(&refused("acme", "order", 2, None));
+        assert_eq!(teller.refused_unread, None);
+        for (tenant, kind, inbox, span) in [
+            ("globex", "order", 3, (7, 4)),
+            ("acme", "order", 5, (50_000, 8)),
+            ("globex", "order", 9, (7, 9)),
+            ("acme", "click", 11, (1, 11)),
+        ] {
+            teller.note_refusal(&refused(tenant, kind, inbox, Some(span)));
+        }
+        let sum = RefusedUnread { events: 50_001, first: InboxSeq(5), last: InboxSeq(11) };
+        assert_eq!(teller.refused_unread, Some(sum));
     }
 }

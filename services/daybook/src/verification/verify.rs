@@ -98,6 +98,8 @@ pub struct PartitionOutcome {
     pub verified: u64,
     /// Why it was not replayed to its end.
     pub broken: Option<String>,
+    /// Whether that is for the log's retention, and nothing is amiss.
+    pub broken_by_retention: bool,
     /// Where the replay had to begin, when the log is trimmed.
     pub trimmed: Option<Trimmed>,
 }
@@ -123,9 +125,15 @@ pub struct Verification {
 }
 
 impl Verification {
-    /// Whether every version was verified or is yet to be written.
+    /// Whether the log was replayed to its end, and every version was verified or is yet to be written.
     pub fn is_sound(&self) -> bool {
-        self.differences_count == 0 && self.not_verifiable.count == 0 && self.no_longer_verifiable.count == 0
+        !self.is_amiss() && self.no_longer_verifiable.count == 0 && self.partitions.iter().all(|p| p.broken.is_none())
+    }
+
+    /// Whether more is amiss than that retention has deleted a part of the log.
+    pub fn is_amiss(&self) -> bool {
+        let is_damaged = |partition: &PartitionOutcome| partition.broken.is_some() && !partition.broken_by_retention;
+        self.differences_count > 0 || self.not_verifiable.count > 0 || self.partitions.iter().any(is_damaged)
     }
 }
 
@@ -196,6 +204,7 @@ impl Verifier {
             events: 0,
             verified: 0,
             broken: None,
+            broken_by_retention: false,
             trimmed: replay.trimmed,
         };
         let mut unwritten = Vec::new();
@@ -230,7 +239,10 @@ impl Verifier {
             self.look_again(unwritten).await;
         }
         self.judge_unseen(partition, broken.as_ref(), outcome.trimmed);
-        outcome.broken = broken.filter(|broken| !matches!(broken, Broken::Empty(_))).map(|broken| broken.to_string());
+        if let Some(broken) = broken.filter(|broken| !matches!(broken, Broken::Empty(_))) {
+            outcome.broken_by_retention = broken.is_trimmed();
+            outcome.broken = Some(broken.to_string());
+        }
         self.outcome.partitions.push(outcome);
         Ok(())
     }
@@ -448,7 +460,7 @@ fn reason_of(broken: &Broken, from: Option<LogSeq>) -> String {
 fn count_events(batch: &Batch) -> u64 {
     let count = |record: &Record| match record {
         Record::Events(events) => events.events.len() as u64,
-        Record::Rejected(_) => 1,
+        Record::Rejected(reject) => reject.events(),
         Record::Day(_) | Record::Define(_) => 0,
     };
     batch.records.iter().map(count).sum()
@@ -465,4 +477,33 @@ async fn payload(connection: &Connection, sequence: u64) -> anyhow::Result<bytes
         }
     });
     fetch.await.with_context(|| format!("message {sequence} of {stream} was deleted meanwhile"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use daybook_contracts::log::{FORMAT, Through};
+    use daybook_contracts::reject::{Code, Original, Reject, Span};
+    use daybook_domain::ids::InboxSeq;
+
+    #[test]
+    fn the_events_of_a_batch_are_those_that_were_published() {
+        let reject = |span| {
+            Record::Rejected(Reject {
+                code: Code::QuotaEvents,
+                reason: "r".into(),
+                tenant: "acme".into(),
+                kind: "order".into(),
+                inbox: InboxSeq(1),
+                index: 0,
+                field: None,
+                date: None,
+                original: Original::new(b""),
+                span,
+            })
+        };
+        let records = vec![reject(None), reject(Some(Span { events: 50_000, last: InboxSeq(9) }))];
+        let through = Through { inbox: InboxSeq(9), events: 0 };
+        assert_eq!(count_events(&Batch { format: FORMAT, through, records }), 50_001);
+    }
 }

@@ -1,10 +1,9 @@
 //! Which records of the batch at hand stand for messages refused unread. Refusals that follow each other become one
 //! record, so that a flood costs the log next to nothing.
 
-use super::Source;
 use daybook_contracts::log::Record;
-use daybook_contracts::reject::{Code, Span};
-use daybook_domain::ids::TenantId;
+use daybook_contracts::reject::{Reject, Span};
+use daybook_domain::ids::{InboxSeq, TenantId};
 use std::collections::HashMap;
 
 /// The record of each tenant whose last message was refused.
@@ -25,20 +24,12 @@ impl Refusals {
         self.records.remove(tenant);
     }
 
-    /// Counts a refused message to the one before, if there is one for the same reason and kind; else says false.
-    pub(super) fn extend(
-        &self,
-        records: &mut [Record],
-        tenant: &TenantId,
-        source: &Source<'_>,
-        code: Code,
-        events: u64,
-    ) -> bool {
+    /// Counts a refused message to the one before, if there is one; else says false. Neither its kind nor which quota it
+    /// is over has to be the same: a flood that alternates them would make a record of each message.
+    pub(super) fn extend(&self, records: &mut [Record], tenant: &TenantId, inbox: InboxSeq, events: u64) -> bool {
         let record = self.records.get(tenant).and_then(|place| records.get_mut(*place));
-        let Some(Record::Rejected(reject)) = record else { return false };
-        let is_alike = reject.code == code && reject.kind == source.kind_as_told();
-        let Some(span) = reject.span.as_mut().filter(|_| is_alike) else { return false };
-        *span = Span { events: span.events + events, last: source.inbox };
+        let Some(Record::Rejected(Reject { span: Some(span), .. })) = record else { return false };
+        *span = Span { events: span.events + events, last: inbox };
         true
     }
 }

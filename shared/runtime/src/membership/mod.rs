@@ -6,8 +6,10 @@
 
 pub mod assignment;
 mod owned;
+mod readiness;
 
 pub use owned::{Sharing, run_owned};
+pub use readiness::Readiness;
 
 use crate::clock;
 use crate::connection::Connection;
@@ -71,6 +73,10 @@ impl Board {
         if notes.parts.remove(&partition).is_some() {
             self.news.notify_one();
         }
+    }
+
+    fn is_withdrawn(&self, partition: Partition) -> bool {
+        self.lock().withdrawn.contains(&partition)
     }
 
     /// The partition is run here again.

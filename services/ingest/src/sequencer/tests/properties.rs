@@ -4,18 +4,25 @@ use super::{
     CUTOFF_HOURS, HOUR_MS, MAX_BATCH_BYTES, Message, calendar, dimension, kind, marker, subjects, tenant, time, view,
     wide_kind,
 };
+use crate::quota::{MIN_BURST_BYTES, Rates};
 use crate::sequencer::{Cut, Marks, Sequencer};
 use daybook_contracts::day::Edge;
-use daybook_contracts::event::Encoding;
+use daybook_contracts::event::{self, Encoding};
 use daybook_contracts::log::{Batch, Record, Through};
+use daybook_contracts::reject::{Reject, Span};
+use daybook_contracts::subjects::InboxSubject;
 use daybook_domain::catalogue::{Definition, Kind};
 use daybook_domain::ids::InboxSeq;
+use daybook_domain::time::Instant;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 const TENANTS: [&str; 2] = ["ABQ", "JFK"];
+/// The quota of a flood, by which one of its messages is worth so many milliseconds.
+const RATES: Rates = Rates { events_per_second: None, bytes_per_second: Some(1_000) };
+const FLOOD_MESSAGE_BYTES: usize = 60;
 
 /// Something that is published, or that the broker sources.
 #[derive(Clone, Debug)]
@@ -33,6 +40,8 @@ enum Item {
         count: usize,
         text: usize,
     },
+    /// A message that takes all of the quota of bytes, then pairs of small ones, of which it has room for the first.
+    Flood(usize),
     /// A payload that is no batch of events.
     Garbage(&'static [u8]),
     /// To a tenant or kind that there never is.
@@ -97,6 +106,13 @@ fn item() -> impl Strategy<Value = Item> {
     ]
 }
 
+fn item_or_flood() -> impl Strategy<Value = Item> {
+    prop_oneof![
+        4 => item(),
+        1 => (1_usize..1_500).prop_map(Item::Flood),
+    ]
+}
+
 /// A message of INBOX and how many events, or rejects in their place, it makes.
 #[derive(Debug)]
 struct Entry {
@@ -112,6 +128,8 @@ struct Inbox {
     days: u64,
     sourced: Vec<Message>,
     known: [bool; TENANTS.len()],
+    /// The quota of every tenant.
+    rates: Rates,
 }
 
 impl Inbox {
@@ -123,12 +141,14 @@ impl Inbox {
         inbox.define(3, Definition::Tenant(tenant(TENANTS[0], 1)));
         inbox.define(4, Definition::Calendar(calendar("cal", &CUTOFF_HOURS)));
         inbox.known[0] = true;
-        let mut sequence = 4;
         for (item, gap) in items {
-            sequence += gap;
-            inbox.put(sequence, item);
+            inbox.put(inbox.newest() + gap, item);
         }
         inbox
+    }
+
+    fn newest(&self) -> u64 {
+        self.entries.last().map_or(0, |entry| entry.message.sequence)
     }
 
     fn put(&mut self, sequence: u64, item: &Item) {
@@ -154,6 +174,20 @@ impl Inbox {
                 let event = json!({"id": "w", "at": time(30 * HOUR_MS), "dims": dims}).to_string();
                 let payload = format!("[{}]", vec![event; *count].join(","));
                 self.events(sequence, TENANTS[0], "wide", payload.into_bytes(), *count as u32);
+            }
+            Item::Flood(pairs) => {
+                let event = value(0, Event::Good { hour: 30 }).to_string();
+                let pair = format!("{event:FLOOD_MESSAGE_BYTES$}").into_bytes();
+                self.events(sequence, TENANTS[0], "order", vec![b' '; MIN_BURST_BYTES as usize], 1);
+                for n in 0..*pairs as u64 * 2 {
+                    self.events(sequence + n + 1, TENANTS[0], "order", pair.clone(), 1);
+                }
+                // The bucket is full again, and has room for a small message whenever a pair of them comes.
+                for (n, entry) in self.entries.iter_mut().rev().take(pairs * 2 + 1).rev().enumerate() {
+                    let pair = (n as i64 + 1) / 2;
+                    entry.message.stored_at =
+                        Instant::from_millis(sequence as i64 * 10_000_000 + pair * FLOOD_MESSAGE_BYTES as i64);
+                }
             }
             Item::Garbage(payload) => self.events(sequence, TENANTS[0], "order", payload.to_vec(), 1),
             Item::Astray { tenant, kind } => self.events(sequence, tenant, kind, b"[{}, {}]".to_vec(), 1),
@@ -202,7 +236,8 @@ impl Inbox {
     /// What a sequencer that starts behind `marks` appends; it also cuts after those entries that `cuts` says.
     fn run(&self, marks: Marks, cuts: &[bool]) -> Vec<Cut> {
         let definitions = self.catalog.iter().filter(|(source, _)| *source <= marks.catalog);
-        let mut sequencer = Sequencer::new(subjects(), marks, definitions.map(|(_, definition)| definition.clone()));
+        let definitions = definitions.map(|(_, definition)| definition.clone());
+        let mut sequencer = Sequencer::new(subjects(), marks, definitions).with_default_rates(self.rates);
         let mut appended = Vec::new();
         for (index, entry) in self.entries.iter().enumerate() {
             if entry.message.sequence < marks.through.next() {
@@ -245,20 +280,34 @@ fn log<'a>(batches: impl IntoIterator<Item = &'a Batch>) -> Vec<Record> {
     log
 }
 
-/// How often each event of each message is in the log, as event or as reject.
+/// How often each event of each message is in the log, as event or as reject of its own.
 fn outcomes(log: &[Record]) -> BTreeMap<(u64, u32), u32> {
     let mut outcomes = BTreeMap::new();
     for record in log {
         let (inbox, indices) = match record {
             Record::Events(run) => (run.inbox, run.events.iter().map(|event| event.index).collect()),
-            Record::Rejected(reject) => (reject.inbox, vec![reject.index]),
-            Record::Day(_) | Record::Define(_) => continue,
+            Record::Rejected(reject) if reject.span.is_none() => (reject.inbox, vec![reject.index]),
+            Record::Rejected(_) | Record::Day(_) | Record::Define(_) => continue,
         };
         for index in indices {
             *outcomes.entry((inbox.0, index)).or_insert(0) += 1;
         }
     }
     outcomes
+}
+
+/// What stands for messages refused unread.
+fn refusals(log: &[Record]) -> Vec<(&Reject, Span)> {
+    super::rejects_of(log).into_iter().filter_map(|reject| Some((reject, reject.span?))).collect()
+}
+
+/// The last message of INBOX that a record tells of.
+fn last_of(record: &Record) -> Option<InboxSeq> {
+    match record {
+        Record::Events(run) => Some(run.inbox),
+        Record::Rejected(reject) => Some(reject.span.map_or(reject.inbox, |span| span.last)),
+        Record::Day(_) | Record::Define(_) => None,
+    }
 }
 
 /// How far a mark is: a message that is covered as a whole is further than any of its events.
@@ -272,6 +321,15 @@ fn reach_of(marks: Marks) -> ((u64, u32), u64, u64) {
 
 fn cuts() -> impl Strategy<Value = Vec<bool>> {
     prop::collection::vec(prop::bool::weighted(0.3), 1..12)
+}
+
+/// So few that most batches are full.
+fn rare_cuts() -> impl Strategy<Value = Vec<bool>> {
+    prop::collection::vec(0_usize..4_000, 0..4).prop_map(|places| {
+        let mut cuts = vec![false; 4_000];
+        places.into_iter().for_each(|place| cuts[place] = true);
+        cuts
+    })
 }
 
 proptest! {
@@ -309,6 +367,7 @@ proptest! {
             prop_assert!(bytes.len() < MAX_BATCH_BYTES, "{} bytes", bytes.len());
             prop_assert_eq!(&Batch::decode(&bytes).unwrap(), &cut.batch);
             prop_assert_eq!(cut.batch.through, cut.marks.through);
+            prop_assert!(cut.batch.records.iter().filter_map(last_of).all(|last| last <= cut.marks.through.inbox));
             prop_assert!(reach(cut.marks.through) > reach(last.through) || last == Marks::default());
             prop_assert!(reach_of(cut.marks) > reach_of(last) || last == Marks::default());
             prop_assert!(cut.marks.catalog >= last.catalog && cut.marks.days >= last.days);
@@ -322,5 +381,52 @@ proptest! {
             .flat_map(|entry| (0..entry.outcomes).map(|index| ((entry.message.sequence, index), 1)))
             .collect();
         prop_assert_eq!(outcomes(&log(appended.iter().map(|cut| &cut.batch))), expected);
+    }
+}
+
+proptest! {
+    // A flood makes thousands of messages.
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn under_a_quota_every_message_is_let_in_or_refused_once_wherever_it_stops(
+        items in prop::collection::vec((item_or_flood(), 1_u64..4), 1..8),
+        first_cuts in rare_cuts(),
+        survivors in any::<Index>(),
+        cuts in rare_cuts(),
+    ) {
+        let inbox = Inbox { rates: RATES, ..Inbox::of(&items) };
+        let mut appended = inbox.run(Marks::default(), &first_cuts);
+        // The next owner begins with full buckets.
+        appended.truncate(survivors.index(appended.len() + 1));
+        let marks = appended.last().map_or_else(Marks::default, |last| last.marks);
+        appended.extend(inbox.run(marks, &cuts));
+        for cut in &appended {
+            let through = cut.batch.through.inbox;
+            prop_assert!(cut.batch.records.iter().filter_map(last_of).all(|last| last <= through), "beyond {through}");
+        }
+        let log = log(appended.iter().map(|cut| &cut.batch));
+        let refusals = refusals(&log);
+        let mut refused_events = vec![0; refusals.len()];
+        let mut outcomes = outcomes(&log);
+        for Entry { message, outcomes: expected } in &inbox.entries {
+            let Some(InboxSubject::Event { tenant, .. }) = subjects().parse_inbox(&message.subject) else { continue };
+            let sequence = message.sequence;
+            let is_of = |(reject, span): &(&Reject, Span)| {
+                (reject.inbox.0..=span.last.0).contains(&sequence) && reject.tenant == tenant
+            };
+            let refused: Vec<usize> = (0..refusals.len()).filter(|index| is_of(&refusals[*index])).collect();
+            let read: Vec<u32> = (0..*expected).filter_map(|index| outcomes.remove(&(sequence, index))).collect();
+            match refused.as_slice() {
+                [] => prop_assert_eq!(read, vec![1; *expected as usize], "message {}", sequence),
+                [refusal] => {
+                    prop_assert!(read.is_empty(), "message {sequence} was refused, too");
+                    refused_events[*refusal] += event::Message::split(&message.payload, message.encoding).events();
+                }
+                several => prop_assert!(false, "message {sequence} was refused {} times", several.len()),
+            }
+        }
+        prop_assert_eq!(outcomes, BTreeMap::new());
+        prop_assert_eq!(refused_events, refusals.iter().map(|(_, span)| span.events).collect::<Vec<_>>());
     }
 }

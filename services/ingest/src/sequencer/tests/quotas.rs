@@ -1,10 +1,10 @@
 //! What is over a tenant's quota, and how it is recorded.
 
 use super::{HOUR_MS, Message, drain, events_of, order, records, rejects_of, sequencer, tenant, through};
-use crate::quota::Rates;
+use crate::quota::{MIN_BURST_BYTES, Rates};
 use crate::sequencer::{Marks, Sequencer};
 use daybook_contracts::log::Record;
-use daybook_contracts::reject::{Code, Reject, Span};
+use daybook_contracts::reject::{Code, MAX_ORIGINAL_BYTES, Reject, Span};
 use daybook_domain::catalogue::{Definition, Tenant};
 use daybook_domain::ids::InboxSeq;
 use daybook_domain::quotas::Quotas;
@@ -66,19 +66,68 @@ fn what_is_over_the_quota_is_one_record_for_all_that_follow_each_other() {
 }
 
 #[test]
-fn a_record_never_reaches_into_another_batch_or_kind() {
+fn a_record_never_reaches_into_another_batch() {
     let mut sequencer = limited(1_000);
     orders(3, "ABQ", 10_000, 0).give(&mut sequencer);
     drain(&mut sequencer);
     orders(4, "ABQ", 1, 0).give(&mut sequencer);
     let first = records(&mut sequencer);
     orders(5, "ABQ", 1, 0).give(&mut sequencer);
-    // Of a kind that there is not, too: a quota is not evaded by what is refused anyway.
-    Message { stored_at: Instant::from_millis(0), ..Message::events(6, "ABQ", "ordr", "[1,2]") }.give(&mut sequencer);
-    orders(7, "ABQ", 1, 0).give(&mut sequencer);
     let second = records(&mut sequencer);
     assert_eq!(spans(&rejects_of(&first)), [(4, 4, 1)]);
-    assert_eq!(spans(&rejects_of(&second)), [(5, 5, 1), (6, 6, 2), (7, 7, 1)]);
+    assert_eq!(spans(&rejects_of(&second)), [(5, 5, 1)]);
+}
+
+#[test]
+fn a_flood_is_one_record_whatever_its_kinds_and_the_quotas_that_it_is_over() {
+    let rates = Rates { events_per_second: Some(1_000), bytes_per_second: Some(1_000) };
+    let mut sequencer = sequencer().with_default_rates(rates);
+    // Five events and fifty bytes are left.
+    let events = format!("[{}1]", "1,".repeat(9_994));
+    let most = format!("{events}{}", " ".repeat(MIN_BURST_BYTES as usize - 50 - events.len()));
+    let give = |sequencer: &mut Sequencer, sequence, kind, payload: &str| {
+        Message { stored_at: Instant::from_millis(0), ..Message::events(sequence, "ABQ", kind, payload) }
+            .give(sequencer);
+    };
+    give(&mut sequencer, 1, "order", &most);
+    drain(&mut sequencer);
+    for sequence in (2..200).step_by(3) {
+        // Of a kind that there is not, too: a quota is not evaded by what is refused anyway.
+        give(&mut sequencer, sequence, "ordr", "[1,2,3,4,5,6]");
+        give(&mut sequencer, sequence + 1, "wide", "[1,2,3,4,5,6]");
+        give(&mut sequencer, sequence + 2, "wide", &format!("[1,2{:50}]", ""));
+    }
+    let records = records(&mut sequencer);
+    let rejects = rejects_of(&records);
+    assert_eq!(spans(&rejects), [(2, 199, 66 * (6 + 6 + 2))]);
+    assert_eq!((rejects[0].code, rejects[0].kind.as_str()), (Code::QuotaEvents, "ordr"));
+}
+
+#[test]
+fn a_refusal_that_fills_a_batch_is_not_apart_from_its_mark() {
+    // Of all lengths, so that batches are left with any room, also too little for the reject that follows.
+    let quotas = Quotas { bytes_per_second: Some(1_000), ..Quotas::default() };
+    let limited_bytes = Definition::Tenant(Tenant { quotas, ..tenant("ABQ", 1) });
+    let mut full = 0;
+    for length in (MAX_ORIGINAL_BYTES - 5_000..MAX_ORIGINAL_BYTES).step_by(100) {
+        let mut sequencer = limited(1_000);
+        Message::definition(3, 3, &limited_bytes).give(&mut sequencer);
+        Message::events(4, "ABQ", "order", vec![b' '; MIN_BURST_BYTES as usize]).give(&mut sequencer);
+        drain(&mut sequencer);
+        for sequence in 5..10 {
+            Message::events(sequence, "JFK", "order", vec![b' '; MAX_ORIGINAL_BYTES]).give(&mut sequencer);
+        }
+        Message::events(10, "JFK", "order", vec![b' '; length]).give(&mut sequencer);
+        if sequencer.is_full() {
+            break;
+        }
+        Message::events(11, "ABQ", "order", "[{}]").give(&mut sequencer);
+        full += usize::from(sequencer.is_full());
+        let cut = sequencer.cut().unwrap();
+        assert_eq!(spans(&rejects_of(&cut.batch.records)[6..]), [(11, 11, 1)]);
+        assert_eq!(cut.batch.through, through(11, 0), "{length}");
+    }
+    assert!(full > 0, "none was filled by it");
 }
 
 #[test]
