@@ -321,3 +321,31 @@ async fn one_that_does_not_lead_leaves_alone_what_is_being_published() {
     eventually("an activation", || managed.activation(Partition(0))).await;
     managed.stop.cancel();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_apply_that_comes_late_undoes_nothing() {
+    let managed = Managed::start().await;
+    let client = &managed.client;
+    define(client, MODELS).await;
+    // What the client sends for a change, and a change of the same view behind it.
+    let mut sent = client.connection.client.subscribe(client.connection.subjects.admin("apply")).await.unwrap();
+    let changed = |metrics: &str| MODELS.replace("clicks: count", metrics);
+    define(client, &changed("clicks: count, ms: sum(ms)")).await;
+    let requests = [sent.next().await.unwrap(), sent.next().await.unwrap()];
+    let late = requests.map(|request| serde_json::from_slice::<Apply>(&request.payload).unwrap());
+    let late = late.into_iter().find(|apply| !apply.dry_run).unwrap();
+    define(client, &changed("clicks: count, ms: max(ms)")).await;
+
+    let reply: ApplyReply = ask_once(client, "apply", &late).await;
+    let ApplyReply::Refused(refusals) = reply else { panic!("{reply:?}") };
+    assert_eq!(refusals.iter().map(|refusal| refusal.name.as_str()).collect::<Vec<_>>(), ["clicks"]);
+    let views = client.catalogue().await.unwrap().views;
+    assert_eq!(views[0].revision, 3);
+    // What is there already may be asked for again, and who does not say what was known overrides it.
+    let again = Apply { views: views.clone(), ..late.clone() };
+    assert!(matches!(ask_once(client, "apply", &again).await, ApplyReply::Applied(_)));
+    let careless = Apply { catalog_seen: None, ..late.clone() };
+    assert!(matches!(ask_once(client, "apply", &careless).await, ApplyReply::Applied(_)));
+    assert_eq!(client.catalogue().await.unwrap().views[0].metrics, late.views[0].metrics);
+    managed.stop.cancel();
+}

@@ -2,12 +2,13 @@
 //! it begins the request again with what the streams say; whatever else goes wrong, it ends and is started again.
 
 use crate::loading::{Loaded, load, load_clocks};
-use crate::publishing::{Arrival, PublishError, Publisher};
+use crate::publishing::{Arrival, PublishError, Publisher, describe};
 use crate::registry::Registry;
 use crate::{activation, admin};
 use async_nats::HeaderMap;
 use daybook_contracts::admin::{
     AdminError, Apply, ApplyReply, CatalogueReply, ClockAdvance, ClockReply, CloseDay, CloseReply, DaysStanding,
+    Refusal,
 };
 use daybook_contracts::day::DayMarker;
 use daybook_domain::catalogue::{Activation, Definition, SYSTEM_CLOCK};
@@ -252,6 +253,10 @@ impl State {
             Ok(change) => change,
             Err(refusals) => return Ok(ApplyReply::Refused(refusals)),
         };
+        let overtaken = self.overtaken(apply, &change.definitions);
+        if !overtaken.is_empty() {
+            return Ok(ApplyReply::Refused(overtaken));
+        }
         if apply.dry_run {
             return Ok(ApplyReply::Applied(change.applied));
         }
@@ -265,6 +270,21 @@ impl State {
             tracing::info!(what = line.what, name = line.name, action = ?line.action, "applied");
         }
         Ok(ApplyReply::Applied(change.applied))
+    }
+
+    /// Those definitions of a change that someone has changed since the asker looked. Calendars also grow by themselves.
+    fn overtaken(&self, apply: &Apply, definitions: &[Definition]) -> Vec<Refusal> {
+        let Some(seen) = apply.catalog_seen else { return Vec::new() };
+        let overtaken = definitions.iter().filter(|definition| {
+            !matches!(definition, Definition::Calendar(_)) && self.publisher.is_newer_than(seen, definition)
+        });
+        overtaken
+            .map(|definition| {
+                let (what, name) = describe(definition);
+                let reason = "was changed while this request was under way; look at it, and apply again".to_owned();
+                Refusal { what: what.into(), name: name.into(), reason }
+            })
+            .collect()
     }
 
     fn days_standing(&self) -> DaysStanding {

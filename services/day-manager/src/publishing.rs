@@ -150,6 +150,14 @@ impl Publisher {
         .collect()
     }
 
+    /// Whether a definition of that name was published behind a sequence of CATALOG.
+    pub fn is_newer_than(&self, seen: u64, definition: &Definition) -> bool {
+        let (what, name) = describe(definition);
+        let subjects = &self.connection.subjects;
+        Partition::all(self.connection.partitions)
+            .any(|partition| self.ends.get(&subjects.catalog(partition, what, name)).is_some_and(|end| *end > seen))
+    }
+
     /// The message by which a definition reaches one partition.
     pub fn definition_for(&self, partition: Partition, definition: &Definition) -> Outgoing {
         let subjects = &self.connection.subjects;

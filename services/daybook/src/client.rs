@@ -12,7 +12,7 @@ use daybook_contracts::report::Report;
 use daybook_domain::catalogue::{Definition, Tenant};
 use daybook_domain::ids::{InboxSeq, Partition, TenantId};
 use daybook_domain::time::Date;
-use daybook_runtime::append::{header_number, last_message};
+use daybook_runtime::append::{header_number, last_message, retry, stream_handle};
 use daybook_runtime::connection::{BrokerOptions, Connection, connect};
 use daybook_runtime::membership::{Members, Membership};
 use daybook_runtime::reader::{Delivered, read_last_per_subject};
@@ -55,12 +55,16 @@ impl Client {
         Ok(Self { connection, shards, shards_known_at: tokio::time::Instant::now() + 2 * HEARTBEAT })
     }
 
-    /// Puts definitions into force.
+    /// Puts definitions into force. Should a repetition of the request come late, it does not undo what was applied since.
     ///
     /// # Errors
     /// When day-manager does not answer.
     pub async fn apply(&self, apply: &Apply) -> anyhow::Result<ApplyReply> {
-        self.admin("apply", apply).await
+        let catalog = self.connection.subjects.catalog_stream();
+        let seen = retry("look at CATALOG", || async {
+            Ok(stream_handle(&self.connection, &catalog).await?.get_info().await?.state.last_sequence)
+        });
+        self.admin("apply", &Apply { catalog_seen: Some(seen.await), ..apply.clone() }).await
     }
 
     /// Kinds, views and clocks.
