@@ -17,10 +17,11 @@ use daybook_runtime::membership::assignment::owners;
 use daybook_runtime::process::Context;
 use daybook_runtime::reader::{Reader, read_all};
 use daybook_tests::{PrivateBroker, define, eventually};
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 const MODELS: &str = "
@@ -347,5 +348,49 @@ async fn an_apply_that_comes_late_undoes_nothing() {
     let careless = Apply { catalog_seen: None, ..late.clone() };
     assert!(matches!(ask_once(client, "apply", &careless).await, ApplyReply::Applied(_)));
     assert_eq!(client.catalogue().await.unwrap().views[0].metrics, late.views[0].metrics);
+    managed.stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_is_asked_where_one_day_manager_stands_still() {
+    let managed = Managed::start().await;
+    let (client, nats) = (&managed.client, managed.client.connection.client.clone());
+    let tenant = "tenants: [{ id: SHOP, zone: Etc/UTC, cutoff: '00:00', first_day: 2024-03-01, clock: shop }]";
+    define(client, tenant).await;
+    // In the group of the day-managers there is one more, which is sent one request.
+    let another = async |command: &str| {
+        let mut requests = nats.queue_subscribe(client.connection.subjects.admin(command), "q".into()).await.unwrap();
+        requests.unsubscribe_after(1).await.unwrap();
+        requests
+    };
+    let mut standing_still = another("catalogue").await;
+    let took = loop {
+        let began = std::time::Instant::now();
+        client.catalogue().await.unwrap();
+        if standing_still.next().now_or_never().is_some() {
+            break began.elapsed();
+        }
+    };
+    assert!(took < Duration::from_secs(5), "{took:?}");
+
+    // What one has closed the other refuses to close, and is quicker to say so.
+    let clock = Name::new("shop").unwrap();
+    client.advance(&ClockAdvance { clock, advance_to: "2024-03-01T12:00:00Z".parse().unwrap() }).await.unwrap();
+    let close = CloseDay { tenant: TenantId::new("SHOP").unwrap(), date: "2024-03-01".parse().unwrap() };
+    let closed = client.close(&close).await.unwrap();
+    let mut slow = another("close").await;
+    let (sender, body) = (nats.clone(), serde_json::to_vec(&closed).unwrap());
+    let slow = tokio::spawn(async move {
+        let request = slow.next().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        sender.publish(request.reply.unwrap(), body.into()).await.unwrap();
+    });
+    let reply = loop {
+        let reply = client.close(&close).await;
+        if slow.is_finished() || reply.is_ok() {
+            break reply;
+        }
+    };
+    assert_eq!(reply.unwrap(), closed);
     managed.stop.cancel();
 }
