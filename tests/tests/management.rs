@@ -1,21 +1,27 @@
 //! day-manager alone, with shards that say what the test has them say: views come into force partition by partition,
-//! and days close by hand.
+//! days close by hand, and two day-managers are as good as one.
 #![allow(clippy::unwrap_used)]
+use async_nats::service::NATS_SERVICE_ERROR;
 use daybook::client::Client;
-use daybook_contracts::admin::{ClockAdvance, CloseDay};
+use daybook_contracts::admin::{Apply, ApplyReply, CatalogueReply, ClockAdvance, ClockReply, CloseDay, CloseReply};
 use daybook_contracts::ask::{Asked, Backfilling, ViewProgress};
 use daybook_contracts::day::DayMarker;
+use daybook_contracts::members::{HEARTBEAT, Heartbeat};
 use daybook_contracts::report::Coverage;
-use daybook_domain::catalogue::{Activation, Definition};
+use daybook_domain::catalogue::{Activation, Definition, Kind, Mode};
 use daybook_domain::ids::{LogSeq, Name, Partition, TenantId};
 use daybook_runtime::append::last_message;
 use daybook_runtime::connection::connect_service;
 use daybook_runtime::http::Health;
+use daybook_runtime::membership::assignment::owners;
 use daybook_runtime::process::Context;
-use daybook_runtime::reader::Reader;
+use daybook_runtime::reader::{Reader, read_all};
 use daybook_tests::{PrivateBroker, define, eventually};
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 const MODELS: &str = "
@@ -40,8 +46,10 @@ struct Managed {
 async fn run_day_manager(broker: &PrivateBroker) -> CancellationToken {
     let connection = connect_service(&broker.options(), "day-manager").await.unwrap();
     let stop = CancellationToken::new();
-    let context = Context::new(connection, Health::default(), stop.clone());
+    let health = Health::default();
+    let context = Context::new(connection, health.clone(), stop.clone());
     tokio::spawn(async move { day_manager::run(day_manager::Options::default(), context).await.unwrap() });
+    eventually("a day-manager", || async { health.is_ready_with(1).then_some(()) }).await;
     stop
 }
 
@@ -171,5 +179,218 @@ async fn a_day_closes_by_hand_once_and_the_next_at_its_cutoff() {
         "2024-03-02 closed 2024-03-03T00:00:00Z",
     ];
     assert_eq!(markers, expected);
+    managed.stop.cancel();
+}
+
+/// Asks one time only, and gets the reply.
+async fn ask_once<T: DeserializeOwned>(client: &Client, command: &str, request: &impl Serialize) -> T {
+    let nats = client.connection.client.clone();
+    let body = serde_json::to_vec(request).unwrap();
+    let reply = nats.request(client.connection.subjects.admin(command), body.into()).await;
+    let reply = reply.unwrap_or_else(|error| panic!("{command}: {error}"));
+    let refused = reply.headers.as_ref().and_then(|headers| headers.get(NATS_SERVICE_ERROR));
+    assert_eq!(refused.map(ToString::to_string), None, "{command}");
+    serde_json::from_slice(&reply.payload).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_of_two_day_managers_knows_the_clocks_that_the_other_moves() {
+    let managed = Managed::start().await;
+    let second = run_day_manager(&managed.broker).await;
+    let tenant = "tenants: [{ id: SHOP, zone: Etc/UTC, cutoff: '00:00', first_day: 2024-03-01, clock: shop }]";
+    define(&managed.client, tenant).await;
+    let clock = Name::new("shop").unwrap();
+    // The broker sends each request to either of them.
+    for hour in 0..24 {
+        let advance_to = format!("2024-03-01T{hour:02}:00:00Z").parse().unwrap();
+        let request = ClockAdvance { clock: clock.clone(), advance_to };
+        let reply: ClockReply = ask_once(&managed.client, "clock", &request).await;
+        assert_eq!((reply.now, reply.markers), (advance_to, u64::from(hour == 0)));
+        let reply: CatalogueReply = ask_once(&managed.client, "catalogue", &()).await;
+        assert_eq!(reply.clocks[&clock], advance_to);
+    }
+    let close = CloseDay { tenant: TenantId::new("SHOP").unwrap(), date: "2024-03-01".parse().unwrap() };
+    let reply: CloseReply = ask_once(&managed.client, "close", &close).await;
+    assert_eq!(reply.closed.due_at.to_string(), "2024-03-01T23:00:00Z");
+    managed.stop.cancel();
+    second.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_day_managers_at_once_answer_every_request() {
+    const DAYS: u64 = 25;
+    let managed = Managed::start().await;
+    let second = run_day_manager(&managed.broker).await;
+    let tenants = |clock: &str| {
+        let tenant = |number| {
+            format!(
+                "  - {{ id: {clock}-{number}, zone: Etc/UTC, cutoff: '00:00', first_day: 2024-03-01, clock: {clock} }}\n"
+            )
+        };
+        (0..8).map(tenant).collect::<String>()
+    };
+    define(&managed.client, &format!("tenants:\n{}{}", tenants("one"), tenants("two"))).await;
+    let drive = async |clock: &str| {
+        for day in 1..=DAYS {
+            let advance_to = format!("2024-03-{day:02}T00:00:00Z").parse().unwrap();
+            let request = ClockAdvance { clock: Name::new(clock).unwrap(), advance_to };
+            let reply: ClockReply = ask_once(&managed.client, "clock", &request).await;
+            assert_eq!(reply.now, advance_to);
+        }
+    };
+    let redefine = async {
+        for number in 0..DAYS {
+            let name = Name::new(&format!("kind-{number}")).unwrap();
+            let kind = Kind { name, mode: Mode::Fact, dimensions: vec![], measures: vec![], revision: 0 };
+            let request = Apply { kinds: vec![kind], ..Apply::default() };
+            let reply: ApplyReply = ask_once(&managed.client, "apply", &request).await;
+            assert!(matches!(reply, ApplyReply::Applied(_)), "{reply:?}");
+        }
+    };
+    tokio::join!(drive("one"), drive("two"), redefine);
+    let subjects = &managed.client.connection.subjects;
+    let markers = read_all(&managed.client.connection, subjects.days_stream(), subjects.every_day(), 1).await;
+    // Each day opens, and all but the last have closed.
+    assert_eq!(markers.len() as u64, 16 * (2 * DAYS - 1));
+    managed.stop.cancel();
+    second.cancel();
+}
+
+/// Takes the lead from the one day-manager that there is, and does nothing with it, until the sender is dropped.
+async fn lead_instead(client: &Client) -> tokio::sync::oneshot::Sender<()> {
+    let (nats, subject) = (client.connection.client.clone(), client.connection.subjects.members("day-manager"));
+    let other = next_heartbeat(client).await.instance;
+    let name = (0..).map(|number| format!("other-{number}")).find(|name| owners(&[name, &other], 1, 1)[0] == [0]);
+    let own = Heartbeat::of("day-manager", &name.unwrap());
+    let (sender, mut gone) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        let tell = async |heartbeat: &Heartbeat| {
+            nats.publish(subject.clone(), serde_json::to_vec(heartbeat).unwrap().into()).await.unwrap();
+        };
+        while tokio::time::timeout(HEARTBEAT, &mut gone).await.is_err() {
+            tell(&own).await;
+        }
+        tell(&Heartbeat { gone: true, ..own.clone() }).await;
+        nats.flush().await.unwrap();
+    });
+    sender
+}
+
+/// What a day-manager tells of itself next.
+async fn next_heartbeat(client: &Client) -> Heartbeat {
+    let subject = client.connection.subjects.members("day-manager");
+    let mut heard = client.connection.client.subscribe(subject).await.unwrap();
+    Heartbeat::decode(&heard.next().await.unwrap().payload).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_does_not_lead_leaves_alone_what_is_being_published() {
+    let managed = Managed::start().await;
+    define(&managed.client, MODELS).await;
+    define(&managed.client, &MODELS.replace("clicks: count", "clicks: count, ms: sum(ms)")).await;
+    let leader = lead_instead(&managed.client).await;
+    // The leader's, the other's, and so on.
+    let beats = async |count| {
+        for _ in 0..count {
+            next_heartbeat(&managed.client).await;
+        }
+    };
+    beats(4).await;
+
+    // Half of a definition, and a view that is ready.
+    let (connection, subjects) = (&managed.client.connection, &managed.client.connection.subjects);
+    let kind = |partition| async move {
+        let subject = subjects.catalog(Partition(partition), "kind", "click");
+        let message = last_message(connection, &subjects.catalog_stream(), &subject).await.unwrap();
+        match serde_json::from_slice(&message.payload).unwrap() {
+            Definition::Kind(kind) => kind,
+            other => panic!("{other:?}"),
+        }
+    };
+    let newer = Definition::Kind(Kind { revision: 2, ..kind(0).await });
+    let payload = serde_json::to_vec(&newer).unwrap();
+    let subject = subjects.catalog(Partition(0), "kind", "click");
+    connection.jetstream.publish(subject, payload.into()).await.unwrap().await.unwrap();
+    managed.say(0, 1, backfilling(100));
+    // Ten looks at the clock, four at the backfills.
+    beats(4).await;
+    assert_eq!(kind(1).await.revision, 1);
+    assert_eq!(managed.activation(Partition(0)).await, None);
+
+    drop(leader);
+    eventually("the other half", || async { (kind(PARTITIONS - 1).await.revision == 2).then_some(()) }).await;
+    eventually("an activation", || managed.activation(Partition(0))).await;
+    managed.stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_apply_that_comes_late_undoes_nothing() {
+    let managed = Managed::start().await;
+    let client = &managed.client;
+    define(client, MODELS).await;
+    // What the client sends for a change, and a change of the same view behind it.
+    let mut sent = client.connection.client.subscribe(client.connection.subjects.admin("apply")).await.unwrap();
+    let changed = |metrics: &str| MODELS.replace("clicks: count", metrics);
+    define(client, &changed("clicks: count, ms: sum(ms)")).await;
+    let requests = [sent.next().await.unwrap(), sent.next().await.unwrap()];
+    let late = requests.map(|request| serde_json::from_slice::<Apply>(&request.payload).unwrap());
+    let late = late.into_iter().find(|apply| !apply.dry_run).unwrap();
+    define(client, &changed("clicks: count, ms: max(ms)")).await;
+
+    let reply: ApplyReply = ask_once(client, "apply", &late).await;
+    let ApplyReply::Refused(refusals) = reply else { panic!("{reply:?}") };
+    assert_eq!(refusals.iter().map(|refusal| refusal.name.as_str()).collect::<Vec<_>>(), ["clicks"]);
+    let views = client.catalogue().await.unwrap().views;
+    assert_eq!(views[0].revision, 3);
+    // What is there already may be asked for again, and who does not say what was known overrides it.
+    let again = Apply { views: views.clone(), ..late.clone() };
+    assert!(matches!(ask_once(client, "apply", &again).await, ApplyReply::Applied(_)));
+    let careless = Apply { catalog_seen: None, ..late.clone() };
+    assert!(matches!(ask_once(client, "apply", &careless).await, ApplyReply::Applied(_)));
+    assert_eq!(client.catalogue().await.unwrap().views[0].metrics, late.views[0].metrics);
+    managed.stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_is_asked_where_one_day_manager_stands_still() {
+    let managed = Managed::start().await;
+    let (client, nats) = (&managed.client, managed.client.connection.client.clone());
+    let tenant = "tenants: [{ id: SHOP, zone: Etc/UTC, cutoff: '00:00', first_day: 2024-03-01, clock: shop }]";
+    define(client, tenant).await;
+    // In the group of the day-managers there is one more, which is sent one request.
+    let another = async |command: &str| {
+        let mut requests = nats.queue_subscribe(client.connection.subjects.admin(command), "q".into()).await.unwrap();
+        requests.unsubscribe_after(1).await.unwrap();
+        requests
+    };
+    let mut standing_still = another("catalogue").await;
+    let took = loop {
+        let began = std::time::Instant::now();
+        client.catalogue().await.unwrap();
+        if standing_still.next().now_or_never().is_some() {
+            break began.elapsed();
+        }
+    };
+    assert!(took < Duration::from_secs(5), "{took:?}");
+
+    // What one has closed the other refuses to close, and is quicker to say so.
+    let clock = Name::new("shop").unwrap();
+    client.advance(&ClockAdvance { clock, advance_to: "2024-03-01T12:00:00Z".parse().unwrap() }).await.unwrap();
+    let close = CloseDay { tenant: TenantId::new("SHOP").unwrap(), date: "2024-03-01".parse().unwrap() };
+    let closed = client.close(&close).await.unwrap();
+    let mut slow = another("close").await;
+    let (sender, body) = (nats.clone(), serde_json::to_vec(&closed).unwrap());
+    let slow = tokio::spawn(async move {
+        let request = slow.next().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        sender.publish(request.reply.unwrap(), body.into()).await.unwrap();
+    });
+    let reply = loop {
+        let reply = client.close(&close).await;
+        if slow.is_finished() || reply.is_ok() {
+            break reply;
+        }
+    };
+    assert_eq!(reply.unwrap(), closed);
     managed.stop.cancel();
 }

@@ -8,9 +8,11 @@ use daybook_contracts::ask::{Asked, ShardQuestion, ViewProgress};
 use daybook_domain::catalogue::Activation;
 use daybook_domain::ids::{Name, Partition};
 use daybook_runtime::connection::Connection;
+use daybook_runtime::membership::Membership;
 use futures::future::join_all;
 use ractor::ActorRef;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch::Receiver;
 use tokio::time::{MissedTickBehavior, interval};
@@ -81,8 +83,13 @@ impl Backfills {
 }
 
 /// Asks the shards while anything is pending, and tells the manager what is ready, until the manager is gone.
-/// `revisions` are the newest of each view.
-pub async fn watch(connection: Connection, mut revisions: Receiver<BTreeMap<Name, u64>>, manager: ActorRef<Message>) {
+/// `revisions` are the newest of each view. Of several day-managers only the one that leads asks.
+pub async fn watch(
+    connection: Connection,
+    membership: Arc<Membership>,
+    mut revisions: Receiver<BTreeMap<Name, u64>>,
+    manager: ActorRef<Message>,
+) {
     let mut backfills = Backfills::new(connection.partitions);
     let mut looks = interval(LOOK);
     // A slow answer makes no burst of questions.
@@ -96,6 +103,10 @@ pub async fn watch(connection: Connection, mut revisions: Receiver<BTreeMap<Name
             }
             continue;
         }
+        looks.tick().await;
+        if !membership.leads() {
+            continue;
+        }
         let mut ready = Vec::new();
         for (partition, answer) in ask(&connection, partitions).await {
             let activations = backfills.answered(partition, &answer.unwrap_or_default());
@@ -104,7 +115,6 @@ pub async fn watch(connection: Connection, mut revisions: Receiver<BTreeMap<Name
         if !ready.is_empty() && manager.cast(Message::Activate(ready)).is_err() {
             return;
         }
-        looks.tick().await;
     }
 }
 

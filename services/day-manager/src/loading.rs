@@ -4,12 +4,11 @@ use crate::publishing::{Arrival, Outgoing, Publisher, describe};
 use crate::registry::Registry;
 use crate::schedule::Observed;
 use daybook_contracts::day::DayMarker;
-use daybook_domain::catalogue::{Activation, Definition};
+use daybook_domain::catalogue::{Activation, Clocks, Definition};
 use daybook_domain::ids::{Name, Partition};
-use daybook_domain::time::Instant;
 use daybook_runtime::connection::Connection;
 use daybook_runtime::reader::{Delivered, read_last_per_subject};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// What a day-manager begins with.
 pub struct Loaded {
@@ -77,14 +76,7 @@ pub async fn load(connection: &Connection) -> Loaded {
     let days = read_last_per_subject(connection, subjects.days_stream(), subjects.every_day()).await;
     let clocks = read_last_per_subject(connection, subjects.clocks_stream(), subjects.clock("*")).await;
 
-    let ends: HashMap<String, u64> = catalog
-        .iter()
-        .chain(&days)
-        .chain(&clocks)
-        .map(|message| (message.subject.to_string(), message.sequence))
-        .collect();
-    let end = |messages: &[Delivered]| messages.iter().map(|message| message.sequence).max().unwrap_or(0);
-    let publisher = Publisher::new(connection.clone(), ends, end(&catalog), end(&days));
+    let publisher = Publisher::new(connection.clone(), &catalog, &days, &clocks);
     let Assembled { registry, repairs } = assemble(&catalog, &days, &clocks, connection.partitions);
     let repairs =
         repairs.iter().map(|(partition, definition)| publisher.definition_for(*partition, definition)).collect();
@@ -96,6 +88,14 @@ pub async fn load(connection: &Connection) -> Loaded {
     Loaded { registry, publisher, repairs, unarrived }
 }
 
+/// Reads where the clocks stand, for one that knows everything else.
+pub async fn load_clocks(connection: &Connection, publisher: &mut Publisher) -> Clocks {
+    let subjects = &connection.subjects;
+    let clocks = read_last_per_subject(connection, subjects.clocks_stream(), subjects.clock("*")).await;
+    publisher.read_clocks(&clocks);
+    clocks_of(&clocks)
+}
+
 /// What follows from the last messages of each subject.
 pub struct Assembled {
     pub registry: Registry,
@@ -105,7 +105,7 @@ pub struct Assembled {
 
 /// What follows from the last message of each subject of CATALOG, of DAYS and of CLOCKS. Pure.
 pub fn assemble(catalog: &[Delivered], days: &[Delivered], clocks: &[Delivered], partitions: u16) -> Assembled {
-    let mut registry = Registry { clocks: read_clocks(clocks), ..Registry::default() };
+    let mut registry = Registry { clocks: clocks_of(clocks), ..Registry::default() };
     let (shared, activations) = collect(catalog);
     for (partition, activation) in &activations {
         registry.activate(*partition, activation);
@@ -179,7 +179,7 @@ fn collect(catalog: &[Delivered]) -> (Vec<Shared>, Vec<(Partition, Activation)>)
     (newest.into_values().collect(), activations)
 }
 
-fn read_clocks(messages: &[Delivered]) -> BTreeMap<Name, Instant> {
+fn clocks_of(messages: &[Delivered]) -> Clocks {
     messages
         .iter()
         .filter_map(|message| {

@@ -1,13 +1,14 @@
-//! The actor: publishes definitions and markers, one thing after the other. Whatever goes wrong, it ends and is
-//! started again with what the streams say.
+//! The actor: publishes definitions and markers, one thing after the other. Where another day-manager comes in between,
+//! it begins the request again with what the streams say; whatever else goes wrong, it ends and is started again.
 
-use crate::loading::{Loaded, load};
-use crate::publishing::{Arrival, Publisher};
+use crate::loading::{Loaded, load, load_clocks};
+use crate::publishing::{Arrival, PublishError, Publisher, describe};
 use crate::registry::Registry;
 use crate::{activation, admin};
 use async_nats::HeaderMap;
 use daybook_contracts::admin::{
     AdminError, Apply, ApplyReply, CatalogueReply, ClockAdvance, ClockReply, CloseDay, CloseReply, DaysStanding,
+    Refusal,
 };
 use daybook_contracts::day::DayMarker;
 use daybook_domain::catalogue::{Activation, Definition, SYSTEM_CLOCK};
@@ -28,6 +29,8 @@ use tracing::Instrument;
 /// Markers published in one go; between two goes nothing else is done for a replay, but the system clock's tick looks
 /// at its mailbox.
 const MARKERS_AT_ONCE: usize = 2_000;
+/// How often something is begun in all while another day-manager comes in between; the actor ends then.
+const MAX_ATTEMPTS: u32 = 3;
 /// How long the last replies may take when the process ends. What was asked is done by then, or refused.
 const LAST_REPLIES: Duration = Duration::from_secs(2);
 
@@ -103,7 +106,8 @@ impl Actor for Manager {
         tracing::info!(tenants, kinds, views, "managing days");
         context.health.set("day-manager", true);
         let (revisions, newest) = watch::channel(registry.revisions());
-        let backfills = tokio::spawn(activation::watch(context.connection.clone(), newest, myself.clone()));
+        let backfills =
+            tokio::spawn(activation::watch(context.connection.clone(), membership.clone(), newest, myself.clone()));
         myself.send_after(tick, || Message::Tick);
         Ok(State { context, tick, membership, registry, publisher, unarrived, endpoints, ending, backfills, revisions })
     }
@@ -121,31 +125,36 @@ impl Actor for Manager {
         message: Message,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        // Another day-manager may have been at work: no answer rests on what is no longer so, and what it defined is
-        // carried on should it be gone.
         if matches!(message, Message::Tick) {
             // Asked for again rather than sent at intervals: what takes long must not pile up.
             myself.send_after(state.tick, || Message::Tick);
         }
-        state.refresh(matches!(message, Message::Tick | Message::More)).await?;
         let outcome = match message {
-            // One of several day-managers is enough; two that take themselves for the one do no harm.
+            // One of several day-managers is enough, and the others do not repair what it is just publishing; two that
+            // take themselves for the one do no harm.
             Message::Tick | Message::More if !state.membership.leads() => Ok(()),
-            Message::Tick | Message::More => state.look(&myself).await,
-            Message::Apply(apply, reply) => state.apply(apply).await.map(|outcome| {
-                let _ = reply.send(Ok(outcome));
-            }),
-            Message::Catalogue(reply) => {
-                let _ = reply.send(Ok(state.catalogue()));
-                Ok(())
+            Message::Tick | Message::More => state.carry_out(true, async move |state| state.look(&myself).await).await,
+            Message::Apply(apply, reply) => {
+                state.carry_out(false, async move |state| state.apply(&apply).await).await.map(|outcome| {
+                    let _ = reply.send(Ok(outcome));
+                })
             }
-            Message::Advance(request, reply) => state.advance(request).await.map(|outcome| {
-                let _ = reply.send(outcome);
-            }),
-            Message::Close(request, reply) => state.close(request).await.map(|outcome| {
-                let _ = reply.send(outcome);
-            }),
-            Message::Activate(ready) => state.activate(ready).await,
+            Message::Catalogue(reply) => {
+                state.carry_out(false, async |state| Ok(state.catalogue())).await.map(|outcome| {
+                    let _ = reply.send(Ok(outcome));
+                })
+            }
+            Message::Advance(request, reply) => {
+                state.carry_out(false, async move |state| state.advance(&request).await).await.map(|outcome| {
+                    let _ = reply.send(outcome);
+                })
+            }
+            Message::Close(request, reply) => {
+                state.carry_out(false, async move |state| state.close(&request).await).await.map(|outcome| {
+                    let _ = reply.send(outcome);
+                })
+            }
+            Message::Activate(ready) => state.carry_out(false, async move |state| state.activate(&ready).await).await,
         };
         if outcome.is_err() {
             state.context.health.set("day-manager", false);
@@ -170,8 +179,31 @@ async fn begin(context: &Context) -> Result<(Registry, Publisher, Vec<(u64, Arri
 }
 
 impl State {
-    /// Reads everything anew if another day-manager has published. A broker that does not say is asked again with the
-    /// next tick, if this is one.
+    /// Does `work` on what the streams say now, so that no answer rests on what is no longer so. Where another day-manager
+    /// comes in between, it is begun again: what of it is published already is passed over.
+    async fn carry_out<T>(
+        &mut self,
+        is_tick: bool,
+        work: impl AsyncFn(&mut Self) -> Result<T, ActorProcessingErr>,
+    ) -> Result<T, ActorProcessingErr> {
+        let mut attempts = 1;
+        loop {
+            let outcome = match self.refresh(is_tick).await {
+                Ok(()) => work(self).await,
+                Err(error) => Err(error),
+            };
+            match outcome {
+                Err(error) if attempts < MAX_ATTEMPTS && is_conflict(&error) => {
+                    tracing::info!(error = %error, "beginning again");
+                    attempts += 1;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Reads anew what another day-manager has published. A broker that does not say is asked again with the next tick, if
+    /// this is one; ticks need no clock but the system's.
     async fn refresh(&mut self, is_tick: bool) -> Result<(), ActorProcessingErr> {
         let is_current = match self.publisher.is_current().await {
             Err(_) if is_tick => true,
@@ -181,6 +213,8 @@ impl State {
             tracing::info!("another day-manager was at work; reading everything anew");
             (self.registry, self.publisher, self.unarrived) = begin(&self.context).await?;
             self.tell_revisions();
+        } else if !is_tick && !self.publisher.knows_clocks().await? {
+            self.registry.clocks = load_clocks(&self.context.connection, &mut self.publisher).await;
         }
         Ok(())
     }
@@ -214,11 +248,15 @@ impl State {
         Ok(())
     }
 
-    async fn apply(&mut self, apply: Apply) -> Result<ApplyReply, ActorProcessingErr> {
-        let change = match self.registry.check(&apply, clock::now()) {
+    async fn apply(&mut self, apply: &Apply) -> Result<ApplyReply, ActorProcessingErr> {
+        let change = match self.registry.check(apply, clock::now()) {
             Ok(change) => change,
             Err(refusals) => return Ok(ApplyReply::Refused(refusals)),
         };
+        let overtaken = self.overtaken(apply, &change.definitions);
+        if !overtaken.is_empty() {
+            return Ok(ApplyReply::Refused(overtaken));
+        }
         if apply.dry_run {
             return Ok(ApplyReply::Applied(change.applied));
         }
@@ -232,6 +270,21 @@ impl State {
             tracing::info!(what = line.what, name = line.name, action = ?line.action, "applied");
         }
         Ok(ApplyReply::Applied(change.applied))
+    }
+
+    /// Those definitions of a change that someone has changed since the asker looked. Calendars also grow by themselves.
+    fn overtaken(&self, apply: &Apply, definitions: &[Definition]) -> Vec<Refusal> {
+        let Some(seen) = apply.catalog_seen else { return Vec::new() };
+        let overtaken = definitions.iter().filter(|definition| {
+            !matches!(definition, Definition::Calendar(_)) && self.publisher.is_newer_than(seen, definition)
+        });
+        overtaken
+            .map(|definition| {
+                let (what, name) = describe(definition);
+                let reason = "was changed while this request was under way; look at it, and apply again".to_owned();
+                Refusal { what: what.into(), name: name.into(), reason }
+            })
+            .collect()
     }
 
     fn days_standing(&self) -> DaysStanding {
@@ -253,19 +306,19 @@ impl State {
         }
     }
 
-    async fn advance(&mut self, request: ClockAdvance) -> Result<Result<ClockReply, AdminError>, ActorProcessingErr> {
-        let name = request.clock;
+    async fn advance(&mut self, request: &ClockAdvance) -> Result<Result<ClockReply, AdminError>, ActorProcessingErr> {
+        let name = &request.clock;
         if name.as_str() == SYSTEM_CLOCK {
             let message = "the system clock cannot be driven; give the tenants a clock of their own".to_owned();
             return Ok(Err(AdminError { message }));
         }
-        let stood = self.registry.clocks.get(&name).copied();
+        let stood = self.registry.clocks.get(name).copied();
         let now = stood.map_or(request.advance_to, |stood| stood.max(request.advance_to));
-        self.extend(&name, now).await?;
+        self.extend(name, now).await?;
         let mut markers = 0;
         let mut last = None;
         loop {
-            let (count, newest) = self.publish_due(&name, now).await?;
+            let (count, newest) = self.publish_due(name, now).await?;
             last = newest.or(last);
             markers += count;
             if count == 0 {
@@ -281,11 +334,11 @@ impl State {
             self.publisher.store_clock(name.as_str(), &now.to_string()).await?;
             self.registry.clocks.insert(name.clone(), now);
         }
-        let next_due = self.registry.schedule.next_deadline(&name);
+        let next_due = self.registry.schedule.next_deadline(name);
         Ok(Ok(ClockReply { now, next_due, markers: markers as u64 }))
     }
 
-    async fn close(&mut self, request: CloseDay) -> Result<Result<CloseReply, AdminError>, ActorProcessingErr> {
+    async fn close(&mut self, request: &CloseDay) -> Result<Result<CloseReply, AdminError>, ActorProcessingErr> {
         let refused = |message: String| Ok(Err(AdminError { message }));
         let Some(plan) = self.registry.schedule.get(&request.tenant) else {
             return refused(format!("there is no tenant {}", request.tenant));
@@ -316,15 +369,15 @@ impl State {
     }
 
     /// Publishes those activations that are still wanted, each to its partition.
-    async fn activate(&mut self, ready: Vec<(Partition, Activation)>) -> Result<(), ActorProcessingErr> {
+    async fn activate(&mut self, ready: &[(Partition, Activation)]) -> Result<(), ActorProcessingErr> {
         let wanted: Vec<_> =
-            ready.into_iter().filter(|(partition, activation)| self.registry.lacks(*partition, activation)).collect();
-        let message = |(partition, activation): &(Partition, Activation)| {
+            ready.iter().filter(|(partition, activation)| self.registry.lacks(*partition, activation)).collect();
+        let message = |(partition, activation): &&(Partition, Activation)| {
             self.publisher.definition_for(*partition, &Definition::Activation(activation.clone()))
         };
         let messages = wanted.iter().map(message).collect();
         self.publisher.publish(messages, &HeaderMap::new()).await?;
-        for (partition, activation) in &wanted {
+        for (partition, activation) in wanted {
             self.registry.activate(*partition, activation);
             let Activation { view, revision, .. } = activation;
             tracing::info!(%partition, %view, revision, "a backfilled view comes into force");
@@ -402,4 +455,8 @@ impl State {
         }
         Ok(last)
     }
+}
+
+fn is_conflict(error: &ActorProcessingErr) -> bool {
+    matches!(error.downcast_ref(), Some(PublishError::Conflict(_)))
 }

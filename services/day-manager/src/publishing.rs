@@ -9,6 +9,7 @@ use daybook_domain::catalogue::Definition;
 use daybook_domain::ids::Partition;
 use daybook_runtime::append::{Appended, append, header_number, last_message, stream_handle};
 use daybook_runtime::connection::Connection;
+use daybook_runtime::reader::Delivered;
 use futures::{StreamExt, TryStreamExt};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,7 +19,7 @@ const IN_FLIGHT: usize = 256;
 /// How long a published message may take to come through to INBOX before the broker counts as unwell.
 const ARRIVAL_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Another day-manager is at work, or the broker did not say what became of a message: read everything anew.
+/// Why something was not published, or it is not known whether it was: read everything anew.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     #[error("another day-manager published on {0}")]
@@ -62,15 +63,31 @@ pub struct Publisher {
     connection: Connection,
     /// The sequence of each subject's last message.
     ends: HashMap<String, u64>,
-    /// The last sequence of CATALOG and of DAYS, as far as this day-manager knows.
+    /// The last sequence of CATALOG, of DAYS and of CLOCKS up to which this day-manager knows everything.
     catalog_end: u64,
     days_end: u64,
+    clocks_end: u64,
 }
 
 impl Publisher {
-    /// A publisher that knows the subjects' last messages, and the last sequences of CATALOG and of DAYS.
-    pub fn new(connection: Connection, ends: HashMap<String, u64>, catalog_end: u64, days_end: u64) -> Self {
-        Self { connection, ends, catalog_end, days_end }
+    /// A publisher that has read these messages, the last of each subject of CATALOG, of DAYS and of CLOCKS.
+    pub fn new(connection: Connection, catalog: &[Delivered], days: &[Delivered], clocks: &[Delivered]) -> Self {
+        let (catalog_end, days_end) = (end(catalog), end(days));
+        let mut publisher = Self { connection, ends: HashMap::new(), catalog_end, days_end, clocks_end: 0 };
+        publisher.read(catalog);
+        publisher.read(days);
+        publisher.read_clocks(clocks);
+        publisher
+    }
+
+    /// Takes note of the last messages of CLOCKS.
+    pub fn read_clocks(&mut self, clocks: &[Delivered]) {
+        self.read(clocks);
+        self.clocks_end = end(clocks);
+    }
+
+    fn read(&mut self, messages: &[Delivered]) {
+        self.ends.extend(messages.iter().map(|message| (message.subject.to_string(), message.sequence)));
     }
 
     /// Whether nobody else has published on CATALOG or DAYS since.
@@ -79,14 +96,21 @@ impl Publisher {
     /// When the broker does not say.
     pub async fn is_current(&self) -> Result<bool, async_nats::Error> {
         let subjects = &self.connection.subjects;
-        for (stream, known) in [(subjects.catalog_stream(), self.catalog_end), (subjects.days_stream(), self.days_end)]
-        {
-            let stream = stream_handle(&self.connection, &stream).await?;
-            if stream.get_info().await?.state.last_sequence != known {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        Ok(self.last_sequence(&subjects.catalog_stream()).await? == self.catalog_end
+            && self.last_sequence(&subjects.days_stream()).await? == self.days_end)
+    }
+
+    /// Whether nobody else has moved a clock since. One that is moved past nothing that is due leaves DAYS as it was.
+    ///
+    /// # Errors
+    /// When the broker does not say.
+    pub async fn knows_clocks(&self) -> Result<bool, async_nats::Error> {
+        Ok(self.last_sequence(&self.connection.subjects.clocks_stream()).await? == self.clocks_end)
+    }
+
+    async fn last_sequence(&self, stream: &str) -> Result<u64, async_nats::Error> {
+        let stream = stream_handle(&self.connection, stream).await?;
+        Ok(stream.get_info().await?.state.last_sequence)
     }
 
     /// Stores where a clock stands, on the condition that nobody else has moved it.
@@ -100,6 +124,10 @@ impl Publisher {
         match append(&self.connection, &subject, expected, HeaderMap::new(), payload).await {
             Appended::At(sequence) => {
                 self.ends.insert(subject, sequence);
+                // After a hole, which is a clock that someone else moved, they are read anew.
+                if sequence == self.clocks_end + 1 {
+                    self.clocks_end = sequence;
+                }
                 Ok(())
             }
             Appended::Conflict => Err(PublishError::Conflict(subject)),
@@ -120,6 +148,14 @@ impl Publisher {
         .into_iter()
         .inspect(|outgoing| tracing::debug!(what, name, subject = outgoing.subject, "publishing a definition"))
         .collect()
+    }
+
+    /// Whether a definition of that name was published behind a sequence of CATALOG.
+    pub fn is_newer_than(&self, seen: u64, definition: &Definition) -> bool {
+        let (what, name) = describe(definition);
+        let subjects = &self.connection.subjects;
+        Partition::all(self.connection.partitions)
+            .any(|partition| self.ends.get(&subjects.catalog(partition, what, name)).is_some_and(|end| *end > seen))
     }
 
     /// The message by which a definition reaches one partition.
@@ -202,11 +238,13 @@ impl Publisher {
         }
         if let Some((sequence, arrival)) = &last {
             let end = if arrival.is_of_catalog() { &mut self.catalog_end } else { &mut self.days_end };
-            // A hole in the sequences is someone else's message, which this day-manager has not read.
-            if *sequence != *end + count {
+            // A hole in the sequences is someone else's message, which this day-manager has not read. What follows may
+            // rest on another definition. Other tenants' markers change nothing: they are read before the next request.
+            if *sequence == *end + count {
+                *end = *sequence;
+            } else if arrival.is_of_catalog() {
                 return Err(PublishError::Conflict(arrival.inbox_subject.clone()));
             }
-            *end = *sequence;
         }
         Ok(last)
     }
@@ -241,6 +279,11 @@ impl Publisher {
         let log = last_message(&self.connection, &subjects.events_stream(), &subjects.events(arrival.partition)).await;
         log.and_then(|message| header_number(&message.headers, arrival.mark)).is_some_and(|mark| mark >= sequence)
     }
+}
+
+/// The last sequence among messages.
+fn end(messages: &[Delivered]) -> u64 {
+    messages.iter().map(|message| message.sequence).max().unwrap_or(0)
 }
 
 /// What kind of definition it is, as in its subject, and its name.

@@ -1,7 +1,10 @@
 //! What commands ask of the services, over NATS like anyone else.
 
 use anyhow::{Context as _, anyhow, bail};
+use async_nats::Message;
+use async_nats::client::RequestError;
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
+use bytes::Bytes;
 use daybook_contracts::admin::{
     Apply, ApplyReply, CatalogueReply, ClockAdvance, ClockReply, CloseDay, CloseReply, DaysStanding, ViewsReply,
 };
@@ -12,10 +15,12 @@ use daybook_contracts::report::Report;
 use daybook_domain::catalogue::{Definition, Tenant};
 use daybook_domain::ids::{InboxSeq, Partition, TenantId};
 use daybook_domain::time::Date;
-use daybook_runtime::append::{header_number, last_message};
+use daybook_runtime::append::{header_number, last_message, retry, stream_handle};
 use daybook_runtime::connection::{BrokerOptions, Connection, connect};
 use daybook_runtime::membership::{Members, Membership};
 use daybook_runtime::reader::{Delivered, read_last_per_subject};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
@@ -23,6 +28,8 @@ use tokio::sync::watch;
 
 /// How long one request may take.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(8);
+/// How long a request may be without a reply before another copy of it is sent.
+const COPY_AFTER: Duration = Duration::from_secs(1);
 /// How long a service may take to tell how it stands.
 const STATUS_DEADLINE: Duration = Duration::from_secs(1);
 /// How long a request is repeated while nobody answers it.
@@ -55,12 +62,16 @@ impl Client {
         Ok(Self { connection, shards, shards_known_at: tokio::time::Instant::now() + 2 * HEARTBEAT })
     }
 
-    /// Puts definitions into force.
+    /// Puts definitions into force. Should a repetition of the request come late, it does not undo what was applied since.
     ///
     /// # Errors
     /// When day-manager does not answer.
     pub async fn apply(&self, apply: &Apply) -> anyhow::Result<ApplyReply> {
-        self.admin("apply", apply).await
+        let catalog = self.connection.subjects.catalog_stream();
+        let seen = retry("look at CATALOG", || async {
+            Ok(stream_handle(&self.connection, &catalog).await?.get_info().await?.state.last_sequence)
+        });
+        self.admin("apply", &Apply { catalog_seen: Some(seen.await), ..apply.clone() }).await
     }
 
     /// Kinds, views and clocks.
@@ -118,27 +129,49 @@ impl Client {
     /// Asks day-manager, again and again while it is away or starting: every admin request may be repeated.
     async fn admin<T: DeserializeOwned>(&self, command: &str, request: &impl Serialize) -> anyhow::Result<T> {
         let subject = self.connection.subjects.admin(command);
-        let body = serde_json::to_vec(request)?;
+        let body = Bytes::from(serde_json::to_vec(request)?);
         let began = tokio::time::Instant::now();
         loop {
-            let request = async_nats::Request::new().payload(body.clone().into()).timeout(Some(REQUEST_DEADLINE));
-            let failure = match self.connection.client.send_request(subject.clone(), request).await {
-                Ok(reply) => {
-                    let header =
-                        |name| reply.headers.as_ref().and_then(|headers| headers.get(name)).map(|v| v.as_str());
-                    match (header(NATS_SERVICE_ERROR_CODE), header(NATS_SERVICE_ERROR)) {
-                        (None, _) => return Ok(serde_json::from_slice(&reply.payload)?),
-                        (Some("503"), why) => anyhow!("{}", why.unwrap_or_default().to_owned()),
-                        (Some(_), why) => bail!("{}", why.unwrap_or("the request was refused")),
-                    }
-                }
-                Err(error) => anyhow!("day-manager does not answer: {error}"),
+            let failure = match self.first_reply(&subject, &body).await {
+                Reply::Done(reply) => return Ok(serde_json::from_slice(&reply.payload)?),
+                Reply::Refused(why) => bail!("{why}"),
+                Reply::Away(failure) => failure,
             };
             if began.elapsed() > PATIENCE {
                 return Err(failure);
             }
             tracing::warn!(%failure, "asking again");
             tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Sends a request, and a copy of it every second until there is a reply: a day-manager that stands still is sent its
+    /// share of them too. Another may refuse a copy because of what the first one has just done, so a refusal counts only
+    /// when no other reply is to come.
+    async fn first_reply(&self, subject: &str, body: &Bytes) -> Reply {
+        let deadline = tokio::time::Instant::now() + REQUEST_DEADLINE;
+        let mut due = tokio::time::interval(COPY_AFTER);
+        let mut copies = FuturesUnordered::new();
+        let mut refused = None;
+        loop {
+            tokio::select! {
+                _ = due.tick(), if refused.is_none() => {
+                    let left = deadline.duration_since(tokio::time::Instant::now());
+                    let request = async_nats::Request::new().payload(body.clone()).timeout(Some(left));
+                    copies.push(self.connection.client.send_request(subject.to_owned(), request));
+                }
+                Some(reply) = copies.next() => match Reply::of(reply) {
+                    Reply::Done(reply) => return Reply::Done(reply),
+                    Reply::Refused(why) => refused = Some(why),
+                    Reply::Away(failure) if copies.is_empty() && refused.is_none() => return Reply::Away(failure),
+                    Reply::Away(_) => {}
+                },
+            }
+            if copies.is_empty()
+                && let Some(why) = refused
+            {
+                return Reply::Refused(why);
+            }
         }
     }
 
@@ -294,12 +327,35 @@ impl Client {
     }
 }
 
+/// What became of a request to day-manager.
+enum Reply {
+    Done(Message),
+    Refused(String),
+    /// Nobody takes it now.
+    Away(anyhow::Error),
+}
+
+impl Reply {
+    fn of(reply: Result<Message, RequestError>) -> Self {
+        let reply = match reply {
+            Ok(reply) => reply,
+            Err(error) => return Self::Away(anyhow!("day-manager does not answer: {error}")),
+        };
+        let header = |name| reply.headers.as_ref().and_then(|headers| headers.get(name)).map(|value| value.as_str());
+        match (header(NATS_SERVICE_ERROR_CODE), header(NATS_SERVICE_ERROR)) {
+            (None, _) => Self::Done(reply),
+            (Some("503"), why) => Self::Away(anyhow!("{}", why.unwrap_or_default().to_owned())),
+            (Some(_), why) => Self::Refused(why.unwrap_or("the request was refused").to_owned()),
+        }
+    }
+}
+
 /// A report as it stands in the stream.
 pub struct Sealed {
     pub report: Report,
     pub hash: String,
     /// The exact bytes that the hash is of.
-    pub payload: bytes::Bytes,
+    pub payload: Bytes,
 }
 
 impl Sealed {

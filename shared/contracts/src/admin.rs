@@ -53,6 +53,10 @@ pub struct Apply {
     /// Only check and tell what would change.
     #[serde(default)]
     pub dry_run: bool,
+    /// The last sequence of CATALOG when the asker made the request. What was changed behind it is not changed back: a
+    /// request that is late, or a repeated one, is refused then. Absent: it overrides whatever there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catalog_seen: Option<u64>,
 }
 
 /// What was done to one definition.

@@ -55,7 +55,7 @@ impl Catalogue {
             ],
             views: views.into(),
             tenants: catalogue.tenants.values().cloned().collect(),
-            dry_run: false,
+            ..Apply::default()
         };
         (catalogue, apply)
     }

@@ -78,7 +78,7 @@ fn refusal(registry: &Registry, apply: &Apply) -> String {
 fn registry() -> Registry {
     let mut registry = Registry::default();
     let tenants = ["A", "B", "C", "D"].map(tenant).into();
-    let all = Apply { kinds: vec![kind()], views: vec![view()], tenants, dry_run: false };
+    let all = Apply { kinds: vec![kind()], views: vec![view()], tenants, ..Apply::default() };
     let created = apply(&mut registry, &all);
     assert!(created.iter().all(|(_, action, _)| *action == Action::Created));
     registry

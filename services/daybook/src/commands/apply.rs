@@ -126,7 +126,7 @@ fn requests(whole: &Apply) -> Vec<Apply> {
     let (with_views, others): (Vec<TenantSpec>, Vec<TenantSpec>) =
         whole.tenants.iter().cloned().partition(|spec| named.contains(&spec.id));
     let (kinds, views) = (whole.kinds.clone(), whole.views.clone());
-    let mut requests = vec![Apply { kinds, views, tenants: with_views, dry_run: false }];
+    let mut requests = vec![Apply { kinds, views, tenants: with_views, ..Apply::default() }];
     let mut tenants = Vec::new();
     let mut bytes = 0;
     for spec in others {

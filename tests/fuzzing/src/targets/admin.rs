@@ -83,7 +83,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     ];
     for view in world().views() {
         let kinds = vec![world().kind(&view.kind).clone()];
-        seeds.push(some(&Apply { kinds, views: vec![view.clone()], tenants: Vec::new(), dry_run: false }));
+        seeds.push(some(&Apply { kinds, views: vec![view.clone()], ..Apply::default() }));
     }
     seeds
 }
