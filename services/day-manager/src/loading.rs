@@ -196,7 +196,7 @@ mod tests {
     use async_nats::HeaderMap;
     use daybook_domain::calendar::CalendarTable;
     use daybook_domain::catalogue::{Kind, Mode};
-    use daybook_domain::time::Date;
+    use daybook_domain::time::{Date, Instant};
 
     fn name(text: &str) -> Name {
         Name::new(text).unwrap()
