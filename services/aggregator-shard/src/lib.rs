@@ -92,6 +92,8 @@ impl Options {
 /// # Errors
 /// When the actors cannot be started at all.
 pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    // Until it is known which partitions are this process's.
+    context.health.set("aggregator-shard", false);
     let _lock = lock(&options.data)?;
     let subjects = &context.connection.subjects;
     for (stream, retention) in

@@ -51,12 +51,27 @@ impl Embedded {
     /// # Errors
     /// When the broker cannot be used or a service ends.
     pub async fn start(options: EmbeddedOptions) -> anyhow::Result<Self> {
+        let mut embedded = Self::begin(options).await?;
+        embedded.ready().await?;
+        Ok(embedded)
+    }
+
+    /// Starts the services.
+    ///
+    /// # Errors
+    /// When the broker cannot be used.
+    pub async fn begin(options: EmbeddedOptions) -> anyhow::Result<Self> {
         let health = Health::default();
         let stop = CancellationToken::new();
         let mut services = JoinSet::new();
+        let mut connections = Vec::new();
         for name in ["day-manager", "ingest", "aggregator-shard", "query"] {
             // A connection each, as if they were processes of their own: one's traffic does not hold up another's.
-            let connection = connect_service(&options.broker, name).await?;
+            connections.push((name, connect_service(&options.broker, name).await?));
+        }
+        for (name, connection) in connections {
+            // What it runs takes the place of this.
+            health.set(name, false);
             let context = process::Context::new(connection, health.clone(), stop.clone());
             let options = options.clone();
             services.spawn(async move {
@@ -69,20 +84,25 @@ impl Embedded {
                 (name, ended)
             });
         }
-        let expected = 2 + 2 * usize::from(options.broker.partitions);
-        let mut embedded = Self { health, stop, services };
+        Ok(Self { health, stop, services })
+    }
+
+    /// Returns when everything that is run here is ready: which partitions that are depends on who else runs some.
+    ///
+    /// # Errors
+    /// When a service ends.
+    pub async fn ready(&mut self) -> anyhow::Result<()> {
         // No deadline: a shard that lost its checkpoint reads the whole log first.
-        let health = embedded.health.clone();
+        let health = self.health.clone();
         let ready = async {
-            while !health.is_ready_with(expected) {
+            while !health.is_ready() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
         tokio::select! {
-            () = ready => {}
-            Some(ended) = embedded.services.join_next() => report_end(ended)?,
+            () = ready => Ok(()),
+            ended = self.ended() => ended,
         }
-        Ok(embedded)
     }
 
     /// Returns when a service ends by itself, which none should.

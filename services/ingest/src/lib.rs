@@ -69,6 +69,8 @@ pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::
         trimmer::spawn(trimming.clone(), Duration::from_millis(options.trim_interval_ms), supervisor)
     }));
     let Context { connection, health, board, leave, stop } = context;
+    // Until it is known which partitions are this process's.
+    health.set("ingest", false);
     // One that is to end appends what is under way, and says farewell: nothing is told before. To go on until the others
     // are there would only make their first append fail.
     let silent = Default::default();

@@ -27,6 +27,8 @@ struct Trimmer;
 
 struct Trimming {
     context: Context,
+    /// Time between the end of a trim and the next.
+    interval: Duration,
     /// When to look next at what the streams take.
     show_at: Instant,
 }
@@ -43,11 +45,11 @@ impl Actor for Trimmer {
         myself: ActorRef<Trim>,
         (context, interval): (Context, Duration),
     ) -> Result<Trimming, ActorProcessingErr> {
-        myself.send_interval(interval, || Trim);
-        Ok(Trimming { context, show_at: Instant::now() })
+        myself.send_after(interval, || Trim);
+        Ok(Trimming { context, interval, show_at: Instant::now() })
     }
 
-    async fn handle(&self, _: ActorRef<Trim>, Trim: Trim, state: &mut Trimming) -> Result<(), ActorProcessingErr> {
+    async fn handle(&self, myself: ActorRef<Trim>, Trim: Trim, state: &mut Trimming) -> Result<(), ActorProcessingErr> {
         // A broker that is away is no reason to fail; the next round will do.
         let connection = &state.context.connection;
         if let Err(error) = trim(connection).await {
@@ -60,6 +62,8 @@ impl Actor for Trimmer {
             }
             state.show_at = Instant::now() + SHOW_INTERVAL;
         }
+        // Only now: what waits for a broker that is away must not pile up.
+        myself.send_after(state.interval, || Trim);
         Ok(())
     }
 }

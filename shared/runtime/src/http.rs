@@ -33,12 +33,6 @@ impl Health {
         !parts.is_empty() && parts.values().all(|ready| *ready)
     }
 
-    /// Whether there are `count` parts and all of them are ready.
-    pub fn is_ready_with(&self, count: usize) -> bool {
-        let parts = self.lock();
-        parts.len() >= count && parts.values().all(|ready| *ready)
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, bool>> {
         self.parts.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }

@@ -3,7 +3,7 @@
 use crate::cli::Outcome;
 use crate::embedded::{Embedded, EmbeddedOptions, locate_broker, start_broker};
 use anyhow::Context as _;
-use daybook_broker::Port;
+use daybook_broker::{Broker, Port};
 use daybook_runtime::config::OperationsOptions;
 use daybook_runtime::connection::BrokerOptions;
 use daybook_runtime::retention::Retention;
@@ -96,26 +96,23 @@ async fn serve(arguments: &Arguments, stop: &CancellationToken) -> Outcome {
     embedded.shard.report_retention = arguments.report_retention;
     embedded.shard.figures_retention = arguments.figures_retention;
     http::metrics_handle();
-    let started = tokio::select! {
-        started = Embedded::start(embedded) => Some(started?),
+    let begun = tokio::select! {
+        begun = Embedded::begin(embedded) => Some(begun?),
         () = stop.cancelled() => None,
     };
-    let Some(mut services) = started else {
+    let Some(mut services) = begun else {
         if let Some(broker) = broker {
             broker.stop().await?;
         }
         return Ok(ExitCode::SUCCESS);
     };
-    eprintln!("Daybook is up. Press Ctrl-C to stop; everything is kept in {}.", arguments.data.display());
-    eprintln!("  NATS       {url}");
-    if let Some(websocket) = broker.as_ref().and_then(|broker| broker.websocket_url()) {
-        eprintln!("  WebSocket  {websocket}");
-    }
-    if let Some(address) = &arguments.operations.http {
-        let address = http::serve(address, services.health.clone(), stop.clone())
-            .await
-            .with_context(|| format!("cannot listen on {address} (--http)"))?;
-        eprintln!("  HTTP       http://{address}/healthz and /metrics");
+    // What is stopped before it is ready ends in good order, too.
+    tokio::select! {
+        ready = services.ready() => {
+            ready?;
+            announce(arguments, &url, broker.as_ref(), &services, stop).await?;
+        }
+        () = stop.cancelled() => {}
     }
     let ended = loop {
         tokio::select! {
@@ -140,8 +137,30 @@ async fn serve(arguments: &Arguments, stop: &CancellationToken) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Tells where everything is to be found, and serves what there is over HTTP.
+async fn announce(
+    arguments: &Arguments,
+    url: &str,
+    broker: Option<&Broker>,
+    services: &Embedded,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    eprintln!("Daybook is up. Press Ctrl-C to stop; everything is kept in {}.", arguments.data.display());
+    eprintln!("  NATS       {url}");
+    if let Some(websocket) = broker.and_then(Broker::websocket_url) {
+        eprintln!("  WebSocket  {websocket}");
+    }
+    if let Some(address) = &arguments.operations.http {
+        let address = http::serve(address, services.health.clone(), stop.clone())
+            .await
+            .with_context(|| format!("cannot listen on {address} (--http)"))?;
+        eprintln!("  HTTP       http://{address}/healthz and /metrics");
+    }
+    Ok(())
+}
+
 /// Returns when the private broker has ended by itself.
-async fn broker_died(broker: &mut Option<daybook_broker::Broker>) -> String {
+async fn broker_died(broker: &mut Option<Broker>) -> String {
     match broker {
         Some(broker) => match broker.wait().await {
             Ok(status) => status.to_string(),

@@ -105,6 +105,7 @@ fn staying(members: &Members) -> Vec<&str> {
 /// said.
 pub struct Membership {
     pub instance: CompactString,
+    service: &'static str,
     members: watch::Receiver<Members>,
     stop: CancellationToken,
     /// Cancelled once the farewell is sent.
@@ -150,7 +151,7 @@ impl Membership {
             task.run(heard, leave, stopped).await;
         });
         tokio::time::sleep(HELLO).await;
-        Ok(Self { instance, members, stop, gone })
+        Ok(Self { instance, service, members, stop, gone })
     }
 
     /// The live processes of a service that this one does not belong to, from what they tell of themselves. It ends with

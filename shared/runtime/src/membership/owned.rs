@@ -29,7 +29,7 @@ pub struct Sharing {
 /// Runs of the first `partitions` children those that are this member's, and of the others all, and says farewell when they
 /// have ended: at once when `stop` is cancelled; when `leave` is, as soon as others are ready to serve each of them, if
 /// partitions are handed over. `leave` is also what tells `membership` to say so. A child of a partition is labelled as
-/// its part of `health`.
+/// its part of `health`, which takes the place of one named after the service.
 ///
 /// # Errors
 /// When the supervisor cannot be started.
@@ -54,6 +54,8 @@ pub async fn run_owned(
         }
     };
     begun(&mut first.iter());
+    // There may be no partition for this member.
+    health.remove(membership.service);
     let (sender, receiver) = watch::channel(first);
     let deciding = async {
         loop {
