@@ -30,7 +30,10 @@ use tracing::Instrument;
 /// at its mailbox.
 const MARKERS_AT_ONCE: usize = 2_000;
 /// How often something is begun in all while another day-manager comes in between; the actor ends then.
-const MAX_ATTEMPTS: u32 = 3;
+const MAX_ATTEMPTS: u32 = 8;
+/// The first pause before something is begun again, and the longest: all of them together let the other one finish what
+/// takes some seconds.
+const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
 /// How long the last replies may take when the process ends. What was asked is done by then, or refused.
 const LAST_REPLIES: Duration = Duration::from_secs(2);
 
@@ -186,6 +189,7 @@ impl State {
         is_tick: bool,
         work: impl AsyncFn(&mut Self) -> Result<T, ActorProcessingErr>,
     ) -> Result<T, ActorProcessingErr> {
+        let [mut pause, longest] = PAUSES;
         let mut attempts = 1;
         loop {
             let outcome = match self.refresh(is_tick).await {
@@ -195,6 +199,8 @@ impl State {
             match outcome {
                 Err(error) if attempts < MAX_ATTEMPTS && is_conflict(&error) => {
                     tracing::info!(error = %error, "beginning again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(longest);
                     attempts += 1;
                 }
                 outcome => return outcome,
