@@ -52,8 +52,9 @@ chaos MINUTES="10" SEED="1":
     cargo build --workspace
     cargo run -p daybook-chaos -- --minutes {{ trim_start_match(MINUTES, "MINUTES=") }} --seed {{ trim_start_match(SEED, "SEED=") }}
 
-# Measures one part (apply, durable, live) or all of them; tables go to target/bench.md and target/bench.json
+# Measures one part (apply, durable, live, day-end, recovery, backfill) or all of them; tables go to target/bench.md and target/bench.json
 bench PART="all":
+    cargo build --release -p day-manager -p ingest -p aggregator-shard -p query
     cargo run --release -p daybook-benches -- {{PART}} --out target/bench
 
 # Ratios of Daybook to a bare loop and to the broker alone, in under two minutes once built; fails below a floor

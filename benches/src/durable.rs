@@ -3,13 +3,12 @@
 
 use crate::apply::median;
 use crate::bare;
-use crate::report::{Report, per_second};
-use crate::system::{Outgoing, System, broker, outgoing, publish};
+use crate::probe::Probe;
+use crate::report::{Report, milliseconds, per_second, percentile};
+use crate::system::{Outgoing, System, broker, define, of_day, outgoing, publish, rows_and_sum};
 use crate::work::{Work, orders};
 use async_nats::jetstream::{self, consumer, stream};
-use daybook_contracts::ask::{AskErrorCode, DaySelector, Query};
-use daybook_contracts::report::Figure;
-use daybook_domain::ids::InboxSeq;
+use daybook_contracts::ask::{DaySelector, Query};
 use futures::StreamExt;
 use std::time::{Duration, Instant};
 
@@ -65,7 +64,7 @@ pub async fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
 /// From the first publish until an answer rests on the last.
 async fn daybook(work: &Work, messages: &[Outgoing]) -> anyhow::Result<Duration> {
     let system = System::start().await?;
-    system.define(work).await?;
+    define(&system.client, work).await?;
     let producer = system.connect().await?;
     let began = Instant::now();
     publish(&producer.connection.jetstream, messages).await?;
@@ -82,23 +81,9 @@ async fn check(system: &System, work: &Work) -> anyhow::Result<()> {
     let mut found = (0, 0);
     for tenant in &work.tenants {
         for day in 0..2 {
-            let query = Query {
-                days: DaySelector::Date(work.first_day.plus(day)),
-                dimensions: Some(Vec::new()),
-                ..Query::default()
-            };
-            let answer = match system.client.query(tenant, orders::VIEW, &query).await {
-                Ok(answer) => answer,
-                Err(error) if error.code == AskErrorCode::UnknownDay => continue,
-                Err(error) => anyhow::bail!("{tenant}: {error:?}"),
-            };
-            for row in &answer.rows {
-                let number = |metric: &str| match row.get(metric) {
-                    Some(Figure::Number(number)) => i64::try_from(number.unscaled()).unwrap_or(i64::MAX),
-                    _ => 0,
-                };
-                found = (found.0 + number("orders"), found.1 + number("amount"));
-            }
+            let query = of_day(work.first_day.plus(day));
+            let (rows, sum) = rows_and_sum(&system.client, tenant, orders::VIEW, &query).await?.unwrap_or_default();
+            found = (found.0 + rows, found.1 + sum);
         }
     }
     anyhow::ensure!(found == expected, "Daybook answers {found:?}, a plain recomputation {expected:?}");
@@ -173,7 +158,7 @@ pub async fn live(options: &LiveOptions, report: &mut Report) -> anyhow::Result<
     let work = orders::orders("orders", options.rate * options.seconds, 1_000);
     let messages = outgoing(&work, options.together, orders::DIMENSIONS, orders::MEASURES);
     let system = System::start().await?;
-    system.define(&work).await?;
+    define(&system.client, &work).await?;
     let producer = system.connect().await?;
     let (prober, reader) = (system.connect().await?, system.connect().await?);
     let began = Instant::now();
@@ -190,30 +175,8 @@ pub async fn live(options: &LiveOptions, report: &mut Report) -> anyhow::Result<
         }
         Ok::<_, anyhow::Error>(began.elapsed())
     };
-    let probing = async {
-        let mut times = Vec::new();
-        let tenant = &work.tenants[7];
-        let probes = orders::orders("orders", 20_000, 1);
-        for (_, event) in probes.events.iter().filter(|(_, event)| event.version == Some(1)) {
-            if Instant::now() >= until {
-                break;
-            }
-            let mut event = event.clone();
-            event.id = event.id.map(|id| compact_str::format_compact!("probe-{id}"));
-            let one = Work { events: vec![(0, event)], tenants: vec![tenant.clone()], ..probes.without_events() };
-            let message = outgoing(&one, 1, orders::DIMENSIONS, orders::MEASURES);
-            let began = Instant::now();
-            let sequence = publish(&prober.connection.jetstream, &message).await?;
-            let query =
-                Query { days: day.clone(), at_least: Some(InboxSeq(sequence)), limit: Some(1), ..Query::default() };
-            while prober.query(tenant, orders::VIEW, &query).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-            times.push(began.elapsed());
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        Ok::<_, anyhow::Error>(times)
-    };
+    let mut probe = Probe::new(prober, work.tenants[7].clone());
+    let probing = probe.run(|| Instant::now() < until);
     let reading = async {
         let mut times = Vec::new();
         let mut tenants = work.tenants.iter().cycle();
@@ -240,10 +203,7 @@ pub async fn live(options: &LiveOptions, report: &mut Report) -> anyhow::Result<
 
 fn percentiles(times: &mut [Duration], rate: &str) -> Vec<(&'static str, String)> {
     times.sort_unstable();
-    let at = |share: f64| {
-        let index = ((times.len() as f64 * share) as usize).min(times.len().saturating_sub(1));
-        times.get(index).map_or_else(String::new, |time| format!("{:.2}", time.as_secs_f64() * 1_000.0))
-    };
+    let at = |share| milliseconds(percentile(times, share));
     vec![
         ("events/s", rate.to_owned()),
         ("n", times.len().to_string()),

@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use daybook_benches::report::Report;
-use daybook_benches::{apply, durable};
+use daybook_benches::{apply, backfill, day_end, durable, recovery};
 use std::path::PathBuf;
 
 /// Measures Daybook
@@ -27,7 +27,19 @@ enum Part {
     Durable(durable::Options),
     /// Freshness, and answers, while events come at a fixed rate
     Live(durable::LiveOptions),
+    /// The day's end of many tenants at once, and the freshness of one whose day goes on
+    DayEnd(day_end::Options),
+    /// A shard that is killed in a large day, and started again: with its checkpoint, and on a bare machine
+    Recovery(recovery::Options),
+    /// A view that is defined when millions of events are logged
+    Backfill(backfill::Options),
 }
+
+const DURABLE: &str = "End to end and durable, on this machine with broker and producer";
+const LIVE: &str = "At a fixed rate, on this machine with broker and producer";
+const DAY_END: &str = "The day's end, of all tenants at once";
+const RECOVERY: &str = "A shard killed in the middle of a day";
+const BACKFILL: &str = "Backfill beside live work";
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -37,10 +49,16 @@ async fn main() -> anyhow::Result<()> {
         Part::All => {
             report.part("Apply alone, one core");
             apply::run(&defaults(), &mut report)?;
-            report.part("End to end and durable, on this machine with broker and producer");
+            report.part(DURABLE);
             durable::run(&defaults(), &mut report).await?;
-            report.part("At a fixed rate, on this machine with broker and producer");
+            report.part(LIVE);
             durable::live(&defaults(), &mut report).await?;
+            report.part(DAY_END);
+            day_end::run(&defaults(), &mut report).await?;
+            report.part(RECOVERY);
+            recovery::run(&defaults(), &mut report).await?;
+            report.part(BACKFILL);
+            backfill::run(&defaults(), &mut report).await?;
         }
         Part::Apply(options) => {
             report.part("Apply alone, one core");
@@ -49,17 +67,29 @@ async fn main() -> anyhow::Result<()> {
         Part::Quick => {
             report.part("Shares of the bare loop, one core");
             apply::guard(500_000, &mut report)?;
-            report.part("End to end and durable, on this machine with broker and producer");
+            report.part(DURABLE);
             let options = durable::Options { events: 300_000, single: 50_000, tenants: 1_000, rounds: 1 };
             durable::run(&options, &mut report).await?;
         }
         Part::Durable(options) => {
-            report.part("End to end and durable, on this machine with broker and producer");
+            report.part(DURABLE);
             durable::run(options, &mut report).await?;
         }
         Part::Live(options) => {
-            report.part("At a fixed rate, on this machine with broker and producer");
+            report.part(LIVE);
             durable::live(options, &mut report).await?;
+        }
+        Part::DayEnd(options) => {
+            report.part(DAY_END);
+            day_end::run(options, &mut report).await?;
+        }
+        Part::Recovery(options) => {
+            report.part(RECOVERY);
+            recovery::run(options, &mut report).await?;
+        }
+        Part::Backfill(options) => {
+            report.part(BACKFILL);
+            backfill::run(options, &mut report).await?;
         }
     }
     let markdown = report.markdown();

@@ -90,3 +90,19 @@ fn machine() -> Vec<(&'static str, String)> {
 pub fn per_second(count: usize, time: Duration) -> String {
     daybook::table::count((count as f64 / time.as_secs_f64()) as u64)
 }
+
+/// The time that a share of the times, which are sorted, do not exceed; `None` when there are none.
+pub fn percentile(times: &[Duration], share: f64) -> Option<Duration> {
+    let index = (times.len() as f64 * share) as usize;
+    times.get(index.min(times.len().saturating_sub(1))).copied()
+}
+
+/// In milliseconds; nothing for no time.
+pub fn milliseconds(time: Option<Duration>) -> String {
+    time.map_or_else(String::new, |time| format!("{:.2}", time.as_secs_f64() * 1_000.0))
+}
+
+/// In seconds.
+pub fn seconds(time: Duration) -> String {
+    format!("{:.2}", time.as_secs_f64())
+}

@@ -1,6 +1,7 @@
 //! A whole Daybook with its broker for the length of a measurement, and producers for it.
 
-use crate::work::Work;
+use crate::bare::Days;
+use crate::work::{DAY_MS, Work, orders};
 use anyhow::Context as _;
 use async_nats::HeaderMap;
 use bytes::Bytes;
@@ -9,20 +10,28 @@ use daybook::commands::apply::apply;
 use daybook::embedded::{Embedded, EmbeddedOptions};
 use daybook_broker::{Broker, Options};
 use daybook_contracts::admin::ClockAdvance;
+use daybook_contracts::ask::{AskErrorCode, DaySelector, Query};
 use daybook_contracts::headers::{CONTENT_TYPE, MSGPACK};
 use daybook_contracts::log::Event;
-use daybook_domain::ids::Name;
-use daybook_domain::time::Instant;
+use daybook_contracts::report::{Figure, Row};
+use daybook_domain::ids::{Name, TenantId};
+use daybook_domain::time::{Date, Instant};
 use daybook_runtime::connection::BrokerOptions;
 use futures::StreamExt;
 use serde::Serialize;
 use std::path::PathBuf;
 use tempfile::TempDir;
 
-/// The clock that tenants follow.
-const CLOCK: &str = "bench";
+/// The clock that the tenants of a work follow.
+pub const CLOCK: &str = "bench";
 /// Publishes of a producer that wait for their acknowledgement.
 const WINDOW: usize = 512;
+/// What INBOX buffers, so that no producer is held up.
+pub const INBOX_MAX_BYTES: i64 = 2 << 30;
+/// Events that are made, and then published.
+const MADE_AT_ONCE: usize = 100_000;
+/// Events of a message at most.
+const PUBLISHED_TOGETHER: usize = 100;
 /// Tenants of one request to define them.
 const TENANTS_AT_ONCE: usize = 4_000;
 
@@ -40,7 +49,7 @@ impl System {
     /// When nats-server or the services do not start.
     pub async fn start() -> anyhow::Result<Self> {
         let (broker, folder) = broker().await?;
-        let options = BrokerOptions { inbox_max_bytes: 2 << 30, ..BrokerOptions::at(broker.client_url()) };
+        let options = BrokerOptions { inbox_max_bytes: INBOX_MAX_BYTES, ..BrokerOptions::at(broker.client_url()) };
         let services = Embedded::start(EmbeddedOptions::new(options.clone(), folder.path().join("shard"))).await?;
         let client = Client::connect(&options).await?;
         Ok(Self { services: Some(services), client, broker, _folder: folder })
@@ -54,42 +63,91 @@ impl System {
         Client::connect(&BrokerOptions::at(self.broker.client_url())).await
     }
 
-    /// Puts the work's definitions into force and opens its first day.
-    ///
-    /// # Errors
-    /// When they are refused.
-    pub async fn define(&self, work: &Work) -> anyhow::Result<()> {
-        self.apply(work.definitions.clone()).await?;
-        for tenants in work.tenants.chunks(TENANTS_AT_ONCE) {
-            let tenant = |id| {
-                let first_day = work.first_day;
-                format!(
-                    "  - {{ id: {id}, zone: Etc/UTC, cutoff: \"00:00\", first_day: {first_day}, clock: {CLOCK} }}\n"
-                )
-            };
-            self.apply(format!("tenants:\n{}", tenants.iter().map(tenant).collect::<String>())).await?;
-        }
-        let advance_to = Instant::from_millis(i64::from(work.first_day.as_days()) * 86_400_000 + 1);
-        self.client.advance(&ClockAdvance { clock: Name::new(CLOCK)?, advance_to }).await?;
-        Ok(())
-    }
-
-    async fn apply(&self, yaml: String) -> anyhow::Result<()> {
-        let kinds = self.client.catalogue().await?.kinds;
-        let loaded = daybook::definitions::load(&[(PathBuf::from("work.yaml"), yaml)], &kinds);
-        let definitions = loaded.map_err(|mistakes| anyhow::anyhow!("{mistakes:?}"))?;
-        match apply(&self.client, &definitions, false).await? {
-            Ok(_) => Ok(()),
-            Err(refusals) => anyhow::bail!("{refusals:?}"),
-        }
-    }
-
     /// Ends everything in good order.
     pub async fn stop(mut self) {
         if let Some(services) = self.services.take() {
             services.stop().await;
         }
     }
+}
+
+/// Puts the work's definitions into force and opens its first day.
+///
+/// # Errors
+/// When they are refused.
+pub async fn define(client: &Client, work: &Work) -> anyhow::Result<()> {
+    define_yaml(client, work.definitions.clone()).await?;
+    define_tenants(client, &work.tenants, work.first_day, CLOCK).await?;
+    open_day(client, CLOCK, work.first_day).await
+}
+
+/// Puts definitions into force.
+///
+/// # Errors
+/// When they are refused.
+pub async fn define_yaml(client: &Client, yaml: String) -> anyhow::Result<()> {
+    let kinds = client.catalogue().await?.kinds;
+    let loaded = daybook::definitions::load(&[(PathBuf::from("work.yaml"), yaml)], &kinds);
+    let definitions = loaded.map_err(|mistakes| anyhow::anyhow!("{mistakes:?}"))?;
+    match apply(client, &definitions, false).await? {
+        Ok(_) => Ok(()),
+        Err(refusals) => anyhow::bail!("{refusals:?}"),
+    }
+}
+
+/// Defines tenants whose days are those of UTC and follow a driven clock.
+///
+/// # Errors
+/// When they are refused.
+pub async fn define_tenants(client: &Client, tenants: &[TenantId], first_day: Date, clock: &str) -> anyhow::Result<()> {
+    for tenants in tenants.chunks(TENANTS_AT_ONCE) {
+        let tenant = |id| {
+            format!("  - {{ id: {id}, zone: Etc/UTC, cutoff: \"00:00\", first_day: {first_day}, clock: {clock} }}\n")
+        };
+        define_yaml(client, format!("tenants:\n{}", tenants.iter().map(tenant).collect::<String>())).await?;
+    }
+    Ok(())
+}
+
+/// Drives a clock into a day, so that it opens and the one before closes; returns when the markers stand in INBOX.
+///
+/// # Errors
+/// When day-manager does not answer.
+pub async fn open_day(client: &Client, clock: &str, day: Date) -> anyhow::Result<()> {
+    let advance_to = Instant::from_millis(i64::from(day.as_days()) * DAY_MS + 1);
+    client.advance(&ClockAdvance { clock: Name::new(clock)?, advance_to }).await?;
+    Ok(())
+}
+
+/// The question for a day's orders, rolled up over all groups.
+pub fn of_day(day: Date) -> Query {
+    Query { days: DaySelector::Date(day), dimensions: Some(Vec::new()), accept_stale: false, ..Query::default() }
+}
+
+/// How many orders, and of what amount, a tenant is told that it has; `None` where there is no such day.
+///
+/// # Errors
+/// When there is no answer.
+pub async fn rows_and_sum(
+    client: &Client,
+    tenant: &TenantId,
+    view: &str,
+    query: &Query,
+) -> anyhow::Result<Option<(i64, i64)>> {
+    match client.query(tenant, view, query).await {
+        Ok(answer) => Ok(Some(add_up(&answer.rows))),
+        Err(error) if error.code == AskErrorCode::UnknownDay => Ok(None),
+        Err(error) => anyhow::bail!("{tenant}: {error}"),
+    }
+}
+
+/// How many orders, and of what amount, rows of the orders' view tell of.
+pub fn add_up(rows: &[Row]) -> (i64, i64) {
+    let number = |row: &Row, metric| match row.get(metric) {
+        Some(Figure::Number(number)) => i64::try_from(number.unscaled()).unwrap_or(i64::MAX),
+        _ => 0,
+    };
+    rows.iter().fold((0, 0), |(n, sum), row| (n + number(row, "orders"), sum + number(row, "amount")))
 }
 
 /// A broker on a folder of its own.
@@ -177,4 +235,29 @@ pub async fn publish(jetstream: &async_nats::jetstream::Context, messages: &[Out
         last = last.max(ack.context("a publish failed")?);
     }
     Ok(last)
+}
+
+/// Publishes orders as they are made, and takes them into the recomputation; tells how many there were. The work lends
+/// its tenants, and its events are replaced.
+///
+/// # Errors
+/// When the broker refuses one.
+pub async fn publish_orders(
+    client: &Client,
+    work: &mut Work,
+    orders: &mut impl Iterator<Item = (u32, Event)>,
+    days: &mut Days,
+) -> anyhow::Result<usize> {
+    let mut count = 0;
+    loop {
+        work.events.clear();
+        work.events.extend(orders.by_ref().take(MADE_AT_ONCE));
+        if work.events.is_empty() {
+            return Ok(count);
+        }
+        count += work.events.len();
+        work.events.iter().for_each(|(tenant, event)| days.add(*tenant, event));
+        let messages = outgoing(work, PUBLISHED_TOGETHER, orders::DIMENSIONS, orders::MEASURES);
+        publish(&client.connection.jetstream, &messages).await?;
+    }
 }

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 /// Events in a batch of the log at most: about what ingest's bound in bytes makes of events of this size.
 const EVENTS_PER_BATCH: usize = 4_000;
 /// Milliseconds of a day in UTC.
-const DAY_MS: i64 = 86_400_000;
+pub const DAY_MS: i64 = 86_400_000;
 /// How many events are looked through for those that one tenant publishes together.
 const PUBLISHED_TOGETHER: usize = 20_000;
 
@@ -67,18 +67,6 @@ impl Work {
         definitions.extend(loaded.apply.views.into_iter().map(Definition::View));
         definitions.extend(self.tenants.iter().map(tenant).map(Definition::Tenant));
         Ok(definitions)
-    }
-
-    /// The same, for other events.
-    pub fn without_events(&self) -> Self {
-        Self {
-            name: self.name,
-            definitions: self.definitions.clone(),
-            kind: self.kind.clone(),
-            tenants: self.tenants.clone(),
-            events: Vec::new(),
-            first_day: self.first_day,
-        }
     }
 
     /// The messages that tenants publish: each of one tenant, of up to `together` events.

@@ -43,46 +43,115 @@ views:
       - p95: quantile(amount, 0.95)
 ";
 
-/// So many events of so many tenants, whose shares fall as 1/n: the same for the same numbers.
+/// So many events of so many tenants over two days, whose shares fall as 1/n: the same for the same numbers.
 pub fn orders(name: &'static str, events: usize, tenants: usize) -> Work {
-    let mut random = Random::new(42);
-    let mut shares: Vec<f64> = Vec::with_capacity(tenants);
-    let mut sum = 0.0;
-    for n in 1..=tenants {
-        sum += 1.0 / n as f64;
-        shares.push(sum);
+    Work { events: Orders::falling(events, tenants, DAYS).collect(), ..nothing(name, tenants) }
+}
+
+/// The definitions and the tenants, and no event.
+pub fn nothing(name: &'static str, tenants: usize) -> Work {
+    Work {
+        name,
+        definitions: DEFINITIONS.to_owned(),
+        kind: Name::new("order").expect("a plain name"),
+        tenants: (0..tenants).map(tenant).collect(),
+        events: Vec::new(),
+        first_day: Date::from_days(FIRST_DAY),
     }
-    struct Known {
-        tenant: u32,
-        version: u64,
-        at: i64,
-        store: u64,
-        customer: u64,
-    }
-    let mut known: Vec<Known> = Vec::new();
-    let mut made = Vec::with_capacity(events);
-    let begin = i64::from(FIRST_DAY) * DAY_MS;
-    for n in 0..events {
-        let now = begin + (DAYS * DAY_MS) * n as i64 / events as i64;
-        let what = random.below(100);
-        let (index, status) = if what < CORRECTIONS + VOIDS && known.len() > 100 {
-            let all = known.len() as u64;
-            let among = if random.below(5) < 4 { NEWEST.min(all) } else { all };
-            let index = (all - 1 - random.below(among)) as usize;
-            known[index].version += 1;
-            if random.below(20) == 0 {
-                known[index].store = random.below(STORES);
-            }
-            (index, if what < CORRECTIONS { Status::Final } else { Status::Void })
-        } else {
-            let place = random.unit() * sum;
-            let tenant = shares.partition_point(|share| *share < place).min(tenants - 1) as u32;
-            let (store, customer) = (random.below(STORES), random.below(CUSTOMERS));
-            known.push(Known { tenant, version: 1, at: now, store, customer });
-            (known.len() - 1, Status::Final)
+}
+
+/// Makes events one after the other, for those of whom there are too many to be kept.
+pub struct Orders {
+    random: Random,
+    whose: Whose,
+    known: Vec<Known>,
+    made: usize,
+    events: usize,
+    days: i64,
+}
+
+/// Of which tenant a new order is.
+enum Whose {
+    /// The sums of the tenants' shares up to each.
+    Falling(Vec<f64>),
+    /// One tenant after the other, with so many events each.
+    InTurn(usize),
+}
+
+struct Known {
+    tenant: u32,
+    version: u64,
+    at: i64,
+    store: u64,
+    customer: u64,
+}
+
+impl Orders {
+    /// Of tenants whose shares fall as 1/n.
+    pub fn falling(events: usize, tenants: usize, days: i64) -> Self {
+        let mut sum = 0.0;
+        let share = |n: usize| {
+            sum += 1.0 / n as f64;
+            sum
         };
-        let Known { tenant, version, at, store, customer } = known[index];
-        let amount = 100 + random.below(6_600) as i64;
+        Self::new(events, days, Whose::Falling((1..=tenants).map(share).collect()))
+    }
+
+    /// About `each` events, and at least one, of every tenant, all of one day.
+    pub fn in_turn(each: usize, tenants: usize) -> Self {
+        Self::new(each * tenants, 1, Whose::InTurn(each))
+    }
+
+    fn new(events: usize, days: i64, whose: Whose) -> Self {
+        Self { random: Random::new(42), whose, known: Vec::new(), made: 0, events, days }
+    }
+
+    /// The place in `known` of an older order that is changed now, and what becomes of it; `None` for a new order.
+    fn changed(&mut self) -> Option<(usize, Status)> {
+        let what = self.random.below(100);
+        let is_new_tenant = matches!(self.whose, Whose::InTurn(each) if self.made.is_multiple_of(each));
+        if what >= CORRECTIONS + VOIDS || self.known.len() <= 100 || is_new_tenant {
+            return None;
+        }
+        let all = self.known.len() as u64;
+        let among = if self.random.below(5) < 4 { NEWEST.min(all) } else { all };
+        let index = (all - 1 - self.random.below(among)) as usize;
+        self.known[index].version += 1;
+        if self.random.below(20) == 0 {
+            self.known[index].store = self.random.below(STORES);
+        }
+        Some((index, if what < CORRECTIONS { Status::Final } else { Status::Void }))
+    }
+
+    /// A new order, as the last that is known.
+    fn add(&mut self, at: i64) {
+        let tenant = match &self.whose {
+            Whose::Falling(shares) => {
+                let place = self.random.unit() * shares.last().expect("there are tenants");
+                shares.partition_point(|share| *share < place).min(shares.len() - 1)
+            }
+            Whose::InTurn(each) => self.made / each,
+        };
+        let (store, customer) = (self.random.below(STORES), self.random.below(CUSTOMERS));
+        self.known.push(Known { tenant: tenant as u32, version: 1, at, store, customer });
+    }
+}
+
+impl Iterator for Orders {
+    type Item = (u32, Event);
+
+    fn next(&mut self) -> Option<(u32, Event)> {
+        if self.made == self.events {
+            return None;
+        }
+        let now = i64::from(FIRST_DAY) * DAY_MS + (self.days * DAY_MS) * self.made as i64 / self.events as i64;
+        let (index, status) = self.changed().unwrap_or_else(|| {
+            self.add(now);
+            (self.known.len() - 1, Status::Final)
+        });
+        self.made += 1;
+        let Known { tenant, version, at, store, customer } = self.known[index];
+        let amount = 100 + self.random.below(6_600) as i64;
         let event = Event {
             index: 0,
             date: day_of(at),
@@ -93,15 +162,7 @@ pub fn orders(name: &'static str, events: usize, tenants: usize) -> Work {
             dims: vec![Some(format_compact!("store-{store}")), Some(format_compact!("c{customer}"))],
             measures: vec![Some(amount)],
         };
-        made.push((tenant, event));
-    }
-    Work {
-        name,
-        definitions: DEFINITIONS.to_owned(),
-        kind: Name::new("order").expect("a plain name"),
-        tenants: (0..tenants).map(tenant).collect(),
-        events: made,
-        first_day: Date::from_days(FIRST_DAY),
+        Some((tenant, event))
     }
 }
 
