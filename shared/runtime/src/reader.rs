@@ -61,6 +61,8 @@ pub struct Reader {
 
 struct Open {
     messages: pull::Stream,
+    /// What the broker calls the consumer.
+    name: String,
     /// The consumer's own count of what it delivered: a jump means that something was lost on the way.
     delivered: u64,
 }
@@ -137,6 +139,15 @@ impl Reader {
             if let Some(message) = self.accept(item) {
                 return message;
             }
+        }
+    }
+
+    /// Ends the reading. The broker keeps the consumer of a reader that is only dropped for 15 s.
+    pub async fn close(self) {
+        if let Some(open) = self.open
+            && let Ok(stream) = stream_handle(&self.connection, &self.stream).await
+        {
+            let _ = stream.delete_consumer(&open.name).await;
         }
     }
 
@@ -250,7 +261,7 @@ async fn open_consumer(connection: Connection, stream: String, filters: Vec<Stri
             .expires(PULL_EXPIRES)
             .messages()
             .await?;
-        Ok(Open { messages, delivered: 0 })
+        Ok(Open { messages, name: consumer.cached_info().name.clone(), delivered: 0 })
     })
     .await
 }
@@ -270,6 +281,7 @@ pub async fn read_all(connection: &Connection, stream: String, filter: String, f
         let done = message.sequence >= last.sequence;
         all.push(message);
         if done {
+            reader.close().await;
             return all;
         }
     }
