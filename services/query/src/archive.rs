@@ -14,14 +14,11 @@ use daybook_domain::time::{Date, Instant};
 use daybook_runtime::append::{last_message, stream_handle};
 use daybook_runtime::clock;
 use daybook_runtime::connection::Connection;
-use daybook_runtime::reader::read_last_per_subject;
 use std::borrow::Cow;
 use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How long reading all of a tenant's reports may take.
-const REPORTS_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a look at one message may take.
 const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a report may be on its way after its day has closed, when nothing else tells whether it was ever there: its
@@ -93,7 +90,7 @@ fn plain(message: &[u8]) -> Result<Cow<'_, [u8]>, String> {
 /// The streams, read message by message.
 pub struct Archive {
     connection: Connection,
-    history: History,
+    pub history: History,
     /// By sequence in FIGURES: a message never changes.
     decoded: Mutex<Cache<u64, Arc<Decoded>>>,
 }
@@ -145,23 +142,6 @@ impl Archive {
                 .map(Some)
                 .map_err(|error| internal(format!("the report of {date} cannot be read: {error}"))),
         }
-    }
-
-    /// The newest version of every report of the tenant, by date.
-    ///
-    /// # Errors
-    /// When they cannot be read in time.
-    pub async fn reports(&self, tenant: &TenantId) -> Asked<Vec<Report>> {
-        let subjects = &self.connection.subjects;
-        let reading =
-            read_last_per_subject(&self.connection, subjects.reports_stream(), subjects.reports_of(tenant.as_str()));
-        let messages = tokio::time::timeout(REPORTS_DEADLINE, reading)
-            .await
-            .map_err(|_| AskError::new(AskErrorCode::Unavailable, "the reports cannot be read in time"))?;
-        let mut reports: Vec<Report> =
-            messages.iter().filter_map(|message| serde_json::from_slice(&message.payload).ok()).collect();
-        reports.sort_by_key(|report| report.date);
-        Ok(reports)
     }
 
     /// The newest day of the tenant that has opened, if any has.
