@@ -2,11 +2,12 @@
 #![allow(clippy::unwrap_used)]
 
 use daybook::live::Followed;
+use daybook_contracts::admin::ClockAdvance;
 use daybook_contracts::ask::{Answer, AsOf, AskError, AskErrorCode, Days};
 use daybook_contracts::headers;
 use daybook_contracts::live::{LEASE, LiveUpdate, RENEW_AFTER};
 use daybook_contracts::report::Figure;
-use daybook_domain::ids::Partition;
+use daybook_domain::ids::{Name, Partition};
 use daybook_tests::asking::{ask, query, refused, shown, tenant};
 use daybook_tests::backfilling::advance;
 use daybook_tests::processes::{PARTITIONS, Processes, Service, wait_until_ready};
@@ -319,6 +320,36 @@ async fn many_who_ask_the_same_at_once_are_one_question_to_the_shard() {
     let shared = count("shared").await;
     assert!(shared >= 1.0);
     assert_eq!(shared + count("cache").await, SAME as f64 - 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_who_ask_for_the_days_at_once_share_the_reading_of_reports() {
+    const ASKERS: usize = 64;
+    let daybook = Daybook::start().await;
+    let client = &daybook.client;
+    define_shops(client, &["acme"]).await;
+    // Farther than the shard keeps days.
+    advance(client, 1).await;
+    let (clock, advance_to) = (Name::new("shop").unwrap(), "2024-04-14T12:00:00Z".parse().unwrap());
+    client.advance(&ClockAdvance { clock, advance_to }).await.unwrap();
+    daybook.settle().await;
+    let nats = &client.connection.client;
+    let reports = client.connection.subjects.reports_stream();
+    let mut readings = nats.subscribe(format!("$JS.API.CONSUMER.CREATE.{reports}")).await.unwrap();
+    nats.flush().await.unwrap();
+    let askers = (0..ASKERS).map(|_| async { client.days(&tenant("acme")).await.unwrap() });
+    let answers = futures::future::join_all(askers).await;
+    let whole = client.days(&tenant("acme")).await.unwrap();
+    assert!(whole.days.len() > 44 && whole.days.is_sorted_by_key(|day| day.date), "{whole:?}");
+    assert_eq!(whole.days.iter().filter(|day| day.report == Some(1)).count(), 44);
+    assert!(answers.iter().all(|answer| answer.days == whole.days));
+
+    nats.flush().await.unwrap();
+    readings.unsubscribe().await.unwrap();
+    let readings = readings.count().await;
+    assert!((2..=ASKERS / 2).contains(&readings), "{readings} readings for {ASKERS} askers and one more");
+    let stream = client.connection.jetstream.get_stream(&reports).await.unwrap();
+    assert_eq!(stream.cached_info().state.consumer_count, 0, "none is left behind");
 }
 
 #[tokio::test(flavor = "multi_thread")]

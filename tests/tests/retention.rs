@@ -225,7 +225,7 @@ async fn two_who_trim_at_once_do_no_harm() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn days_over_their_retention_are_told_from_days_that_never_were() {
-    let daybook = Daybook::start_with(|options| {
+    let mut daybook = Daybook::start_with(|options| {
         options.shard.report_retention = "3s".parse().unwrap();
         options.shard.figures_retention = "3s".parse().unwrap();
     })
@@ -236,7 +236,7 @@ async fn days_over_their_retention_are_told_from_days_that_never_were() {
     // Farther than the shard keeps days.
     orders::advance(&daybook, "2024-04-20T12:00:00Z").await;
     daybook.settle().await;
-    let client = &daybook.client;
+    let client = &daybook.client.clone();
     let code = async |question| refused(client, "acme", "orders", question).await.code;
     let connection = &client.connection;
     eventually("the reports are gone", || async {
@@ -252,6 +252,17 @@ async fn days_over_their_retention_are_told_from_days_that_never_were() {
     assert_eq!(code(json!({"days": "2024-02-20..2024-04-20"})).await, AskErrorCode::PastRetention);
     assert_eq!(code(json!({"days": "last_60_days"})).await, AskErrorCode::PastRetention);
     assert_eq!(code(json!({"days": "2024-02-20"})).await, AskErrorCode::UnknownDay, "it never was");
+    // Such a question reads DAYS, and leaves nothing behind there.
+    let days = connection.jetstream.get_stream(connection.subjects.days_stream()).await.unwrap();
+    let before = days.get_info().await.unwrap().state.consumer_count;
+    assert_eq!(code(json!({"days": FIRST_DAY})).await, AskErrorCode::PastRetention);
+    assert_eq!(days.get_info().await.unwrap().state.consumer_count, before);
+    // Nor is it forgotten with the broker's memory when the last report was stored.
+    daybook.broker.broker.restart().await.unwrap();
+    eventually("the answer after a restart", || async {
+        (code(json!({"days": FIRST_DAY})).await == AskErrorCode::PastRetention).then_some(())
+    })
+    .await;
     // What the shard keeps is whole.
     assert_eq!(ask(client, "acme", "orders", json!({"days": "last_30_days"})).await.coverage, Coverage::Complete);
 }

@@ -1,6 +1,7 @@
 //! What is left of sealed days in streams: the groups behind their figures, their reports, and which day is open.
 
 use crate::cache::Cache;
+use crate::history::History;
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::DirectGetErrorKind;
 use daybook_contracts::ask::{AskError, AskErrorCode, Asked};
@@ -10,18 +11,19 @@ use daybook_contracts::report::Report;
 use daybook_domain::ids::{Name, TenantId};
 use daybook_domain::plan::Plan;
 use daybook_domain::time::{Date, Instant};
-use daybook_runtime::append::stream_handle;
+use daybook_runtime::append::{last_message, stream_handle};
+use daybook_runtime::clock;
 use daybook_runtime::connection::Connection;
-use daybook_runtime::reader::{read_all, read_last_per_subject};
 use std::borrow::Cow;
 use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How much earlier than a report the figures behind it may have been written.
-const RETENTION_GRACE: Duration = Duration::from_secs(60);
-/// How long reading all of a tenant's reports, or of its closed days, may take.
-const REPORTS_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a look at one message may take.
+const LOOK_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a report may be on its way after its day has closed, when nothing else tells whether it was ever there: its
+/// shard may be away, while others have written theirs.
+const ON_ITS_WAY: Duration = Duration::from_secs(3_600);
 /// Largest figures of one message when they are decompressed, in bytes: seventy times what the message may have.
 const MAX_PLAIN_BYTES: u64 = 64 << 20;
 /// Bytes in memory for a byte in MessagePack: a small number there is one byte or two, and its accumulator up to forty.
@@ -88,13 +90,15 @@ fn plain(message: &[u8]) -> Result<Cow<'_, [u8]>, String> {
 /// The streams, read message by message.
 pub struct Archive {
     connection: Connection,
+    pub history: History,
     /// By sequence in FIGURES: a message never changes.
     decoded: Mutex<Cache<u64, Arc<Decoded>>>,
 }
 
 impl Archive {
     pub fn new(connection: Connection) -> Self {
-        Self { connection, decoded: Mutex::new(Cache::new(MAX_DECODED_DAYS, MAX_DECODED_BYTES)) }
+        let history = History::new(connection.clone());
+        Self { connection, history, decoded: Mutex::new(Cache::new(MAX_DECODED_DAYS, MAX_DECODED_BYTES)) }
     }
 
     /// The newest figures of a view's sealed day, if it has any.
@@ -126,38 +130,18 @@ impl Archive {
         Ok(Some(decoded))
     }
 
-    /// The newest version of a day's report, if it is sealed, and when it was stored.
+    /// The newest version of a day's report, if it is sealed.
     ///
     /// # Errors
     /// When the broker does not answer, or the message is no report.
-    pub async fn report(&self, tenant: &TenantId, date: Date) -> Asked<Option<(Report, Option<Instant>)>> {
+    pub async fn report(&self, tenant: &TenantId, date: Date) -> Asked<Option<Report>> {
         let subjects = &self.connection.subjects;
         match self.newest(&subjects.reports_stream(), subjects.report(tenant, date)).await? {
             None => Ok(None),
             Some(message) => serde_json::from_slice(&message.payload)
-                .map(|report| {
-                    let stored = i64::try_from(message.time.unix_timestamp_nanos() / 1_000_000).ok();
-                    Some((report, stored.map(Instant::from_millis)))
-                })
+                .map(Some)
                 .map_err(|error| internal(format!("the report of {date} cannot be read: {error}"))),
         }
-    }
-
-    /// The newest version of every report of the tenant, by date.
-    ///
-    /// # Errors
-    /// When they cannot be read in time.
-    pub async fn reports(&self, tenant: &TenantId) -> Asked<Vec<Report>> {
-        let subjects = &self.connection.subjects;
-        let reading =
-            read_last_per_subject(&self.connection, subjects.reports_stream(), subjects.reports_of(tenant.as_str()));
-        let messages = tokio::time::timeout(REPORTS_DEADLINE, reading)
-            .await
-            .map_err(|_| AskError::new(AskErrorCode::Unavailable, "the reports cannot be read in time"))?;
-        let mut reports: Vec<Report> =
-            messages.iter().filter_map(|message| serde_json::from_slice(&message.payload).ok()).collect();
-        reports.sort_by_key(|report| report.date);
-        Ok(reports)
     }
 
     /// The newest day of the tenant that has opened, if any has.
@@ -191,40 +175,30 @@ impl Archive {
         if info.state.first_sequence <= 1 {
             return Ok(None);
         }
-        let reading = read_all(&self.connection, subjects.days_stream(), subjects.day_closed(tenant.as_str()), 1);
-        let markers = tokio::time::timeout(REPORTS_DEADLINE, reading)
-            .await
-            .map_err(|_| failed(&"the days that have closed cannot be read in time"))?;
-        let now = daybook_runtime::clock::now();
-        for message in markers {
-            let Ok(marker) = serde_json::from_slice::<DayMarker>(&message.payload) else { continue };
-            let date = marker.day.date;
-            if dates.binary_search(&date).is_err() {
-                continue;
-            }
-            // A report is written after its day has closed, and a retention may have been lifted since.
-            let age = now.since(message.stored_at);
-            if age < info.config.max_age {
-                return Err(failed(&format!("the report of {date} is not written yet")));
-            }
-            return Ok(Some(date));
+        let closed = self.history.closed(tenant).await?;
+        let Some(day) = closed.iter().find(|day| dates.binary_search(&day.date).is_ok()) else { return Ok(None) };
+        // Where nothing is left, the last one was stored then.
+        let left = if info.state.messages == 0 { info.state.last_timestamp } else { info.state.first_timestamp };
+        let left_from = clock::from_nanos(left.unix_timestamp_nanos());
+        if may_come(day.stored_at, left_from, info.config.max_age, clock::now()) {
+            return Err(failed(&format!("the report of {} is not written yet", day.date)));
         }
-        Ok(None)
+        Ok(Some(day.date))
     }
 
-    /// Whether figures that went out at that time are over the retention that FIGURES has.
+    /// Whether there are no figures, nor a word that they were too many, of a sealed day on which the view has groups: their
+    /// retention has taken them.
     ///
     /// # Errors
-    /// When the broker does not answer.
-    pub async fn figures_are_over(&self, sealed_at: Option<Instant>) -> Asked<bool> {
-        let name = self.connection.subjects.figures_stream();
-        let stream = self.connection.jetstream.get_stream(&name).await;
-        let stream = stream.map_err(|error| {
-            AskError::new(AskErrorCode::Unavailable, format!("{name} cannot be looked at: {error}"))
-        })?;
-        let max_age = stream.cached_info().config.max_age;
-        let age = sealed_at.map(|at| daybook_runtime::clock::now().since(at));
-        Ok(!max_age.is_zero() && age.is_some_and(|age| age + RETENTION_GRACE >= max_age))
+    /// When the broker does not answer in time.
+    pub async fn figures_are_over(&self, tenant: &TenantId, date: Date, view: &Name) -> Asked<bool> {
+        let subjects = &self.connection.subjects;
+        let (stream, subject) = (subjects.figures_stream(), subjects.figures(tenant, date, view.as_str()));
+        // As the stream's leader has it: a replica may know less.
+        let last = tokio::time::timeout(LOOK_DEADLINE, last_message(&self.connection, &stream, &subject)).await;
+        let last =
+            last.map_err(|_| AskError::new(AskErrorCode::Unavailable, format!("{stream} cannot be read in time")));
+        Ok(last?.is_none())
     }
 
     async fn newest(&self, stream: &str, subject: String) -> Asked<Option<StreamMessage>> {
@@ -243,6 +217,14 @@ impl Archive {
     }
 }
 
+/// Whether the report of a day that closed then, and has none in REPORTS, is yet to be written. It would stand behind the
+/// close, and a retention takes the oldest first, whatever it was before: what is left is from `left_from` on.
+fn may_come(closed_at: Instant, left_from: Instant, max_age: Duration, now: Instant) -> bool {
+    let is_for_ever = max_age.is_zero();
+    let young = if is_for_ever { ON_ITS_WAY } else { max_age.min(ON_ITS_WAY) };
+    closed_at >= left_from || now.since(closed_at) < young
+}
+
 fn internal(message: String) -> AskError {
     AskError::new(AskErrorCode::Internal, message)
 }
@@ -252,6 +234,26 @@ mod tests {
     use super::*;
     use crate::sealed::tests::figures;
     use daybook_domain::accumulator::Accumulator;
+
+    #[test]
+    fn what_is_left_tells_a_late_report_from_a_deleted_one() {
+        let days = |days: u64| Duration::from_secs(days * 86_400);
+        let now = Instant::from_millis(0).after(days(1_000));
+        let ago = |age: Duration| Instant::from_millis(now.as_millis() - age.as_millis() as i64);
+        let may_come = |closed, left_from, max_age| super::may_come(ago(closed), ago(left_from), max_age, now);
+        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+        // The retention is what it was.
+        assert!(!may_come(days(40), days(30), days(30)));
+        assert!(may_come(days(2), days(30), days(30)));
+        // It was raised, and it was lifted.
+        assert!(!may_come(days(40), days(30), days(90)));
+        assert!(may_come(days(2), days(30), Duration::ZERO));
+        assert!(!may_come(days(40), days(30), Duration::ZERO));
+        // All others are gone, or those that are there have just been written.
+        assert!(may_come(days(2), days(60), days(30)));
+        assert!(may_come(minutes(2), minutes(1), days(30)) && may_come(minutes(2), minutes(1), Duration::ZERO));
+        assert!(!may_come(minutes(2), minutes(1), minutes(1)));
+    }
 
     #[test]
     fn figures_are_read_compressed_or_not() {

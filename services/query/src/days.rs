@@ -1,7 +1,7 @@
 //! The reserved views: a tenant's days, and how far its figures reach.
 
 use crate::answers::Answers;
-use daybook_contracts::ask::{AsOf, AskErrorCode, Asked, DayAccount, DayState, Days, Position, ShardQuestion};
+use daybook_contracts::ask::{AsOf, AskErrorCode, Asked, DayAccount, Days, Position, ShardQuestion};
 use daybook_domain::ids::TenantId;
 use daybook_domain::time::Date;
 
@@ -22,18 +22,8 @@ pub async fn days(answers: &Answers, tenant: TenantId) -> Asked<Days> {
         }
         Err(error) => return Err(error),
     };
-    let reports = answers.archive.reports(&tenant).await?.into_iter();
-    let mut days: Vec<DayAccount> = reports
-        .filter(|report| report.date < kept_from)
-        .map(|report| DayAccount {
-            date: report.date,
-            day: DayState::Closed,
-            opens_at: Some(report.day.opens_at),
-            closes_at: Some(report.day.closes_at),
-            report: Some(report.version),
-            account: report.dispositions,
-        })
-        .collect();
+    let sealed = answers.archive.history.sealed(&tenant).await?;
+    let mut days: Vec<DayAccount> = sealed.iter().take_while(|day| day.date < kept_from).cloned().collect();
     days.append(&mut live.days);
     Ok(Days { days, ..live })
 }

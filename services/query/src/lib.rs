@@ -5,8 +5,8 @@
 //! the question as the rest knows it. [`answers`] finds the answer: in the [`cache`] if one came a moment ago, by joining
 //! those who ask the same just now ([`flight`]), or from the [`shard`] behind its circuit [`breaker`]. [`turns`] keeps one
 //! tenant from holding up the others, [`shedding`] says what is left undone while a shard is behind. Days that the
-//! shard no longer keeps, or all sealed days while it is away, are read from their streams ([`archive`], [`sealed`]) and
-//! put together ([`ranges`], [`merge`]). [`days`] answers the reserved views.
+//! shard no longer keeps, or all sealed days while it is away, are read from their streams ([`archive`], [`sealed`],
+//! [`history`]) and put together ([`ranges`], [`merge`]). [`days`] answers the reserved views.
 
 pub mod answers;
 pub mod archive;
@@ -16,6 +16,7 @@ pub mod cache;
 pub mod days;
 pub mod encoding;
 pub mod flight;
+pub mod history;
 pub mod merge;
 pub mod ranges;
 pub mod request;

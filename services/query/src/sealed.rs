@@ -100,8 +100,11 @@ async fn day(archive: &Archive, asking: &Asking, date: Date, is_alone: bool) -> 
     }
     match archive.report(&asking.tenant, date).await? {
         None => Ok(Day::Nothing),
-        Some((report, stored_at)) => match only_report(asking, report, is_alone) {
-            Err(error) if error.code == AskErrorCode::TooLarge && archive.figures_are_over(stored_at).await? => {
+        Some(report) => match only_report(asking, report, is_alone) {
+            Err(error)
+                if error.code == AskErrorCode::TooLarge
+                    && archive.figures_are_over(&asking.tenant, date, &asking.view).await? =>
+            {
                 let message = format!("the figures of {date} are over their retention and were deleted");
                 Err(AskError { code: AskErrorCode::PastRetention, message, ..error })
             }

@@ -27,7 +27,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Questions under way at once; further ones wait in the connection.
+/// Questions under way at once; further ones are refused.
 const MAX_UNDER_WAY: usize = 1_024;
 /// How long the questions that are here get when the process ends: two tries at the default time-out of a shard and what
 /// follows, and less than actors are given to end.
@@ -98,7 +98,7 @@ impl Actor for QueryActor {
             .add(connection.subjects.query("*", "*"))
             .await?;
         let ending = CancellationToken::new();
-        let turns = Turns::new(usize::from(options.max_questions_per_tenant));
+        let turns = Turns::new(MAX_UNDER_WAY, usize::from(options.max_questions_per_tenant), connection.partitions);
         let serving = tokio::spawn(serve(context.clone(), answers, turns, endpoint, ending.clone(), myself));
         context.health.set("query", true);
         tracing::info!("answering questions");

@@ -1,15 +1,25 @@
-//! How many questions of one tenant may be under way, so that a tenant that asks more than can be answered holds up nobody
-//! but itself: what is beyond that is refused at once.
+//! How many questions of one tenant and of one partition may be under way, so that a tenant that asks more than can be
+//! answered, and a shard that does not answer, hold up nobody else: what is beyond that is refused at once.
 
 use daybook_contracts::ask::{AskError, AskErrorCode};
+use daybook_domain::ids::Partition;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The questions under way, counted by tenant. There are no more tenants in it than questions under way.
+/// The questions under way, counted.
 #[derive(Debug)]
 pub struct Turns {
     most: usize,
-    under_way: Mutex<HashMap<String, usize>>,
+    most_of_a_tenant: usize,
+    under_way: Mutex<UnderWay>,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    all: usize,
+    /// There are no more tenants in it than questions under way.
+    tenants: HashMap<String, usize>,
+    partitions: Vec<usize>,
 }
 
 /// One question under way; it counts until this is dropped.
@@ -17,34 +27,48 @@ pub struct Turns {
 pub struct Turn {
     turns: Arc<Turns>,
     tenant: String,
+    partition: Partition,
 }
 
 impl Turns {
-    /// At most `most` questions of each tenant.
-    pub fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { most, under_way: Mutex::default() })
+    /// At most `most` questions of tenants in so many partitions, and `most_of_a_tenant` of each tenant.
+    pub fn new(most: usize, most_of_a_tenant: usize, partitions: u16) -> Arc<Self> {
+        let partitions = vec![0; usize::from(partitions)];
+        let under_way = UnderWay { all: 0, tenants: HashMap::new(), partitions };
+        Arc::new(Self { most, most_of_a_tenant, under_way: Mutex::new(under_way) })
     }
 
-    /// Begins a question of the tenant, whether there is one of that name or not.
+    /// Begins a question of the tenant, whether there is one of that name or not. A partition may have as many under way as
+    /// are left for the others: however many shards do not answer, something is left.
     ///
     /// # Errors
     /// [`AskErrorCode::Busy`] when as many are under way as may be.
     pub fn begin(self: &Arc<Self>, tenant: &str) -> Result<Turn, AskError> {
         let mut under_way = self.lock();
-        match under_way.get_mut(tenant) {
-            Some(count) if *count >= self.most => {
-                let message = format!("{} questions of the tenant are under way, as many as may be", self.most);
-                return Err(AskError::new(AskErrorCode::Busy, message).hint("wait for answers before asking more"));
-            }
+        let partition = Partition::of(tenant, under_way.partitions.len() as u16);
+        let busy = |count: usize, of: &str| {
+            let message = format!("{count} questions of the {of} are under way, as many as may be");
+            Err(AskError::new(AskErrorCode::Busy, message).hint("wait for answers before asking more"))
+        };
+        if under_way.tenants.get(tenant).is_some_and(|count| *count >= self.most_of_a_tenant) {
+            return busy(self.most_of_a_tenant, "tenant");
+        }
+        let of_partition = under_way.partitions[usize::from(partition.0)];
+        if of_partition >= self.most - under_way.all {
+            return busy(of_partition, "tenant's partition");
+        }
+        under_way.all += 1;
+        under_way.partitions[usize::from(partition.0)] += 1;
+        match under_way.tenants.get_mut(tenant) {
             Some(count) => *count += 1,
             None => {
-                under_way.insert(tenant.to_owned(), 1);
+                under_way.tenants.insert(tenant.to_owned(), 1);
             }
         }
-        Ok(Turn { turns: self.clone(), tenant: tenant.to_owned() })
+        Ok(Turn { turns: self.clone(), tenant: tenant.to_owned(), partition })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+    fn lock(&self) -> MutexGuard<'_, UnderWay> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -52,10 +76,12 @@ impl Turns {
 impl Drop for Turn {
     fn drop(&mut self) {
         let mut under_way = self.turns.lock();
-        if let Some(count) = under_way.get_mut(&self.tenant) {
+        under_way.all -= 1;
+        under_way.partitions[usize::from(self.partition.0)] -= 1;
+        if let Some(count) = under_way.tenants.get_mut(&self.tenant) {
             *count -= 1;
             if *count == 0 {
-                under_way.remove(&self.tenant);
+                under_way.tenants.remove(&self.tenant);
             }
         }
     }
@@ -67,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_tenant_that_asks_too_much_holds_up_nobody_else() {
-        let turns = Turns::new(2);
+        let turns = Turns::new(100, 2, 4);
         let first = turns.begin("greedy").unwrap();
         let _second = turns.begin("greedy").unwrap();
         let refused = turns.begin("greedy").unwrap_err();
@@ -78,6 +104,29 @@ mod tests {
         let third = turns.begin("greedy").unwrap();
         assert!(turns.begin("greedy").is_err());
         drop((third, modest));
-        assert_eq!(turns.lock().len(), 1, "who asks nothing takes no room");
+        assert_eq!(turns.lock().tenants.len(), 1, "who asks nothing takes no room");
+    }
+
+    #[test]
+    fn partitions_without_answers_leave_room_for_the_others() {
+        let turns = Turns::new(120, 50, 4);
+        let of = |partition| {
+            let tenants = (0..).map(|number| format!("tenant-{number}"));
+            tenants.filter(move |tenant| Partition::of(tenant, 4) == Partition(partition))
+        };
+        // All that one partition is given, asked for by many tenants.
+        let fill = |partition| of(partition).take(200).flat_map(|tenant| turns.begin(&tenant)).collect::<Vec<_>>();
+        let first = fill(0);
+        assert_eq!(first.len(), 60);
+        let refused = turns.begin(&of(0).next().unwrap()).unwrap_err();
+        assert!(refused.code == AskErrorCode::Busy && refused.message.contains("partition"), "{refused}");
+        let (second, third) = (fill(1), fill(2));
+        assert_eq!((second.len(), third.len()), (30, 15));
+        assert!(turns.begin(&of(3).next().unwrap()).is_ok());
+        drop((second, third));
+        assert!(turns.begin(&of(0).next().unwrap()).is_err());
+        drop(first);
+        assert_eq!(turns.lock().all, 0);
+        assert_eq!(fill(0).len(), 60);
     }
 }

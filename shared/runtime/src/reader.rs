@@ -61,6 +61,8 @@ pub struct Reader {
 
 struct Open {
     messages: pull::Stream,
+    /// What the broker calls the consumer.
+    name: String,
     /// The consumer's own count of what it delivered: a jump means that something was lost on the way.
     delivered: u64,
 }
@@ -137,6 +139,15 @@ impl Reader {
             if let Some(message) = self.accept(item) {
                 return message;
             }
+        }
+    }
+
+    /// Ends the reading. The broker keeps the consumer of a reader that is only dropped for 15 s.
+    pub async fn close(self) {
+        if let Some(open) = self.open
+            && let Ok(stream) = stream_handle(&self.connection, &self.stream).await
+        {
+            let _ = stream.delete_consumer(&open.name).await;
         }
     }
 
@@ -250,7 +261,7 @@ async fn open_consumer(connection: Connection, stream: String, filters: Vec<Stri
             .expires(PULL_EXPIRES)
             .messages()
             .await?;
-        Ok(Open { messages, delivered: 0 })
+        Ok(Open { messages, name: consumer.cached_info().name.clone(), delivered: 0 })
     })
     .await
 }
@@ -270,6 +281,7 @@ pub async fn read_all(connection: &Connection, stream: String, filter: String, f
         let done = message.sequence >= last.sequence;
         all.push(message);
         if done {
+            reader.close().await;
             return all;
         }
     }
@@ -277,6 +289,16 @@ pub async fn read_all(connection: &Connection, stream: String, filter: String, f
 
 /// The newest message of every subject that a filter matches now, in order of their sequences.
 pub async fn read_last_per_subject(connection: &Connection, stream: String, filter: String) -> Vec<Delivered> {
+    read_of_newest(connection, stream, filter, |message| message).await
+}
+
+/// As [`read_last_per_subject`], of each message only what `take` makes of it: the whole of them may be large.
+pub async fn read_of_newest<T>(
+    connection: &Connection,
+    stream: String,
+    filter: String,
+    take: impl Fn(Delivered) -> T,
+) -> Vec<T> {
     retry("read the newest messages", || async {
         let handle = stream_handle(connection, &stream).await?;
         let mut consumer = handle
@@ -294,7 +316,7 @@ pub async fn read_last_per_subject(connection: &Connection, stream: String, filt
             let info = consumer.info().await?;
             (info.name.clone(), info.num_pending)
         };
-        let newest = drain(&consumer, count).await;
+        let newest = drain(&consumer, count, &take).await;
         // A broker allows a thousand consumers a stream; this one is not waited out.
         let _ = handle.delete_consumer(&name).await;
         newest
@@ -302,8 +324,12 @@ pub async fn read_last_per_subject(connection: &Connection, stream: String, filt
     .await
 }
 
-/// The `count` messages that a consumer delivers.
-async fn drain(consumer: &Consumer<pull::Config>, count: u64) -> Result<Vec<Delivered>, async_nats::Error> {
+/// What `take` makes of the `count` messages that a consumer delivers.
+async fn drain<T>(
+    consumer: &Consumer<pull::Config>,
+    count: u64,
+    take: impl Fn(Delivered) -> T,
+) -> Result<Vec<T>, async_nats::Error> {
     let mut newest = Vec::with_capacity(usize::try_from(count).unwrap_or_default());
     if count == 0 {
         return Ok(newest);
@@ -320,14 +346,14 @@ async fn drain(consumer: &Consumer<pull::Config>, count: u64) -> Result<Vec<Deli
             return Err("deliveries were lost".into());
         }
         let (message, _) = message.split();
-        newest.push(Delivered {
+        newest.push(take(Delivered {
             sequence,
             stored_at,
             subject: message.subject,
             headers: message.headers.unwrap_or_default(),
             payload: message.payload,
             pending,
-        });
+        }));
         if pending == 0 {
             return Ok(newest);
         }
