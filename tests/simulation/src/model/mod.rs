@@ -191,7 +191,8 @@ impl Model {
     /// Judges what a batch holds, which reaches so far into INBOX and is of an owner that `begun` to read there.
     pub fn take_in(&mut self, through: u64, begun: u64, messages: &[Message]) {
         let mut taking = Taking { begun, ..Taking::default() };
-        while let Some(message) = self.waiting.pop_front_if(|message| message.sequence <= through) {
+        let behind = self.waiting.partition_point(|message| message.sequence <= through);
+        for message in self.waiting.drain(..behind).collect::<Vec<_>>() {
             self.take(&message, messages, &mut taking);
         }
     }
