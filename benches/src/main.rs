@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use daybook_benches::report::Report;
-use daybook_benches::{apply, durable};
+use daybook_benches::{apart, apply, durable, listeners, live, reading, tenants};
 use std::path::PathBuf;
 
 /// Measures Daybook
@@ -26,8 +26,22 @@ enum Part {
     /// End to end and durable, against the broker alone moving the same bytes
     Durable(durable::Options),
     /// Freshness, and answers, while events come at a fixed rate
-    Live(durable::LiveOptions),
+    Live(live::Options),
+    /// Answers at scale, while events come at a fixed rate: days, ranges, rankings, many clients
+    Reading(reading::Options),
+    /// Live feeds with very many listeners
+    Listeners(listeners::Options),
+    /// Memory, throughput and the cost of checkpoints with very many tenants
+    Tenants(tenants::Options),
+    /// What other parts run beside this process
+    #[command(hide = true)]
+    Shard(apart::ShardOptions),
 }
+
+/// Titles of tables.
+const READING: &str = "Reading, with events at a fixed rate, on this machine with broker and producer";
+const LISTENERS: &str = "Listeners, on this machine with broker and producer";
+const TENANTS: &str = "Many tenants, on this machine with broker and producer";
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -40,7 +54,13 @@ async fn main() -> anyhow::Result<()> {
             report.part("End to end and durable, on this machine with broker and producer");
             durable::run(&defaults(), &mut report).await?;
             report.part("At a fixed rate, on this machine with broker and producer");
-            durable::live(&defaults(), &mut report).await?;
+            live::run(&defaults(), &mut report).await?;
+            report.part(READING);
+            reading::run(&defaults(), &mut report).await?;
+            report.part(LISTENERS);
+            listeners::run(&defaults(), &mut report).await?;
+            report.part(TENANTS);
+            tenants::run(&defaults(), &mut report).await?;
         }
         Part::Apply(options) => {
             report.part("Apply alone, one core");
@@ -59,8 +79,21 @@ async fn main() -> anyhow::Result<()> {
         }
         Part::Live(options) => {
             report.part("At a fixed rate, on this machine with broker and producer");
-            durable::live(options, &mut report).await?;
+            live::run(options, &mut report).await?;
         }
+        Part::Reading(options) => {
+            report.part(READING);
+            reading::run(options, &mut report).await?;
+        }
+        Part::Listeners(options) => {
+            report.part(LISTENERS);
+            listeners::run(options, &mut report).await?;
+        }
+        Part::Tenants(options) => {
+            report.part(TENANTS);
+            tenants::run(options, &mut report).await?;
+        }
+        Part::Shard(options) => return apart::shard(options).await,
     }
     let markdown = report.markdown();
     println!("{markdown}");

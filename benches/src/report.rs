@@ -90,3 +90,18 @@ fn machine() -> Vec<(&'static str, String)> {
 pub fn per_second(count: usize, time: Duration) -> String {
     daybook::table::count((count as f64 / time.as_secs_f64()) as u64)
 }
+
+/// How many there are, and their percentiles in milliseconds.
+pub fn percentiles(times: &mut [Duration]) -> Vec<(&'static str, String)> {
+    times.sort_unstable();
+    let at = |share: f64| {
+        let index = ((times.len() as f64 * share) as usize).min(times.len().saturating_sub(1));
+        times.get(index).map_or_else(String::new, |time| format!("{:.2}", time.as_secs_f64() * 1_000.0))
+    };
+    vec![
+        ("n", daybook::table::count(times.len() as u64)),
+        ("p50 ms", at(0.5)),
+        ("p99 ms", at(0.99)),
+        ("p99.9 ms", at(0.999)),
+    ]
+}

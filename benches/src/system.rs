@@ -1,5 +1,7 @@
 //! A whole Daybook with its broker for the length of a measurement, and producers for it.
 
+use crate::apart::Apart;
+use crate::process::Process;
 use crate::work::Work;
 use anyhow::Context as _;
 use async_nats::HeaderMap;
@@ -12,7 +14,7 @@ use daybook_contracts::admin::ClockAdvance;
 use daybook_contracts::headers::{CONTENT_TYPE, MSGPACK};
 use daybook_contracts::log::Event;
 use daybook_domain::ids::Name;
-use daybook_domain::time::Instant;
+use daybook_domain::time::{Date, Instant};
 use daybook_runtime::connection::BrokerOptions;
 use futures::StreamExt;
 use serde::Serialize;
@@ -26,13 +28,20 @@ const WINDOW: usize = 512;
 /// Tenants of one request to define them.
 const TENANTS_AT_ONCE: usize = 4_000;
 
-/// The services in this process, with a private broker on a temporary folder, which must be on a real disk.
+/// The services, with a private broker on a temporary folder, which must be on a real disk.
 pub struct System {
     // Dropped in this order.
-    services: Option<Embedded>,
+    services: Services,
     pub client: Client,
-    broker: Broker,
+    pub broker: Broker,
     _folder: TempDir,
+}
+
+enum Services {
+    /// All of them in this process.
+    Here(Embedded),
+    /// The shard in a process of its own.
+    Apart(Apart),
 }
 
 impl System {
@@ -43,7 +52,27 @@ impl System {
         let options = BrokerOptions { inbox_max_bytes: 2 << 30, ..BrokerOptions::at(broker.client_url()) };
         let services = Embedded::start(EmbeddedOptions::new(options.clone(), folder.path().join("shard"))).await?;
         let client = Client::connect(&options).await?;
-        Ok(Self { services: Some(services), client, broker, _folder: folder })
+        Ok(Self { services: Services::Here(services), client, broker, _folder: folder })
+    }
+
+    /// The same, but for a shard in a process of its own, so that it can be told what that one takes.
+    ///
+    /// # Errors
+    /// When nats-server or the services do not start.
+    pub async fn with_shard_apart() -> anyhow::Result<Self> {
+        let (broker, folder) = broker().await?;
+        let options = BrokerOptions { inbox_max_bytes: 2 << 30, ..BrokerOptions::at(broker.client_url()) };
+        let services = Apart::start(&options, &folder.path().join("shard")).await?;
+        let client = Client::connect(&options).await?;
+        Ok(Self { services: Services::Apart(services), client, broker, _folder: folder })
+    }
+
+    /// The process of the shard, where it is one of its own.
+    pub fn shard(&self) -> Option<Process> {
+        match &self.services {
+            Services::Here(_) => None,
+            Services::Apart(apart) => Some(apart.shard()),
+        }
     }
 
     /// Another connection, as of another process.
@@ -69,7 +98,15 @@ impl System {
             };
             self.apply(format!("tenants:\n{}", tenants.iter().map(tenant).collect::<String>())).await?;
         }
-        let advance_to = Instant::from_millis(i64::from(work.first_day.as_days()) * 86_400_000 + 1);
+        self.open(work.first_day).await
+    }
+
+    /// Opens a day of all tenants, and closes those before.
+    ///
+    /// # Errors
+    /// When day-manager does not answer.
+    pub async fn open(&self, day: Date) -> anyhow::Result<()> {
+        let advance_to = Instant::from_millis(i64::from(day.as_days()) * 86_400_000 + 1);
         self.client.advance(&ClockAdvance { clock: Name::new(CLOCK)?, advance_to }).await?;
         Ok(())
     }
@@ -85,9 +122,10 @@ impl System {
     }
 
     /// Ends everything in good order.
-    pub async fn stop(mut self) {
-        if let Some(services) = self.services.take() {
-            services.stop().await;
+    pub async fn stop(self) {
+        match self.services {
+            Services::Here(services) => services.stop().await,
+            Services::Apart(apart) => apart.stop().await,
         }
     }
 }
@@ -163,11 +201,10 @@ impl Serialize for Array {
 pub async fn publish(jetstream: &async_nats::jetstream::Context, messages: &[Outgoing]) -> anyhow::Result<u64> {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, MSGPACK);
-    let acks = futures::stream::iter(messages).map(|message| {
-        let (subject, payload) = (message.subject.clone(), message.payload.clone());
+    let acks = futures::stream::iter(messages.iter().cloned()).map(|message: Outgoing| {
         let headers = headers.clone();
         async move {
-            let ack = jetstream.publish_with_headers(subject, headers, payload).await?;
+            let ack = jetstream.publish_with_headers(message.subject, headers, message.payload).await?;
             Ok::<_, anyhow::Error>(ack.await?.sequence)
         }
     });

@@ -1,7 +1,9 @@
-//! What is worked on: [`nexmark`]'s bids, the standard work, and the [`orders`] of many tenants, with corrections.
+//! What is worked on: [`nexmark`]'s bids, the standard work, the [`orders`] of many tenants, with corrections, and the
+//! points of a [`game`].
 //!
 //! A [`Work`] is definitions and events as applications would publish them; [`Work::log`] packs them as ingest would.
 
+pub mod game;
 pub mod nexmark;
 pub mod orders;
 
@@ -16,7 +18,7 @@ use std::path::PathBuf;
 /// Events in a batch of the log at most: about what ingest's bound in bytes makes of events of this size.
 const EVENTS_PER_BATCH: usize = 4_000;
 /// Milliseconds of a day in UTC.
-const DAY_MS: i64 = 86_400_000;
+pub(crate) const DAY_MS: i64 = 86_400_000;
 /// How many events are looked through for those that one tenant publishes together.
 const PUBLISHED_TOGETHER: usize = 20_000;
 

@@ -43,8 +43,28 @@ views:
       - p95: quantile(amount, 0.95)
 ";
 
-/// So many events of so many tenants, whose shares fall as 1/n: the same for the same numbers.
+/// How orders are spread over tenants and days.
+#[derive(Clone, Copy, Debug)]
+pub struct Spread {
+    pub tenants: usize,
+    /// The first day is so many after the first that there is.
+    pub first_day: i32,
+    pub days: i64,
+    /// What ids begin with: orders of other letters are other orders.
+    pub ids: &'static str,
+    /// Whether every tenant has as many new orders as any other, one after the other; else their shares fall as 1/n.
+    pub is_even: bool,
+}
+
+/// So many events of so many tenants over two days, whose shares fall as 1/n: the same for the same numbers.
 pub fn orders(name: &'static str, events: usize, tenants: usize) -> Work {
+    spread(name, events, Spread { tenants, first_day: 0, days: DAYS, ids: "o", is_even: false })
+}
+
+/// So many events, spread so: the same for the same numbers.
+pub fn spread(name: &'static str, events: usize, spread: Spread) -> Work {
+    let Spread { tenants, first_day, days, ids, is_even } = spread;
+    let first_day = FIRST_DAY + first_day;
     let mut random = Random::new(42);
     let mut shares: Vec<f64> = Vec::with_capacity(tenants);
     let mut sum = 0.0;
@@ -61,9 +81,9 @@ pub fn orders(name: &'static str, events: usize, tenants: usize) -> Work {
     }
     let mut known: Vec<Known> = Vec::new();
     let mut made = Vec::with_capacity(events);
-    let begin = i64::from(FIRST_DAY) * DAY_MS;
+    let begin = i64::from(first_day) * DAY_MS;
     for n in 0..events {
-        let now = begin + (DAYS * DAY_MS) * n as i64 / events as i64;
+        let now = begin + (days * DAY_MS) * n as i64 / events as i64;
         let what = random.below(100);
         let (index, status) = if what < CORRECTIONS + VOIDS && known.len() > 100 {
             let all = known.len() as u64;
@@ -75,8 +95,13 @@ pub fn orders(name: &'static str, events: usize, tenants: usize) -> Work {
             }
             (index, if what < CORRECTIONS { Status::Final } else { Status::Void })
         } else {
-            let place = random.unit() * sum;
-            let tenant = shares.partition_point(|share| *share < place).min(tenants - 1) as u32;
+            let tenant = if is_even {
+                known.len() % tenants
+            } else {
+                let place = random.unit() * sum;
+                shares.partition_point(|share| *share < place).min(tenants - 1)
+            };
+            let tenant = tenant as u32;
             let (store, customer) = (random.below(STORES), random.below(CUSTOMERS));
             known.push(Known { tenant, version: 1, at: now, store, customer });
             (known.len() - 1, Status::Final)
@@ -87,7 +112,7 @@ pub fn orders(name: &'static str, events: usize, tenants: usize) -> Work {
             index: 0,
             date: day_of(at),
             at: Instant::from_millis(at),
-            id: Some(format_compact!("o{index}")),
+            id: Some(format_compact!("{ids}{index}")),
             version: Some(version),
             status,
             dims: vec![Some(format_compact!("store-{store}")), Some(format_compact!("c{customer}"))],
@@ -101,7 +126,7 @@ pub fn orders(name: &'static str, events: usize, tenants: usize) -> Work {
         kind: Name::new("order").expect("a plain name"),
         tenants: (0..tenants).map(tenant).collect(),
         events: made,
-        first_day: Date::from_days(FIRST_DAY),
+        first_day: Date::from_days(first_day),
     }
 }
 
