@@ -3,12 +3,10 @@
 
 use crate::apply::median;
 use crate::bare;
-use crate::probe::Probe;
-use crate::report::{Report, milliseconds, per_second, percentile};
+use crate::report::{Report, per_second};
 use crate::system::{Outgoing, System, broker, define, of_day, outgoing, publish, rows_and_sum};
 use crate::work::{Work, orders};
 use async_nats::jetstream::{self, consumer, stream};
-use daybook_contracts::ask::{DaySelector, Query};
 use futures::StreamExt;
 use std::time::{Duration, Instant};
 
@@ -134,81 +132,4 @@ async fn broker_alone(messages: &[Outgoing]) -> anyhow::Result<Duration> {
     forwarded?;
     received?;
     Ok(began.elapsed())
-}
-
-/// Settings of `live`.
-#[derive(Clone, Debug, clap::Args)]
-pub struct LiveOptions {
-    /// Events a second
-    #[arg(long, default_value_t = 20_000)]
-    pub rate: usize,
-    /// Seconds
-    #[arg(long, default_value_t = 20)]
-    pub seconds: usize,
-    /// Events a message
-    #[arg(long, default_value_t = 100)]
-    pub together: usize,
-}
-
-/// Freshness and answers while events come at a fixed rate.
-///
-/// # Errors
-/// When something does not start.
-pub async fn live(options: &LiveOptions, report: &mut Report) -> anyhow::Result<()> {
-    let work = orders::orders("orders", options.rate * options.seconds, 1_000);
-    let messages = outgoing(&work, options.together, orders::DIMENSIONS, orders::MEASURES);
-    let system = System::start().await?;
-    define(&system.client, &work).await?;
-    let producer = system.connect().await?;
-    let (prober, reader) = (system.connect().await?, system.connect().await?);
-    let began = Instant::now();
-    let until = began + Duration::from_secs(options.seconds as u64);
-    let day = DaySelector::Date(work.first_day);
-    let producing = async {
-        let mut sent = 0;
-        // In slices of 10 ms; the last of each slice is waited for.
-        for slice in messages.chunks((options.rate / options.together / 100).max(1)) {
-            publish(&producer.connection.jetstream, slice).await?;
-            sent += slice.iter().map(|message| message.events).sum::<usize>();
-            let due = began + Duration::from_secs_f64(sent as f64 / options.rate as f64);
-            tokio::time::sleep_until(due.into()).await;
-        }
-        Ok::<_, anyhow::Error>(began.elapsed())
-    };
-    let mut probe = Probe::new(prober, work.tenants[7].clone());
-    let probing = probe.run(|| Instant::now() < until);
-    let reading = async {
-        let mut times = Vec::new();
-        let mut tenants = work.tenants.iter().cycle();
-        while Instant::now() < until {
-            let tenant = tenants.next().expect("it goes round");
-            let query = Query { days: day.clone(), ..Query::default() };
-            let began = Instant::now();
-            // A tenant to whom nothing has happened yet has no such day, and is told so: that is no answer to be timed.
-            if reader.query(tenant, orders::VIEW, &query).await.is_ok() {
-                times.push(began.elapsed());
-            }
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        times
-    };
-    let (produced, fresh, read) = tokio::join!(producing, probing, reading);
-    let produced = produced?;
-    let rate = per_second(work.events.len(), produced);
-    report.row("publish to visible in a query", &percentiles(&mut fresh?, &rate));
-    report.row("query of a tenant's day", &percentiles(&mut { read }, &rate));
-    system.stop().await;
-    Ok(())
-}
-
-fn percentiles(times: &mut [Duration], rate: &str) -> Vec<(&'static str, String)> {
-    times.sort_unstable();
-    let at = |share| milliseconds(percentile(times, share));
-    vec![
-        ("events/s", rate.to_owned()),
-        ("n", times.len().to_string()),
-        ("p50 ms", at(0.5)),
-        ("p99 ms", at(0.99)),
-        ("p99.9 ms", at(0.999)),
-    ]
 }

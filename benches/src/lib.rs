@@ -1,14 +1,24 @@
-//! What Daybook's benchmarks are made of: [`work`] to be done, the [`bare`] loop that bounds it, the measurements, and
-//! the [`report`] of them.
+//! What Daybook's benchmarks are made of: [`work`] to be done, the [`bare`] loop that bounds it, the [`system`] that does
+//! it, also with a shard [`apart`] or as a [`fleet`] of processes, the measurements ([`apply`], [`durable`], [`live`],
+//! [`reading`], [`listeners`], [`tenants`], [`day_end`], [`recovery`], [`backfill`]), and the [`report`] of them.
 
+pub mod apart;
 pub mod apply;
 pub mod backfill;
 pub mod bare;
 pub mod day_end;
 pub mod durable;
 pub mod fleet;
+pub mod hops;
+pub mod listeners;
+pub mod live;
+pub mod load;
 pub mod probe;
+pub mod process;
+pub mod reading;
 pub mod recovery;
 pub mod report;
+pub mod subscribers;
 pub mod system;
+pub mod tenants;
 pub mod work;

@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use daybook_benches::report::Report;
-use daybook_benches::{apply, backfill, day_end, durable, recovery};
+use daybook_benches::{apart, apply, backfill, day_end, durable, listeners, live, reading, recovery, tenants};
 use std::path::PathBuf;
 
 /// Measures Daybook
@@ -26,17 +26,30 @@ enum Part {
     /// End to end and durable, against the broker alone moving the same bytes
     Durable(durable::Options),
     /// Freshness, and answers, while events come at a fixed rate
-    Live(durable::LiveOptions),
+    Live(live::Options),
+    /// Answers at scale, while events come at a fixed rate: days, ranges, rankings, many clients
+    Reading(reading::Options),
+    /// Live feeds with very many listeners
+    Listeners(listeners::Options),
+    /// Memory, throughput and the cost of checkpoints with very many tenants
+    Tenants(tenants::Options),
     /// The day's end of many tenants at once, and the freshness of one whose day goes on
     DayEnd(day_end::Options),
     /// A shard that is killed in a large day, and started again: with its checkpoint, and on a bare machine
     Recovery(recovery::Options),
     /// A view that is defined when millions of events are logged
     Backfill(backfill::Options),
+    /// What other parts run beside this process
+    #[command(hide = true)]
+    Shard(apart::ShardOptions),
 }
 
+/// Titles of tables.
 const DURABLE: &str = "End to end and durable, on this machine with broker and producer";
 const LIVE: &str = "At a fixed rate, on this machine with broker and producer";
+const READING: &str = "Reading, with events at a fixed rate, on this machine with broker and producer";
+const LISTENERS: &str = "Listeners, on this machine with broker and producer";
+const TENANTS: &str = "Many tenants, on this machine with broker and producer";
 const DAY_END: &str = "The day's end, of all tenants at once";
 const RECOVERY: &str = "A shard killed in the middle of a day";
 const BACKFILL: &str = "Backfill beside live work";
@@ -52,7 +65,13 @@ async fn main() -> anyhow::Result<()> {
             report.part(DURABLE);
             durable::run(&defaults(), &mut report).await?;
             report.part(LIVE);
-            durable::live(&defaults(), &mut report).await?;
+            live::run(&defaults(), &mut report).await?;
+            report.part(READING);
+            reading::run(&defaults(), &mut report).await?;
+            report.part(LISTENERS);
+            listeners::run(&defaults(), &mut report).await?;
+            report.part(TENANTS);
+            tenants::run(&defaults(), &mut report).await?;
             report.part(DAY_END);
             day_end::run(&defaults(), &mut report).await?;
             report.part(RECOVERY);
@@ -77,7 +96,19 @@ async fn main() -> anyhow::Result<()> {
         }
         Part::Live(options) => {
             report.part(LIVE);
-            durable::live(options, &mut report).await?;
+            live::run(options, &mut report).await?;
+        }
+        Part::Reading(options) => {
+            report.part(READING);
+            reading::run(options, &mut report).await?;
+        }
+        Part::Listeners(options) => {
+            report.part(LISTENERS);
+            listeners::run(options, &mut report).await?;
+        }
+        Part::Tenants(options) => {
+            report.part(TENANTS);
+            tenants::run(options, &mut report).await?;
         }
         Part::DayEnd(options) => {
             report.part(DAY_END);
@@ -91,6 +122,7 @@ async fn main() -> anyhow::Result<()> {
             report.part(BACKFILL);
             backfill::run(options, &mut report).await?;
         }
+        Part::Shard(options) => return apart::shard(options).await,
     }
     let markdown = report.markdown();
     println!("{markdown}");

@@ -106,3 +106,15 @@ pub fn milliseconds(time: Option<Duration>) -> String {
 pub fn seconds(time: Duration) -> String {
     format!("{:.2}", time.as_secs_f64())
 }
+
+/// How many there are, and their percentiles in milliseconds.
+pub fn percentiles(times: &mut [Duration]) -> Vec<(&'static str, String)> {
+    times.sort_unstable();
+    let at = |share| milliseconds(percentile(times, share));
+    vec![
+        ("n", daybook::table::count(times.len() as u64)),
+        ("p50 ms", at(0.5)),
+        ("p99 ms", at(0.99)),
+        ("p99.9 ms", at(0.999)),
+    ]
+}

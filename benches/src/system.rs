@@ -1,6 +1,8 @@
 //! A whole Daybook with its broker for the length of a measurement, and producers for it.
 
+use crate::apart::Apart;
 use crate::bare::Days;
+use crate::process::Process;
 use crate::work::{DAY_MS, Work, orders};
 use anyhow::Context as _;
 use async_nats::HeaderMap;
@@ -35,13 +37,20 @@ const PUBLISHED_TOGETHER: usize = 100;
 /// Tenants of one request to define them.
 const TENANTS_AT_ONCE: usize = 4_000;
 
-/// The services in this process, with a private broker on a temporary folder, which must be on a real disk.
+/// The services, with a private broker on a temporary folder, which must be on a real disk.
 pub struct System {
     // Dropped in this order.
-    services: Option<Embedded>,
+    services: Services,
     pub client: Client,
-    broker: Broker,
+    pub broker: Broker,
     _folder: TempDir,
+}
+
+enum Services {
+    /// All of them in this process.
+    Here(Embedded),
+    /// The shard in a process of its own.
+    Apart(Apart),
 }
 
 impl System {
@@ -52,7 +61,27 @@ impl System {
         let options = BrokerOptions { inbox_max_bytes: INBOX_MAX_BYTES, ..BrokerOptions::at(broker.client_url()) };
         let services = Embedded::start(EmbeddedOptions::new(options.clone(), folder.path().join("shard"))).await?;
         let client = Client::connect(&options).await?;
-        Ok(Self { services: Some(services), client, broker, _folder: folder })
+        Ok(Self { services: Services::Here(services), client, broker, _folder: folder })
+    }
+
+    /// The same, but for a shard in a process of its own, so that it can be told what that one takes.
+    ///
+    /// # Errors
+    /// When nats-server or the services do not start.
+    pub async fn with_shard_apart() -> anyhow::Result<Self> {
+        let (broker, folder) = broker().await?;
+        let options = BrokerOptions { inbox_max_bytes: INBOX_MAX_BYTES, ..BrokerOptions::at(broker.client_url()) };
+        let services = Apart::start(&options, &folder.path().join("shard")).await?;
+        let client = Client::connect(&options).await?;
+        Ok(Self { services: Services::Apart(services), client, broker, _folder: folder })
+    }
+
+    /// The process of the shard, where it is one of its own.
+    pub fn shard(&self) -> Option<Process> {
+        match &self.services {
+            Services::Here(_) => None,
+            Services::Apart(apart) => Some(apart.shard()),
+        }
     }
 
     /// Another connection, as of another process.
@@ -63,10 +92,27 @@ impl System {
         Client::connect(&BrokerOptions::at(self.broker.client_url())).await
     }
 
+    /// Puts the work's definitions into force and opens its first day.
+    ///
+    /// # Errors
+    /// When they are refused.
+    pub async fn define(&self, work: &Work) -> anyhow::Result<()> {
+        define(&self.client, work).await
+    }
+
+    /// Opens a day of all tenants, and closes those before.
+    ///
+    /// # Errors
+    /// When day-manager does not answer.
+    pub async fn open(&self, day: Date) -> anyhow::Result<()> {
+        open_day(&self.client, CLOCK, day).await
+    }
+
     /// Ends everything in good order.
-    pub async fn stop(mut self) {
-        if let Some(services) = self.services.take() {
-            services.stop().await;
+    pub async fn stop(self) {
+        match self.services {
+            Services::Here(services) => services.stop().await,
+            Services::Apart(apart) => apart.stop().await,
         }
     }
 }
@@ -221,11 +267,10 @@ impl Serialize for Array {
 pub async fn publish(jetstream: &async_nats::jetstream::Context, messages: &[Outgoing]) -> anyhow::Result<u64> {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, MSGPACK);
-    let acks = futures::stream::iter(messages).map(|message| {
-        let (subject, payload) = (message.subject.clone(), message.payload.clone());
+    let acks = futures::stream::iter(messages.iter().cloned()).map(|message: Outgoing| {
         let headers = headers.clone();
         async move {
-            let ack = jetstream.publish_with_headers(subject, headers, payload).await?;
+            let ack = jetstream.publish_with_headers(message.subject, headers, message.payload).await?;
             Ok::<_, anyhow::Error>(ack.await?.sequence)
         }
     });

@@ -1,7 +1,9 @@
-//! What is worked on: [`nexmark`]'s bids, the standard work, and the [`orders`] of many tenants, with corrections.
+//! What is worked on: [`nexmark`]'s bids, the standard work, the [`orders`] of many tenants, with corrections, and the
+//! points of a [`game`].
 //!
 //! A [`Work`] is definitions and events as applications would publish them; [`Work::log`] packs them as ingest would.
 
+pub mod game;
 pub mod nexmark;
 pub mod orders;
 
@@ -67,6 +69,18 @@ impl Work {
         definitions.extend(loaded.apply.views.into_iter().map(Definition::View));
         definitions.extend(self.tenants.iter().map(tenant).map(Definition::Tenant));
         Ok(definitions)
+    }
+
+    /// The same, for other events.
+    pub fn without_events(&self) -> Self {
+        Self {
+            name: self.name,
+            definitions: self.definitions.clone(),
+            kind: self.kind.clone(),
+            tenants: self.tenants.clone(),
+            events: Vec::new(),
+            first_day: self.first_day,
+        }
     }
 
     /// The messages that tenants publish: each of one tenant, of up to `together` events.

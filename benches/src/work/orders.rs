@@ -60,8 +60,36 @@ pub fn nothing(name: &'static str, tenants: usize) -> Work {
     }
 }
 
+/// How orders are spread over tenants and days.
+#[derive(Clone, Copy, Debug)]
+pub struct Spread {
+    pub tenants: usize,
+    /// The first day is so many after the first that there is.
+    pub first_day: i32,
+    pub days: i64,
+    /// What ids begin with: orders of other letters are other orders.
+    pub ids: &'static str,
+    /// Whether every tenant has as many new orders as any other, one after the other; else their shares fall as 1/n.
+    pub is_even: bool,
+}
+
+/// So many events, spread so: the same for the same numbers.
+pub fn spread(name: &'static str, events: usize, spread: Spread) -> Work {
+    let Spread { tenants, first_day, days, ids, is_even } = spread;
+    let first_day = FIRST_DAY + first_day;
+    let orders = match is_even {
+        true => Orders::new(events, days, Whose::Evenly(tenants)),
+        false => Orders::falling(events, tenants, days),
+    };
+    let events = Orders { first_day, ids, ..orders }.collect();
+    Work { events, first_day: Date::from_days(first_day), ..nothing(name, tenants) }
+}
+
 /// Makes events one after the other, for those of whom there are too many to be kept.
 pub struct Orders {
+    first_day: i32,
+    /// What ids begin with.
+    ids: &'static str,
     random: Random,
     whose: Whose,
     known: Vec<Known>,
@@ -76,6 +104,8 @@ enum Whose {
     Falling(Vec<f64>),
     /// One tenant after the other, with so many events each.
     InTurn(usize),
+    /// A new one of every tenant, of so many, and again.
+    Evenly(usize),
 }
 
 struct Known {
@@ -103,7 +133,8 @@ impl Orders {
     }
 
     fn new(events: usize, days: i64, whose: Whose) -> Self {
-        Self { random: Random::new(42), whose, known: Vec::new(), made: 0, events, days }
+        let (first_day, ids) = (FIRST_DAY, "o");
+        Self { first_day, ids, random: Random::new(42), whose, known: Vec::new(), made: 0, events, days }
     }
 
     /// The place in `known` of an older order that is changed now, and what becomes of it; `None` for a new order.
@@ -131,6 +162,7 @@ impl Orders {
                 shares.partition_point(|share| *share < place).min(shares.len() - 1)
             }
             Whose::InTurn(each) => self.made / each,
+            Whose::Evenly(tenants) => self.known.len() % tenants,
         };
         let (store, customer) = (self.random.below(STORES), self.random.below(CUSTOMERS));
         self.known.push(Known { tenant: tenant as u32, version: 1, at, store, customer });
@@ -144,7 +176,7 @@ impl Iterator for Orders {
         if self.made == self.events {
             return None;
         }
-        let now = i64::from(FIRST_DAY) * DAY_MS + (self.days * DAY_MS) * self.made as i64 / self.events as i64;
+        let now = i64::from(self.first_day) * DAY_MS + (self.days * DAY_MS) * self.made as i64 / self.events as i64;
         let (index, status) = self.changed().unwrap_or_else(|| {
             self.add(now);
             (self.known.len() - 1, Status::Final)
@@ -156,7 +188,7 @@ impl Iterator for Orders {
             index: 0,
             date: day_of(at),
             at: Instant::from_millis(at),
-            id: Some(format_compact!("o{index}")),
+            id: Some(format_compact!("{}{index}", self.ids)),
             version: Some(version),
             status,
             dims: vec![Some(format_compact!("store-{store}")), Some(format_compact!("c{customer}"))],

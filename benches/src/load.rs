@@ -1,0 +1,93 @@
+//! Events that come at a fixed rate while something else is measured.
+
+use crate::system::{Outgoing, publish};
+use daybook::client::Client;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+
+/// Messages of so many milliseconds are published together, and the last of them is waited for.
+const SLICE_MS: usize = 10;
+
+/// A producer under way.
+pub struct Load {
+    shared: Arc<Shared>,
+    task: JoinHandle<anyhow::Result<usize>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    events: AtomicUsize,
+    is_over: AtomicBool,
+}
+
+impl Load {
+    /// Begins to publish `messages`, one after the other, `rate` events a second.
+    pub fn start(producer: Client, messages: Vec<Outgoing>, rate: usize) -> Self {
+        let shared = Arc::new(Shared::default());
+        let task = tokio::spawn(produce(producer, messages, rate, shared.clone()));
+        Self { shared, task }
+    }
+
+    /// How many events have been published.
+    pub fn events(&self) -> usize {
+        self.shared.events.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is nothing more to be published: what is measured from now on is measured without it.
+    pub fn is_over(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    /// Stops, and tells how many of the messages were published.
+    ///
+    /// # Errors
+    /// When the broker refused one.
+    pub async fn end(self) -> anyhow::Result<usize> {
+        self.shared.is_over.store(true, Ordering::Relaxed);
+        self.task.await?
+    }
+
+    /// Waits until all messages are published.
+    ///
+    /// # Errors
+    /// When the broker refused one.
+    pub async fn finish(self) -> anyhow::Result<()> {
+        self.task.await?.map(drop)
+    }
+}
+
+async fn produce(producer: Client, messages: Vec<Outgoing>, rate: usize, shared: Arc<Shared>) -> anyhow::Result<usize> {
+    let began = Instant::now();
+    let (mut sent, mut events) = (0, 0);
+    while sent < messages.len() && !shared.is_over.load(Ordering::Relaxed) {
+        let mut end = sent;
+        let until = events + (rate * SLICE_MS / 1_000).max(1);
+        while end < messages.len() && events < until {
+            events += messages[end].events;
+            end += 1;
+        }
+        publish(&producer.connection.jetstream, &messages[sent..end]).await?;
+        sent = end;
+        shared.events.store(events, Ordering::Relaxed);
+        let due = began + Duration::from_secs_f64(events as f64 / rate as f64);
+        tokio::time::sleep_until(due.into()).await;
+    }
+    Ok(sent)
+}
+
+/// Both in one: whichever of the two has had fewer events comes next.
+pub fn interleave(one: Vec<Outgoing>, other: Vec<Outgoing>) -> Vec<Outgoing> {
+    let mut all = Vec::with_capacity(one.len() + other.len());
+    let (mut one, mut other) = (one.into_iter().peekable(), other.into_iter().peekable());
+    let mut ahead = 0;
+    while let Some(message) = if ahead <= 0 && one.peek().is_some() || other.peek().is_none() {
+        one.next().inspect(|message| ahead += message.events as i64)
+    } else {
+        other.next().inspect(|message| ahead -= message.events as i64)
+    } {
+        all.push(message);
+    }
+    all
+}
