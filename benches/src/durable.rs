@@ -3,7 +3,7 @@
 
 use crate::apply::median;
 use crate::bare;
-use crate::report::{Report, per_second};
+use crate::report::{Report, per_second, quantile_ms};
 use crate::system::{Outgoing, System, broker, outgoing, publish};
 use crate::work::{Work, orders};
 use async_nats::jetstream::{self, consumer, stream};
@@ -239,16 +239,11 @@ pub async fn live(options: &LiveOptions, report: &mut Report) -> anyhow::Result<
 }
 
 fn percentiles(times: &mut [Duration], rate: &str) -> Vec<(&'static str, String)> {
-    times.sort_unstable();
-    let at = |share: f64| {
-        let index = ((times.len() as f64 * share) as usize).min(times.len().saturating_sub(1));
-        times.get(index).map_or_else(String::new, |time| format!("{:.2}", time.as_secs_f64() * 1_000.0))
-    };
     vec![
         ("events/s", rate.to_owned()),
         ("n", times.len().to_string()),
-        ("p50 ms", at(0.5)),
-        ("p99 ms", at(0.99)),
-        ("p99.9 ms", at(0.999)),
+        ("p50 ms", quantile_ms(times, 0.5)),
+        ("p99 ms", quantile_ms(times, 0.99)),
+        ("p99.9 ms", quantile_ms(times, 0.999)),
     ]
 }

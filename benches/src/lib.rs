@@ -3,7 +3,11 @@
 
 pub mod apply;
 pub mod bare;
+pub mod check;
+pub mod daybook_peer;
 pub mod durable;
+pub mod export;
+pub mod peers;
 pub mod report;
 pub mod system;
 pub mod work;

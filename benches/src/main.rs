@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use daybook_benches::report::Report;
-use daybook_benches::{apply, durable};
+use daybook_benches::{apply, durable, export, peers};
 use std::path::PathBuf;
 
 /// Measures Daybook
@@ -17,7 +17,7 @@ struct Cli {
 
 #[derive(Debug, clap::Subcommand)]
 enum Part {
-    /// All of the following, with their defaults
+    /// Apply, durable and live, with their defaults
     All,
     /// Apply alone: a partition's state machine in this process, from encoded batches of the log
     Apply(apply::Options),
@@ -27,6 +27,10 @@ enum Part {
     Durable(durable::Options),
     /// Freshness, and answers, while events come at a fixed rate
     Live(durable::LiveOptions),
+    /// Others on the same work: PostgreSQL, Redis, ClickHouse, and DBSP where asked; what is not installed is left out
+    Peers(peers::Options),
+    /// Writes the work of `peers` to files, with what must come out of it
+    Export(export::Options),
 }
 
 #[tokio::main]
@@ -61,6 +65,8 @@ async fn main() -> anyhow::Result<()> {
             report.part("At a fixed rate, on this machine with broker and producer");
             durable::live(options, &mut report).await?;
         }
+        Part::Peers(options) => peers::run(options, &mut report).await?,
+        Part::Export(options) => return export::run(options),
     }
     let markdown = report.markdown();
     println!("{markdown}");

@@ -90,3 +90,10 @@ fn machine() -> Vec<(&'static str, String)> {
 pub fn per_second(count: usize, time: Duration) -> String {
     daybook::table::count((count as f64 / time.as_secs_f64()) as u64)
 }
+
+/// In milliseconds the time that this share of `times` does not exceed; empty when there are none.
+pub fn quantile_ms(times: &mut [Duration], share: f64) -> String {
+    times.sort_unstable();
+    let index = ((times.len() as f64 * share) as usize).min(times.len().saturating_sub(1));
+    times.get(index).map_or_else(String::new, |time| format!("{:.2}", time.as_secs_f64() * 1_000.0))
+}

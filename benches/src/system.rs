@@ -17,6 +17,7 @@ use daybook_runtime::connection::BrokerOptions;
 use futures::StreamExt;
 use serde::Serialize;
 use std::path::PathBuf;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// The clock that tenants follow.
@@ -82,6 +83,21 @@ impl System {
             Ok(_) => Ok(()),
             Err(refusals) => anyhow::bail!("{refusals:?}"),
         }
+    }
+
+    /// Processor time of broker, services and whoever else is in this process, since they began.
+    ///
+    /// # Errors
+    /// When the broker has ended.
+    pub fn processor_time(&self) -> anyhow::Result<Duration> {
+        let pid = self.broker.pid().context("the broker has ended")?;
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        // Behind the name, which may hold anything: see proc_pid_stat(5). In user mode and in the kernel.
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
+        let ticks: u64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+        let broker = Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64);
+        let own = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        Ok(Duration::new(own.tv_sec as u64, own.tv_nsec as u32) + broker)
     }
 
     /// Ends everything in good order.
