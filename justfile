@@ -56,6 +56,10 @@ chaos MINUTES="10" SEED="1":
 bench PART="all":
     cargo run --release -p daybook-benches -- {{PART}} --out target/bench
 
+# Daybook and others on the same work: PostgreSQL, Redis and ClickHouse where they are installed; with --dbsp DBSP, which builds long
+bench-peers *OPTIONS:
+    cargo run --release -p daybook-benches -- peers {{OPTIONS}} --out target/bench-peers
+
 # Ratios of Daybook to a bare loop and to the broker alone, in under two minutes once built; fails below a floor
 bench-quick:
     cargo run --release -p daybook-benches -- quick

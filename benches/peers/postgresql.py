@@ -215,7 +215,7 @@ def bids(work: Work, started: Server) -> None:
         figures = load(work, started, [sql.Q17], "bids.csv")
         work.check("q17", totals(connection, sql.Q17_TOTALS))
         row("bids", "PostgreSQL, upsert of differences, q17", figures, note=f"periods of {BATCH:,} bids")
-        figures = load(work, started, [sql.Q15], "bids.csv")
+        figures = load(work, started, sql.Q15, "bids.csv")
         found: dict[str, dict[str, int]] = {}
         for day, what, rank, n in connection.execute(sql.Q15_FOUND):
             found.setdefault(day, {})[f"rank{rank}_{what}" if rank else f"total_{what}"] = n

@@ -130,9 +130,8 @@ BIDS = [
         sum_price bigint not null, primary key (day, auction)) with (fillfactor = 70)
     """,
     # Distinct values of a day, once for all prices (rank 0) and once for each range of them.
-    """
-    create table seen (day date, what text, rank integer, value bigint, primary key (day, what, rank, value))
-    """,
+    "create table bidders (day date, rank integer, value bigint, primary key (day, rank, value))",
+    "create table auctions (day date, rank integer, value bigint, primary key (day, rank, value))",
     "create table q15 (day date, what text, rank integer, n bigint not null, primary key (day, what, rank))",
 ]
 Q17 = f"""
@@ -148,18 +147,29 @@ select count(*) as groups, sum(total_bids) as total_bids, sum(rank1_bids) as ran
     sum(rank3_bids) as rank3_bids, sum(min_price) as min_price, sum(max_price) as max_price, sum(sum_price) as sum_price
 from q17
 """
-Q15 = f"""
-with ranked as (select day, {RANK} as rank, bidder, auction from batch),
+# Of the batch the values that are not there yet, and how many that is.
+Q15_DISTINCT = """
+with ranked as (
+    select distinct day, {rank} as rank, {column} as value from batch
+),
+of_batch as (select day, rank, value from ranked union select day, 0, value from ranked),
 added as (
-    insert into seen
-    select day, 'bidders', rank, bidder from ranked union select day, 'bidders', 0, bidder from ranked
-    union select day, 'auctions', rank, auction from ranked union select day, 'auctions', 0, auction from ranked
-    on conflict do nothing returning day, what, rank
+    insert into {table} select * from of_batch
+    where not exists (select from {table} as known where (known.day, known.rank, known.value) =
+        (of_batch.day, of_batch.rank, of_batch.value))
+    returning day, rank
 )
-insert into q15
-select day, what, rank, count(*) from added group by day, what, rank
-union all select day, 'bids', rank, count(*) from ranked group by day, rank
-union all select day, 'bids', 0, count(*) from ranked group by day
+insert into q15 select day, '{table}', rank, count(*) from added group by day, rank
 on conflict (day, what, rank) do update set n = q15.n + excluded.n
 """
+Q15 = [
+    Q15_DISTINCT.format(rank=RANK, column="bidder", table="bidders"),
+    Q15_DISTINCT.format(rank=RANK, column="auction", table="auctions"),
+    f"""
+    with counted as (select day, {RANK} as rank, count(*) as n from batch group by 1, 2)
+    insert into q15 select day, 'bids', rank, n from counted
+    union all select day, 'bids', 0, sum(n) from counted group by day
+    on conflict (day, what, rank) do update set n = q15.n + excluded.n
+    """,
+]
 Q15_FOUND = "select day::text, what, rank, n from q15"
