@@ -57,6 +57,10 @@ bench PART="all":
     cargo build --release -p day-manager -p ingest -p aggregator-shard -p query
     cargo run --release -p daybook-benches -- {{PART}} --out target/bench
 
+# Daybook and others on the same work: PostgreSQL, Redis and ClickHouse where they are installed; with --dbsp DBSP, which builds long
+bench-peers *OPTIONS:
+    cargo run --release -p daybook-benches -- peers {{OPTIONS}} --out target/bench-peers
+
 # Ratios of Daybook to a bare loop and to the broker alone, in under two minutes once built; fails below a floor
 bench-quick:
     cargo run --release -p daybook-benches -- quick

@@ -1,13 +1,12 @@
 //! Apply alone: the state machine of one partition, in this process, from encoded batches of the log.
 
 use crate::bare;
-use crate::report::{Report, per_second};
+use crate::check::check;
+use crate::report::{Report, per_second, quantile_ms};
 use crate::work::{Work, nexmark, orders};
 use aggregator_shard::state::PartitionState;
-use daybook_contracts::ask::{DaySelector, Query};
 use daybook_contracts::log::Batch;
-use daybook_contracts::report::Figure;
-use daybook_domain::ids::{LogSeq, Name, Partition};
+use daybook_domain::ids::{LogSeq, Partition};
 use std::time::Duration;
 
 /// Settings of `apply`.
@@ -37,37 +36,60 @@ const GUARDED: [&str; 2] = ["q17", "orders, 1,000 tenants"];
 pub fn guard(events: usize, report: &mut Report) -> anyhow::Result<()> {
     for (name, make) in WORKS.into_iter().filter(|(name, _)| GUARDED.contains(name)) {
         let (work, together) = make(events);
-        let (ours, bare) = measure(&work, &work.log(together)?, 3)?;
-        let share = bare.map_or(0.0, |bare| bare.as_secs_f64() / ours.as_secs_f64());
+        let share = measure(&work, &work.log(together)?, 3)?.share().unwrap_or(0.0);
         report.row(name, &[("share of bare loop", format!("{share:.2}")), ("floor", FLOOR.to_string())]);
         anyhow::ensure!(share >= FLOOR, "{name}: {share:.2} of the bare loop's rate, and {FLOOR} is the least");
     }
     Ok(())
 }
 
-/// The medians of Daybook and of the bare loop, where there is one, over so many rounds; figures are compared.
-fn measure(work: &Work, log: &[Vec<u8>], rounds: usize) -> anyhow::Result<(Duration, Option<Duration>)> {
-    let (mut ours, mut bare) = (Vec::new(), Vec::new());
+/// What was measured of a work.
+pub struct Measured {
+    /// The median of the rounds.
+    pub ours: Duration,
+    /// Where there is a bare loop of the work.
+    pub bare: Option<Duration>,
+    /// Of each question with which figures were compared.
+    pub answers: Vec<Duration>,
+}
+
+impl Measured {
+    /// Which part of the bare loop's rate Daybook has.
+    pub fn share(&self) -> Option<f64> {
+        self.bare.map(|bare| bare.as_secs_f64() / self.ours.as_secs_f64())
+    }
+}
+
+/// Daybook, and the bare loop where there is one, over so many rounds; figures are compared in each.
+///
+/// # Errors
+/// When figures are wrong.
+pub fn measure(work: &Work, log: &[Vec<u8>], rounds: usize) -> anyhow::Result<Measured> {
+    let (mut ours, mut bare, mut answers) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
         let (time, mut state) = measured(|| apply(log));
         ours.push(time);
         if let Some(fold) = bare::fold_of(work) {
             let (time, groups) = measured(|| bare::fold(fold, log));
             bare.push(time);
-            check(work, &mut state, bare::totals(&groups))?;
+            answers.extend(check(fold, work, &mut state, &groups)?);
         }
     }
     let bare = (!bare.is_empty()).then(|| median(&mut bare));
-    Ok((median(&mut ours), bare))
+    Ok(Measured { ours: median(&mut ours), bare, answers })
 }
+
+/// The work whose answers are timed as well.
+const TEN_BEST: &str = "q19, a group for each bid";
 
 type Make = fn(usize) -> (Work, usize);
 
 /// By name: what is made of so many events, and how many a tenant publishes together.
-const WORKS: [(&str, Make); 7] = [
+const WORKS: [(&str, Make); 8] = [
     ("q15", |events| (nexmark::bids("q15", &[nexmark::Q15], events), 1_000)),
     ("q16", |events| (nexmark::bids("q16", &[nexmark::Q16], events), 1_000)),
     ("q17", |events| (nexmark::bids("q17", &[nexmark::Q17], events), 1_000)),
+    (TEN_BEST, |events| (nexmark::numbered_bids("q19", events), 1_000)),
     ("q15+q17", |events| (nexmark::bids("q15+q17", &[nexmark::Q15, nexmark::Q17], events), 1_000)),
     ("orders, 1,000 tenants", |events| (orders::orders("orders", events, 1_000), 100)),
     ("orders, 1,000 tenants, one a message", |events| (orders::orders("orders", events, 1_000), 1)),
@@ -86,19 +108,34 @@ pub fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
         let log = work.log(together)?;
         let count = work.events.len();
         let bytes: usize = log.iter().map(Vec::len).sum();
-        let (ours, bare) = measure(&work, &log, options.rounds)?;
+        let mut measured = measure(&work, &log, options.rounds)?;
         let mut figures = vec![
             ("events", daybook::table::count(count as u64)),
             ("bytes/event", (bytes / count).to_string()),
-            ("events/s", per_second(count, ours)),
+            ("events/s", per_second(count, measured.ours)),
         ];
-        if let Some(bare) = bare {
+        if let (Some(bare), Some(share)) = (measured.bare, measured.share()) {
             figures.push(("bare loop events/s", per_second(count, bare)));
-            figures.push(("share of bare loop", format!("{:.2}", bare.as_secs_f64() / ours.as_secs_f64())));
+            figures.push(("share of bare loop", format!("{share:.2}")));
+        }
+        if name == TEN_BEST {
+            figures.push(("ten best p50 ms", quantile_ms(&mut measured.answers, 0.5)));
+            figures.push(("ten best p99 ms", quantile_ms(&mut measured.answers, 0.99)));
         }
         report.row(name, &figures);
     }
     Ok(())
+}
+
+/// Events a second of the work of that name, of so many events.
+///
+/// # Errors
+/// When figures are wrong.
+pub fn rate(name: &str, events: usize) -> anyhow::Result<String> {
+    let (_, make) = WORKS.into_iter().find(|(other, _)| *other == name).expect("a work of this list");
+    let (work, together) = make(events);
+    let measured = measure(&work, &work.log(together)?, 1)?;
+    Ok(per_second(work.events.len(), measured.ours))
 }
 
 /// The state after the whole log.
@@ -110,38 +147,6 @@ pub fn apply(log: &[Vec<u8>]) -> PartitionState {
         assert!(effects.is_empty(), "nothing is wrong with these events: {effects:?}");
     }
     state
-}
-
-/// Whether what Daybook answers adds up to what the bare loop found.
-fn check(work: &Work, state: &mut PartitionState, expected: (i64, i64)) -> anyhow::Result<()> {
-    let (view, metrics): (&str, &[&str]) = match work.name {
-        "orders" => ("stores", &["orders", "amount"]),
-        "q17" => ("q17", &["total_bids", "sum_price"]),
-        _ => return Ok(()),
-    };
-    let mut found = [0, 0];
-    for tenant in &work.tenants {
-        for day in 0..2 {
-            let query = Query {
-                days: DaySelector::Date(work.first_day.plus(day)),
-                // Rolled up over all groups.
-                dimensions: Some(Vec::new()),
-                metrics: Some(metrics.iter().map(|metric| Name::new(metric)).collect::<Result<_, _>>()?),
-                ..Query::default()
-            };
-            // A tenant that nothing came of that day has no such day.
-            let Ok(answer) = state.view(tenant, &Name::new(view)?, &query) else { continue };
-            for row in &answer.rows {
-                for (metric, found) in metrics.iter().zip(&mut found) {
-                    if let Some(Figure::Number(number)) = row.get(metric) {
-                        *found += i64::try_from(number.unscaled())?;
-                    }
-                }
-            }
-        }
-    }
-    anyhow::ensure!(found == [expected.0, expected.1], "{}: {found:?}, but the bare loop {expected:?}", work.name);
-    Ok(())
 }
 
 /// What `work` made, and the processor time that this thread spent on it: other programs do not count.

@@ -19,20 +19,30 @@ pub struct Figures {
     values: BTreeMap<i64, i64>,
     texts: HashMap<CompactString, i64>,
     sets: [HashSet<u64>; 8],
+    /// The largest values, at most [`BEST`], largest first.
+    pub best: Vec<i64>,
 }
+
+/// How many of the best bids are kept.
+pub const BEST: usize = 10;
 
 /// What the loop adds up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fold {
     /// Nexmark q15: one group a day, with distinct bidders and auctions by three ranges of prices.
     Statistics,
+    /// Nexmark q16: the same for each channel and day.
+    Channels,
     /// Nexmark q17: a group for each auction and day.
     Auctions,
+    /// Nexmark q19: the ten best of each auction and day.
+    Best,
     /// A group for each tenant, day and store, with every order's newest version kept, to be taken out again.
     Orders,
 }
 
-type Groups = HashMap<(CompactString, Date, CompactString), Figures>;
+/// By tenant, day, and what the work groups by beside them, which may be nothing.
+pub type Groups = HashMap<(CompactString, Date, CompactString), Figures>;
 
 /// Does the work, and returns the groups.
 pub fn fold(what: Fold, log: &[Vec<u8>]) -> Groups {
@@ -48,9 +58,17 @@ pub fn fold(what: Fold, log: &[Vec<u8>]) -> Groups {
                     Fold::Statistics => {
                         statistics(groups.entry((tenant.clone(), event.date, "".into())).or_default(), &event)
                     }
+                    Fold::Channels => {
+                        let channel = event.dims[2].clone().expect("every bid has one");
+                        statistics(groups.entry((tenant.clone(), event.date, channel)).or_default(), &event);
+                    }
                     Fold::Auctions => {
                         let auction = event.dims[0].clone().expect("every bid has one");
                         auction_bid(groups.entry((tenant.clone(), event.date, auction)).or_default(), &event);
+                    }
+                    Fold::Best => {
+                        let auction = event.dims[0].clone().expect("every bid has one");
+                        best(groups.entry((tenant.clone(), event.date, auction)).or_default(), &event);
                     }
                     Fold::Orders => {
                         let id = event.id.clone().expect("every order has one");
@@ -104,6 +122,16 @@ fn auction_bid(figures: &mut Figures, event: &Event) {
     figures.ranges[range(price)] += 1;
 }
 
+fn best(figures: &mut Figures, event: &Event) {
+    let price = price(event);
+    figures.n += 1;
+    let place = figures.best.partition_point(|other| *other >= price);
+    if place < BEST {
+        figures.best.truncate(BEST - 1);
+        figures.best.insert(place, price);
+    }
+}
+
 fn order(groups: &mut Groups, tenant: &CompactString, event: &Event, sign: i64) {
     if event.status != Status::Final {
         return;
@@ -123,6 +151,62 @@ fn order(groups: &mut Groups, tenant: &CompactString, event: &Event, sign: i64) 
     *count += sign;
 }
 
+impl Figures {
+    /// What the view's metrics must be; none for [`Fold::Best`], which is not asked for by group.
+    pub fn metrics(&self, fold: Fold) -> Vec<(&'static str, i64)> {
+        let [rank1, rank2, rank3] = self.ranges;
+        match fold {
+            Fold::Statistics | Fold::Channels => {
+                let distinct = |set: usize| self.sets[set].len() as i64;
+                vec![
+                    ("total_bids", self.n),
+                    ("rank1_bids", rank1),
+                    ("rank2_bids", rank2),
+                    ("rank3_bids", rank3),
+                    ("total_bidders", distinct(0)),
+                    ("rank1_bidders", distinct(1)),
+                    ("rank2_bidders", distinct(2)),
+                    ("rank3_bidders", distinct(3)),
+                    ("total_auctions", distinct(4)),
+                    ("rank1_auctions", distinct(5)),
+                    ("rank2_auctions", distinct(6)),
+                    ("rank3_auctions", distinct(7)),
+                ]
+            }
+            Fold::Auctions => vec![
+                ("total_bids", self.n),
+                ("rank1_bids", rank1),
+                ("rank2_bids", rank2),
+                ("rank3_bids", rank3),
+                ("min_price", self.min),
+                ("max_price", self.max),
+                ("sum_price", self.sum),
+            ],
+            Fold::Orders => vec![
+                ("orders", self.n),
+                ("amount", self.sum),
+                ("least", self.values.first_key_value().map_or(0, |(amount, _)| *amount)),
+                ("most", self.values.last_key_value().map_or(0, |(amount, _)| *amount)),
+                ("customers", self.texts.values().filter(|count| **count > 0).count() as i64),
+                ("p95", self.p95()),
+            ],
+            Fold::Best => Vec::new(),
+        }
+    }
+
+    /// By nearest rank: the smallest value that at least 95 of 100 do not exceed.
+    fn p95(&self) -> i64 {
+        let mut below = (self.n * 95 + 99) / 100;
+        for (value, count) in &self.values {
+            below -= count;
+            if below <= 0 {
+                return *value;
+            }
+        }
+        0
+    }
+}
+
 /// Rows and sum over all groups: what Daybook's figures must add up to.
 pub fn totals(groups: &Groups) -> (i64, i64) {
     groups.values().fold((0, 0), |(n, sum), figures| (n + figures.n, sum + figures.sum))
@@ -132,7 +216,9 @@ pub fn totals(groups: &Groups) -> (i64, i64) {
 pub fn fold_of(work: &Work) -> Option<Fold> {
     match work.name {
         "q15" => Some(Fold::Statistics),
+        "q16" => Some(Fold::Channels),
         "q17" => Some(Fold::Auctions),
+        "q19" => Some(Fold::Best),
         "orders" => Some(Fold::Orders),
         _ => None,
     }

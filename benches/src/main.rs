@@ -2,7 +2,9 @@
 
 use clap::Parser;
 use daybook_benches::report::Report;
-use daybook_benches::{apart, apply, backfill, day_end, durable, listeners, live, reading, recovery, tenants};
+use daybook_benches::{
+    apart, apply, backfill, day_end, durable, export, listeners, live, peers, reading, recovery, tenants,
+};
 use std::path::PathBuf;
 
 /// Measures Daybook
@@ -17,7 +19,7 @@ struct Cli {
 
 #[derive(Debug, clap::Subcommand)]
 enum Part {
-    /// All of the following, with their defaults
+    /// Apply, durable and live, with their defaults
     All,
     /// Apply alone: a partition's state machine in this process, from encoded batches of the log
     Apply(apply::Options),
@@ -39,6 +41,10 @@ enum Part {
     Recovery(recovery::Options),
     /// A view that is defined when millions of events are logged
     Backfill(backfill::Options),
+    /// Others on the same work: PostgreSQL, Redis, ClickHouse, and DBSP where asked; what is not installed is left out
+    Peers(peers::Options),
+    /// Writes the work of `peers` to files, with what must come out of it
+    Export(export::Options),
     /// What other parts run beside this process
     #[command(hide = true)]
     Shard(apart::ShardOptions),
@@ -122,6 +128,8 @@ async fn main() -> anyhow::Result<()> {
             report.part(BACKFILL);
             backfill::run(options, &mut report).await?;
         }
+        Part::Peers(options) => peers::run(options, &mut report).await?,
+        Part::Export(options) => return export::run(options),
         Part::Shard(options) => return apart::shard(options).await,
     }
     let markdown = report.markdown();

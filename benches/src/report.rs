@@ -109,12 +109,13 @@ pub fn seconds(time: Duration) -> String {
 
 /// How many there are, and their percentiles in milliseconds.
 pub fn percentiles(times: &mut [Duration]) -> Vec<(&'static str, String)> {
+    let n = daybook::table::count(times.len() as u64);
+    let mut at = |share| quantile_ms(times, share);
+    vec![("n", n), ("p50 ms", at(0.5)), ("p99 ms", at(0.99)), ("p99.9 ms", at(0.999))]
+}
+
+/// In milliseconds the time that this share of `times` does not exceed; empty when there are none.
+pub fn quantile_ms(times: &mut [Duration], share: f64) -> String {
     times.sort_unstable();
-    let at = |share| milliseconds(percentile(times, share));
-    vec![
-        ("n", daybook::table::count(times.len() as u64)),
-        ("p50 ms", at(0.5)),
-        ("p99 ms", at(0.99)),
-        ("p99.9 ms", at(0.999)),
-    ]
+    milliseconds(percentile(times, share))
 }

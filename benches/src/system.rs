@@ -22,6 +22,7 @@ use daybook_runtime::connection::BrokerOptions;
 use futures::StreamExt;
 use serde::Serialize;
 use std::path::PathBuf;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// The clock that the tenants of a work follow.
@@ -36,6 +37,8 @@ const MADE_AT_ONCE: usize = 100_000;
 const PUBLISHED_TOGETHER: usize = 100;
 /// Tenants of one request to define them.
 const TENANTS_AT_ONCE: usize = 4_000;
+/// In which processor time is told to every program on Linux.
+const TICK_MS: u64 = 10;
 
 /// The services, with a private broker on a temporary folder, which must be on a real disk.
 pub struct System {
@@ -106,6 +109,21 @@ impl System {
     /// When day-manager does not answer.
     pub async fn open(&self, day: Date) -> anyhow::Result<()> {
         open_day(&self.client, CLOCK, day).await
+    }
+
+    /// Processor time of broker, services and whoever else is in this process, since they began.
+    ///
+    /// # Errors
+    /// When the broker has ended.
+    pub fn processor_time(&self) -> anyhow::Result<Duration> {
+        let pid = self.broker.pid().context("the broker has ended")?;
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        // Behind the name, which may hold anything: see proc_pid_stat(5). In user mode and in the kernel.
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
+        let ticks: u64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+        let broker = Duration::from_millis(ticks * TICK_MS);
+        let own = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        Ok(Duration::new(own.tv_sec as u64, own.tv_nsec as u32) + broker)
     }
 
     /// Ends everything in good order.

@@ -13,13 +13,8 @@ use daybook_domain::time::Instant;
 /// 2026-01-01T00:00:00Z, in milliseconds.
 const BASE_TIME: u64 = 1_767_225_600_000;
 
-const KIND: &str = "
-kinds:
-  - name: bid
-    mode: fact
-    dimensions: [auction, bidder, channel]
-    measures: [price]
-";
+/// The columns of a bid.
+pub const DIMENSIONS: [&str; 3] = ["auction", "bidder", "channel"];
 
 /// A view whose head is given, with the bidding statistics: bids, bidders and auctions, in all and by ranges of the price.
 macro_rules! statistics {
@@ -76,6 +71,17 @@ pub const Q17: &str = "
       - sum_price: sum(price)
 ";
 
+/// What q19 asks of, the ten best bids of each auction. A ranking is of all groups of a view, so that this view has a group
+/// for each bid, by a number that [`numbered_bids`] gives it; the ten of one auction are asked for by a condition.
+pub const Q19: &str = "
+  - name: q19
+    kind: bid
+    group_by: [auction, bid]
+    metrics:
+      - price: sum(price)
+    ranking: { by: [price desc], ties: ordinal }
+";
+
 /// Bids of that many events, one twelfth of which are other things than bids, with `views`, of [`Q15`] to [`Q17`].
 pub fn bids(name: &'static str, views: &[&str], events: usize) -> Work {
     let config = NexmarkConfig { base_time: BASE_TIME, first_rate: 29, next_rate: 29, ..NexmarkConfig::default() };
@@ -100,13 +106,37 @@ pub fn bids(name: &'static str, views: &[&str], events: usize) -> Work {
         }
         Made::Person(_) | Made::Auction(_) => None,
     });
-    let views = views.join("");
     Work {
         name,
-        definitions: format!("{KIND}\nviews:\n{views}"),
+        definitions: definitions(&DIMENSIONS, views),
         kind: Name::new("bid").expect("a plain name"),
         tenants: vec![TenantId::new("nexmark").expect("a plain id")],
         events: bids.collect(),
         first_day: day_of(BASE_TIME as i64),
     }
+}
+
+/// The same bids, each with a number of its own, and the view [`Q19`].
+pub fn numbered_bids(name: &'static str, events: usize) -> Work {
+    let mut work = bids(name, &[], events);
+    for ((_, bid), number) in work.events.iter_mut().zip(0..) {
+        bid.dims.push(Some(format_compact!("{number}")));
+    }
+    let [auction, bidder, channel] = DIMENSIONS;
+    work.definitions = definitions(&[auction, bidder, channel, "bid"], &[Q19]);
+    work
+}
+
+fn definitions(dimensions: &[&str], views: &[&str]) -> String {
+    let (dimensions, views) = (dimensions.join(", "), views.join(""));
+    format!(
+        "
+kinds:
+  - name: bid
+    mode: fact
+    dimensions: [{dimensions}]
+    measures: [price]
+views:
+{views}"
+    )
 }
