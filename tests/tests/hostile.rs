@@ -4,9 +4,13 @@
 
 use daybook_contracts::subjects::INVALID_TENANT;
 use daybook_domain::ids::Partition;
-use daybook_tests::Daybook;
+use daybook_runtime::connection::connect_service;
+use daybook_runtime::reader::Reader;
 use daybook_tests::orders::{self, order, orders_counted, rejects_of};
 use daybook_tests::raw::{RawPublisher, Said};
+use daybook_tests::{Daybook, PATIENCE, PrivateBroker};
+use futures::FutureExt;
+use std::time::Duration;
 
 /// Subjects that no well-behaved client publishes to.
 const SUBJECTS: [&[u8]; 12] = [
@@ -94,4 +98,28 @@ async fn rejects_of_tenants_that_are_no_ids_are_complete_over_all_partitions() {
     }
     daybook.settle().await;
     assert_eq!(rejects_of(&daybook, INVALID_TENANT).await.len(), 2_000);
+}
+
+/// Waiting for the next message is given up again and again, before an answer of the broker can be there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_without_patience_gets_over_them_too() {
+    let broker = PrivateBroker::start().await;
+    let connection = connect_service(&broker.options(), "reader").await.unwrap();
+    let mut raw = RawPublisher::connect(broker.broker.client_url()).await;
+    let headers = b"NATS/1.0\r\nA: \xff\r\n\r\n";
+    let said = raw.publish_with_headers(b"daybook.in.nobody.order", headers, b"first").await;
+    assert_eq!(said, Said::Stored(1));
+    assert_eq!(raw.publish(b"daybook.in.nobody.order", b"second").await, Said::Stored(2));
+
+    let mut reader = Reader::new(&connection, connection.subjects.inbox_stream(), "daybook.inbox.>".to_owned(), 1);
+    let began = std::time::Instant::now();
+    let mut payloads = Vec::new();
+    while payloads.len() < 2 {
+        match reader.next().now_or_never() {
+            Some(message) => payloads.push(message.payload),
+            None => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+        assert!(began.elapsed() < PATIENCE, "{payloads:?}");
+    }
+    assert_eq!(payloads, ["first", "second"]);
 }

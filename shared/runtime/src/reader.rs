@@ -52,6 +52,8 @@ pub struct Reader {
     open: Option<Open>,
     /// A consumer that is being made.
     opening: Option<BoxFuture<'static, Open>>,
+    /// The next message as it is being asked for by a request of its own.
+    fetching: Option<BoxFuture<'static, Option<Delivered>>>,
     /// How often a consumer was made in a row that delivered nothing before it failed.
     fruitless: u32,
     /// When something was delivered, or looked for, last.
@@ -83,6 +85,7 @@ impl Reader {
             next: from.max(1),
             open: None,
             opening: None,
+            fetching: None,
             fruitless: 0,
             quiet_since: Instant::now(),
             pending: 0,
@@ -101,15 +104,15 @@ impl Reader {
 
     /// The next message, waiting for it as long as it takes.
     ///
-    /// Cancel safe: a message is either returned or will be delivered again, and a consumer that is being opened goes
-    /// on being opened with the next call.
+    /// Cancel safe: a message is either returned or will be delivered again, and a consumer that is being opened, or a
+    /// message that is being fetched, goes on being so with the next call.
     pub async fn next(&mut self) -> Delivered {
         loop {
-            if self.open.is_none() && self.fruitless >= FRUITLESS {
-                self.fruitless = 0;
-                if let Some(message) = self.fetch().await {
-                    return message;
-                }
+            let is_in_vain = self.open.is_none() && self.fruitless >= FRUITLESS;
+            if (is_in_vain || self.fetching.is_some())
+                && let Some(message) = self.fetch().await
+            {
+                return message;
             }
             let open = match &mut self.open {
                 Some(open) => open,
@@ -125,18 +128,12 @@ impl Reader {
                     self.open.insert(opened)
                 }
             };
-            let item = tokio::select! {
-                item = open.messages.next() => item,
-                () = tokio::time::sleep_until(self.quiet_since + QUIET) => {
-                    // What was lost on the way with a connection would show at the next delivery only, and there may be none.
-                    self.quiet_since = Instant::now();
-                    match self.fetch().await {
-                        Some(message) => return message,
-                        None => continue,
-                    }
-                }
+            let delivered = tokio::select! {
+                item = open.messages.next() => self.accept(item),
+                // What was lost on the way with a connection would show at the next delivery only, and there may be none.
+                () = tokio::time::sleep_until(self.quiet_since + QUIET) => self.fetch().await,
             };
-            if let Some(message) = self.accept(item) {
+            if let Some(message) = delivered {
                 return message;
             }
         }
@@ -208,30 +205,44 @@ impl Reader {
     /// The next message by a request of its own. A subject or header that the client library cannot take makes it drop
     /// the connection at every delivery; this way the message is read all the same, and the stream goes on behind it.
     async fn fetch(&mut self) -> Option<Delivered> {
-        let mut first: Option<Stored> = None;
-        for filter in &self.filters {
-            let found = next_message(&self.connection, &self.stream, filter, self.next).await;
-            if let Some(found) = found
-                && first.as_ref().is_none_or(|first| found.sequence < first.sequence)
-            {
-                first = Some(found);
-            }
-        }
-        let found = first?;
-        tracing::debug!(stream = self.stream, sequence = found.sequence, "read a message that was not delivered");
-        let (sequence, stored_at, headers, payload) = (found.sequence, found.stored_at, found.headers, found.payload);
-        let mut pending = 0;
-        for filter in &self.filters {
-            let next = next_message(&self.connection, &self.stream, filter, sequence + 1).await;
-            pending += u64::from(next.is_some());
-        }
-        // Nothing is waited for from here on: who gives up waiting before finds the message again.
+        let fetching = self.fetching.get_or_insert_with(|| {
+            let (connection, stream) = (self.connection.clone(), self.stream.clone());
+            fetch_next(connection, stream, self.filters.clone(), self.next).boxed()
+        });
+        let fetched = fetching.await;
+        // Nothing is waited for from here on: who gives up waiting before goes on with the same request.
+        self.fetching = None;
+        self.fruitless = 0;
+        self.quiet_since = Instant::now();
+        // It may have been delivered meanwhile.
+        let message = fetched.filter(|message| message.sequence >= self.next)?;
+        tracing::debug!(stream = self.stream, sequence = message.sequence, "read a message that was not delivered");
         // A consumer that is open would deliver it once more.
         self.open = None;
-        self.next = sequence + 1;
-        self.pending = pending;
-        Some(Delivered { sequence, stored_at, subject: found.subject.into(), headers, payload, pending })
+        self.next = message.sequence + 1;
+        self.pending = message.pending;
+        Some(message)
     }
+}
+
+/// The first message at or after `next` that a filter matches, by requests of its own.
+async fn fetch_next(connection: Connection, stream: String, filters: Vec<String>, next: u64) -> Option<Delivered> {
+    let mut first: Option<Stored> = None;
+    for filter in &filters {
+        let found = next_message(&connection, &stream, filter, next).await;
+        if let Some(found) = found
+            && first.as_ref().is_none_or(|first| found.sequence < first.sequence)
+        {
+            first = Some(found);
+        }
+    }
+    let Stored { subject, sequence, stored_at, headers, payload } = first?;
+    let mut pending = 0;
+    for filter in &filters {
+        let next = next_message(&connection, &stream, filter, sequence + 1).await;
+        pending += u64::from(next.is_some());
+    }
+    Some(Delivered { sequence, stored_at, subject: subject.into(), headers, payload, pending })
 }
 
 /// When the broker stored a message that it delivers.
