@@ -5,9 +5,7 @@ use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
 use daybook_contracts::admin::{
     Apply, ApplyReply, CatalogueReply, ClockAdvance, ClockReply, CloseDay, CloseReply, DaysStanding, ViewsReply,
 };
-use daybook_contracts::ask::{
-    Answer, AskError, AskErrorCode, Asked, DAYS_VIEW, Days, Position, Query, ShardQuestion,
-};
+use daybook_contracts::ask::{Answer, AskError, AskErrorCode, Asked, DAYS_VIEW, Days, Position, Query, ShardQuestion};
 use daybook_contracts::headers;
 use daybook_contracts::members::HEARTBEAT;
 use daybook_contracts::report::Report;

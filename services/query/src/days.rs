@@ -32,6 +32,7 @@ pub async fn days(answers: &Answers, tenant: TenantId) -> Asked<Days> {
             closes_at: Some(report.day.closes_at),
             report: Some(report.version),
             account: report.dispositions,
+            as_reported: true,
         })
         .collect();
     days.append(&mut live.days);
