@@ -2,7 +2,7 @@
 //! once even if the broker, after a crash, sources it again.
 #![allow(clippy::unwrap_used)]
 
-use async_nats::jetstream::stream::State;
+use async_nats::jetstream::stream::{Config, State};
 use bytes::Bytes;
 use daybook_contracts::admin::ClockAdvance;
 use daybook_contracts::ask::DayState;
@@ -10,12 +10,13 @@ use daybook_contracts::report::Report;
 use daybook_domain::ids::{Name, TenantId};
 use daybook_runtime::connection::connect_service;
 use daybook_runtime::process::Context;
-use daybook_runtime::reader::read_all;
+use daybook_runtime::reader::{read_all, read_through};
 use daybook_tests::orders::{self, FIRST_DAY, account, order, orders_counted, rejects_of};
 use daybook_tests::{Daybook, eventually};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -251,4 +252,27 @@ async fn check(daybook: &Daybook, tenant: &str, days: &[&str], published: u64) {
     assert_eq!(versions.keys().cloned().collect::<Vec<_>>(), sealed);
     assert!(versions.values().all(|report| report.dispositions.counted == 2));
     assert!(rejects_of(daybook, tenant).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_log_says_is_in_the_catalogue_is_waited_for() {
+    let daybook = Daybook::start().await;
+    let connection = daybook.client.connection.clone();
+    let config = Config { name: "ASIDE".to_owned(), subjects: vec!["aside.*".to_owned()], ..Config::default() };
+    connection.jetstream.create_stream(config).await.unwrap();
+    let publish = async |subject: &str| {
+        connection.jetstream.publish(subject.to_owned(), Bytes::new()).await.unwrap().await.unwrap();
+    };
+    publish("aside.a").await;
+    publish("aside.b").await;
+    let reading = read_through(&connection, "ASIDE".to_owned(), "aside.a".to_owned(), 3);
+    tokio::pin!(reading);
+    // A broker that does not tell of the third message does not make the list shorter.
+    assert!(tokio::time::timeout(Duration::from_millis(500), &mut reading).await.is_err());
+    publish("aside.a").await;
+    publish("aside.a").await;
+    let read: Vec<u64> = reading.await.iter().map(|message| message.sequence).collect();
+    assert_eq!(read, [1, 3]);
+    let nothing = read_through(&connection, "ASIDE".to_owned(), "aside.a".to_owned(), 0).await;
+    assert!(nothing.is_empty());
 }

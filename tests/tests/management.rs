@@ -49,7 +49,7 @@ async fn run_day_manager(broker: &PrivateBroker) -> CancellationToken {
     let health = Health::default();
     let context = Context::new(connection, health.clone(), stop.clone());
     tokio::spawn(async move { day_manager::run(day_manager::Options::default(), context).await.unwrap() });
-    eventually("a day-manager", || async { health.is_ready_with(1).then_some(()) }).await;
+    eventually("a day-manager", || async { health.is_ready().then_some(()) }).await;
     stop
 }
 

@@ -3,17 +3,23 @@
 #![allow(clippy::unwrap_used)]
 
 use aggregator_shard::checkpoints::{OpenError, Place, open};
+use aggregator_shard::state::PartitionState;
 use aggregator_shard::{retention, snapshots};
+use async_nats::HeaderMap;
 use async_nats::jetstream::object_store::ObjectMetadata;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE;
 use daybook::commands::replay::progress;
 use daybook::embedded::EmbeddedOptions;
 use daybook::verification::audit::{Subject, audit};
 use daybook::verification::verify::{Scope, Verification, verify};
 use daybook_contracts::ask::AskErrorCode;
+use daybook_contracts::log::{Batch, FORMAT, Through};
 use daybook_contracts::report::Coverage;
-use daybook_domain::ids::{LogSeq, Partition, TenantId};
-use daybook_runtime::log::beginning;
-use daybook_runtime::store::Backend;
+use daybook_domain::ids::{InboxSeq, LogSeq, Partition, TenantId};
+use daybook_runtime::append::last_message;
+use daybook_runtime::log::{beginning, through};
+use daybook_runtime::store::{Backend, Store};
 use daybook_runtime::usage;
 use daybook_tests::asking::{ask, refused, shown};
 use daybook_tests::backfilling::in_force;
@@ -21,6 +27,8 @@ use daybook_tests::orders::{self, FIRST_DAY, order, orders_counted};
 use daybook_tests::{Daybook, eventually, processes};
 use futures::FutureExt;
 use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Events that are published one after the other, between two looks at the log.
 const SOME: u64 = 20;
@@ -204,6 +212,34 @@ async fn nothing_is_trimmed_to_a_snapshot_of_another_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_is_as_old_as_the_broker_says_and_of_the_log_that_it_says() {
+    let daybook = Daybook::start().await;
+    orders::define(&daybook, &["acme"]).await;
+    let (connection, partition) = (&daybook.client.connection, partition(&daybook));
+    let (end, reached) = end_of_log(&daybook).await;
+    let bucket = connection.subjects.checkpoints_bucket();
+    let store = eventually("the bucket", || connection.jetstream.get_object_store(&bucket).map(Result::ok)).await;
+    let name = format!("partition-{partition}-{end}");
+    for (inbox, listed) in [(reached.inbox.0, 1), (reached.inbox.0 + 1, 0)] {
+        let through = serde_json::to_string(&Through { inbox: InboxSeq(inbox), ..reached }).unwrap();
+        let metadata = [("daybook-through".to_owned(), through)].into();
+        let object = ObjectMetadata { name: name.clone(), metadata, ..ObjectMetadata::default() };
+        let mut info = store.put(object, &mut &b"rows"[..]).await.unwrap();
+        // By a machine whose clock is wrong.
+        info.modified = info.modified.map(|now| now - Duration::from_secs(86_400));
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Rollup", "sub");
+        let word = connection.subjects.checkpoint_object(&URL_SAFE.encode(&name));
+        let told = serde_json::to_vec(&info).unwrap();
+        connection.jetstream.publish_with_headers(word, headers, told.into()).await.unwrap().await.unwrap();
+        let there = snapshots::list(connection, partition).await.unwrap();
+        let ours: Vec<_> = there.iter().filter(|snapshot| snapshot.position == end).collect();
+        assert_eq!(ours.len(), listed, "{there:?}");
+        assert!(ours.iter().all(|snapshot| snapshot.age < Duration::from_secs(3_600)), "{there:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_who_trim_at_once_do_no_harm() {
     let daybook = Daybook::start_with(short).await;
     orders::define(&daybook, &["acme"]).await;
@@ -228,6 +264,7 @@ async fn days_over_their_retention_are_told_from_days_that_never_were() {
     let mut daybook = Daybook::start_with(|options| {
         options.shard.report_retention = "3s".parse().unwrap();
         options.shard.figures_retention = "3s".parse().unwrap();
+        options.shard.snapshot_interval_ms = 86_400_000;
     })
     .await;
     orders::define(&daybook, &["acme"]).await;
@@ -265,4 +302,90 @@ async fn days_over_their_retention_are_told_from_days_that_never_were() {
     .await;
     // What the shard keeps is whole.
     assert_eq!(ask(client, "acme", "orders", json!({"days": "last_30_days"})).await.coverage, Coverage::Complete);
+
+    // A replay of all of the log does not bring them back.
+    let last = async |daybook: &Daybook| {
+        let streams = usage::streams(&daybook.client.connection).await.unwrap();
+        ["DAYBOOK_REPORTS", "DAYBOOK_FIGURES"].map(|name| {
+            let usage = streams.iter().find(|usage| usage.stream == name).unwrap();
+            (usage.messages, usage.last_sequence)
+        })
+    };
+    let before = last(&daybook).await;
+    daybook.restart_without_checkpoints().await;
+    daybook.settle().await;
+    assert_eq!(last(&daybook).await, before);
+}
+
+/// A store whose state has applied one empty batch, which reaches so far into INBOX.
+fn stored(place: &Place, partition: Partition, position: LogSeq, through: Through) {
+    let (store, _) = Store::open(place.backend, &place.folder).unwrap();
+    let mut state = PartitionState::new(partition);
+    state.apply(position, Batch { format: FORMAT, through, records: vec![] });
+    store.commit(Arc::new(state.checkpoint())).unwrap();
+}
+
+/// Where the partition's log ends, and how far it reaches there.
+async fn end_of_log(daybook: &Daybook) -> (LogSeq, Through) {
+    let (connection, subjects) = (&daybook.client.connection, &daybook.client.connection.subjects);
+    let events = subjects.events(partition(daybook));
+    let end = last_message(connection, &subjects.events_stream(), &events).await.unwrap();
+    (LogSeq(end.sequence), through(&end.headers).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_of_another_log_is_not_gone_on_from() {
+    let daybook = Daybook::start().await;
+    orders::define(&daybook, &["acme"]).await;
+    let (connection, partition) = (&daybook.client.connection, partition(&daybook));
+    let (end, reached) = end_of_log(&daybook).await;
+    let folder = tempfile::tempdir().unwrap();
+    let other = Through { inbox: InboxSeq(reached.inbox.0 + 1), ..reached };
+    for (name, through, expected) in [("this", reached, end), ("other", other, LogSeq(0))] {
+        let place = Place { backend: Backend::Sled, folder: folder.path().join(name) };
+        stored(&place, partition, end, through);
+        let opened = eventually("the folder to be let go of", || async {
+            match open(connection, partition, &place).await {
+                Err(OpenError::Store(error)) if error.is_locked() => None,
+                opened => Some(opened),
+            }
+        })
+        .await;
+        assert_eq!(opened.unwrap().1.position(), expected, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_stays_until_a_snapshot_has_proved_usable() {
+    let mut daybook = Daybook::start_with(short).await;
+    orders::define(&daybook, &["acme"]).await;
+    publish_until_trimmed(&daybook, 0, LogSeq(0)).await;
+    daybook.stop_services().await;
+    let (connection, partition) = (&daybook.client.connection, partition(&daybook));
+    let bucket = connection.jetstream.get_object_store(connection.subjects.checkpoints_bucket()).await.unwrap();
+    for snapshot in snapshots::list(connection, partition).await.unwrap() {
+        let name = format!("partition-{partition}-{}", snapshot.position);
+        let metadata = bucket.info(&name).await.unwrap().metadata;
+        let damaged = ObjectMetadata { name, metadata, ..ObjectMetadata::default() };
+        bucket.put(damaged, &mut &b"no rows at all"[..]).await.unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place { backend: Backend::Sled, folder: folder.path().join("one") };
+    let (end, reached) = end_of_log(&daybook).await;
+    let position = LogSeq(end.0 + 1_000);
+    stored(&place, partition, position, reached);
+    let refused = eventually("the folder to be let go of", || async {
+        match open(connection, partition, &place).await {
+            Err(OpenError::Store(error)) if error.is_locked() => None,
+            opened => Some(opened.unwrap_err()),
+        }
+    })
+    .await;
+    assert!(matches!(refused, OpenError::Snapshots { .. }), "{refused}");
+    let rows = eventually("the folder to be let go of", || async {
+        Store::open(place.backend, &place.folder).ok().map(|(_, rows)| rows)
+    })
+    .await;
+    let kept = PartitionState::restore(partition, rows).unwrap().unwrap();
+    assert_eq!(kept.position(), position, "the log that it is of may be put back");
 }

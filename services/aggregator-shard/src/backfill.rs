@@ -1,6 +1,7 @@
 //! Runs a scratch machine over the log, beside the live one; see [`crate::state::backfill`].
 
 use crate::partition::Message;
+use crate::snapshots;
 use crate::state::PartitionState;
 use crate::state::backfill::Found;
 use daybook_contracts::log::{Batch, DecodeError};
@@ -19,6 +20,9 @@ use tokio::time::Instant;
 const PIECE: usize = 256;
 /// How long it works before it rests: a delay that the live work does not feel.
 const WORK: Duration = Duration::from_millis(1);
+
+/// Between two looks for another's snapshot.
+const SNAPSHOT_LOOK: Duration = Duration::from_secs(2);
 
 /// How a backfill is to be run.
 #[derive(Clone)]
@@ -52,7 +56,7 @@ pub async fn run(task: Task, mut scratch: PartitionState, base: LogSeq, actor: A
         let (position, follows) = (LogSeq(message.sequence), follows(&message.headers));
         match (last.replace(position), follows) {
             (None, Some(follows)) if follows > LogSeq(0) => since = Some(position),
-            (Some(last), Some(follows)) if follows > last => {
+            (Some(last), Some(follows)) if follows != last => {
                 tracing::warn!(%partition, %position, %last, "the log was trimmed meanwhile; backfilling again");
                 let _ = actor.cast(Message::BackfillLost);
                 return;
@@ -87,6 +91,28 @@ pub async fn run(task: Task, mut scratch: PartitionState, base: LogSeq, actor: A
     if let Some(found) = blocking(move || Found::of(scratch, since)).await {
         let _ = actor.cast(Message::BackfillRead(Box::new(found)));
     }
+}
+
+/// Ends the actor once there is a snapshot at `position` or behind it on the broker in which nothing waits for a backfill; when
+/// there is none for as long as `patience`, has it go on.
+pub async fn wait_for_snapshot(
+    connection: Connection,
+    partition: Partition,
+    position: LogSeq,
+    patience: Duration,
+    actor: ActorRef<Message>,
+) {
+    let deadline = Instant::now() + patience;
+    while Instant::now() < deadline {
+        let there = snapshots::list(&connection, partition).await.unwrap_or_default();
+        if there.last().is_some_and(|newest| newest.is_whole && newest.position >= position) {
+            actor.stop(Some("another's snapshot has what it lacks".to_owned()));
+            return;
+        }
+        tokio::time::sleep(SNAPSHOT_LOOK).await;
+    }
+    // It fails only when the actor is to end.
+    let _ = actor.cast(Message::AddBackfill);
 }
 
 /// Runs `work` off the threads of the live work, which waits for no backfill. `None` when the process ends.

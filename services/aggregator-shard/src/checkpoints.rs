@@ -1,19 +1,25 @@
-//! Opening a partition's store and committing to it. Whatever is wrong with the store, the answer is to wipe it, and to
-//! begin with the newest snapshot on the broker, or else with the beginning of the log. A log that is trimmed has no
-//! beginning to begin with: then there must be a snapshot, or the partition is refused.
+//! Opening a partition's store and committing to it. Whatever is wrong with the store, the answer is to put the newest
+//! snapshot on the broker in its place, or else to wipe it and begin with the beginning of the log. A log that is trimmed has
+//! no beginning to begin with: then there must be a snapshot, or the partition is refused.
 
-use crate::snapshots::{self, SnapshotError};
+use crate::snapshots::{self, Snapshot, SnapshotError};
 use crate::state::PartitionState;
+use daybook_contracts::log::Through;
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_runtime::append::last_message;
 use daybook_runtime::connection::Connection;
-use daybook_runtime::log::{Beginning, beginning};
+use daybook_runtime::log::{Beginning, beginning, through_at};
 use daybook_runtime::store::{Backend, Changes, Row, Store, StoreError, wipe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How many messages of the log a snapshot must be ahead of the local store to be worth fetching.
 const WORTH_FETCHING: u64 = 20_000;
+
+/// How long to wait before a folder that the log does not seem to go on from is believed to be of another log: a leader that
+/// is cut off takes as long to notice.
+const SECOND_LOOK: Duration = Duration::from_secs(5);
 
 /// Where a partition's store is, and whose code keeps it.
 #[derive(Clone, Debug)]
@@ -54,10 +60,22 @@ impl Reach {
         Self { beginning, end: LogSeq(end.map_or(0, |message| message.sequence)) }
     }
 
-    /// Whether a state at that position can go on with this log. One that ends before it is another log: the stream was
-    /// made anew.
-    fn continues(&self, position: LogSeq) -> bool {
+    /// Whether it is there from that position on, of which is known that it is this log's.
+    fn reaches(&self, position: LogSeq) -> bool {
         self.beginning.is_none_or(|beginning| beginning.follows <= position) && position <= self.end
+    }
+
+    /// Whether a state can go on with this log: the batch that it has applied last stands there, or did right before the
+    /// first that is left. Otherwise it is another log: the stream was made anew.
+    async fn continues(
+        &self,
+        connection: &Connection,
+        partition: Partition,
+        position: LogSeq,
+        through: Through,
+    ) -> bool {
+        position == self.beginning.map_or(LogSeq(0), |beginning| beginning.follows)
+            || through_at(connection, partition, position).await == Some(through)
     }
 
     /// Where it begins, if that is not where it once began.
@@ -78,15 +96,23 @@ pub async fn open(
 ) -> Result<(Store, PartitionState), OpenError> {
     let at = place.clone();
     let found = blocking(move || open_blocking(partition, &at)).await?;
-    let local = found.as_ref().map_or(LogSeq(0), |(_, state)| state.position());
-    let reach = Reach::of(connection, partition).await;
+    let held = found.as_ref().map(|(_, state)| (state.position(), state.through()));
+    let (local, local_through) = held.unwrap_or_default();
+    let needs_history = found.as_ref().is_some_and(|(_, state)| state.needs_history());
+    let mut reach = Reach::of(connection, partition).await;
+    let mut goes_on = reach.continues(connection, partition, local, local_through).await;
+    if !goes_on && local > LogSeq(0) {
+        // A broker that is going down, or was cut off, may tell of less than there is.
+        tokio::time::sleep(SECOND_LOOK).await;
+        reach = Reach::of(connection, partition).await;
+        goes_on = reach.continues(connection, partition, local, local_through).await;
+    }
     // Those that can be gone on from, the newest first.
-    let there = snapshots::list(connection, partition).await.map(|there| {
-        let positions = there.iter().rev().map(|snapshot| snapshot.position);
-        positions.filter(|position| reach.continues(*position)).collect::<Vec<_>>()
-    });
+    let there = snapshots::list(connection, partition)
+        .await
+        .map(|there| there.into_iter().rev().filter(|snapshot| reach.reaches(snapshot.position)).collect::<Vec<_>>());
     let was_usable = found.is_some();
-    let found = found.filter(|_| reach.continues(local));
+    let mut found = found.filter(|_| goes_on);
     let there = match (there, &found) {
         (Ok(there), None) if there.is_empty() && reach.trimmed().is_some() => {
             let beginning = reach.trimmed().expect("it is trimmed");
@@ -104,7 +130,7 @@ pub async fn open(
         (Err(_), None) => Vec::new(),
     };
     match found {
-        Some(found) if !is_worth_it(local, there.first().copied(), reach) => return Ok(found),
+        Some(found) if !is_worth_it(local, needs_history, there.first(), reach) => return Ok(found),
         Some(_) => {}
         None if was_usable => {
             tracing::warn!(%partition, position = %local, end = %reach.end, "the log does not go on from the checkpoint");
@@ -112,9 +138,21 @@ pub async fn open(
         None => metrics::counter!("daybook_checkpoints_wiped_total").increment(1),
     }
     let mut unusable = None;
-    for position in there {
-        match take_over(connection, partition, position, place).await? {
+    for Snapshot { position, .. } in there {
+        let at = place.clone();
+        let beside = blocking(move || Store::beside(at.backend, &at.folder)).await?;
+        let scratch = place.folder.with_extension("snapshot");
+        let taken = match take_over(connection, partition, position, beside, scratch).await {
+            // There is no room for both.
+            Err(error) if found.is_some() => Err(chain(&error)),
+            taken => taken?,
+        };
+        match taken {
             Ok((store, state)) => {
+                // What is in the folder goes only now that there is something better.
+                drop(found.take());
+                let folder = place.folder.clone();
+                let store = blocking(move || store.take_place(&folder)).await?;
                 tracing::info!(%partition, %position, %local, "took over a snapshot on the broker");
                 metrics::counter!("daybook_snapshots_fetched_total").increment(1);
                 return Ok((store, state));
@@ -126,34 +164,38 @@ pub async fn open(
             }
         }
     }
-    let at = place.clone();
-    let begun = (blocking(move || fresh(&at)).await?, empty(partition));
-    match unusable.filter(|_| reach.trimmed().is_some()) {
-        Some(reason) => Err(OpenError::Snapshots { partition, reason }),
-        None => Ok(begun),
+    match (found, unusable.filter(|_| reach.trimmed().is_some())) {
+        (Some(found), _) => Ok(found),
+        // The folder stays as it is here too.
+        (None, Some(reason)) => Err(OpenError::Snapshots { partition, reason }),
+        (None, None) => {
+            let at = place.clone();
+            Ok((blocking(move || fresh(&at)).await?, empty(partition)))
+        }
     }
 }
 
-/// Whether a state in the folder that can go on is to be given up for the newest snapshot: not for one that may turn out to
-/// be damaged where the log could not replace it.
-fn is_worth_it(local: LogSeq, newest: Option<LogSeq>, reach: Reach) -> bool {
-    let Some(newest) = newest.filter(|_| reach.trimmed().is_none()) else { return false };
-    newest > local && (local == LogSeq(0) || newest.0 - local.0 > WORTH_FETCHING)
+/// Whether a state in the folder that can go on is to be given up for the newest snapshot. Where the log is trimmed, only for
+/// one that waits for no backfill if the state does: what is left of the log might make other figures than it has.
+fn is_worth_it(local: LogSeq, needs_history: bool, newest: Option<&Snapshot>, reach: Reach) -> bool {
+    let Some(newest) = newest.filter(|newest| newest.position > local) else { return false };
+    match reach.trimmed() {
+        Some(_) => needs_history && newest.is_whole,
+        None => local == LogSeq(0) || newest.position.0 - local.0 > WORTH_FETCHING,
+    }
 }
 
-/// The state of a snapshot, in a store of its own making; or why the snapshot cannot be used.
+/// The state of a snapshot, put into the empty store; or why the snapshot cannot be used.
 ///
 /// # Errors
-/// When the store cannot be made or there is no room, which is no fault of the snapshot.
+/// When there is no room for it, which is no fault of the snapshot.
 async fn take_over(
     connection: &Connection,
     partition: Partition,
     position: LogSeq,
-    place: &Place,
+    empty: Store,
+    scratch: PathBuf,
 ) -> Result<Result<(Store, PartitionState), String>, StoreError> {
-    let at = place.clone();
-    let empty = blocking(move || fresh(&at)).await?;
-    let scratch = place.folder.with_extension("snapshot");
     if let Err(error) = snapshots::fetch(connection, partition, position, empty.clone(), scratch.clone()).await {
         let error = match error {
             SnapshotError::File(source) => StoreError::Folder { path: scratch, source },
@@ -184,10 +226,12 @@ pub async fn oldest_on_the_broker(
 ) -> Result<Option<PartitionState>, SnapshotError> {
     let reach = Reach::of(connection, partition).await;
     let there = snapshots::list(connection, partition).await?;
-    for position in there.iter().map(|snapshot| snapshot.position).filter(|position| reach.continues(*position)) {
+    for position in there.iter().map(|snapshot| snapshot.position).filter(|position| reach.reaches(*position)) {
         // Rows are the same whatever keeps them.
         let place = Place { backend: Backend::default(), folder: scratch.join(format!("at-{position}")) };
-        match take_over(connection, partition, position, &place).await? {
+        let scratch = place.folder.with_extension("snapshot");
+        let empty = blocking(move || fresh(&place)).await?;
+        match take_over(connection, partition, position, empty, scratch).await? {
             Ok((_, state)) => return Ok(Some(state)),
             Err(why) => tracing::warn!(%partition, %position, why, "a snapshot on the broker cannot be used"),
         }
@@ -286,7 +330,8 @@ async fn blocking<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::{Duration, Instant};
+    use daybook_domain::time::Instant as Stamp;
+    use std::time::Instant;
 
     /// What [`open`] makes of a folder where the broker has no snapshots.
     fn open_or_begin(place: &Place) -> Result<(Store, PartitionState), StoreError> {
@@ -294,6 +339,22 @@ mod tests {
             Some(found) => Ok(found),
             None => Ok((fresh(place)?, PartitionState::new(Partition(0)))),
         }
+    }
+
+    #[test]
+    fn a_state_that_waits_for_a_backfill_gives_way_to_a_snapshot_that_does_not() {
+        let follows = LogSeq(10);
+        let beginning = Beginning { position: LogSeq(12), follows, stored_at: Stamp::from_millis(0) };
+        let trimmed = Reach { beginning: Some(beginning), end: LogSeq(90_000) };
+        let whole = Reach { beginning: Some(Beginning { follows: LogSeq(0), ..beginning }), ..trimmed };
+        let snapshot = |position, is_whole| Snapshot { position: LogSeq(position), age: Duration::ZERO, is_whole };
+        let is_worth = |needs_history, position, is_whole, reach| {
+            is_worth_it(LogSeq(20), needs_history, Some(&snapshot(position, is_whole)), reach)
+        };
+        assert!(is_worth(true, 21, true, trimmed));
+        assert!(!is_worth(true, 20, true, trimmed) && !is_worth(true, 21, false, trimmed));
+        assert!(!is_worth(false, 80_000, true, trimmed), "it may be damaged");
+        assert!(is_worth(false, 80_000, true, whole) && !is_worth(true, 21, true, whole));
     }
 
     #[test]

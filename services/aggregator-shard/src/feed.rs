@@ -4,6 +4,7 @@
 use crate::partition::Message;
 use daybook_contracts::log::{Batch, DecodeError};
 use daybook_domain::ids::LogSeq;
+use daybook_domain::time::Instant;
 use daybook_runtime::log::follows;
 use daybook_runtime::outbox::Outbox;
 use daybook_runtime::reader::Reader;
@@ -20,6 +21,8 @@ const MAX_BACKLOG: u64 = 20_000;
 /// A batch on its way to the actor, which keeps those that it cannot apply yet.
 pub struct Fed {
     pub position: LogSeq,
+    /// When the broker stored it.
+    pub stored_at: Instant,
     pub batch: Result<Batch, DecodeError>,
     /// Batches that stood behind it in the log when it was read.
     pub pending: u64,
@@ -38,13 +41,15 @@ pub async fn feed(mut reader: Reader, mut last: LogSeq, outbox: Outbox, actor: A
             return;
         }
         let message = reader.next().await;
-        if let Some(follows) = follows(&message.headers).filter(|follows| *follows > last) {
-            tracing::warn!(position = message.sequence, %follows, %last, "batches of the log are gone; beginning again");
+        // Behind another one there are batches between that are gone, or it is another log that was made in the place of this.
+        if let Some(follows) = follows(&message.headers).filter(|follows| *follows != last) {
+            tracing::warn!(position = message.sequence, %follows, %last, "the log does not go on here; beginning again");
             return;
         }
         last = LogSeq(message.sequence);
         let fed = Fed {
             position: LogSeq(message.sequence),
+            stored_at: message.stored_at,
             batch: Batch::decode(&message.payload),
             pending: message.pending,
             trace: telemetry::context_of(&message.headers),

@@ -6,6 +6,7 @@
 
 use crate::checkpoints::Place;
 use crate::feed::{Fed, feed};
+use crate::freshness::{self, Level};
 use crate::live::Feeds;
 use crate::outputs::{Traces, outputs};
 use crate::saving::{Saved, Saving};
@@ -19,6 +20,7 @@ use daybook_contracts::ask::{AskError, AskErrorCode, Asked, DayState, Position, 
 use daybook_contracts::log::{Batch, Record};
 use daybook_contracts::members::Part;
 use daybook_domain::ids::{LogSeq, Partition};
+use daybook_domain::time::Instant as Stamp;
 use daybook_runtime::membership::Readiness;
 use daybook_runtime::outbox::Outbox;
 use daybook_runtime::process::Context;
@@ -32,7 +34,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -114,10 +116,14 @@ struct State {
     /// When the state was last known to be level with the log.
     level_at: Option<Instant>,
     is_level: bool,
+    /// When the log was last heard of.
+    heard: watch::Receiver<Instant>,
     /// Batches that stood behind the last one applied when it was read.
     pending: u64,
     /// Batches that wait for a backfill, the first of which takes a view into force; at most as many as are fed ahead.
     waiting: VecDeque<Fed>,
+    /// The position of a batch that waits for another's snapshot, and since when.
+    short_of: Option<(LogSeq, Instant)>,
     feeds: Feeds,
     shedding: Shedding,
     intervals: Intervals,
@@ -155,6 +161,7 @@ impl Actor for PartitionActor {
                 .await;
         let is_level = end.is_none_or(|end| end.sequence <= state.position().0);
         tracing::info!(%partition, position = %state.position(), is_level, "aggregating");
+        let heard = reader.heard();
         let tasks = vec![
             essential("feed", feed(reader, state.position(), outbox.clone(), myself.clone()), myself.clone()),
             essential(
@@ -173,6 +180,7 @@ impl Actor for PartitionActor {
             feeds: Feeds::new(run),
             shedding: Shedding::default(),
             waiting: VecDeque::new(),
+            short_of: None,
             pending: 0,
             intervals,
             backfill_progress: Arc::default(),
@@ -185,6 +193,7 @@ impl Actor for PartitionActor {
             traces: Traces::default(),
             level_at: is_level.then(Instant::now),
             is_level,
+            heard,
             tasks,
             _outbox_guard: outbox_stop.drop_guard(),
         };
@@ -261,21 +270,46 @@ impl State {
     /// Applies the batches that are here, up to one that has to wait for a backfill.
     fn apply_waiting(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
         while let Some(fed) = self.waiting.pop_front() {
-            let Fed { position, batch, pending, trace, permit } = fed;
+            let Fed { position, stored_at, batch, pending, trace, permit } = fed;
             let batch = batch?;
             if self.state.awaits_backfill(&batch) {
-                self.waiting.push_front(Fed { position, batch: Ok(batch), pending, trace, permit });
+                self.waiting.push_front(Fed { position, stored_at, batch: Ok(batch), pending, trace, permit });
                 self.begin_backfill(myself);
-                // Its figures stand still until then.
-                self.is_level = false;
-                self.pending = self.pending.max(self.waiting.len() as u64);
-                self.tell();
+                self.stand_still();
                 return Ok(());
             }
-            self.apply(position, batch, pending, trace);
+            if self.state.differs_in_history(&batch) && !self.has_waited_for_snapshot(position, myself) {
+                self.waiting.push_front(Fed { position, stored_at, batch: Ok(batch), pending, trace, permit });
+                self.stand_still();
+                return Ok(());
+            }
+            self.apply(position, stored_at, batch, pending, trace);
             drop(permit);
         }
         Ok(())
+    }
+
+    /// The figures stand still until what waits can be applied.
+    fn stand_still(&mut self) {
+        self.is_level = false;
+        self.pending = self.pending.max(self.waiting.len() as u64);
+        self.tell();
+    }
+
+    /// Whether nobody has put a snapshot on the broker, for long enough, in which the view that the batch at `position` takes
+    /// into force is what it was found to be. Such a snapshot is gone on from: the actor ends, and begins again with it.
+    fn has_waited_for_snapshot(&mut self, position: LogSeq, myself: &ActorRef<Message>) -> bool {
+        let patience = 2 * self.intervals.snapshot;
+        if let Some((_, since)) = self.short_of.filter(|(of, _)| *of == position) {
+            return since.elapsed() >= patience;
+        }
+        self.short_of = Some((position, Instant::now()));
+        tracing::warn!(partition = %self.partition, %position, "a view was made of another part of the log; waiting for a snapshot");
+        let (connection, partition, actor) = (self.context.connection.clone(), self.partition, myself.clone());
+        let work = backfill::wait_for_snapshot(connection, partition, position, patience, actor);
+        self.tasks.retain(|task| !task.is_finished());
+        self.tasks.push(essential_until_done("look for a snapshot", work, myself.clone()));
+        false
     }
 
     /// Tells the others how this partition stands.
@@ -294,7 +328,14 @@ impl State {
         self.context.board.set(self.partition, part);
     }
 
-    fn apply(&mut self, position: LogSeq, batch: Batch, pending: u64, trace: Option<opentelemetry::Context>) {
+    fn apply(
+        &mut self,
+        position: LogSeq,
+        stored_at: Stamp,
+        batch: Batch,
+        pending: u64,
+        trace: Option<opentelemetry::Context>,
+    ) {
         let started = Instant::now();
         let records = batch.records.len();
         let span = tracing::info_span!("apply", partition = self.partition.0, position = position.0, records);
@@ -310,7 +351,7 @@ impl State {
         let effects = self.state.apply(position, batch);
         for effect in effects {
             for output in outputs(&self.context.connection.subjects, position, effect, &mut self.traces) {
-                self.outbox.put(output);
+                self.outbox.put(output, stored_at);
             }
         }
         self.is_level = pending == 0 && self.waiting.is_empty();
@@ -425,21 +466,24 @@ impl State {
     }
 
     fn freshness_ms(&self) -> u64 {
-        let connected = self.context.connection.client.connection_state() == async_nats::connection::State::Connected;
-        match self.level_at {
-            Some(_) if self.is_level && connected => 0,
-            Some(at) => at.elapsed().as_millis() as u64,
-            None => u64::MAX,
-        }
+        let connection = self.context.connection.client.connection_state();
+        freshness::milliseconds(Level {
+            since: self.level_at.map(|at| at.elapsed()),
+            is_level: self.is_level,
+            is_connected: connection == async_nats::connection::State::Connected,
+            heard: self.heard.borrow().elapsed(),
+        })
     }
 
-    /// Removes what is over its retention, and asks for it again when that is done.
+    /// Removes what is over its retention, and asks for it again when that is done. While a view or season waits for a
+    /// backfill, which the snapshots may not say yet, nothing goes.
     fn begin_trim(&mut self, myself: &ActorRef<Message>) {
+        let is_due = !self.state.needs_history();
         let (connection, partition) = (self.context.connection.clone(), self.partition);
         let (retention, interval, myself) = (self.intervals.log_retention, self.intervals.snapshot, myself.clone());
         self.tasks.retain(|task| !task.is_finished());
         self.tasks.push(tokio::spawn(async move {
-            if let Err(error) = retention::apply(&connection, partition, retention).await {
+            if is_due && let Err(error) = retention::apply(&connection, partition, retention).await {
                 tracing::warn!(%partition, %error, "what is over its retention was not removed");
             }
             myself.send_after(interval, || Message::TrimDue);
@@ -457,9 +501,9 @@ impl State {
         metrics::gauge!("daybook_live_feeds", "partition" => partition.clone()).set(self.feeds.len() as f64);
         metrics::gauge!("daybook_outbox_backlog", "partition" => partition).set(self.outbox.backlog() as f64);
         let connection = &self.context.connection;
-        if let Some(work) = self.saving.begin(&mut self.state, &self.outbox, connection, myself) {
+        if let Some(work) = self.saving.begin(&mut self.state, &self.outbox, connection, myself.clone()) {
             self.tasks.retain(|task| !task.is_finished());
-            self.tasks.push(tokio::spawn(work));
+            self.tasks.push(essential_until_done("checkpoint", work, myself));
         }
     }
 }

@@ -29,8 +29,8 @@ impl Plan {
             let superseded = older.iter().map(|snapshot| snapshot.position).collect();
             return Self { floor: None, superseded };
         };
-        // What a backfill reads must not be trimmed while a view or season waits for it.
-        let is_floor = |snapshot: &&Snapshot| snapshot.is_whole && snapshot.age >= age;
+        // What a backfill reads must not be trimmed while a view or season waits for it: snapshots of before do not tell.
+        let is_floor = |snapshot: &&Snapshot| newest.is_whole && snapshot.is_whole && snapshot.age >= age;
         let floor = snapshots.iter().rev().find(is_floor).map(|snapshot| snapshot.position);
         let mut superseded = Vec::new();
         let mut kept: Option<Duration> = None;
@@ -114,6 +114,7 @@ mod tests {
     fn a_snapshot_that_waits_for_a_backfill_is_no_floor() {
         let waits = Snapshot { is_whole: false, ..snapshot(3, 100) };
         assert_eq!(plan(&[snapshot(2, 200), waits, snapshot(4, 10)], "50s"), (Some(2), vec![3]));
+        assert_eq!(plan(&[snapshot(2, 200), waits], "50s"), (None, vec![]), "it goes on waiting");
         assert_eq!(plan(&[waits, snapshot(4, 10)], "50s"), (None, vec![3]));
     }
 

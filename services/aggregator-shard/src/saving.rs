@@ -100,8 +100,8 @@ impl Saving {
         let (store, outbox) = (self.store.clone(), outbox.clone());
         let snapshot = is_snapshot_due.then(|| {
             self.snapshot_at = Instant::now();
-            let is_whole = !state.needs_history();
-            (connection.clone(), is_whole, self.intervals.snapshot, self.scratch.clone())
+            let of = snapshots::Of { partition, position, through: state.through(), is_whole: !state.needs_history() };
+            (connection.clone(), of, self.intervals.snapshot, self.scratch.clone())
         });
         let (count, changes) = (outbox.accepted(), self.unsaved.with(state.checkpoint()));
         let look = self.unsaved.is_time_to_look(Instant::now());
@@ -117,8 +117,8 @@ impl Saving {
             }
             // Before the next commit, so that the rows are those of one position.
             let mut there = None;
-            if let (Ok(()), Some((connection, is_whole, interval, scratch))) = (&outcome, snapshot) {
-                match snapshots::put(&connection, partition, store, position, is_whole, interval, scratch).await {
+            if let (Ok(()), Some((connection, of, interval, scratch))) = (&outcome, snapshot) {
+                match snapshots::put(&connection, of, store, interval, scratch).await {
                     Ok(newest) => there = Some(newest),
                     Err(error) => tracing::warn!(%partition, %error, "no snapshot was put on the broker"),
                 }

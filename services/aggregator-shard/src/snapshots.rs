@@ -5,15 +5,18 @@
 //! said by [`crate::retention`].
 
 use crate::sweep::{ORPHANED, sweep};
-use async_nats::jetstream::object_store::{Config, DeleteErrorKind, ObjectMetadata, ObjectStore};
+use async_nats::jetstream::object_store::{Config, DeleteErrorKind, ObjectInfo, ObjectMetadata, ObjectStore};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
+use daybook_contracts::log::Through;
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_domain::time::Instant;
 use daybook_runtime::append::{last_message, stream_handle};
 use daybook_runtime::connection::Connection;
+use daybook_runtime::kept::Kept;
+use daybook_runtime::log::{beginning, through_at};
 use daybook_runtime::store::{Changes, Store, StoreError};
-use futures::StreamExt;
+use futures::TryStreamExt;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -23,6 +26,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Key in the metadata of an object whose state waits for no backfill.
 const WHOLE: &str = "daybook-whole";
+/// Key in the metadata of an object under which stands how far into INBOX its state reaches, in JSON.
+const THROUGH: &str = "daybook-through";
 /// Zstandard's level: a snapshot is made beside the live work.
 const LEVEL: i32 = 1;
 /// Rows that are put into the store at once when a snapshot is taken over.
@@ -84,39 +89,92 @@ fn position_of(partition: Partition, name: &str) -> Option<LogSeq> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     pub position: LogSeq,
-    /// Since it was put there.
+    /// Since it was put there, by the broker's clock.
     pub age: Duration,
     /// No view and no season waits for a backfill: what goes on from here never needs the log before.
     pub is_whole: bool,
 }
 
-/// The snapshots of a partition, in order of their positions. Those that are ahead of its log are of another log, for the
-/// stream was made anew: they are passed over, so that nothing is trimmed to them.
+/// The snapshots of a partition, in order of their positions. Those whose batch does not stand in its log are of another log,
+/// for the stream was made anew: they are passed over, so that nothing is trimmed to them. They are not removed: the log
+/// that they are of may be put back.
 ///
 /// # Errors
 /// When the broker does not tell.
 pub async fn list(connection: &Connection, partition: Partition) -> Result<Vec<Snapshot>, SnapshotError> {
     let listing = async {
-        let now = daybook_runtime::clock::now();
-        let mut objects = bucket(connection).await?.list().await.map_err(broker)?;
+        bucket(connection).await?;
+        let objects = objects(connection, |name| position_of(partition, name).is_some()).await?;
+        let now = Kept::ask(connection, &connection.subjects.checkpoints_stream()).await.map_err(broker)?.now;
         let mut snapshots = Vec::new();
-        while let Some(info) = objects.next().await {
-            let info = info.map_err(broker)?;
-            let Some(position) = position_of(partition, &info.name) else { continue };
-            let modified = info.modified.and_then(|at| i64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok());
-            let age = modified.map_or(Duration::ZERO, |at| now.since(Instant::from_millis(at)));
-            snapshots.push(Snapshot { position, age, is_whole: info.metadata.contains_key(WHOLE) });
+        for Object { info, stored_at, .. } in objects.into_iter().flatten() {
+            let Some(position) = position_of(partition, &info.name).filter(|_| !info.deleted) else { continue };
+            let age = now.since(stored_at);
+            let through = info.metadata.get(THROUGH).and_then(|through| serde_json::from_str(through).ok());
+            if is_of_this_log(connection, partition, position, through).await {
+                snapshots.push(Snapshot { position, age, is_whole: info.metadata.contains_key(WHOLE) });
+            }
         }
-        // Read after the list, for a snapshot is never ahead of the log that it is of.
-        let subjects = &connection.subjects;
-        let end = last_message(connection, &subjects.events_stream(), &subjects.events(partition)).await;
-        let end = LogSeq(end.map_or(0, |message| message.sequence));
-        snapshots.retain(|snapshot: &Snapshot| snapshot.position <= end);
         snapshots.sort_by_key(|snapshot| snapshot.position);
         Ok(snapshots)
     };
     // A listing whose connection goes never ends.
     tokio::time::timeout(READ_DEADLINE, listing).await.map_err(|_| broker("the list of snapshots does not come"))?
+}
+
+/// An object of the bucket, as the broker tells of it.
+pub(crate) struct Object {
+    pub info: ObjectInfo,
+    /// Of the message that tells of it.
+    pub subject: String,
+    pub sequence: u64,
+    pub stored_at: Instant,
+}
+
+/// The objects whose names are wanted, also deleted ones of which word is left, as the leader of the bucket's stream has
+/// them. A listing of the client's is read by a consumer, which the broker may put where not all of them are yet. `None` for
+/// one that is gone since it was listed; a broker that is going down may say so of one that is not.
+///
+/// # Errors
+/// When the broker does not answer.
+pub(crate) async fn objects(
+    connection: &Connection,
+    is_wanted: impl Fn(&str) -> bool,
+) -> Result<Vec<Option<Object>>, SnapshotError> {
+    let subjects = &connection.subjects;
+    let (name, told) = (subjects.checkpoints_stream(), subjects.checkpoint_object(""));
+    let stream = stream_handle(connection, &name).await.map_err(broker)?;
+    let words = stream.info_with_subjects(format!("{told}>")).await.map_err(broker)?;
+    let words: Vec<(String, usize)> = words.try_collect().await.map_err(broker)?;
+    let mut objects = Vec::new();
+    for (subject, _) in words {
+        let object = subject.strip_prefix(&told).and_then(|object| URL_SAFE.decode(object).ok());
+        if !object.is_some_and(|object| std::str::from_utf8(&object).is_ok_and(&is_wanted)) {
+            continue;
+        }
+        objects.push(match last_message(connection, &name, &subject).await {
+            Some(word) => {
+                let info = serde_json::from_slice(&word.payload).map_err(broker)?;
+                Some(Object { info, subject, sequence: word.sequence, stored_at: word.stored_at })
+            }
+            None => None,
+        });
+    }
+    Ok(objects)
+}
+
+/// Whether the batch that a snapshot has applied last stands in the partition's log, or in the part of it that is trimmed.
+/// One of an earlier build does not say how far it reaches: then any batch will do.
+async fn is_of_this_log(
+    connection: &Connection,
+    partition: Partition,
+    position: LogSeq,
+    through: Option<Through>,
+) -> bool {
+    match through_at(connection, partition, position).await {
+        Some(there) => through.is_none_or(|through| through == there),
+        None => beginning(connection, partition).await.is_some_and(|beginning| position <= beginning.follows),
+    }
 }
 
 /// Removes a snapshot, and every trace of it; no harm if it is gone already.
@@ -138,21 +196,29 @@ pub async fn remove(connection: &Connection, partition: Partition, position: Log
     Ok(())
 }
 
-/// Sends the rows of `store`, which are at `position`, unless a snapshot that is younger than `interval` is there; the
-/// position of the newest one then. `is_whole` when nothing in them waits for a backfill. `scratch` is a file that may be
-/// overwritten.
+/// What a snapshot is of.
+#[derive(Clone, Copy, Debug)]
+pub struct Of {
+    pub partition: Partition,
+    pub position: LogSeq,
+    pub through: Through,
+    /// Nothing waits for a backfill.
+    pub is_whole: bool,
+}
+
+/// Sends the rows of `store`, which are those of `of`, unless a snapshot that is younger than `interval` is there; the
+/// position of the newest one then. `scratch` is a file that may be overwritten.
 ///
 /// # Errors
 /// When anything fails; the next try may succeed.
 pub async fn put(
     connection: &Connection,
-    partition: Partition,
+    of: Of,
     store: Store,
-    position: LogSeq,
-    is_whole: bool,
     interval: Duration,
     scratch: PathBuf,
 ) -> Result<LogSeq, SnapshotError> {
+    let Of { partition, position, through, is_whole } = of;
     let known = list(connection, partition).await?;
     if let Some(newest) = known.last().filter(|newest| newest.position >= position || newest.age < interval) {
         return Ok(newest.position);
@@ -160,10 +226,12 @@ pub async fn put(
     let path = scratch.clone();
     tokio::task::spawn_blocking(move || write_file(&store, &path)).await??;
     let mut file = tokio::fs::File::open(&scratch).await?;
+    let whole = is_whole.then(|| (WHOLE.to_owned(), String::new()));
+    let through = serde_json::to_string(&through).expect("two numbers");
     let metadata = ObjectMetadata {
         name: object_name(partition, position),
         chunk_size: Some(CHUNK_BYTES),
-        metadata: is_whole.then(|| (WHOLE.to_owned(), String::new())).into_iter().collect(),
+        metadata: [(THROUGH.to_owned(), through)].into_iter().chain(whole).collect(),
         ..ObjectMetadata::default()
     };
     let info = bucket(connection).await?.put(metadata, &mut file).await.map_err(broker)?;

@@ -2,12 +2,10 @@
 //! ended before, or where two put the same object at a time and each took away only the pieces it had seen. Of an object
 //! that was being removed, pieces stay and the word that it was there, for nobody puts another of that name.
 
-use crate::snapshots::{SnapshotError, broker};
-use async_nats::jetstream::object_store::ObjectInfo;
+use crate::snapshots::{SnapshotError, broker, objects};
 use daybook_runtime::append::last_message;
-use daybook_runtime::clock;
 use daybook_runtime::connection::Connection;
-use daybook_runtime::reader::read_last_per_subject;
+use daybook_runtime::kept::Kept;
 use futures::TryStreamExt;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -28,16 +26,17 @@ pub async fn sweep(connection: &Connection, age: Duration) -> Result<usize, Snap
     // First the pieces, then whose they are: what becomes an object in between is seen to be one.
     let subjects = stream.info_with_subjects(format!("{pieces}>")).await.map_err(broker)?;
     let subjects: Vec<(String, usize)> = subjects.try_collect().await.map_err(broker)?;
-    let objects = read_last_per_subject(connection, name.clone(), format!("$O.{bucket}.M.>")).await;
+    let objects = objects(connection, |_| true).await?;
+    let now = Kept::ask(connection, &name).await.map_err(broker)?.now;
     let mut used = BTreeSet::new();
     let mut swept = 0;
-    for object in &objects {
-        let info: ObjectInfo = serde_json::from_slice(&object.payload).map_err(broker)?;
-        if !info.deleted {
-            used.insert(info.nuid);
-        } else if clock::now().since(object.stored_at) >= age {
+    for object in objects {
+        let Some(object) = object else { return Err(broker("an object is not told of, whose pieces may be there")) };
+        if !object.info.deleted {
+            used.insert(object.info.nuid);
+        } else if now.since(object.stored_at) >= age {
             // Not beyond it: an object may have been put again in its place.
-            stream.purge().filter(object.subject.as_str()).sequence(object.sequence + 1).await.map_err(broker)?;
+            stream.purge().filter(&object.subject).sequence(object.sequence + 1).await.map_err(broker)?;
             swept += 1;
         }
     }
@@ -46,7 +45,7 @@ pub async fn sweep(connection: &Connection, age: Duration) -> Result<usize, Snap
             continue;
         }
         let last = last_message(connection, &name, &subject).await;
-        if last.is_some_and(|last| clock::now().since(last.stored_at) >= age) {
+        if last.is_some_and(|last| now.since(last.stored_at) >= age) {
             stream.purge().filter(&subject).await.map_err(broker)?;
             swept += 1;
         }

@@ -3,9 +3,8 @@
 use crate::sequencer::Marks;
 use async_nats::HeaderMap;
 use daybook_contracts::headers;
-use daybook_contracts::log::Through;
-use daybook_domain::ids::InboxSeq;
 use daybook_runtime::append::header_number;
+use daybook_runtime::log;
 
 /// The headers that every batch carries: which one it follows (0 for none), and how far the log reaches with it.
 pub fn headers(last: u64, marks: Marks) -> HeaderMap {
@@ -24,10 +23,7 @@ pub fn headers(last: u64, marks: Marks) -> HeaderMap {
 /// When they are not a batch's: only ingest writes to EVENTS.
 pub fn marks_of(map: &HeaderMap) -> Marks {
     let number = |name| header_number(map, name);
-    let through = Through {
-        inbox: InboxSeq(number(headers::INBOX_SEQ).expect("ingest puts its marks on every batch")),
-        events: number(headers::INBOX_EVENTS).unwrap_or(0) as u32,
-    };
+    let through = log::through(map).expect("ingest puts its marks on every batch");
     let (catalog, days) = (number(headers::CATALOG_SEQ).unwrap_or(0), number(headers::DAYS_SEQ).unwrap_or(0));
     Marks { through, catalog, days }
 }
@@ -64,6 +60,8 @@ pub fn standing(last: u64, payload: &[u8], end: Option<(u64, &HeaderMap, &[u8])>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use daybook_contracts::log::Through;
+    use daybook_domain::ids::InboxSeq;
 
     #[test]
     fn marks_come_back_from_headers() {

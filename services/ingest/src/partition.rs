@@ -14,7 +14,7 @@ use daybook_runtime::append::{Appended, append, last_message};
 use daybook_runtime::connection::Connection;
 use daybook_runtime::membership::Readiness;
 use daybook_runtime::process::Context;
-use daybook_runtime::reader::{Delivered, Reader, read_all};
+use daybook_runtime::reader::{Delivered, Reader, read_through};
 use daybook_runtime::telemetry;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
 use std::time::Duration;
@@ -251,14 +251,8 @@ pub(crate) async fn log_end(connection: &Connection, partition: Partition) -> (u
 
 /// The definitions of `partition` that stand in CATALOG up to the sequence `through`.
 async fn definitions(connection: &Connection, partition: Partition, through: u64) -> Vec<Definition> {
-    if through == 0 {
-        return Vec::new();
-    }
     let (stream, filter) = (connection.subjects.catalog_stream(), connection.subjects.catalog_of(partition));
-    read_all(connection, stream, filter, 1)
-        .await
-        .into_iter()
-        .take_while(|message| message.sequence <= through)
-        .filter_map(|message| serde_json::from_slice(&message.payload).ok())
-        .collect()
+    // An event of a tenant that is missing here would be refused for good.
+    let found = read_through(connection, stream, filter, through).await;
+    found.iter().filter_map(|message| serde_json::from_slice(&message.payload).ok()).collect()
 }

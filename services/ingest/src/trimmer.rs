@@ -29,6 +29,8 @@ struct Trimming {
     context: Context,
     /// Time between the end of a trim and the next.
     interval: Duration,
+    /// What the last round found to be recorded.
+    last_floor: u64,
     /// When to look next at what the streams take.
     show_at: Instant,
 }
@@ -46,13 +48,13 @@ impl Actor for Trimmer {
         (context, interval): (Context, Duration),
     ) -> Result<Trimming, ActorProcessingErr> {
         myself.send_after(interval, || Trim);
-        Ok(Trimming { context, interval, show_at: Instant::now() })
+        Ok(Trimming { context, interval, last_floor: 0, show_at: Instant::now() })
     }
 
     async fn handle(&self, myself: ActorRef<Trim>, Trim: Trim, state: &mut Trimming) -> Result<(), ActorProcessingErr> {
         // A broker that is away is no reason to fail; the next round will do.
         let connection = &state.context.connection;
-        if let Err(error) = trim(connection).await {
+        if let Err(error) = trim(connection, &mut state.last_floor).await {
             tracing::debug!(error = %error, "INBOX was not trimmed");
         }
         if state.show_at <= Instant::now() {
@@ -68,7 +70,7 @@ impl Actor for Trimmer {
     }
 }
 
-async fn trim(connection: &Connection) -> Result<(), async_nats::Error> {
+async fn trim(connection: &Connection, last_floor: &mut u64) -> Result<(), async_nats::Error> {
     let subjects = &connection.subjects;
     let stream = stream_handle(connection, &subjects.inbox_stream()).await?;
     let inbox = stream.get_info().await?.state;
@@ -89,9 +91,29 @@ async fn trim(connection: &Connection) -> Result<(), async_nats::Error> {
             }
         }
     }
+    let floor = settled(last_floor, floor);
     if floor >= inbox.first_sequence {
         stream.purge().sequence(floor + 1).await?;
         metrics::gauge!("daybook_inbox_trimmed_through").set(floor as f64);
     }
     Ok(())
+}
+
+/// Up to where the last round found all recorded as this one did: a broker that is going down may say for a moment that a
+/// partition has no message, and what is trimmed on its word would be lost.
+fn settled(last_floor: &mut u64, floor: u64) -> u64 {
+    floor.min(std::mem::replace(last_floor, floor))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_round_alone_trims_nothing() {
+        let mut last = 0;
+        // A message of one partition waits at 6; one of the rounds is not told of it.
+        let trimmed = [5, 9, 5, 5, 8].map(|floor| settled(&mut last, floor));
+        assert_eq!(trimmed, [0, 5, 5, 5, 5]);
+    }
 }

@@ -48,6 +48,7 @@ impl From<Head> for DayAccount {
             closes_at: Some(head.day.closes_at),
             report: Some(head.version),
             account: head.dispositions,
+            as_reported: true,
         }
     }
 }

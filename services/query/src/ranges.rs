@@ -293,6 +293,7 @@ mod tests {
             closes_at: None,
             report: None,
             account: Default::default(),
+            as_reported: false,
         };
         Days {
             tenant: asking(Query::default()).tenant,

@@ -418,6 +418,9 @@ pub struct DayAccount {
     pub closes_at: Option<Instant>,
     pub report: Option<u32>,
     pub account: Account,
+    /// The account is that of the report: what came since and changed no figure may not be in it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub as_reported: bool,
 }
 
 /// The days of a tenant that a shard keeps.

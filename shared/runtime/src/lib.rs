@@ -20,6 +20,7 @@ pub mod clock;
 pub mod config;
 pub mod connection;
 pub mod http;
+pub mod kept;
 pub mod log;
 pub mod membership;
 pub mod outbox;

@@ -5,7 +5,9 @@ use crate::append::{header_number, next_message};
 use crate::connection::Connection;
 use async_nats::HeaderMap;
 use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
-use daybook_domain::ids::{LogSeq, Partition};
+use daybook_contracts::headers;
+use daybook_contracts::log::Through;
+use daybook_domain::ids::{InboxSeq, LogSeq, Partition};
 use daybook_domain::time::Instant;
 
 /// The first batch that is left of a partition's log.
@@ -29,6 +31,20 @@ impl Beginning {
 /// ingest's.
 pub fn follows(headers: &HeaderMap) -> Option<LogSeq> {
     header_number(headers, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE.as_ref()).map(LogSeq)
+}
+
+/// How far into INBOX the log reaches with the batch that carries these headers. `None` for what is no batch of ingest's.
+pub fn through(map: &HeaderMap) -> Option<Through> {
+    let inbox = InboxSeq(header_number(map, headers::INBOX_SEQ)?);
+    Some(Through { inbox, events: header_number(map, headers::INBOX_EVENTS).unwrap_or(0) as u32 })
+}
+
+/// How far into INBOX the log reaches with the partition's batch at `position`; `None` when there is none. Tries until the
+/// broker answers.
+pub async fn through_at(connection: &Connection, partition: Partition, position: LogSeq) -> Option<Through> {
+    let subjects = &connection.subjects;
+    let found = next_message(connection, &subjects.events_stream(), &subjects.events(partition), position.0).await?;
+    through(&found.headers).filter(|_| found.sequence == position.0)
 }
 
 /// Where the partition's log begins now; `None` when it is empty. Tries until the broker answers.

@@ -2,22 +2,29 @@
 //!
 //! Each message has a position in its subject's own order (a report's version, a log position), kept in a header.
 //! Before writing after a restart or a conflict, the outbox looks at the subject's last message: what stands at or
-//! before that position is there already.
+//! before that position is there already. Where nothing stands and the stream has let go of what is as old as the message's
+//! origin, it was there: a replay of a long log does not write again what retention removed.
 
-use crate::append::{Appended, append, header_number, last_message};
+use crate::append::{Appended, append, header_number, last_message, retry};
 use crate::connection::Connection;
+use crate::kept::Kept;
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use daybook_contracts::headers;
+use daybook_domain::time::Instant;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio::time::Instant as Timer;
 use tokio_util::sync::CancellationToken;
 
 /// Most messages under way at once.
 const MAX_IN_FLIGHT: usize = 1_000;
+/// How long what a stream keeps is taken to be as it said.
+const KEPT_FOR: Duration = Duration::from_secs(1);
 /// Most subjects whose last sequence is remembered; beyond it, it is looked up again.
 const MAX_REMEMBERED: usize = 100_000;
 
@@ -37,7 +44,7 @@ pub struct Output {
 /// Where outputs are handed in. Outputs of one subject are written in the order they came.
 #[derive(Clone)]
 pub struct Outbox {
-    sender: mpsc::UnboundedSender<Output>,
+    sender: mpsc::UnboundedSender<(Instant, Output)>,
     /// How many were handed in, and how many are written.
     accepted: std::sync::Arc<std::sync::atomic::AtomicU64>,
     written: watch::Receiver<u64>,
@@ -49,8 +56,12 @@ impl Outbox {
         let (sender, receiver) = mpsc::unbounded_channel();
         let (written_sender, written) = watch::channel(0);
         tokio::spawn(async move {
-            let writer =
-                Writer { connection, remembered: HashMap::new(), lanes: HashMap::new(), waiting: VecDeque::new() };
+            let writer = Writer {
+                shelves: Arc::new(Shelves { connection, kept: Mutex::default() }),
+                remembered: HashMap::new(),
+                lanes: HashMap::new(),
+                waiting: VecDeque::new(),
+            };
             tokio::select! {
                 () = writer.run(receiver, written_sender) => {}
                 () = stop.cancelled() => {}
@@ -59,11 +70,12 @@ impl Outbox {
         Self { sender, accepted: std::sync::Arc::default(), written }
     }
 
-    /// Hands a message in. The caller bounds what is under way with [`Outbox::backlog`].
-    pub fn put(&self, output: Output) {
+    /// Hands a message in. The caller bounds what is under way with [`Outbox::backlog`]. `stored_at` is when the broker stored
+    /// what it is made of, and so about when it was written first.
+    pub fn put(&self, output: Output, stored_at: Instant) {
         self.accepted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         // The writer only goes away when the service stops; then nothing is lost, for the log is replayed.
-        let _ = self.sender.send(output);
+        let _ = self.sender.send((stored_at, output));
     }
 
     /// How many messages were handed in so far.
@@ -96,32 +108,42 @@ struct End {
     position: Option<u64>,
 }
 
+/// A message on its way.
+struct Entry {
+    ticket: u64,
+    stored_at: Instant,
+    output: Output,
+}
+
 struct Writer {
-    connection: Connection,
+    shelves: Arc<Shelves>,
     remembered: HashMap<String, End>,
     /// By subject, the messages that wait for the one under way.
-    lanes: HashMap<String, VecDeque<(u64, Output)>>,
-    waiting: VecDeque<(u64, Output)>,
+    lanes: HashMap<String, VecDeque<Entry>>,
+    waiting: VecDeque<Entry>,
 }
 
 impl Writer {
-    async fn run(mut self, mut receiver: mpsc::UnboundedReceiver<Output>, written: watch::Sender<u64>) {
+    async fn run(mut self, mut receiver: mpsc::UnboundedReceiver<(Instant, Output)>, written: watch::Sender<u64>) {
         let mut under_way = FuturesUnordered::new();
         let mut ticket = 0_u64;
         let mut done = Done::default();
         loop {
             while under_way.len() < MAX_IN_FLIGHT
-                && let Some((ticket, output)) = self.waiting.pop_front()
+                && let Some(entry) = self.waiting.pop_front()
             {
-                let end = self.remembered.remove(&output.subject);
-                let connection = self.connection.clone();
-                under_way.push(async move { (ticket, output.subject.clone(), write(&connection, &output, end).await) });
+                let end = self.remembered.remove(&entry.output.subject);
+                let shelves = self.shelves.clone();
+                under_way.push(async move {
+                    let end = write(&shelves, &entry, end).await;
+                    (entry.ticket, entry.output.subject, end)
+                });
             }
             tokio::select! {
                 entry = receiver.recv() => match entry {
-                    Some(output) => {
+                    Some((stored_at, output)) => {
                         ticket += 1;
-                        self.enter(ticket, output);
+                        self.enter(Entry { ticket, stored_at, output });
                     }
                     None => return,
                 },
@@ -137,12 +159,12 @@ impl Writer {
         }
     }
 
-    fn enter(&mut self, ticket: u64, output: Output) {
-        match self.lanes.get_mut(&output.subject) {
-            Some(lane) => lane.push_back((ticket, output)),
+    fn enter(&mut self, entry: Entry) {
+        match self.lanes.get_mut(&entry.output.subject) {
+            Some(lane) => lane.push_back(entry),
             None => {
-                self.lanes.insert(output.subject.clone(), VecDeque::new());
-                self.waiting.push_back((ticket, output));
+                self.lanes.insert(entry.output.subject.clone(), VecDeque::new());
+                self.waiting.push_back(entry);
             }
         }
     }
@@ -158,8 +180,32 @@ impl Writer {
     }
 }
 
+/// What the streams keep that outputs are written to.
+struct Shelves {
+    connection: Connection,
+    /// By stream, as it said not long ago.
+    kept: Mutex<HashMap<String, (Timer, Kept)>>,
+}
+
+impl Shelves {
+    /// Whether `stream` has removed what was stored then. Tries until the broker answers.
+    async fn has_let_go(&self, stream: &str, stored_at: Instant) -> bool {
+        // Held while the broker is asked: others wait for the same answer.
+        let mut kept = self.kept.lock().await;
+        let known = kept.get(stream).filter(|(at, _)| at.elapsed() < KEPT_FOR);
+        if let Some((_, known)) = known {
+            return known.has_let_go(stored_at);
+        }
+        let told = retry("ask what a stream keeps", || Kept::ask(&self.connection, stream)).await;
+        let has_let_go = told.has_let_go(stored_at);
+        kept.insert(stream.to_owned(), (Timer::now(), told));
+        has_let_go
+    }
+}
+
 /// Writes one output, however long it takes, and tells how its subject ends now.
-async fn write(connection: &Connection, output: &Output, known: Option<End>) -> End {
+async fn write(shelves: &Shelves, entry: &Entry, known: Option<End>) -> End {
+    let (connection, output) = (&shelves.connection, &entry.output);
     let mut end = match known {
         Some(end) => end,
         None if output.first => End { sequence: 0, position: None },
@@ -167,7 +213,11 @@ async fn write(connection: &Connection, output: &Output, known: Option<End>) -> 
     };
     let mut pause = Duration::from_millis(20);
     loop {
-        if end.position.is_some_and(|position| position >= output.position) {
+        let is_there = match end.position {
+            Some(position) => position >= output.position,
+            None => shelves.has_let_go(&output.stream, entry.stored_at).await,
+        };
+        if is_there {
             metrics::counter!("daybook_outputs_skipped_total").increment(1);
             return end;
         }

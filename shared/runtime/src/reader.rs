@@ -12,6 +12,7 @@ use daybook_domain::time::Instant as Stamp;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// Most bytes that one pull asks for, well below the 64 MiB at which the server drops a connection as too slow.
@@ -28,6 +29,9 @@ const FRUITLESS: u32 = 3;
 
 /// How long nothing may come before the stream itself is asked whether there is something.
 const QUIET: Duration = Duration::from_secs(4);
+
+/// Within which something is heard of a stream with which all is well, however quiet: [`QUIET`], and time for the answer.
+pub const HEARD_WITHIN: Duration = Duration::from_secs(6);
 
 /// A message of the stream.
 #[derive(Debug, Clone)]
@@ -58,6 +62,8 @@ pub struct Reader {
     fruitless: u32,
     /// When something was delivered, or looked for, last.
     quiet_since: Instant,
+    /// When something was delivered, or the leader said that there is nothing more.
+    heard: watch::Sender<Instant>,
     pending: u64,
 }
 
@@ -88,6 +94,7 @@ impl Reader {
             fetching: None,
             fruitless: 0,
             quiet_since: Instant::now(),
+            heard: watch::Sender::new(Instant::now()),
             pending: 0,
         }
     }
@@ -95,6 +102,12 @@ impl Reader {
     /// The next sequence that will be read, or a later one.
     pub fn position(&self) -> u64 {
         self.next
+    }
+
+    /// Tells when something was last heard of the stream: a message, or its leader's word that there is none. While the next
+    /// message is waited for and all is well, that is less than [`HEARD_WITHIN`] ago.
+    pub fn heard(&self) -> watch::Receiver<Instant> {
+        self.heard.subscribe()
     }
 
     /// How many matching messages stood behind the last one when it was delivered.
@@ -190,6 +203,7 @@ impl Reader {
         self.next = sequence + 1;
         self.fruitless = 0;
         self.quiet_since = Instant::now();
+        self.heard.send_replace(self.quiet_since);
         self.pending = pending;
         let (message, _) = message.split();
         Some(Delivered {
@@ -214,6 +228,7 @@ impl Reader {
         self.fetching = None;
         self.fruitless = 0;
         self.quiet_since = Instant::now();
+        self.heard.send_replace(Instant::now());
         // It may have been delivered meanwhile.
         let message = fetched.filter(|message| message.sequence >= self.next)?;
         tracing::debug!(stream = self.stream, sequence = message.sequence, "read a message that was not delivered");
@@ -227,22 +242,33 @@ impl Reader {
 
 /// The first message at or after `next` that a filter matches, by requests of its own.
 async fn fetch_next(connection: Connection, stream: String, filters: Vec<String>, next: u64) -> Option<Delivered> {
-    let mut first: Option<Stored> = None;
-    for filter in &filters {
-        let found = next_message(&connection, &stream, filter, next).await;
-        if let Some(found) = found
-            && first.as_ref().is_none_or(|first| found.sequence < first.sequence)
-        {
-            first = Some(found);
-        }
-    }
-    let Stored { subject, sequence, stored_at, headers, payload } = first?;
+    let (connection, stream) = (&connection, &stream);
+    let ask = |filter: String| async move { next_message(connection, stream, &filter, next).await };
+    let Stored { subject, sequence, stored_at, headers, payload } = first_of(&filters, ask).await?;
     let mut pending = 0;
     for filter in &filters {
-        let next = next_message(&connection, &stream, filter, sequence + 1).await;
+        let next = next_message(connection, stream, filter, sequence + 1).await;
         pending += u64::from(next.is_some());
     }
     Some(Delivered { sequence, stored_at, subject: subject.into(), headers, payload, pending })
+}
+
+/// The first message that any filter matches; `ask` finds that of one.
+async fn first_of<F>(filters: &[String], ask: impl Fn(String) -> F) -> Option<Stored>
+where
+    F: Future<Output = Option<Stored>>,
+{
+    for filter in filters {
+        let Some(mut first) = ask(filter.clone()).await else { continue };
+        // One that was asked before may have got its message since. Now that this one is there, all that stands before it is.
+        for other in filters.iter().filter(|other| *other != filter) {
+            if let Some(found) = ask(other.clone()).await.filter(|found| found.sequence < first.sequence) {
+                first = found;
+            }
+        }
+        return Some(first);
+    }
+    None
 }
 
 /// When the broker stored a message that it delivers.
@@ -293,6 +319,24 @@ pub async fn read_all(connection: &Connection, stream: String, filter: String, f
         all.push(message);
         if done {
             reader.close().await;
+            return all;
+        }
+    }
+}
+
+/// Everything that a filter matches up to the sequence `through`, in order. It must match what stands there: until the broker
+/// tells of that, it is waited for, so that one which is not up to date or going down never makes this shorter.
+pub async fn read_through(connection: &Connection, stream: String, filter: String, through: u64) -> Vec<Delivered> {
+    let mut all = Vec::new();
+    if through == 0 {
+        return all;
+    }
+    let mut reader = Reader::new(connection, stream, filter, 1);
+    loop {
+        let message = reader.next().await;
+        let is_last = message.sequence >= through;
+        all.extend(Some(message).filter(|message| message.sequence <= through));
+        if is_last {
             return all;
         }
     }
@@ -370,4 +414,36 @@ async fn drain<T>(
         }
     }
     Err("the newest messages were not delivered".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    fn stored(sequence: u64) -> Stored {
+        let (subject, stored_at) = (String::new(), Stamp::from_millis(0));
+        Stored { subject, sequence, stored_at, headers: HeaderMap::new(), payload: Bytes::new() }
+    }
+
+    /// What is found when two messages are stored after each request, by the index of the filter that matches them.
+    fn first_while_storing(messages: &[usize]) -> Option<u64> {
+        let filters = ["0", "1", "2"].map(str::to_owned);
+        let asked = RefCell::new(0);
+        let ask = |filter: String| {
+            let there = messages.iter().take(2 * asked.replace_with(|asked| *asked + 1)).zip(1..);
+            let found = there.filter(|(of, _)| of.to_string() == filter).map(|(_, sequence)| stored(sequence)).next();
+            std::future::ready(found)
+        };
+        first_of(&filters, ask).now_or_never().unwrap().map(|found| found.sequence)
+    }
+
+    #[test]
+    fn nothing_that_is_stored_between_two_requests_is_passed_over() {
+        assert_eq!(first_while_storing(&[0, 0, 0, 0]), None, "the next look finds it");
+        assert_eq!(first_while_storing(&[0, 1, 0, 0]), Some(1));
+        for messages in (0..81).map(|n| [n % 3, n / 3 % 3, n / 9 % 3, n / 27 % 3]) {
+            assert!(first_while_storing(&messages).is_none_or(|first| first == 1), "{messages:?}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use crate::reading::{Told, cell, rows_of};
 use crate::tenants::CLOCK;
 use anyhow::Context as _;
 use daybook::client::Client;
-use daybook_contracts::ask::{AskError, DayAccount, DaySelector, DayState, Query};
+use daybook_contracts::ask::{AskError, AskErrorCode, DayAccount, DaySelector, DayState, Query};
 use daybook_contracts::day::{DayMarker, Edge};
 use daybook_contracts::report::Report;
 use daybook_domain::ids::TenantId;
@@ -61,7 +61,7 @@ pub async fn check(client: &Client, board: &Board, problems: &mut Problems) -> a
         let due = (open > tenant.first_day).then(|| open.plus(-1));
         let is_in_time = if tenant.is_driven { closed == due } else { closed >= due };
         problems.expect(is_in_time, || format!("{}: closed through {closed:?}, due {due:?}", tenant.id));
-        let days = eventually(|| client.days(&tenant.id)).await.context("the days")?.days;
+        let days = eventually(|| kept_days(client, &tenant.id)).await.context("the days")?;
         contiguous(&tenant.id, &days, problems);
         checked.days += days.len() as u64;
         for day in &days {
@@ -71,6 +71,15 @@ pub async fn check(client: &Client, board: &Board, problems: &mut Problems) -> a
         check_figures(client, &tenant.id, &days, &model, &mut checked, problems).await?;
     }
     Ok(checked)
+}
+
+/// The days of a tenant, of which its shard tells those that it keeps: from reports alone some duplicates might be missing.
+async fn kept_days(client: &Client, id: &TenantId) -> Result<Vec<DayAccount>, AskError> {
+    let days = client.days(id).await?.days;
+    match days.last().is_some_and(|newest| newest.as_reported) {
+        true => Err(AskError::new(AskErrorCode::Unavailable, "the shard did not tell of its days")),
+        false => Ok(days),
+    }
 }
 
 fn contiguous(id: &TenantId, days: &[DayAccount], problems: &mut Problems) {
@@ -293,7 +302,8 @@ mod tests {
             messages.iter().flat_map(|message| &message.events).for_each(|event| model.apply(event));
             let account = Account { published: counted + duplicate, counted, duplicate, ..Account::default() };
             let (opens_at, closes_at, report) = (None, None, None);
-            let day = DayAccount { date, day: DayState::Open, opens_at, closes_at, report, account };
+            let (day, as_reported) = (DayState::Open, false);
+            let day = DayAccount { date, day, opens_at, closes_at, report, account, as_reported };
             let (mut checked, mut problems) = (Checked::default(), Problems::default());
             let tenant = &board.tenants[0];
             check_account(&tenant.id, &day, &model, &messages, |at| tenant.day_of(at), &mut checked, &mut problems);

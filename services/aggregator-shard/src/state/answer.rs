@@ -388,6 +388,7 @@ impl PartitionState {
                     closes_at: interval.map(|day| day.closes_at),
                     report: day.sealed.as_ref().map(|sealed| sealed.version),
                     account: day.account,
+                    as_reported: false,
                 }
             })
             .collect();

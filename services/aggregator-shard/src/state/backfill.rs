@@ -387,6 +387,20 @@ impl PartitionState {
         }
     }
 
+    /// Whether the batch takes a view into force that was made here of another part of the log than where it was found ready:
+    /// the log was trimmed between the two, and its figures would not be the same.
+    pub fn differs_in_history(&self, batch: &Batch) -> bool {
+        batch.records.iter().any(|record| match record {
+            Record::Define(Definition::Activation(activation)) => {
+                let pending = self.pending.get(&activation.view);
+                let pending = pending.filter(|view| view.revision == activation.revision);
+                let made = pending.and_then(|view| self.jobs.iter().find(|job| job.has(view)));
+                made.is_some_and(|job| job.since != activation.since)
+            }
+            _ => false,
+        })
+    }
+
     /// Takes a pending view into force. An activation of another revision than the pending one is of the past.
     pub(super) fn activate(&mut self, activation: &Activation) {
         let Some(view) = self.pending.get(&activation.view).filter(|view| view.revision == activation.revision) else {
@@ -398,7 +412,8 @@ impl PartitionState {
         let waits = "a batch with an activation waits for its view";
         let job = self.jobs.iter_mut().find(|job| job.has(&view)).expect(waits);
         let made = job.plans.remove(job.view(&view).expect(waits)).windows;
-        // The log may have been trimmed further before this replica read it: what it has is what it tells.
+        // The log may have been trimmed further before this replica read it. If no other's state was to be had, what it has is
+        // what it tells.
         let since = activation.since.max(job.since);
         let seasons = &job.seasons;
         for (id, mut windows) in made {

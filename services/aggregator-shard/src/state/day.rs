@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 pub struct Sealed {
     pub version: u32,
     pub hash: String,
+    /// What it says became of the day's events: what changes no figure is not sealed anew when it comes.
+    pub account: Account,
 }
 
 /// The day.

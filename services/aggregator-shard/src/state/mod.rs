@@ -22,6 +22,7 @@ pub mod tenant;
 pub mod window;
 
 use self::backfill::Job;
+use self::day::Day;
 use self::entity::KindId;
 use self::tenant::TenantState;
 use daybook_contracts::ask::DayState;
@@ -308,16 +309,24 @@ impl PartitionState {
                 self.through = through;
                 effects.extend(self.seal(&id, date));
                 let before = date.plus(-KEEP_DAYS);
-                // What this batch changed about the days that go is sealed while they are still there.
-                let going = (id.clone(), Date::MIN)..(id.clone(), before);
-                let pending: Vec<Date> = self.reseal.range(going).map(|(_, date)| *date).collect();
-                for date in pending {
-                    self.reseal.remove(&(id.clone(), date));
-                    effects.extend(self.seal(&id, date));
-                }
+                effects.extend(self.seal_going(&id, before));
                 self.expire(&id, before);
             }
         }
+    }
+
+    /// Seals those of a tenant's days before `before` once more whose reports do not say all: what this batch changed, and
+    /// what changed no figure but the account, as a duplicate does.
+    fn seal_going(&mut self, id: &TenantId, before: Date) -> Vec<Effect> {
+        let tenant = &self.tenants[id];
+        let is_accounted = |day: &Day| day.sealed.as_ref().is_none_or(|sealed| sealed.account == day.account);
+        let mut going = Vec::new();
+        for (date, day) in tenant.days.range(..before) {
+            if self.reseal.remove(&(id.clone(), *date)) || !is_accounted(day) {
+                going.push(*date);
+            }
+        }
+        going.into_iter().filter_map(|date| self.seal(id, date)).collect()
     }
 
     /// Lets go of a tenant's days before `before`; their reports remain.

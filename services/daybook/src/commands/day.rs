@@ -97,6 +97,7 @@ mod tests {
             closes_at: None,
             report: None,
             account: Account::default(),
+            as_reported: false,
         };
         let days = states.iter().enumerate().map(day).collect();
         Days { tenant: tenant(), days, as_of: AsOf { log: LogSeq(0), inbox: InboxSeq(0) } }

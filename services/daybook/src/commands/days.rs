@@ -39,6 +39,7 @@ pub async fn run(arguments: Arguments) -> Outcome {
         let state = match day.day {
             DayState::Upcoming => "upcoming",
             DayState::Open => "open",
+            DayState::Closed if day.as_reported => "as reported",
             DayState::Closed => "closed",
         };
         let report = day.report.map(|version| format!("v{version}")).unwrap_or_default();

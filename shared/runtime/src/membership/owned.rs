@@ -10,6 +10,7 @@ use ractor::SpawnErr;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// How long a partition that has been handed over is served on: what was sent here before word of it came round still
@@ -61,7 +62,7 @@ pub async fn run_owned(
         loop {
             tokio::select! {
                 // Also without news: what ended here meanwhile may have left its mark on health.
-                _ = tokio::time::timeout(HEARTBEAT, members.changed()) => {}
+                () = news(&mut members) => {}
                 () = leave.cancelled(), if !sharing.hand_over => return,
             }
             let before = sender.borrow().clone();
@@ -100,6 +101,14 @@ pub async fn run_owned(
     };
     membership.farewell().await;
     outcome
+}
+
+/// Waits for news of the members, for a heartbeat at most; for as long when nobody is left who could tell any.
+async fn news(members: &mut watch::Receiver<Members>) {
+    let heartbeat = Instant::now() + HEARTBEAT;
+    if let Ok(Err(_)) = tokio::time::timeout_at(heartbeat, members.changed()).await {
+        tokio::time::sleep_until(heartbeat).await;
+    }
 }
 
 /// Which children this member has to run, when it runs `running`.
@@ -180,6 +189,19 @@ mod tests {
         assert_eq!(wanted(&running, 4, SHARING, "a", &alone), [].into(), "nor when it is alone");
         let idle = leaving(members(&[("a", &[]), ("b", &[])]), &["a"]);
         assert_eq!(wanted(&BTreeSet::new(), 4, SHARING, "a", &idle), [].into());
+    }
+
+    #[tokio::test]
+    async fn news_are_waited_for_when_there_can_be_none() {
+        let (sender, mut receiver) = watch::channel(members(&[]));
+        sender.send_replace(members(&[("a", &[])]));
+        let began = Instant::now();
+        news(&mut receiver).await;
+        assert!(began.elapsed() < HEARTBEAT, "there were some");
+        drop(sender);
+        let began = Instant::now();
+        news(&mut receiver).await;
+        assert!(began.elapsed() >= HEARTBEAT);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! [`Store`]: an engine and its ledger, opened, checked, committed to, opened anew after a failure, and rebuilt.
 
 use super::ledger::{self, Ledger, Stored};
-use super::watch::{Pulse, watched};
-use super::{Backend, Changes, Engine, EngineError, Row, StoreError, marker, wipe};
+use super::watch::{Pulse, watched, watched_items};
+use super::{Backend, Changes, Engine, EngineError, Row, StoreError, marker, remove};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -63,7 +63,7 @@ impl Store {
     /// those of one commit. Blocking.
     ///
     /// # Errors
-    /// When it is in use or there is no room; otherwise it is damaged or another backend's: [`wipe`] it then.
+    /// When it is in use or there is no room; otherwise it is damaged or another backend's: [wipe](super::wipe) it then.
     pub fn open(backend: Backend, path: &Path) -> Result<(Self, Vec<Row>), StoreError> {
         finish_rebuild(path)?;
         let (open, rows) = Open::read(backend, path)?;
@@ -130,14 +130,17 @@ impl Store {
     /// Every row in order of keys, as of the last commit if none is made meanwhile. Blocking.
     ///
     /// # Errors
-    /// When the store is not open; its rows may be errors too.
+    /// When the store is not open; its rows may be errors too, the last one if the engine hangs or panics.
     pub fn scan(&self) -> Result<impl Iterator<Item = Result<Row, StoreError>> + use<>, StoreError> {
         let path = self.path.clone();
         let engine = self.lock().open.as_ref().map(|open| open.engine.clone());
         let engine = engine.ok_or_else(|| StoreError::Locked(path.clone()))?;
         let is_own = |row: &Result<Row, EngineError>| matches!(row, Ok((key, _)) if key == ledger::KEY);
-        let rows = engine.scan().filter(move |row| !is_own(row));
-        Ok(rows.map(move |row| row.map_err(|error| StoreError::Damaged { path: path.clone(), why: error.to_string() })))
+        let rows = watched_items(OPEN_DEADLINE, move || engine.scan().filter(move |row| !is_own(row)));
+        Ok(rows.map(move |row| match row {
+            Some(row) => row.map_err(|error| StoreError::Damaged { path: path.clone(), why: error.to_string() }),
+            None => Err(StoreError::Hung { path: path.clone(), doing: OPENING }),
+        }))
     }
 
     /// Bytes that its files take on disk. Blocking.
@@ -166,23 +169,50 @@ impl Store {
         let beside = rebuilt(&self.path);
         let built = self.build(&beside, rows);
         if built.is_err() {
-            let _ = wipe(&beside);
+            let _ = remove(&beside);
             return built;
         }
         drop(self.lock().open.take());
         self.wait_until_released();
-        let folder = |source| StoreError::Folder { path: self.path.clone(), source };
-        std::fs::rename(&self.path, retired(&self.path)).map_err(folder)?;
-        std::fs::rename(&beside, &self.path).map_err(folder)?;
-        wipe(&retired(&self.path)).map_err(folder)?;
+        put_in_place(&self.path)?;
         let open = self.open_anew()?;
         self.lock().open = Some(open);
         Ok(())
     }
 
+    /// An empty store beside the one in the folder `path`, to [take its place](Self::take_place) once it is complete. Until then
+    /// it goes when that one is opened. Blocking.
+    ///
+    /// # Errors
+    /// When it cannot be made, or there is no room.
+    pub fn beside(backend: Backend, path: &Path) -> Result<Self, StoreError> {
+        let folder = |source| StoreError::Folder { path: path.to_owned(), source };
+        // Where there is no folder, what is beside it counts as complete.
+        std::fs::create_dir_all(path).and_then(|()| remove(&rebuilt(path))).map_err(folder)?;
+        Ok(Self::open(backend, &rebuilt(path))?.0)
+    }
+
+    /// Puts this store, made [beside](Self::beside) the folder `path`, in the place of the one there, whatever that is; every
+    /// handle of either must have been dropped. Blocking.
+    ///
+    /// # Errors
+    /// When the folders cannot be moved, or the store not opened there.
+    pub fn take_place(self, path: &Path) -> Result<Self, StoreError> {
+        assert_eq!(self.path, rebuilt(path), "a store that was made beside the other");
+        let known = self.lock().known;
+        drop(self.lock().open.take());
+        self.wait_until_released();
+        wait_until_released(self.backend, path);
+        put_in_place(path)?;
+        let moved = Self { path: path.to_owned(), state: Arc::new(Mutex::new(State { open: None, known })), ..self };
+        let open = moved.open_anew()?;
+        moved.lock().open = Some(open);
+        Ok(moved)
+    }
+
     /// Makes a store of these rows, and lets go of it.
     fn build(&self, path: &Path, rows: Vec<Row>) -> Result<(), StoreError> {
-        wipe(path).map_err(|source| StoreError::Folder { path: path.to_owned(), source })?;
+        remove(path).map_err(|source| StoreError::Folder { path: path.to_owned(), source })?;
         let (store, _) = Self::open(self.backend, path)?;
         let before = self.lock().open.as_ref().map(|open| open.ledger.stored());
         let mut rows = rows.into_iter().peekable();
@@ -240,13 +270,21 @@ pub(super) fn is_bloated(disk: u64, live: u64) -> bool {
 }
 
 /// Where a rebuild makes the new store.
-fn rebuilt(path: &Path) -> PathBuf {
+pub(super) fn rebuilt(path: &Path) -> PathBuf {
     path.with_extension("rebuilt")
 }
 
 /// Where a rebuild puts the old one.
-fn retired(path: &Path) -> PathBuf {
+pub(super) fn retired(path: &Path) -> PathBuf {
     path.with_extension("retired")
+}
+
+/// Puts the store that is complete beside the folder `path` in the place of the one there.
+fn put_in_place(path: &Path) -> Result<(), StoreError> {
+    let folder = |source| StoreError::Folder { path: path.to_owned(), source };
+    std::fs::rename(path, retired(path)).map_err(folder)?;
+    std::fs::rename(rebuilt(path), path).map_err(folder)?;
+    remove(&retired(path)).map_err(folder)
 }
 
 /// Completes a rebuild that was cut short between its two renames, and tidies up after any other.
@@ -255,7 +293,7 @@ fn finish_rebuild(path: &Path) -> Result<(), StoreError> {
     if !path.exists() && rebuilt(path).exists() {
         std::fs::rename(rebuilt(path), path).map_err(folder)?;
     }
-    wipe(&rebuilt(path)).and_then(|()| wipe(&retired(path))).map_err(folder)
+    remove(&rebuilt(path)).and_then(|()| remove(&retired(path))).map_err(folder)
 }
 
 /// Waits until nobody holds the engine's lock in the folder any more, for a while.

@@ -192,11 +192,15 @@ impl StoreError {
     }
 }
 
-/// Removes a store from disk. Blocking.
+/// Removes a store from disk, and first what is beside it, which would count as complete without it. Blocking.
 ///
 /// # Errors
-/// When the folder cannot be removed.
+/// When a folder cannot be removed.
 pub fn wipe(path: &Path) -> io::Result<()> {
+    remove(&handle::rebuilt(path)).and_then(|()| remove(&handle::retired(path))).and_then(|()| remove(path))
+}
+
+fn remove(path: &Path) -> io::Result<()> {
     match std::fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         outcome => outcome,

@@ -289,3 +289,32 @@ fn a_store_is_bloated_beyond_both_bounds() {
     assert!(!is_bloated(live * 15, live));
     assert!(is_bloated(live * 15 + 1, live));
 }
+
+#[test]
+fn a_store_beside_another_takes_its_place_once_it_is_complete() {
+    for_each(|backend, path| {
+        let [_, stored] = committed(backend, path);
+        // One that was not completed goes, and what it was to replace stays.
+        let beside = Store::beside(backend, path).unwrap();
+        beside.commit(put(&[(b"a", b"1")])).unwrap();
+        drop(beside);
+        assert_eq!(reopen(backend, path).unwrap().1, stored);
+
+        wait_until_released(backend, path);
+        let beside = Store::beside(backend, path).unwrap();
+        beside.commit(put(&[(b"a", b"1")])).unwrap();
+        drop(beside);
+        wipe(path).unwrap();
+        assert_eq!(reopen(backend, path).unwrap().1, [], "nor does it become what was wiped");
+
+        wait_until_released(backend, path);
+        let beside = Store::beside(backend, path).unwrap();
+        beside.commit(put(&[(b"a", b"2")])).unwrap();
+        let moved = beside.take_place(path).unwrap();
+        moved.commit(put(&[(b"b", b"3")])).unwrap();
+        let rows = [(b"a".to_vec(), b"2".to_vec()), (b"b".to_vec(), b"3".to_vec())];
+        assert_eq!(scan(&moved), rows);
+        drop(moved);
+        assert_eq!(reopen(backend, path).unwrap().1, rows);
+    });
+}

@@ -664,7 +664,9 @@ impl Model {
                 Happening::Marker(marker) if marker.edge == Edge::Closed => {
                     let (tenant, date) = (marker.tenant.clone(), marker.day.date);
                     if self.takes_effect(&tenant, index, Edge::Closed, date) {
-                        demands.push(self.demand(tenant, date, index + 1));
+                        demands.push(self.demand(tenant.clone(), date, index + 1));
+                        let goes = self.unaccounted(&tenant, date.plus(-KEEP_DAYS), index);
+                        demands.extend(goes.into_iter().map(|date| self.demand(tenant.clone(), date, index)));
                     }
                 }
                 Happening::Event { tenant, .. } => {
@@ -676,6 +678,16 @@ impl Model {
         }
         demands.extend(late.into_iter().map(|(tenant, date)| self.demand(tenant, date, end)));
         demands
+    }
+
+    /// The days before `before` of whose events the last report does not tell all.
+    fn unaccounted(&self, tenant: &TenantId, before: Date, upto: usize) -> Vec<Date> {
+        let days = self.days(tenant, upto);
+        let differs = |date: Date, sealed: usize| {
+            days.get(&date).is_some_and(|day| day.account != self.days(tenant, sealed)[&date].account)
+        };
+        let sealed = self.sealed.iter().filter(|((of, date), _)| of == tenant && *date < before);
+        sealed.filter(|((_, date), sealed)| differs(*date, **sealed)).map(|((_, date), _)| *date).collect()
     }
 
     fn demand(&mut self, tenant: TenantId, date: Date, entries: usize) -> Demand {

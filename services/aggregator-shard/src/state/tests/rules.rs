@@ -1,13 +1,14 @@
 //! One small log per rule.
 
 use super::fixtures::*;
+use crate::state::backfill::Found;
 use crate::state::{KEEP_DAYS, PartitionState};
 use daybook_contracts::ask::{AskErrorCode, DayState, Query};
 use daybook_contracts::day::Edge;
 use daybook_contracts::log::{Batch, FORMAT, Record, Through};
 use daybook_contracts::reject::Code;
 use daybook_contracts::report::{Account, MAX_CHANGES};
-use daybook_domain::catalogue::{Definition, Status};
+use daybook_domain::catalogue::{Activation, Definition, Status};
 use daybook_domain::ids::{InboxSeq, LogSeq};
 
 /// Two ids of orders that fall on the same hash.
@@ -265,6 +266,26 @@ fn a_group_goes_with_its_last_entity() {
     assert_eq!(shard.state.sizes().groups, 1, "only that of the view without groups");
 }
 
+// --- views that come later ---
+
+#[test]
+fn a_view_made_of_another_part_of_the_log_than_is_activated_is_told() {
+    let mut shard = Shard::new();
+    shard.clicks(vec![click(None, 0)]);
+    shard.define(Definition::View(click_totals("later")));
+    let scratch = shard.begin_job();
+    shard.state.finish_backfill(Found::of(scratch, Some(LogSeq(4))));
+    while shard.state.add_backfill() {}
+    let differs = |view: &str, since: Option<u64>| {
+        let activation = Activation { view: name(view), revision: 1, since: since.map(LogSeq) };
+        let records = vec![Record::Define(Definition::Activation(activation))];
+        shard.state.differs_in_history(&Batch { format: FORMAT, through: Through::default(), records })
+    };
+    assert!([None, Some(3), Some(5)].into_iter().all(|since| differs("later", since)));
+    assert!(!differs("later", Some(4)));
+    assert!(!differs("clicks", None), "it is in force");
+}
+
 // --- what is let go of ---
 
 #[test]
@@ -278,6 +299,23 @@ fn days_are_kept_for_a_while_after_they_closed() {
     shard.close(KEEP_DAYS + 1);
     assert_eq!(shard.accounts().keys().next(), Some(&1));
     assert_eq!(shard.state.sizes().entities as i32, KEEP_DAYS);
+}
+
+#[test]
+fn the_last_report_of_a_day_accounts_for_all_of_its_events() {
+    let mut shard = Shard::new();
+    shard.orders(vec![order("x", Some(2), 0)]);
+    shard.close(0);
+    shard.orders(vec![order("x", Some(2), 0), order("x", Some(1), 0)]);
+    shard.close(1);
+    assert_eq!(shard.versions(), [(0, 1), (1, 1)], "no figure has changed");
+    shard.close(KEEP_DAYS + 1);
+    assert_eq!(shard.versions()[2..], [(KEEP_DAYS + 1, 1), (0, 2)]);
+    let report = shard.last_report();
+    assert_eq!(report.dispositions, Account { duplicate: 1, stale: 1, ..account(3, 1) });
+    assert_eq!((report.supersedes.unwrap().version, report.changes.len()), (1, 0));
+    shard.close(KEEP_DAYS + 2);
+    assert_eq!(shard.versions().len(), 5, "day 1 goes as it was sealed");
 }
 
 #[test]
