@@ -267,9 +267,9 @@ impl Client {
         tokio::time::sleep_until(self.shards_known_at).await;
         let subjects = &self.connection.subjects;
         let mut addresses = vec![subjects.shard(partition)];
-        addresses.extend(self.shards.borrow().values().filter_map(|shard| {
-            shard.parts.contains_key(&partition).then(|| subjects.shard_at(partition, &shard.instance))
-        }));
+        let shards = self.shards.borrow().clone();
+        let runners = shards.values().filter(|shard| shard.parts.contains_key(&partition));
+        addresses.extend(runners.map(|shard| subjects.shard_at(partition, &shard.instance)));
         futures::future::try_join_all(addresses.into_iter().map(|address| self.position(address))).await
     }
 
