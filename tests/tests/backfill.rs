@@ -2,18 +2,16 @@
 //! coverage tell from when on.
 #![allow(clippy::unwrap_used)]
 
-use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use daybook::client::Client;
 use daybook_contracts::report::{Coverage, Report};
 use daybook_domain::ids::Partition;
-use daybook_runtime::connection::connect;
 use daybook_runtime::reader::read_all;
 use daybook_tests::asking::{ask, hashes, part, sealed, shown};
 use daybook_tests::backfilling::{
     Publisher, TENANTS, VIEWS, advance, check_absent, check_twins, define_twins, define_views, in_force, progress_in,
 };
 use daybook_tests::processes::{Process, Processes, Service, wait_until_ready};
-use daybook_tests::{Daybook, PrivateBroker, eventually};
+use daybook_tests::{Daybook, eventually};
 use serde_json::json;
 use std::collections::BTreeSet;
 
@@ -159,28 +157,18 @@ async fn progress_is_shown_and_days_that_close_before_lack_the_view() {
     assert!(has(&sealed(client, "acme", "2024-03-02").await.report));
 }
 
-/// Messages that a truncated log keeps.
-const KEPT: i64 = 40;
+/// Clicks of which the truncated log keeps the second half.
+const CLICKS: usize = 40;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_the_log_was_truncated_coverage_says_so() {
-    let broker = PrivateBroker::start().await;
-    let connection = connect(&broker.options(), "test").await.unwrap();
-    let subjects = &connection.subjects;
-    let events = Config {
-        name: subjects.events_stream(),
-        subjects: vec![subjects.every_events()],
-        max_messages: KEPT,
-        discard: DiscardPolicy::Old,
-        allow_direct: true,
-        ..Config::default()
-    };
-    connection.jetstream.create_stream(events).await.unwrap();
-    let daybook = Daybook::start_on(broker, |_| {}).await;
+    let daybook = Daybook::start().await;
     let client = &daybook.client;
+    let connection = &client.connection;
+    let partition = Partition::of("acme", connection.partitions);
     define_twins(client).await;
     let mut positions = Vec::new();
-    for number in 0..KEPT {
+    for number in 0..CLICKS {
         let at = format!("2024-03-01T{:02}:00:00Z", number % 24);
         let click = json!({"at": at, "dims": {"page": "a"}, "measures": {"ms": number}});
         daybook.publish("acme", "click", click.to_string()).await;
@@ -193,6 +181,9 @@ async fn where_the_log_was_truncated_coverage_says_so() {
     }
     advance(client, 2).await;
     daybook.settle().await;
+    let subjects = &connection.subjects;
+    let events = connection.jetstream.get_stream(subjects.events_stream()).await.unwrap();
+    events.purge().filter(subjects.events(partition)).sequence(positions[CLICKS / 2].0).await.unwrap();
     define_views(client, &["orders", "clicks"], &[]).await;
     for name in ["orders", "clicks"] {
         in_force(client, name).await;
@@ -210,10 +201,9 @@ async fn where_the_log_was_truncated_coverage_says_so() {
     assert!(reason.contains("the log no longer reached back"), "{reason}");
     let twin = ask(client, "acme", "clicks-twin", json!({"days": "2024-03-01", "dimensions": []})).await;
     let kept = positions.iter().filter(|position| *position >= from).count();
-    assert!(kept > 0 && kept < KEPT as usize, "{kept} clicks are left");
-    assert_eq!((shown(&answer.rows, "n"), shown(&twin.rows, "n")), (vec![kept.to_string()], vec![KEPT.to_string()]));
+    assert_eq!(kept, CLICKS / 2, "of those that are left");
+    assert_eq!((shown(&answer.rows, "n"), shown(&twin.rows, "n")), (vec![kept.to_string()], vec![CLICKS.to_string()]));
     assert_eq!(twin.coverage, Coverage::Complete);
-    let partition = Partition::of("acme", connection.partitions);
     let told = progress_in(client, "clicks", partition).await.map(|progress| progress.coverage);
     assert_eq!(told.as_ref(), Some(&answer.coverage), "the state of the view says so, too");
 
