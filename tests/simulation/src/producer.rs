@@ -164,14 +164,13 @@ fn message(shell: &mut Shell, tenants: &[(String, Instant)]) -> Message {
 
 /// Half of what a bucket of the smallest rate holds, of a kind that there is not: what the quota lets in is one reject.
 fn flood(shell: &mut Shell, tenant: String) -> Message {
-    let (count, value) = match shell.random.one_in(2) {
-        true => (FLOOD_EVENTS as u64, Value::Array(vec![json!(0); FLOOD_EVENTS])),
-        false => (1, "x".repeat(FLOOD_BYTES - r#""""#.len()).into()),
+    let (count, payload) = match shell.random.one_in(2) {
+        true => (FLOOD_EVENTS as u64, format!("[{}0]", "0,".repeat(FLOOD_EVENTS - 1))),
+        false => (1, "x".repeat(FLOOD_BYTES)),
     };
     let kind = "nothing".to_owned();
     let subject = shell.broker.subjects.input(&tenant, &kind);
-    let payload = serde_json::to_vec(&value).expect("a plain value").into();
-    Message { tenant, kind, events: None, count, subject, headers: HeaderMap::new(), payload }
+    Message { tenant, kind, events: None, count, subject, headers: HeaderMap::new(), payload: payload.into() }
 }
 
 fn sound(shell: &mut Shell, kind: &str, now: Instant) -> Sound {
