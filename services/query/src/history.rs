@@ -1,5 +1,5 @@
-//! What is read of a tenant as a whole: the accounts of its sealed days, and which days have closed. That takes a consumer on the broker and a
-//! while, so those who ask at the same time share a reading, and few are under way at once.
+//! What is read of a tenant as a whole: the accounts of its sealed days, and which days have closed. That takes a consumer
+//! on the broker and a while, so those who ask at the same time share a reading, and few are under way at once.
 
 use crate::flight::{Flights, Part};
 use daybook_contracts::ask::{AskError, AskErrorCode, Asked, DayAccount, DayState};
