@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -34,6 +35,15 @@ def folder(name: str):
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def await_end(process: subprocess.Popen, patience: float) -> None:
+    """Waits so many seconds for a server that was told to end, and then ends it."""
+    try:
+        process.wait(patience)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def busy(root: int) -> float:

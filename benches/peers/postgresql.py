@@ -17,7 +17,7 @@ from pathlib import Path
 import psycopg
 
 import postgresql_sql as sql
-from measure import Load, Missing, folder, milliseconds, program, row, timed
+from measure import Load, Missing, await_end, folder, milliseconds, program, row, timed
 from work import Work, equal
 
 SETTINGS = """
@@ -85,11 +85,7 @@ def server():
             yield started
         finally:
             process.send_signal(signal.SIGINT)  # Ends at once, in good order.
-            try:
-                process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            await_end(process, PATIENCE)
 
 
 def run(work: Work) -> None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import hiredis
 
-from measure import Load, Missing, folder, milliseconds, program, row, timed
+from measure import Load, Missing, await_end, folder, milliseconds, program, row, timed
 from work import Work, equal
 
 # Events of a pipeline.
@@ -105,11 +105,7 @@ def server():
             yield client, process.pid
         finally:
             process.terminate()
-            try:
-                process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            await_end(process, PATIENCE)
 
 
 def run(work: Work) -> None:

@@ -1,12 +1,13 @@
 //! Freshness and answers while events come at a fixed rate.
 
 use crate::load::Load;
+use crate::probe::Probe;
 use crate::report::{Report, per_second, percentiles};
-use crate::system::{System, outgoing, publish};
-use crate::work::{Work, orders};
+use crate::system::{System, outgoing};
+use crate::work::orders;
 use daybook::client::Client;
 use daybook_contracts::ask::{DaySelector, Query};
-use daybook_domain::ids::{InboxSeq, TenantId};
+use daybook_domain::ids::TenantId;
 use std::time::{Duration, Instant};
 
 /// Settings of `live`.
@@ -41,11 +42,12 @@ async fn measure(rate: usize, seconds: usize, together: usize, report: &mut Repo
     system.define(&work).await?;
     let (producer, prober, reader) = (system.connect().await?, system.connect().await?, system.connect().await?);
     let day = DaySelector::Date(work.first_day);
+    let mut probe = Probe::new(prober, work.tenants[7].clone());
     let began = Instant::now();
     let until = began + Duration::from_secs(seconds as u64);
     let load = Load::start(producer, messages, rate);
-    // Tasks of their own: none of them waits while another one makes its messages.
-    let probing = tokio::spawn(probe(prober, work.tenants[7].clone(), day.clone(), until));
+    // Tasks of their own: none of them waits for another.
+    let probing = tokio::spawn(async move { probe.run(|| Instant::now() < until).await });
     let reading = tokio::spawn(read(reader, work.tenants.clone(), day, until));
     load.finish().await?;
     let reached = per_second(work.events.len(), began.elapsed());
@@ -60,30 +62,6 @@ async fn measure(rate: usize, seconds: usize, together: usize, report: &mut Repo
     }
     system.stop().await;
     Ok(())
-}
-
-/// Publishes an order now and then, and asks until an answer rests on it.
-async fn probe(prober: Client, tenant: TenantId, day: DaySelector, until: Instant) -> anyhow::Result<Vec<Duration>> {
-    let mut times = Vec::new();
-    let probes = orders::orders("orders", 20_000, 1);
-    for (_, event) in probes.events.iter().filter(|(_, event)| event.version == Some(1)) {
-        if Instant::now() >= until {
-            break;
-        }
-        let mut event = event.clone();
-        event.id = event.id.map(|id| compact_str::format_compact!("probe-{id}"));
-        let one = Work { events: vec![(0, event)], tenants: vec![tenant.clone()], ..probes.without_events() };
-        let message = outgoing(&one, 1, orders::DIMENSIONS, orders::MEASURES);
-        let began = Instant::now();
-        let sequence = publish(&prober.connection.jetstream, &message).await?;
-        let query = Query { days: day.clone(), at_least: Some(InboxSeq(sequence)), limit: Some(1), ..Query::default() };
-        while prober.query(&tenant, orders::VIEW, &query).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        times.push(began.elapsed());
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    Ok(times)
 }
 
 /// Asks for the day of one tenant after the other.
