@@ -19,7 +19,7 @@ struct Cli {
 
 #[derive(Debug, clap::Subcommand)]
 enum Part {
-    /// Apply, durable and live, with their defaults
+    /// All parts but peers, with their defaults
     All,
     /// Apply alone: a partition's state machine in this process, from encoded batches of the log
     Apply(apply::Options),

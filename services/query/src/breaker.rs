@@ -2,11 +2,14 @@
 //!
 //! Closed lets everything through. [`MAX_FAILURES`] questions in a row without a reply open it; then questions are
 //! refused at once, and served without the shard. After a pause one question, the probe, goes through (half-open): a
-//! reply closes the breaker, silence opens it again for twice as long.
+//! reply closes the breaker, silence opens it again for twice as long. A replica that has come to serve the partition since
+//! it opened ends the pause.
 //!
 //! What counts is silence, not bad news: a shard that replies "unknown view", or that it is catching up with its log, has
 //! replied in good time, and asking it costs no waiting. Pure: the caller passes the clock in.
 
+use compact_str::CompactString;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -53,6 +56,8 @@ pub struct Breaker {
     failures: u32,
     /// How long the next opening lasts.
     pause: Duration,
+    /// The replicas that told that they serve the partition, when a question was last lost or wanted to be asked.
+    serving: BTreeSet<CompactString>,
 }
 
 #[derive(Debug)]
@@ -64,7 +69,7 @@ enum State {
 
 impl Default for Breaker {
     fn default() -> Self {
-        Self { state: State::Closed, failures: 0, pause: FIRST_PAUSE }
+        Self { state: State::Closed, failures: 0, pause: FIRST_PAUSE, serving: BTreeSet::new() }
     }
 }
 
@@ -87,6 +92,17 @@ impl Breaker {
             }
             State::Open { .. } | State::HalfOpen => Admission::Refuse,
         }
+    }
+
+    /// These replicas tell that they serve the partition, or did before they crashed. One that has come since the breaker
+    /// opened is worth a question at once.
+    pub fn served_by(&mut self, serving: BTreeSet<CompactString>, now: Instant) {
+        if let State::Open { until } = &mut self.state
+            && !serving.is_subset(&self.serving)
+        {
+            *until = now.min(*until);
+        }
+        self.serving = serving;
     }
 
     /// The shard replied, whatever it said. Closes the breaker, also by a question from before it opened.
@@ -171,6 +187,29 @@ mod tests {
             breaker.silent(Admission::Ask, now);
         }
         assert_eq!(breaker.admit(now + FIRST_PAUSE), Admission::Probe);
+    }
+
+    #[test]
+    fn a_replica_that_has_come_ends_the_pause_once() {
+        let now = Instant::now();
+        let serving = |names: &[&str]| names.iter().map(|name| CompactString::from(*name)).collect::<BTreeSet<_>>();
+        let mut breaker = Breaker::default();
+        breaker.served_by(serving(&["crashed"]), now);
+        for _ in 0..MAX_FAILURES {
+            breaker.silent(Admission::Ask, now);
+        }
+        breaker.served_by(serving(&["crashed"]), now);
+        assert_eq!(breaker.admit(now), Admission::Refuse, "it served before");
+        breaker.served_by(serving(&[]), now);
+        assert_eq!(breaker.admit(now), Admission::Refuse, "it is taken for gone");
+        breaker.served_by(serving(&["new"]), now);
+        assert_eq!(breaker.admit(now), Admission::Probe);
+        breaker.silent(Admission::Probe, now);
+        breaker.served_by(serving(&["new"]), now);
+        assert_eq!(breaker.admit(now), Admission::Refuse, "it had its chance");
+        breaker.served_by(serving(&[]), now);
+        breaker.served_by(serving(&["new"]), now);
+        assert_eq!(breaker.admit(now), Admission::Probe, "it was away");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::breaker::{Admission, Breaker, Position};
 use crate::shedding::{STRAINED_QUESTIONS, are_behind};
 use async_nats::client::{Request, RequestErrorKind};
 use bytes::Bytes;
+use compact_str::CompactString;
 use daybook_contracts::ask::{Answer, AskError, AskErrorCode, Asked, ShardQuestion};
 use daybook_contracts::figures::Figures;
 use daybook_contracts::members::Heartbeat;
@@ -14,6 +15,7 @@ use daybook_domain::time::Date;
 use daybook_runtime::connection::Connection;
 use daybook_runtime::membership::Members;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -133,8 +135,7 @@ impl Shards {
     fn addresses(&self, partition: Partition) -> Vec<String> {
         let subjects = &self.connection.subjects;
         let members = self.members.borrow();
-        let serves = |member: &&Heartbeat| member.parts.get(&partition).is_some_and(|part| part.ready);
-        let serving: Vec<&Heartbeat> = members.values().filter(serves).collect();
+        let serving: Vec<&Heartbeat> = serving(&members, partition).collect();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let in_turn = (0..serving.len()).map(|index| serving[(turn + index) % serving.len()]);
         in_turn
@@ -144,11 +145,22 @@ impl Shards {
     }
 
     fn admit(&self, partition: Partition) -> Option<Passage<'_>> {
-        let admission = self.with_breaker(partition, |breaker| breaker.admit(Instant::now()));
+        let admission = self.with_breaker(partition, |breaker| {
+            let now = Instant::now();
+            if breaker.position() == Position::Open {
+                breaker.served_by(self.serving(partition), now);
+            }
+            breaker.admit(now)
+        });
         (admission != Admission::Refuse).then(|| {
             self.under_way[usize::from(partition.0)].fetch_add(1, Ordering::Relaxed);
             Passage { shards: self, partition, admission, replied: false }
         })
+    }
+
+    /// The replicas that serve a partition, by what they told last.
+    fn serving(&self, partition: Partition) -> BTreeSet<CompactString> {
+        serving(&self.members.borrow(), partition).map(|member| member.instance.clone()).collect()
     }
 
     /// Does something with a breaker, and tells of it when that moves it.
@@ -197,9 +209,20 @@ impl Drop for Passage<'_> {
         self.shards.under_way[usize::from(self.partition.0)].fetch_sub(1, Ordering::Relaxed);
         self.shards.with_breaker(self.partition, |breaker| match self.replied {
             true => breaker.replied(),
-            false => breaker.silent(self.admission, Instant::now()),
+            false => {
+                let now = Instant::now();
+                // Those that have come while a probe was under way were not asked by it.
+                if breaker.position() == Position::Closed {
+                    breaker.served_by(self.shards.serving(self.partition), now);
+                }
+                breaker.silent(self.admission, now);
+            }
         });
     }
+}
+
+fn serving(members: &Members, partition: Partition) -> impl Iterator<Item = &Heartbeat> {
+    members.values().filter(move |member| member.parts.get(&partition).is_some_and(|part| part.ready))
 }
 
 /// Whether the reply says that the shard cannot answer now.

@@ -1,10 +1,12 @@
 //! Keeps a set of actors running: one that fails or ends is started again after a pause that grows with its failures.
+//! They start side by side: one that takes long to begin holds up no other.
 
 use futures::future::BoxFuture;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr, SupervisionEvent};
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -16,8 +18,6 @@ const MAX_PAUSE: Duration = Duration::from_secs(10);
 const STEADY: Duration = Duration::from_secs(30);
 /// How long children get to end before they are killed.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
-/// How long the supervisor may be busy starting a child before the others are stopped all the same.
-const STOP_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How to start one child, linked to the supervisor it is given.
 pub struct Child {
@@ -42,6 +42,8 @@ pub struct Supervisor;
 /// Messages of a supervisor to itself.
 pub enum Message {
     Start(usize),
+    /// A child has begun, or could not.
+    Started(usize, Result<ActorCell, String>),
     /// Run exactly these children, by their indices.
     Run(BTreeSet<usize>),
     /// Children that end from now on are not started again; answers when that is so.
@@ -51,7 +53,11 @@ pub enum Message {
 /// What a supervisor knows of its children.
 pub struct State {
     children: Vec<Child>,
+    /// Those that are on their way to run.
+    starting: HashMap<usize, AbortHandle>,
     running: HashMap<ActorId, (ActorCell, usize, Instant)>,
+    /// Why children ended of which it was not known yet that they had begun; empty when none is starting.
+    ended_early: HashMap<ActorId, String>,
     failures: Vec<u32>,
     /// Those that are to run.
     wanted: BTreeSet<usize>,
@@ -71,7 +77,15 @@ impl Actor for Supervisor {
         for index in &wanted {
             myself.cast(Message::Start(*index))?;
         }
-        Ok(State { failures: vec![0; children.len()], running: HashMap::new(), children, wanted, stopping: false })
+        Ok(State {
+            starting: HashMap::new(),
+            running: HashMap::new(),
+            ended_early: HashMap::new(),
+            failures: vec![0; children.len()],
+            children,
+            wanted,
+            stopping: false,
+        })
     }
 
     async fn handle(
@@ -85,22 +99,20 @@ impl Actor for Supervisor {
                 for index in wanted.difference(&state.wanted) {
                     myself.cast(Message::Start(*index))?;
                 }
-                for (cell, index, _) in state.running.values().filter(|(_, index, _)| !wanted.contains(index)) {
-                    tracing::info!(actor = state.children[*index].label, "is run elsewhere now");
-                    // It deals with what it has been sent, and ends.
-                    let _ = cell.drain();
-                }
                 state.wanted = wanted;
-            }
-            Message::Start(index) if state.stopping || !state.wanted.contains(&index) || state.runs(index) => {}
-            Message::Start(index) => match (state.children[index].start)(myself.get_cell()).await {
-                Ok(cell) => {
-                    state.running.insert(cell.get_id(), (cell, index, Instant::now()));
+                for (cell, index, _) in state.running.values().filter(|(_, index, _)| !state.wanted.contains(index)) {
+                    state.let_go(cell, *index);
                 }
-                Err(error) => state.restart_later(&myself, index, &error.to_string()),
-            },
+            }
+            Message::Start(index) => {
+                if !state.stopping && state.wanted.contains(&index) && !state.runs(index) {
+                    state.start(&myself, index);
+                }
+            }
+            Message::Started(index, outcome) => state.started(&myself, index, outcome),
             Message::Stop(reply) => {
                 state.stopping = true;
+                state.starting.values().for_each(AbortHandle::abort);
                 let _ = reply.send(());
             }
         }
@@ -118,17 +130,12 @@ impl Actor for Supervisor {
             SupervisionEvent::ActorTerminated(who, _, reason) => (who, reason.unwrap_or_else(|| "it ended".to_owned())),
             _ => return Ok(()),
         };
-        if let Some((_, index, started)) = state.running.remove(&who.get_id())
-            && !state.stopping
-        {
-            if !state.wanted.contains(&index) {
-                return Ok(());
+        match state.running.remove(&who.get_id()) {
+            Some((_, index, started)) => state.ended(&myself, index, started.elapsed(), &why),
+            None if state.starting.is_empty() => {}
+            None => {
+                state.ended_early.insert(who.get_id(), why);
             }
-            // It was to end, and has become wanted again meanwhile.
-            if started.elapsed() >= STEADY {
-                state.failures[index] = 0;
-            }
-            state.restart_later(&myself, index, &why);
         }
         Ok(())
     }
@@ -136,7 +143,57 @@ impl Actor for Supervisor {
 
 impl State {
     fn runs(&self, index: usize) -> bool {
-        self.running.values().any(|(_, running, _)| *running == index)
+        self.starting.contains_key(&index) || self.running.values().any(|(_, running, _)| *running == index)
+    }
+
+    fn start(&mut self, myself: &ActorRef<Message>, index: usize) {
+        let start = tokio::spawn((self.children[index].start)(myself.get_cell()));
+        self.starting.insert(index, start.abort_handle());
+        let myself = myself.clone();
+        tokio::spawn(async move {
+            let outcome = match start.await {
+                Ok(outcome) => outcome.map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            // It fails only when the supervisor has ended, and its children with it.
+            let _ = myself.cast(Message::Started(index, outcome));
+        });
+    }
+
+    fn started(&mut self, myself: &ActorRef<Message>, index: usize, outcome: Result<ActorCell, String>) {
+        self.starting.remove(&index);
+        match outcome {
+            Ok(cell) => match self.ended_early.remove(&cell.get_id()) {
+                Some(why) => self.ended(myself, index, Duration::ZERO, &why),
+                None => {
+                    if !self.wanted.contains(&index) {
+                        self.let_go(&cell, index);
+                    }
+                    self.running.insert(cell.get_id(), (cell, index, Instant::now()));
+                }
+            },
+            Err(why) => self.ended(myself, index, Duration::ZERO, &why),
+        }
+        if self.starting.is_empty() {
+            self.ended_early.clear();
+        }
+    }
+
+    /// It is not to run here any more: it deals with what it has been sent, and ends.
+    fn let_go(&self, cell: &ActorCell, index: usize) {
+        tracing::info!(actor = self.children[index].label, "is run elsewhere now");
+        let _ = cell.drain();
+    }
+
+    fn ended(&mut self, myself: &ActorRef<Message>, index: usize, ran: Duration, why: &str) {
+        // One that was to end may have become wanted again meanwhile.
+        if self.stopping || !self.wanted.contains(&index) {
+            return;
+        }
+        if ran >= STEADY {
+            self.failures[index] = 0;
+        }
+        self.restart_later(myself, index, why);
     }
 
     fn restart_later(&mut self, myself: &ActorRef<Message>, index: usize, why: &str) {
@@ -178,14 +235,137 @@ pub async fn run_wanted(
             }
         }
     }
-    let _ = supervisor.call(Message::Stop, Some(STOP_PATIENCE)).await;
+    let _ = supervisor.call(Message::Stop, None).await;
     supervisor.get_cell().drain_children_and_wait(Some(STOP_DEADLINE)).await;
     supervisor.stop(None);
-    let mut handle = handle;
-    if tokio::time::timeout(STOP_DEADLINE, &mut handle).await.is_err() {
-        // It is held up by a child that waits for the broker before it has even begun.
-        supervisor.kill();
-        let _ = handle.await;
-    }
+    let _ = handle.await;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use tokio::sync::Semaphore;
+
+    /// Begins when it gets a permit, and adds itself to those that run.
+    struct Waiter;
+
+    impl Actor for Waiter {
+        type Msg = ();
+        type State = Arc<AtomicU32>;
+        type Arguments = (Arc<Semaphore>, Arc<AtomicU32>);
+
+        async fn pre_start(
+            &self,
+            _: ActorRef<()>,
+            (permits, runs): (Arc<Semaphore>, Arc<AtomicU32>),
+        ) -> Result<Arc<AtomicU32>, ActorProcessingErr> {
+            permits.acquire().await?.forget();
+            runs.fetch_add(1, Ordering::SeqCst);
+            Ok(runs)
+        }
+
+        async fn handle(&self, _: ActorRef<()>, (): (), _: &mut Arc<AtomicU32>) -> Result<(), ActorProcessingErr> {
+            Ok(())
+        }
+
+        async fn post_stop(&self, _: ActorRef<()>, runs: &mut Arc<AtomicU32>) -> Result<(), ActorProcessingErr> {
+            runs.fetch_sub(1, Ordering::SeqCst);
+            Ok(())
+        }
+    }
+
+    fn child(permits: &Arc<Semaphore>, runs: &Arc<AtomicU32>) -> Child {
+        let arguments = (permits.clone(), runs.clone());
+        Child::new("waiter", move |supervisor| {
+            let arguments = arguments.clone();
+            async move { Ok(Actor::spawn_linked(None, Waiter, arguments, supervisor).await?.0.get_cell()) }
+        })
+    }
+
+    async fn until(runs: &AtomicU32, wanted: u32) {
+        while runs.load(Ordering::SeqCst) != wanted {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_waits_to_begin_holds_up_neither_the_others_nor_the_end() {
+        let (never, at_once) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(8)));
+        let runs = Arc::new(AtomicU32::new(0));
+        let children = vec![child(&never, &runs), child(&at_once, &runs), child(&never, &runs), child(&at_once, &runs)];
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(run(children, stop.clone()));
+        until(&runs, 2).await;
+        let before = Instant::now();
+        stop.cancel();
+        running.await.unwrap().unwrap();
+        assert!(before.elapsed() < STOP_DEADLINE);
+        assert_eq!(runs.load(Ordering::SeqCst), 0, "each has ended in its own way");
+    }
+
+    #[tokio::test]
+    async fn one_that_is_unwanted_before_it_has_begun_ends_and_begins_again_when_wanted() {
+        let (permits, runs) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicU32::new(0)));
+        let (wanted, receiver) = watch::channel(BTreeSet::from([0]));
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(run_wanted(vec![child(&permits, &runs)], receiver, stop.clone()));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        wanted.send_replace(BTreeSet::new());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        permits.add_permits(1);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!((permits.available_permits(), runs.load(Ordering::SeqCst)), (0, 0), "it began, and ended");
+        wanted.send_replace(BTreeSet::from([0]));
+        permits.add_permits(1);
+        until(&runs, 1).await;
+        stop.cancel();
+        running.await.unwrap().unwrap();
+    }
+
+    /// Fails as soon as it has begun, the first few times.
+    struct Brief;
+
+    impl Actor for Brief {
+        type Msg = ();
+        type State = Arc<AtomicU32>;
+        type Arguments = Arc<AtomicU32>;
+
+        async fn pre_start(
+            &self,
+            _: ActorRef<()>,
+            starts: Arc<AtomicU32>,
+        ) -> Result<Arc<AtomicU32>, ActorProcessingErr> {
+            Ok(starts)
+        }
+
+        async fn post_start(&self, _: ActorRef<()>, starts: &mut Arc<AtomicU32>) -> Result<(), ActorProcessingErr> {
+            match starts.fetch_add(1, Ordering::SeqCst) {
+                0..20 => Err("on purpose".into()),
+                _ => Ok(()),
+            }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn one_that_ends_before_it_is_known_to_have_begun_is_started_again() {
+        let starts = Arc::new(AtomicU32::new(0));
+        // So many that some end while others start; with pauses that grow, none is started twenty times.
+        let brief = |starts: &Arc<AtomicU32>| {
+            let starts = starts.clone();
+            Child::new("brief", move |supervisor| {
+                let starts = starts.clone();
+                async move { Ok(Actor::spawn_linked(None, Brief, starts, supervisor).await?.0.get_cell()) }
+            })
+        };
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(run((0..8).map(|_| brief(&starts)).collect(), stop.clone()));
+        until(&starts, 28).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(starts.load(Ordering::SeqCst), 28, "each runs once");
+        stop.cancel();
+        running.await.unwrap().unwrap();
+    }
 }

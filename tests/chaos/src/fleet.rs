@@ -41,15 +41,22 @@ impl Fleet {
 
     /// Waits until every process says that it is ready.
     pub async fn ready(&mut self) {
-        for (index, process) in self.processes.iter_mut().enumerate() {
-            let parts = match Service::ALL[index / INSTANCES] {
-                Service::Ingest => 1 + usize::from(PARTITIONS) / INSTANCES,
-                // Every partition is kept by both.
-                Service::AggregatorShard => 1 + usize::from(PARTITIONS),
-                Service::DayManager | Service::Query => 2,
-            };
-            wait_until_ready_with(process, parts).await;
+        for service in Service::ALL {
+            for instance in 0..INSTANCES {
+                self.ready_one(service, instance).await;
+            }
         }
+    }
+
+    /// Waits until a process says that it is ready.
+    pub async fn ready_one(&mut self, service: Service, instance: usize) {
+        let parts = match service {
+            Service::Ingest => 1 + usize::from(PARTITIONS) / INSTANCES,
+            // Every partition is kept by both.
+            Service::AggregatorShard => 1 + usize::from(PARTITIONS),
+            Service::DayManager | Service::Query => 2,
+        };
+        wait_until_ready_with(self.process(service, instance), parts).await;
     }
 
     /// The sum of a counter over all processes, since each was started last.

@@ -94,6 +94,8 @@ impl World {
                 self.fleet.process(service, instance).start();
             }
             Kind::DiskFull => {
+                // One that has only just been started would find the disk full before it has a checkpoint to write.
+                self.fleet.ready_one(service, instance).await;
                 let before = self.fleet.process(service, instance).metric(FAILURES).await;
                 self.fleet.fill_disk(instance, true)?;
                 let filled = Instant::now();
