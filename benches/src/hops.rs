@@ -6,41 +6,78 @@ use daybook_contracts::ask::{Answer, Asked, DaySelector, Query, ShardQuestion};
 use daybook_domain::ids::{Name, Partition, TenantId};
 use futures::StreamExt;
 use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
 
-/// Where the echo is.
+/// Where the echo is, and where one is that asks for it first.
 const ECHO: &str = "bench.echo";
+const RELAYED_ECHO: &str = "bench.relayed-echo";
 /// About what the answer to a tenant's day takes.
 const ECHOED_BYTES: usize = 2_000;
 
-/// How long it takes until somebody else has sent back what was sent, again and again for a while: the least that an answer
+/// Two that send back what they are sent until this is dropped: one at once, the other what the first has sent back to it.
+/// The second does as query does, and the first as a shard, without anything to be thought about: the least that an answer
 /// over this broker can take.
+pub struct Echoes {
+    answering: [JoinHandle<anyhow::Result<()>>; 2],
+}
+
+impl Echoes {
+    /// Each on a connection of its own.
+    ///
+    /// # Errors
+    /// When the broker is gone.
+    pub async fn begin(at_once: &Client, relayed: &Client) -> anyhow::Result<Self> {
+        let client = at_once.connection.client.clone();
+        let mut asked = client.subscribe(ECHO).await?;
+        client.flush().await?;
+        let at_once = tokio::spawn(async move {
+            while let Some(message) = asked.next().await {
+                let Some(reply) = message.reply else { continue };
+                client.publish(reply, message.payload).await?;
+            }
+            Ok(())
+        });
+        let client = relayed.connection.client.clone();
+        let mut asked = client.subscribe(RELAYED_ECHO).await?;
+        client.flush().await?;
+        let relayed = tokio::spawn(async move {
+            while let Some(message) = asked.next().await {
+                let Some(reply) = message.reply else { continue };
+                let answer = client.request(ECHO, message.payload).await?;
+                client.publish(reply, answer.payload).await?;
+            }
+            Ok(())
+        });
+        Ok(Self { answering: [at_once, relayed] })
+    }
+}
+
+impl Drop for Echoes {
+    fn drop(&mut self) {
+        self.answering.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// How long echoes take, asked for again and again until then, with a pause between.
 ///
 /// # Errors
 /// When the broker does not answer.
-pub async fn echo(other: &Client, asker: &Client, phase: Duration) -> anyhow::Result<Vec<Duration>> {
-    let client = other.connection.client.clone();
-    let mut asked = client.subscribe(ECHO).await?;
-    client.flush().await?;
-    let answering = tokio::spawn(async move {
-        while let Some(message) = asked.next().await {
-            let Some(reply) = message.reply else { continue };
-            client.publish(reply, message.payload).await?;
-        }
-        Ok::<_, anyhow::Error>(())
-    });
+pub async fn echo(asker: &Client, is_relayed: bool, pause: Duration, until: Instant) -> anyhow::Result<Vec<Duration>> {
     let client = asker.connection.client.clone();
+    let subject = if is_relayed { RELAYED_ECHO } else { ECHO };
     let asking = tokio::spawn(async move {
-        let (mut times, until) = (Vec::new(), Instant::now() + phase);
+        let mut times = Vec::new();
         while Instant::now() < until {
             let began = Instant::now();
-            client.request(ECHO, vec![b'.'; ECHOED_BYTES].into()).await?;
+            client.request(subject, vec![b'.'; ECHOED_BYTES].into()).await?;
             times.push(began.elapsed());
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
         }
         Ok::<_, anyhow::Error>(times)
     });
-    let times = asking.await?;
-    answering.abort();
-    times
+    asking.await?
 }
 
 /// How long tenants' days take when the shard is asked without query between.

@@ -1,5 +1,6 @@
 //! Freshness and answers while events come at a fixed rate.
 
+use crate::hops::{self, Echoes};
 use crate::load::Load;
 use crate::probe::Probe;
 use crate::report::{Report, per_second, percentiles};
@@ -23,6 +24,9 @@ pub struct Options {
     #[arg(long, value_delimiter = ',', default_value = "100,1")]
     pub together: Vec<usize>,
 }
+
+/// Between an answer and the next question of the same asker.
+const ASK_AGAIN: Duration = Duration::from_millis(2);
 
 /// # Errors
 /// When something does not start.
@@ -49,13 +53,19 @@ async fn measure(rate: usize, seconds: usize, together: usize, report: &mut Repo
     // Tasks of their own: none of them waits for another.
     let probing = tokio::spawn(async move { probe.run(|| Instant::now() < until).await });
     let reading = tokio::spawn(read(reader, work.tenants.clone(), day, until));
+    let _echoes = Echoes::begin(&system.connect().await?, &system.connect().await?).await?;
+    let echo = hops::echo(&system.connect().await?, true, ASK_AGAIN, until).await?;
     load.finish().await?;
     let reached = per_second(work.events.len(), began.elapsed());
     let how = match together {
         1 => "one event a message".to_owned(),
         together => format!("batches of {together}"),
     };
-    let rows = [("publish to visible in a query", probing.await??), ("query of a tenant's day", reading.await?)];
+    let rows = [
+        ("publish to visible in a query", probing.await??),
+        ("query of a tenant's day", reading.await?),
+        ("an echo with a relay between, as query is", echo),
+    ];
     for (what, mut times) in rows {
         let figures = [vec![("events/s", reached.clone())], percentiles(&mut times)].concat();
         report.row(&format!("{what}, {} events/s, {how}", daybook::table::count(rate as u64)), &figures);
@@ -76,7 +86,7 @@ async fn read(reader: Client, tenants: Vec<TenantId>, day: DaySelector, until: I
         if reader.query(tenant, orders::VIEW, &query).await.is_ok() {
             times.push(began.elapsed());
         }
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        tokio::time::sleep(ASK_AGAIN).await;
     }
     times
 }

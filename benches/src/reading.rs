@@ -1,7 +1,7 @@
 //! Answers while events come at a fixed rate: days, ranges, rankings, and many clients at once.
 
 use crate::bare;
-use crate::hops;
+use crate::hops::{self, Echoes};
 use crate::load::{Load, interleave};
 use crate::report::{Report, percentiles};
 use crate::system::{Outgoing, System, outgoing, publish};
@@ -119,7 +119,7 @@ pub async fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     publish(&system.client.connection.jetstream, &messages_of_game(&beginning)).await?;
     system.client.settle().await?;
 
-    let phases = 6 + 2 * options.members.len();
+    let phases = 7 + 2 * options.members.len();
     let events = rate * (options.seconds * phases + SLACK) / 2;
     let spread = orders::Spread { tenants, first_day: DAYS - 1, days: 1, ids: "n", is_even: false };
     let works = [orders::spread("orders", events, spread), game::going_on(&options.members, today, events)];
@@ -193,8 +193,11 @@ async fn measure(
         questions.push((format!("top 10 to 39 of {members}"), What::Top(game)));
         questions.push((format!("rank of one among {members}"), What::Rank(game)));
     }
+    let _echoes = Echoes::begin(&system.connect().await?, &system.connect().await?).await?;
+    let echo = |is_relayed| hops::echo(&reader, is_relayed, Duration::ZERO, Instant::now() + phase);
     let hops = [
-        ("an echo through the broker, for comparison", hops::echo(&system.connect().await?, &reader, phase).await?),
+        ("an echo through the broker, for comparison", echo(false).await?),
+        ("an echo with a relay between, as query is", echo(true).await?),
         (
             "a tenant's day, asked of the shard itself",
             hops::shard(&reader, asked.tenants.clone(), &asked.today, phase).await?,

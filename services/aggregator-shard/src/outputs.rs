@@ -7,12 +7,12 @@ use daybook_contracts::figures::{Figures, MAX_FIGURES_BYTES};
 use daybook_contracts::headers;
 use daybook_contracts::reject::{Reject, Rejects};
 use daybook_contracts::subjects::Subjects;
-use daybook_domain::ids::LogSeq;
-use daybook_domain::ids::TenantId;
+use daybook_domain::ids::{LogSeq, Name, TenantId};
 use daybook_domain::time::Date;
 use daybook_runtime::outbox::Output;
 use daybook_runtime::telemetry;
 use std::collections::HashMap;
+use zstd::bulk::Compressor;
 
 /// Zstandard's level for figures: its fastest but for the negative ones.
 const FIGURES_LEVEL: i32 = 1;
@@ -23,16 +23,29 @@ const MAX_REJECTS_MESSAGES: u64 = 1 << 16;
 /// Tenant-days whose last producer's trace is remembered.
 const MAX_TRACES: usize = 10_000;
 
+/// Makes outputs out of effects.
+pub struct Maker {
+    traces: Traces,
+    /// Kept, for to make one costs more than to compress the figures of a small day.
+    compressor: Compressor<'static>,
+}
+
+impl Default for Maker {
+    fn default() -> Self {
+        let compressor = Compressor::new(FIGURES_LEVEL).expect("a level of Zstandard's");
+        Self { traces: Traces::default(), compressor }
+    }
+}
+
 /// The traces of those whose events went into days that are not sealed yet. Not part of the state: they are lost with
 /// the process, and nothing depends on them.
 #[derive(Default)]
-pub struct Traces {
+struct Traces {
     by_day: HashMap<(TenantId, Date), opentelemetry::Context>,
 }
 
 impl Traces {
-    /// Notes that `trace` has to do with the day.
-    pub fn note(&mut self, tenant: &TenantId, date: Date, trace: &opentelemetry::Context) {
+    fn note(&mut self, tenant: &TenantId, date: Date, trace: &opentelemetry::Context) {
         // Days that never seal again would fill it for good; what is lost is a link in a trace.
         if self.by_day.len() >= MAX_TRACES {
             self.by_day.clear();
@@ -45,59 +58,62 @@ impl Traces {
     }
 }
 
-/// The outputs of one effect of the batch at `position`.
-pub fn outputs(subjects: &Subjects, position: LogSeq, effect: Effect, traces: &mut Traces) -> Vec<Output> {
-    match effect {
-        Effect::Report(report) => report_outputs(subjects, report, traces),
-        Effect::Rejects { tenant, rejects } => rejects_outputs(subjects, position, &tenant, rejects),
+impl Maker {
+    /// Notes that `trace` has to do with the day.
+    pub fn note(&mut self, tenant: &TenantId, date: Date, trace: &opentelemetry::Context) {
+        self.traces.note(tenant, date, trace);
     }
-}
 
-/// The report and the figures behind it.
-fn report_outputs(subjects: &Subjects, report: SealedReport, traces: &mut Traces) -> Vec<Output> {
-    let span = tracing::info_span!("seal", tenant = %report.tenant, date = %report.date, version = report.version);
-    // One trace from the producer's publish to the report; the close that caused it is a link away.
-    if let Some(trace) = traces.take(&report.tenant, report.date) {
-        use tracing_opentelemetry::OpenTelemetrySpanExt;
-        let closing = tracing::Span::current().context();
-        telemetry::set_parent(&span, &trace);
-        telemetry::link(&span, &closing);
+    /// The outputs of one effect of the batch at `position`.
+    pub fn outputs(&mut self, subjects: &Subjects, position: LogSeq, effect: Effect) -> Vec<Output> {
+        match effect {
+            Effect::Report(report) => self.report_outputs(subjects, report),
+            Effect::Rejects { tenant, rejects } => rejects_outputs(subjects, position, &tenant, rejects),
+        }
     }
-    let mut headers = HeaderMap::new();
-    headers.insert(headers::HASH, report.hash.as_str());
-    telemetry::inject(&span, &mut headers);
-    let (version, first) = (u64::from(report.version), report.version == 1);
-    let mut outputs: Vec<Output> = report
-        .figures
-        .iter()
-        .map(|(view, figures)| {
+
+    /// The report and the figures behind it.
+    fn report_outputs(&mut self, subjects: &Subjects, report: SealedReport) -> Vec<Output> {
+        let span = tracing::info_span!("seal", tenant = %report.tenant, date = %report.date, version = report.version);
+        // One trace from the producer's publish to the report; the close that caused it is a link away.
+        if let Some(trace) = self.traces.take(&report.tenant, report.date) {
+            use tracing_opentelemetry::OpenTelemetrySpanExt;
+            let closing = tracing::Span::current().context();
+            telemetry::set_parent(&span, &trace);
+            telemetry::link(&span, &closing);
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(headers::HASH, report.hash.as_str());
+        telemetry::inject(&span, &mut headers);
+        let (version, first) = (u64::from(report.version), report.version == 1);
+        let figures_of = |(view, figures): &(Name, Option<Figures>)| {
             // Those of the version before must not stay: an empty message says that there are too many.
-            let payload = figures.as_ref().and_then(compressed).unwrap_or_default();
+            let payload = figures.as_ref().and_then(|figures| self.compressed(figures)).unwrap_or_default();
             let (stream, headers) = (subjects.figures_stream(), HeaderMap::new());
             let subject = subjects.figures(&report.tenant, report.date, view.as_str());
             Output { stream, subject, position: version, first, headers, payload }
-        })
-        .collect();
-    outputs.push(Output {
-        stream: subjects.reports_stream(),
-        subject: subjects.report(&report.tenant, report.date),
-        position: version,
-        first,
-        headers,
-        payload: Bytes::from(report.payload),
-    });
-    outputs
-}
-
-/// Figures as they are published; `None` when they are too large for that.
-fn compressed(figures: &Figures) -> Option<Bytes> {
-    let encoded = figures.encode();
-    let payload = zstd::bulk::compress(&encoded, FIGURES_LEVEL).expect("memory can be compressed");
-    if payload.len() > MAX_FIGURES_BYTES {
-        metrics::counter!("daybook_figures_too_large_total").increment(1);
-        return None;
+        };
+        let mut outputs: Vec<Output> = report.figures.iter().map(figures_of).collect();
+        outputs.push(Output {
+            stream: subjects.reports_stream(),
+            subject: subjects.report(&report.tenant, report.date),
+            position: version,
+            first,
+            headers,
+            payload: Bytes::from(report.payload),
+        });
+        outputs
     }
-    Some(Bytes::from(payload))
+
+    /// Figures as they are published; `None` when they are too large for that.
+    fn compressed(&mut self, figures: &Figures) -> Option<Bytes> {
+        let payload = self.compressor.compress(&figures.encode()).expect("memory can be compressed");
+        if payload.len() > MAX_FIGURES_BYTES {
+            metrics::counter!("daybook_figures_too_large_total").increment(1);
+            return None;
+        }
+        Some(Bytes::from(payload))
+    }
 }
 
 fn rejects_outputs(subjects: &Subjects, position: LogSeq, tenant: &str, rejects: Vec<Reject>) -> Vec<Output> {

@@ -8,7 +8,7 @@ use crate::checkpoints::Place;
 use crate::feed::{Fed, feed};
 use crate::freshness::{self, Level};
 use crate::live::Feeds;
-use crate::outputs::{Traces, outputs};
+use crate::outputs::Maker;
 use crate::saving::{Saved, Saving};
 use crate::shedding::Shedding;
 use crate::state::PartitionState;
@@ -112,7 +112,7 @@ struct State {
     state: PartitionState,
     saving: Saving,
     outbox: Outbox,
-    traces: Traces,
+    maker: Maker,
     /// When the state was last known to be level with the log.
     level_at: Option<Instant>,
     is_level: bool,
@@ -190,7 +190,7 @@ impl Actor for PartitionActor {
             readiness,
             state,
             outbox,
-            traces: Traces::default(),
+            maker: Maker::default(),
             level_at: is_level.then(Instant::now),
             is_level,
             heard,
@@ -350,7 +350,7 @@ impl State {
         let through = batch.through;
         let effects = self.state.apply(position, batch);
         for effect in effects {
-            for output in outputs(&self.context.connection.subjects, position, effect, &mut self.traces) {
+            for output in self.maker.outputs(&self.context.connection.subjects, position, effect) {
                 self.outbox.put(output, stored_at);
             }
         }
@@ -415,7 +415,7 @@ impl State {
         for record in records {
             if let Record::Events(events) = record {
                 for event in &events.events {
-                    self.traces.note(&events.tenant, event.date, trace);
+                    self.maker.note(&events.tenant, event.date, trace);
                 }
             }
         }

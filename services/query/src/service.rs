@@ -100,6 +100,8 @@ impl Actor for QueryActor {
         let ending = CancellationToken::new();
         let turns = Turns::new(MAX_UNDER_WAY, usize::from(options.max_questions_per_tenant), connection.partitions);
         let serving = tokio::spawn(serve(context.clone(), answers, turns, endpoint, ending.clone(), myself));
+        // Whoever is told that it is ready finds it listening.
+        round_trip(&connection.client).await;
         context.health.set("query", true);
         tracing::info!("answering questions");
         Ok(State { context, serving, ending, _service: service })

@@ -29,7 +29,7 @@ fn reject(index: u32, reason: impl Into<String>, original: &[u8]) -> Reject {
 }
 
 fn written(tenant: &str, rejects: Vec<Reject>) -> Vec<Output> {
-    outputs(&subjects(), POSITION, Effect::Rejects { tenant: tenant.into(), rejects }, &mut Traces::default())
+    Maker::default().outputs(&subjects(), POSITION, Effect::Rejects { tenant: tenant.into(), rejects })
 }
 
 /// Each message fits the broker, positions increase, and all rejects are there, in order.
@@ -142,7 +142,7 @@ fn a_report_stands_at_its_version_with_its_hash() {
             payload: b"{}".to_vec(),
             figures: vec![],
         };
-        let outputs = outputs(&subjects(), POSITION, Effect::Report(report), &mut Traces::default());
+        let outputs = Maker::default().outputs(&subjects(), POSITION, Effect::Report(report));
         let [output] = outputs.as_slice() else { panic!("{outputs:?}") };
         assert_eq!(
             (output.stream.as_str(), output.subject.as_str()),

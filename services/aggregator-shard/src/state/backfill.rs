@@ -154,13 +154,12 @@ impl Found {
 impl PartitionState {
     /// Whether there is something to be made that no job is making.
     pub fn wants_backfill(&self) -> bool {
-        self.jobs.iter().all(Job::is_ready)
-            && (self.unmade_views().next().is_some() || !self.incomplete_seasons().is_empty())
+        self.jobs.iter().all(Job::is_ready) && (self.unmade_views().next().is_some() || !self.unfinished.is_empty())
     }
 
     /// Whether a view or a season waits for a backfill: a state restored from this one reads the log from its beginning.
     pub fn needs_history(&self) -> bool {
-        !self.pending.is_empty() || !self.incomplete_seasons().is_empty()
+        !self.pending.is_empty() || !self.unfinished.is_empty()
     }
 
     /// Lets go of the job that is under way: it is to begin again, with a later base.
@@ -183,11 +182,7 @@ impl PartitionState {
             let names = tenant.definition.seasons.iter().map(|season| &season.name);
             names.filter(|name| !tenant.complete_seasons.contains(*name)).cloned().collect::<BTreeSet<_>>()
         };
-        self.tenants
-            .iter()
-            .filter(|(_, tenant)| tenant.complete_seasons.len() < tenant.definition.seasons.len())
-            .map(|(id, tenant)| (id.clone(), incomplete(tenant)))
-            .collect()
+        self.unfinished.iter().map(|id| (id.clone(), incomplete(&self.tenants[id]))).collect()
     }
 
     /// Begins a job with the present position as its base, and returns the scratch that has to read the log up to there.
@@ -359,6 +354,9 @@ impl PartitionState {
                 self.dirty.season(id, &name);
                 self.dirty.tenant(id);
             }
+            if !tenant.is_unfinished() {
+                self.unfinished.remove(id);
+            }
         }
         job.plans.retain(|wanted| !matches!(wanted.wanted, Wanted::Seasons));
     }
@@ -454,6 +452,7 @@ impl PartitionState {
                 .collect();
             for season in missed {
                 let gone = tenant.reopen_season(&season);
+                self.unfinished.insert(id.clone());
                 self.dirty.removed_windows(id, &gone);
                 self.dirty.tenant(id);
             }

@@ -210,6 +210,7 @@ impl Loose {
 impl PartitionState {
     /// What must be stored for the state to come back as it is now; it then counts as stored.
     pub fn checkpoint(&mut self) -> Changes {
+        debug_assert!(self.tenants.iter().all(|(id, tenant)| tenant.is_unfinished() == self.unfinished.contains(id)));
         let dirty = std::mem::take(&mut self.dirty);
         if let Some(digests) = &mut self.digests {
             let (meta, tenants, days) = dirty.parts();
@@ -294,6 +295,9 @@ impl PartitionState {
                     }
                     for (season, views) in row.seasons {
                         loose_seasons.entry((id.clone(), season)).or_default().head(views);
+                    }
+                    if tenant.is_unfinished() {
+                        state.unfinished.insert(id.clone());
                     }
                     state.tenants.insert(id, tenant);
                 }

@@ -216,7 +216,7 @@ fn tenant_digest(id: &TenantId, tenant: &mut TenantState) -> TenantDigest {
         tenant.expired_before,
         tenant.latest_at,
     ));
-    let is_unfinished = tenant.complete_seasons.len() < tenant.definition.seasons.len();
+    let is_unfinished = tenant.is_unfinished();
     let seasons: Vec<_> = tenant
         .windows
         .seasons

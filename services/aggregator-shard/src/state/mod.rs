@@ -104,6 +104,8 @@ pub struct PartitionState {
     pending: BTreeMap<Name, View>,
     tables: BTreeMap<Name, CalendarTable>,
     tenants: BTreeMap<TenantId, TenantState>,
+    /// Those of whose seasons some wait for a backfill, so that nobody has to look at all tenants for them.
+    unfinished: BTreeSet<TenantId>,
     /// Views that have had a day of partial coverage.
     partial_views: BTreeSet<Name>,
     /// Closed days that this batch changed.
@@ -130,6 +132,7 @@ impl PartitionState {
             pending: BTreeMap::new(),
             tables: BTreeMap::new(),
             tenants: BTreeMap::new(),
+            unfinished: BTreeSet::new(),
             partial_views: BTreeSet::new(),
             reseal: BTreeSet::new(),
             dirty: checkpoint::Dirty::default(),
@@ -461,6 +464,10 @@ impl PartitionState {
             Some(tenant) => {
                 let gone = tenant.redefine(definition);
                 self.dirty.removed_windows(&id, &gone);
+                match tenant.is_unfinished() {
+                    true => self.unfinished.insert(id),
+                    false => self.unfinished.remove(&id),
+                };
             }
             None => {
                 self.tenants.insert(id, TenantState::new(definition));

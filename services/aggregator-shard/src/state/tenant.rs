@@ -149,6 +149,11 @@ impl TenantState {
         Windows { seasons: gone, ..Windows::default() }
     }
 
+    /// Whether a season waits for a backfill.
+    pub fn is_unfinished(&self) -> bool {
+        self.complete_seasons.len() < self.definition.seasons.len()
+    }
+
     /// Takes back that a season is complete, and returns its windows.
     pub fn reopen_season(&mut self, season: &Name) -> Windows {
         self.complete_seasons.remove(season);
