@@ -165,7 +165,7 @@ impl PartitionState {
         for tenant in self.tenants.values_mut() {
             let windows = &mut tenant.windows;
             let views = windows.days.values_mut().chain(windows.seasons.values_mut());
-            views.flat_map(|views| views.values_mut()).for_each(Window::forget_index);
+            views.flat_map(|views| views.values_mut()).for_each(|window| window.forget_index());
         }
     }
 

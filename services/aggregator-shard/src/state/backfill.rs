@@ -308,7 +308,7 @@ impl PartitionState {
                             .map_or(0, |at| plan.piece(at, entity.at));
                         window.contribute(&plan, Sign::Add, entity, piece, None);
                     }
-                    windows.days.entry(*date).or_default().insert(plan.view.name.clone(), window);
+                    windows.days.entry(*date).or_default().insert(plan.view.name.clone(), Box::new(window));
                 }
             }
         }
@@ -344,7 +344,7 @@ impl PartitionState {
                         .any(|model| model.plan(&plan.view.name).is_some_and(|active| active.view.is_for(id)));
                     if let Some(window) = found.and_then(|views| views.remove(&plan.view.name)).filter(|_| is_in_force)
                     {
-                        tenant.windows.season_mut(&name, &plan.view.name).merge(window);
+                        tenant.windows.season_mut(&name, &plan.view.name).merge(*window);
                     }
                     if let Some(since) = job.since.filter(|_| is_in_force) {
                         tenant.windows.season_mut(&name, &plan.view.name).coverage = partial_since(since);

@@ -6,7 +6,7 @@ use super::digest::Canonical;
 use super::entity::{Entity, EntityKey};
 use super::pages::{PageKey, Pages, StoredPage};
 use super::tenant::TenantState;
-use super::window::{Group, GroupKey, Window, Windows};
+use super::window::{Group, GroupKey, Views, Window, Windows};
 use super::{Model, PartitionState};
 use daybook_contracts::ask::DayState;
 use daybook_contracts::day::DayMarker;
@@ -63,7 +63,7 @@ impl Dirty {
     }
 
     /// The day is no longer part of the state.
-    pub fn removed_day(&mut self, tenant: &TenantId, date: Date, day: &Day, windows: &BTreeMap<Name, Window>) {
+    pub fn removed_day(&mut self, tenant: &TenantId, date: Date, day: &Day, windows: &Views) {
         let prefix = day_prefix(tenant, date);
         self.removed.push(head_key(&prefix));
         self.removed.extend((0..day.entities.page_count()).map(|page| entity_key(&prefix, page as u32)));
@@ -83,7 +83,7 @@ impl Dirty {
         }
     }
 
-    fn removed_views(&mut self, prefix: &[u8], views: &BTreeMap<Name, Window>) {
+    fn removed_views(&mut self, prefix: &[u8], views: &Views) {
         for (name, window) in views {
             self.removed.extend((0..window.groups.page_count()).map(|page| view_key(prefix, name, page as u32)));
         }
@@ -170,7 +170,7 @@ impl ViewRow {
 /// Views being read back, and how many groups their head says they have.
 #[derive(Default)]
 struct LooseViews {
-    windows: BTreeMap<Name, Window>,
+    windows: Views,
     groups: BTreeMap<Name, u64>,
 }
 
@@ -219,9 +219,8 @@ impl PartitionState {
         let mut changes = Changes { put: Vec::new(), remove: dirty.removed };
         for id in dirty.tenants {
             let tenant = &self.tenants[&id];
-            let views = |views: &BTreeMap<Name, Window>| {
-                views.iter().map(|(name, window)| (name.clone(), ViewRow::of(window))).collect()
-            };
+            let views =
+                |views: &Views| views.iter().map(|(name, window)| (name.clone(), ViewRow::of(window))).collect();
             let row = TenantRow {
                 definition: tenant.definition.clone(),
                 first_day: tenant.first_day,
@@ -320,7 +319,7 @@ impl PartitionState {
         for ((date, id), loose) in loose_days {
             let tenant = state.tenants.get_mut(&id).filter(|_| loose.is_whole());
             let tenant = tenant.ok_or_else(|| damaged(id.as_str().as_bytes(), "rows of a day are missing"))?;
-            tenant.days.insert(date, loose.day);
+            tenant.days.insert(date, Box::new(loose.day));
             tenant.windows.days.insert(date, loose.views.windows);
         }
         for ((id, season), loose) in loose_seasons {
@@ -350,7 +349,7 @@ fn models(kinds: Vec<(Kind, u64)>, views: Vec<View>) -> Result<Vec<Model>, Resto
     Ok(models)
 }
 
-fn write_day(prefix: &[u8], day: &mut Day, views: Option<&mut BTreeMap<Name, Window>>, changes: &mut Changes) {
+fn write_day(prefix: &[u8], day: &mut Day, views: Option<&mut Views>, changes: &mut Changes) {
     let rows = views.iter().flat_map(|views| views.iter()).map(|(name, window)| (name.clone(), ViewRow::of(window)));
     let row = DayRow {
         state: day.state,
@@ -369,7 +368,7 @@ fn write_day(prefix: &[u8], day: &mut Day, views: Option<&mut BTreeMap<Name, Win
     write_views(prefix, views, changes);
 }
 
-fn write_views(prefix: &[u8], views: Option<&mut BTreeMap<Name, Window>>, changes: &mut Changes) {
+fn write_views(prefix: &[u8], views: Option<&mut Views>, changes: &mut Changes) {
     for (name, window) in views.into_iter().flatten() {
         write_pages(&mut window.groups, |page| view_key(prefix, name, page), changes);
     }

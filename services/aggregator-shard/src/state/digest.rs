@@ -11,7 +11,7 @@
 use super::PartitionState;
 use super::day::Day;
 use super::tenant::TenantState;
-use super::window::{Group, GroupKey, Window};
+use super::window::{Group, GroupKey, Views, Window};
 use crate::state::entity::{Entity, EntityKey};
 use compact_str::{CompactString, format_compact};
 use daybook_contracts::members::{DIGEST_FORMAT, MAX_DIGESTS, StateDigest};
@@ -20,7 +20,7 @@ use daybook_domain::accumulator::Accumulator;
 use daybook_domain::ids::{Name, TenantId};
 use daybook_domain::time::Date;
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A digest is taken behind the first batch at or past each multiple of so many positions of EVENTS, which all partitions
@@ -228,7 +228,7 @@ fn tenant_digest(id: &TenantId, tenant: &mut TenantState) -> TenantDigest {
     TenantDigest { own, seasons, is_unfinished }
 }
 
-fn day_hash(id: &TenantId, date: Date, day: &mut Day, views: Option<&mut BTreeMap<Name, Window>>) -> u128 {
+fn day_hash(id: &TenantId, date: Date, day: &mut Day, views: Option<&mut Views>) -> u128 {
     let entities = (day.entities.len(), day.entities.sum());
     let views: Vec<_> = views.map(views_of).unwrap_or_default();
     let account = (&day.account, &day.sealed, &day.changes, day.changes_omitted);
@@ -239,9 +239,9 @@ fn day_hash(id: &TenantId, date: Date, day: &mut Day, views: Option<&mut BTreeMa
 type ViewSum<'w> = (&'w Name, &'w Coverage, u64, usize, u128);
 
 /// The windows that hold anything: others may be there or not.
-fn views_of(views: &mut BTreeMap<Name, Window>) -> Vec<ViewSum<'_>> {
+fn views_of(views: &mut Views) -> Vec<ViewSum<'_>> {
     let sum = |(name, window): (_, _)| {
-        let window: &mut Window = window;
+        let window: &mut Box<Window> = window;
         let is_empty = window.is_untouched() && window.coverage == Coverage::Complete;
         let sum = window.groups.sum();
         (!is_empty).then_some((name, &window.coverage, window.adjustments, window.groups.len(), sum))

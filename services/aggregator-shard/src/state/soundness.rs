@@ -5,14 +5,14 @@
 use super::day::Day;
 use super::entity::{Entity, EntityKey};
 use super::tenant::TenantState;
-use super::window::Window;
+use super::window::Views;
 use super::{Model, PartitionState};
 use daybook_contracts::report::{Account, MAX_CHANGES};
 use daybook_domain::calendar::CalendarTable;
 use daybook_domain::ids::{Name, TenantId};
 use daybook_domain::plan::Plan;
 use daybook_domain::time::Date;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Largest sequence, and largest count of events: a stream counts from 1, and none gets there.
 const MAX_COUNT: u64 = 1 << 62;
@@ -105,12 +105,7 @@ fn is_entity(state: &PartitionState, key: &EntityKey, entity: &Entity) -> bool {
     usize::from(key.kind) < state.models.len() && held.is_none_or(|(_, version)| version.held.is_none())
 }
 
-fn check_windows(
-    state: &PartitionState,
-    id: &TenantId,
-    views: &BTreeMap<Name, Window>,
-    is_day: bool,
-) -> Result<(), String> {
+fn check_windows(state: &PartitionState, id: &TenantId, views: &Views, is_day: bool) -> Result<(), String> {
     for (name, window) in views {
         let plan = state.models.iter().find_map(|model| model.plan(name)).filter(|plan| plan.view.is_for(id));
         let plan = plan.ok_or_else(|| format!("figures of view {name}, which is not in force"))?;

@@ -24,7 +24,8 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Debug)]
 pub struct TenantState {
     pub definition: Tenant,
-    pub days: BTreeMap<Date, Day>,
+    /// In boxes, for a tree's node has room for eleven, and most tenants have a day or two.
+    pub days: BTreeMap<Date, Box<Day>>,
     pub windows: Windows,
     /// The seasons whose windows hold all that they should. Others are being made.
     pub complete_seasons: BTreeSet<Name>,
@@ -177,12 +178,12 @@ impl TenantState {
 
     /// Whether nothing of that day may change without being late.
     pub fn has_closed(&self, date: Date) -> bool {
-        date < self.expired_before || self.days.get(&date).is_some_and(Day::is_closed)
+        date < self.expired_before || self.days.get(&date).is_some_and(|day| day.is_closed())
     }
 
     /// The day of that date, made if it is not there.
     pub fn day(&mut self, date: Date, position: LogSeq) -> &mut Day {
-        self.days.entry(date).or_insert_with(|| Day::new(position))
+        self.days.entry(date).or_insert_with(|| Box::new(Day::new(position)))
     }
 
     /// Takes one valid event in: exactly one disposition is counted for it.
@@ -426,7 +427,7 @@ impl TenantState {
         for (key, _) in day.entities.iter() {
             self.forget(key.kind, key.page_hash());
         }
-        day
+        *day
     }
 
     /// Makes the index anew from the days.
@@ -462,7 +463,7 @@ fn judge(mode: Mode, known: Option<&Entity>, event: &Event) -> Verdict {
     }
 }
 
-fn day_opens_at(days: &BTreeMap<Date, Day>, table: Option<&CalendarTable>, date: Date) -> Option<Instant> {
+fn day_opens_at(days: &BTreeMap<Date, Box<Day>>, table: Option<&CalendarTable>, date: Date) -> Option<Instant> {
     let marked = days.get(&date).and_then(|day| day.marker.as_ref()).map(|marker| marker.day);
     marked.or_else(|| table?.day(date)).map(|day| day.opens_at)
 }

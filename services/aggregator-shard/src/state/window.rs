@@ -219,20 +219,23 @@ impl Window {
     }
 }
 
+/// Windows by view. In boxes, for a tree's node has room for eleven, and most tenants have few views.
+pub type Views = BTreeMap<Name, Box<Window>>;
+
 /// The windows of a tenant: of every view that has seen anything there.
 #[derive(Clone, Debug, Default)]
 pub struct Windows {
-    pub days: BTreeMap<Date, BTreeMap<Name, Window>>,
-    pub seasons: BTreeMap<Name, BTreeMap<Name, Window>>,
+    pub days: BTreeMap<Date, Views>,
+    pub seasons: BTreeMap<Name, Views>,
 }
 
 impl Windows {
     pub fn day(&self, date: Date, view: &Name) -> Option<&Window> {
-        self.days.get(&date)?.get(view)
+        self.days.get(&date)?.get(view).map(Box::as_ref)
     }
 
     pub fn season(&self, season: &Name, view: &Name) -> Option<&Window> {
-        self.seasons.get(season)?.get(view)
+        self.seasons.get(season)?.get(view).map(Box::as_ref)
     }
 
     pub fn day_mut(&mut self, date: Date, view: &Name) -> &mut Window {
@@ -290,9 +293,7 @@ impl Windows {
 
     /// Takes every window of a view out.
     pub fn take_view(&mut self, view: &Name) -> Self {
-        let take = |views: &mut BTreeMap<Name, Window>| {
-            views.remove(view).map(|window| BTreeMap::from([(view.clone(), window)]))
-        };
+        let take = |views: &mut Views| views.remove(view).map(|window| BTreeMap::from([(view.clone(), window)]));
         let days = self.days.iter_mut().filter_map(|(date, views)| Some((*date, take(views)?))).collect();
         let seasons = self.seasons.iter_mut().filter_map(|(name, views)| Some((name.clone(), take(views)?))).collect();
         Self { days, seasons }
@@ -302,20 +303,20 @@ impl Windows {
     pub fn merge(&mut self, other: Self, keeps: impl Fn(Date) -> bool) {
         for (date, views) in other.days.into_iter().filter(|(date, _)| keeps(*date)) {
             for (view, window) in views {
-                self.day_mut(date, &view).merge(window);
+                self.day_mut(date, &view).merge(*window);
             }
         }
         for (season, views) in other.seasons {
             for (view, window) in views {
-                self.season_mut(&season, &view).merge(window);
+                self.season_mut(&season, &view).merge(*window);
             }
         }
     }
 }
 
-fn window_of<'a>(views: &'a mut BTreeMap<Name, Window>, view: &Name) -> &'a mut Window {
+fn window_of<'a>(views: &'a mut Views, view: &Name) -> &'a mut Window {
     if !views.contains_key(view) {
-        views.insert(view.clone(), Window::default());
+        views.insert(view.clone(), Box::default());
     }
     views.get_mut(view).expect("just made")
 }

@@ -1,40 +1,67 @@
 //! Texts with how often each occurs, for an exact count of different ones.
 
+use super::counts::insert;
 use compact_str::CompactString;
 use hashbrown::HashMap;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Most texts of a list.
+const FEW: usize = 8;
 
 /// Texts with how often each occurs; zero counts are not kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Distinct {
-    values: HashMap<CompactString, i64, foldhash::fast::FixedState>,
+    values: Texts,
+}
+
+/// A sorted list while there are few, as most groups have; a map from then on.
+#[derive(Clone, Debug)]
+enum Texts {
+    Few(Vec<(CompactString, i64)>),
+    Many(HashMap<CompactString, i64, foldhash::fast::FixedState>),
 }
 
 impl Distinct {
     pub(super) fn add(&mut self, value: &str, n: i64) {
-        match self.values.get_mut(value) {
-            Some(count) if *count + n == 0 => {
-                self.values.remove(value);
-            }
-            Some(count) => *count += n,
-            None => {
-                self.values.insert(CompactString::new(value), n);
-            }
+        match &mut self.values {
+            Texts::Few(list) => match list.binary_search_by(|(known, _)| known.as_str().cmp(value)) {
+                Ok(at) if list[at].1 + n == 0 => {
+                    list.remove(at);
+                }
+                Ok(at) => list[at].1 += n,
+                Err(at) if list.len() < FEW => insert(list, at, (CompactString::new(value), n)),
+                Err(_) => {
+                    let new = (CompactString::new(value), n);
+                    self.values = Texts::Many(std::mem::take(list).into_iter().chain([new]).collect());
+                }
+            },
+            Texts::Many(map) => match map.get_mut(value) {
+                Some(count) if *count + n == 0 => {
+                    map.remove(value);
+                }
+                Some(count) => *count += n,
+                None => {
+                    map.insert(CompactString::new(value), n);
+                }
+            },
         }
     }
 
     pub(super) fn merge(&mut self, other: &Self) {
-        for (value, n) in &other.values {
-            self.add(value, *n);
+        for (value, n) in other.iter() {
+            self.add(value, n);
         }
     }
 
     pub(super) fn negate(&mut self) {
-        self.values.values_mut().for_each(|n| *n = -*n);
+        match &mut self.values {
+            Texts::Few(list) => list.iter_mut().for_each(|(_, n)| *n = -*n),
+            Texts::Many(map) => map.values_mut().for_each(|n| *n = -*n),
+        }
     }
 
     pub(super) fn is_sane(&self) -> bool {
-        self.values.values().all(|n| *n != 0 && super::is_sane(*n))
+        self.iter().all(|(_, n)| n != 0 && super::is_sane(n))
     }
 
     /// The texts, in no particular order, each with how often it occurs.
@@ -48,6 +75,96 @@ impl Distinct {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
+        self.len() == 0
+    }
+}
+
+impl Texts {
+    fn len(&self) -> usize {
+        match self {
+            Self::Few(list) => list.len(),
+            Self::Many(map) => map.len(),
+        }
+    }
+
+    /// One of the two is empty.
+    fn iter(&self) -> impl Iterator<Item = (&CompactString, &i64)> {
+        let (list, map) = match self {
+            Self::Few(list) => (list.as_slice(), None),
+            Self::Many(map) => (&[][..], Some(map)),
+        };
+        list.iter().map(|(text, n)| (text, n)).chain(map.into_iter().flatten())
+    }
+
+    fn get(&self, text: &CompactString) -> Option<i64> {
+        match self {
+            Self::Few(list) => list.iter().find(|(known, _)| known == text).map(|(_, n)| *n),
+            Self::Many(map) => map.get(text).copied(),
+        }
+    }
+}
+
+impl Default for Texts {
+    fn default() -> Self {
+        Self::Few(Vec::new())
+    }
+}
+
+impl PartialEq for Texts {
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len() && self.iter().all(|(text, n)| other.get(text) == Some(*n))
+    }
+}
+
+impl Eq for Texts {}
+
+impl Serialize for Texts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeMap;
+        let mut map = serializer.serialize_map(Some(self.len()))?;
+        for (text, n) in self.iter() {
+            map.serialize_entry(text, n)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let map = HashMap::deserialize(deserializer)?;
+        if map.len() > FEW {
+            return Ok(Self::Many(map));
+        }
+        let mut list: Vec<_> = map.into_iter().collect();
+        list.sort_unstable();
+        Ok(Self::Few(list))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Whatever is added in whatever order, it is what a map alone makes of it.
+        #[test]
+        fn few_and_many_are_what_a_map_is(changes in prop::collection::vec((0_u8..20, prop::bool::ANY), 0..100)) {
+            let (mut distinct, mut map) = (Distinct::default(), HashMap::<String, i64>::new());
+            for (text, is_added) in changes {
+                let (text, n) = (format!("text {text}"), if is_added { 1 } else { -1 });
+                distinct.add(&text, n);
+                *map.entry(text).or_insert(0) += n;
+                map.retain(|_, n| *n != 0);
+                let held: HashMap<String, i64> = distinct.iter().map(|(text, n)| (text.to_owned(), n)).collect();
+                prop_assert_eq!(&held, &map);
+                prop_assert_eq!(distinct.len(), map.len());
+            }
+            let read: Distinct = rmp_serde::from_slice(&rmp_serde::to_vec(&distinct).unwrap()).unwrap();
+            prop_assert_eq!(&read, &distinct, "though one may be a list and the other a map");
+            let mut other = distinct.clone();
+            other.add("another", 1);
+            prop_assert!(other != distinct);
+        }
     }
 }

@@ -6,6 +6,7 @@
 
 mod approx_distinct;
 mod approx_quantile;
+mod counts;
 mod distinct;
 mod multiset;
 #[cfg(test)]

@@ -1,48 +1,44 @@
 //! Keys with how often each occurs, in order: exact extremes and ranks, and what sketches are built on.
 
+use super::counts::Counts;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// Keys with how often each occurs. Counts are signed, since a key may be taken back before it is put in; zero counts
 /// are not kept, so the neutral element is the empty one and no other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Multiset<K: Ord = i64> {
-    values: BTreeMap<K, i64>,
+    values: Counts<K>,
     n: i64,
 }
 
 impl<K: Ord> Default for Multiset<K> {
     fn default() -> Self {
-        Self { values: BTreeMap::new(), n: 0 }
+        Self { values: Counts::default(), n: 0 }
     }
 }
 
 impl<K: Ord + Copy> Multiset<K> {
     pub(super) fn add(&mut self, value: K, n: i64) {
         self.n += n;
-        let count = self.values.entry(value).or_insert(0);
-        *count += n;
-        if *count == 0 {
-            self.values.remove(&value);
-        }
+        self.values.add(value, n);
     }
 
     pub(super) fn merge(&mut self, other: &Self) {
-        for (value, n) in &other.values {
+        for (value, n) in other.values.iter() {
             self.add(*value, *n);
         }
     }
 
     pub(super) fn negate(&mut self) {
         self.n = -self.n;
-        self.values.values_mut().for_each(|n| *n = -*n);
+        self.values.negate();
     }
 
     /// Whether it can have come about by [`Multiset::add`]: no zero is kept, and the total is that of the counts, each of
     /// which may be merged.
     pub(super) fn is_sane(&self) -> bool {
         let mut total = 0_i64;
-        self.values.values().all(|n| {
+        self.values.iter().all(|(_, n)| {
             total = total.saturating_add(*n);
             *n != 0 && super::is_sane(*n) && super::is_sane(total)
         }) && total == self.n
