@@ -50,7 +50,7 @@ const TOP: std::ops::Range<u32> = 10..40;
 /// Between two questions of a client that does not ask as fast as it can.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Seconds of events beyond those of the questions: connecting clients takes a while, and so do first questions.
-const SLACK: usize = 20;
+const SLACK: usize = 60;
 /// Members whose ranks are compared at the end, of each game.
 const COMPARED: usize = 100;
 

@@ -10,9 +10,11 @@ use daybook_runtime::append::last_message;
 use daybook_runtime::connection::Connection;
 use daybook_runtime::log::{Beginning, beginning, through_at};
 use daybook_runtime::store::{Backend, Changes, Row, Store, StoreError, wipe};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// How many messages of the log a snapshot must be ahead of the local store to be worth fetching.
 const WORTH_FETCHING: u64 = 20_000;
@@ -20,6 +22,15 @@ const WORTH_FETCHING: u64 = 20_000;
 /// How long to wait before a folder that the log does not seem to go on from is believed to be of another log: a leader that
 /// is cut off takes as long to notice.
 const SECOND_LOOK: Duration = Duration::from_secs(5);
+
+/// Stores that are read at once at most: so many as there are processors to do it, for each must say that it is alive now and
+/// then, and takes the memory of its rows beside that of the state.
+const MAX_OPENING: usize = 4;
+
+static OPENING: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
+    let processors = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
+    Arc::new(Semaphore::new(processors.min(MAX_OPENING)))
+});
 
 /// Where a partition's store is, and whose code keeps it.
 #[derive(Clone, Debug)]
@@ -95,7 +106,7 @@ pub async fn open(
     place: &Place,
 ) -> Result<(Store, PartitionState), OpenError> {
     let at = place.clone();
-    let found = blocking(move || open_blocking(partition, &at)).await?;
+    let found = reading(move || open_blocking(partition, &at)).await?;
     let held = found.as_ref().map(|(_, state)| (state.position(), state.through()));
     let (local, local_through) = held.unwrap_or_default();
     let needs_history = found.as_ref().is_some_and(|(_, state)| state.needs_history());
@@ -204,7 +215,7 @@ async fn take_over(
         };
         return if error.is_full() { Err(error) } else { Ok(Err(chain(&error))) };
     }
-    let restored = blocking(move || {
+    let restored = reading(move || {
         let rows = empty.scan()?.collect::<Result<_, _>>()?;
         Ok(restore(partition, rows).map(|state| (empty, state)))
     });
@@ -311,6 +322,19 @@ pub async fn rebuild_if_bloated(partition: Partition, store: Store) {
         }
         Err(error) => tracing::warn!(%partition, error = chain(&error), "the checkpoint store could not be rebuilt"),
     }
+}
+
+/// As [`blocking`], for work that reads a whole store, of which only a few are read at once. Whoever is not waited for any more
+/// counts until it has ended.
+async fn reading<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let permit = OPENING.clone().acquire_owned().await.expect("it is never closed");
+    blocking(move || {
+        let _permit = permit;
+        work()
+    })
+    .await
 }
 
 async fn blocking<T: Send + 'static>(

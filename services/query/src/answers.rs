@@ -5,12 +5,11 @@ use crate::archive::Archive;
 use crate::asking::Asking;
 use crate::cache::Cache;
 use crate::flight::{Flights, Part};
+use crate::found::{Found, Rows, Source};
 use crate::ranges::{beyond_the_shard, sealed_days};
 use crate::shard::Shards;
 use crate::shedding::shed_staleness;
 use daybook_contracts::ask::{Answer, AskError, AskErrorCode, Asked, DayState};
-use daybook_contracts::report::{Figure, Row};
-use daybook_domain::ids::Name;
 use daybook_runtime::connection::Connection;
 use daybook_runtime::membership::Members;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,53 +25,10 @@ const MAX_KEPT_BYTES: usize = 128 << 20;
 /// when the asker came, the second time it was not.
 const MAX_FLIGHTS: u32 = 2;
 
-/// Where an answer comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// Asked of the shard for this asker.
-    Shard,
-    /// Asked for another at the same time.
-    Shared,
-    /// Asked for another a moment ago.
-    Cache,
-    /// Merged out of the groups of sealed days, and of what the shard keeps.
-    Figures,
-    Report,
-    /// Last known, while the shard is away.
-    Stale,
-}
-
-impl Source {
-    /// As a metric's label.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Shard => "shard",
-            Self::Shared => "shared",
-            Self::Cache => "cache",
-            Self::Figures => "figures",
-            Self::Report => "report",
-            Self::Stale => "stale",
-        }
-    }
-}
-
-/// An answer, and where it comes from.
-#[derive(Clone, Debug)]
-pub struct Found {
-    pub answer: Arc<Answer>,
-    pub source: Source,
-}
-
-impl Found {
-    pub fn new(answer: Answer, source: Source) -> Self {
-        Self { answer: Arc::new(answer), source }
-    }
-}
-
 /// An answer, and when it came.
 #[derive(Clone)]
 struct Kept {
-    answer: Arc<Answer>,
+    answer: Arc<Answer<Rows>>,
     at: Instant,
 }
 
@@ -126,7 +82,7 @@ impl Answers {
     pub async fn answer(self: &Arc<Self>, asking: Asking) -> Asked<Found> {
         if asking.query.watch {
             // A feed is the shard's to start, and each asker's own.
-            return self.shards.view(&asking).await.map(|answer| Found::new(answer, Source::Shard));
+            return self.of_shard(&asking).await;
         }
         let key = asking.key();
         for flight in 1..=MAX_FLIGHTS {
@@ -146,7 +102,7 @@ impl Answers {
                 Err(error) if error.code == AskErrorCode::Unavailable => self.without_shard(key, &asking, error).await,
                 // What is not known yet may be known where the asker wants the figures to reach: the shard can tell.
                 Err(error) if error.code.number() == NOT_FOUND && asking.query.at_least.is_some() => {
-                    self.shards.view(&asking).await.map(|answer| Found::new(answer, Source::Shard))
+                    self.of_shard(&asking).await
                 }
                 Err(error) => Err(error),
             };
@@ -174,21 +130,24 @@ impl Answers {
         })
     }
 
+    async fn of_shard(&self, asking: &Asking) -> Asked<Found> {
+        let mut answer = self.shards.view(asking).await?;
+        if answer.day == DayState::Closed {
+            answer.freshness_ms = 0;
+        }
+        Ok(Found::new(answer.with_rows(Rows::Written), Source::Shard))
+    }
+
     /// Asks the shard, and the streams for what it has let go of; keeps the answer.
     async fn fetch(self: Arc<Self>, key: String, asking: Asking) -> Asked<Found> {
-        let found = match self.shards.view(&asking).await {
-            Ok(mut answer) => {
-                if answer.day == DayState::Closed {
-                    answer.freshness_ms = 0;
-                }
-                Found::new(answer, Source::Shard)
-            }
+        let found = match self.of_shard(&asking).await {
+            Ok(found) => found,
             Err(error) if error.code == AskErrorCode::Expired => {
                 beyond_the_shard(&self.shards, &self.archive, &asking, error).await?
             }
             Err(error) => return Err(error),
         };
-        let bytes = key.len() + bytes_in_memory(&found.answer);
+        let bytes = key.len() + size_of::<Answer<Rows>>() + found.answer.rows.bytes_in_memory();
         self.lock().put(key, Kept { answer: found.answer.clone(), at: Instant::now() }, bytes);
         Ok(found)
     }
@@ -225,19 +184,6 @@ impl Answers {
 /// The number of every error that says that something is not known.
 const NOT_FOUND: usize = 404;
 
-/// What an answer takes in memory, roughly.
-fn bytes_in_memory(answer: &Answer) -> usize {
-    let text = |figure: &Figure| match figure {
-        Figure::Text(text) if text.is_heap_allocated() => text.capacity(),
-        _ => 0,
-    };
-    let row = |row: &Row| {
-        let cells = row.0.len() * size_of::<(Name, Figure)>();
-        size_of::<Row>() + cells + row.0.iter().map(|(_, figure)| text(figure)).sum::<usize>()
-    };
-    size_of::<Answer>() + answer.rows.iter().map(row).sum::<usize>()
-}
-
 fn panicked() -> AskError {
     AskError::new(AskErrorCode::Internal, "the question could not be worked on; the log says more")
 }
@@ -245,36 +191,12 @@ fn panicked() -> AskError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use daybook_contracts::ask::AsOf;
-    use daybook_contracts::report::Coverage;
-    use daybook_domain::ids::{InboxSeq, LogSeq, TenantId};
-    use daybook_domain::time::Date;
-
-    fn answer(rows: usize) -> Answer {
-        let row = Row(vec![(Name::new("carrier").unwrap(), Figure::Text("a name that does not fit inline".into()))]);
-        Answer {
-            tenant: TenantId::new("ATL").unwrap(),
-            view: Name::new("carriers").unwrap(),
-            from: Date::from_days(0),
-            to: Date::from_days(0),
-            day: DayState::Open,
-            rows: vec![row; rows],
-            total: rows as u64,
-            next: None,
-            as_of: AsOf { log: LogSeq(1), inbox: InboxSeq(1) },
-            freshness_ms: 3,
-            stale: false,
-            coverage: Coverage::Complete,
-            definition: 1,
-            report: None,
-            feed: None,
-        }
-    }
+    use crate::found::tests::answer;
 
     #[test]
     fn a_kept_answer_ages() {
         let at = Instant::now();
-        let kept = Kept { answer: Arc::new(answer(1)), at };
+        let kept = Kept { answer: Found::made(answer(1), Source::Shard).answer, at };
         let found = kept.found(at, Source::Cache);
         assert_eq!((found.answer.freshness_ms, found.answer.stale), (3, false));
         let found = kept.found(at + Duration::from_millis(15), Source::Cache);
@@ -283,12 +205,5 @@ mod tests {
         assert_eq!((found.answer.freshness_ms, found.answer.stale), (60_003, true));
         assert!(kept.found(at, Source::Stale).answer.stale, "whatever its age");
         assert!(!kept.answer.stale && kept.answer.freshness_ms == 3);
-    }
-
-    #[test]
-    fn memory_is_counted_by_row() {
-        let (one, many) = (bytes_in_memory(&answer(1)), bytes_in_memory(&answer(1_001)));
-        let row = (many - one) / 1_000;
-        assert!((100..300).contains(&row), "{row} bytes");
     }
 }

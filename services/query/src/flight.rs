@@ -1,10 +1,8 @@
 //! Single flight: identical questions at the same time are asked once, and everyone gets the answer.
 
-use futures::FutureExt;
-use futures::future::{BoxFuture, Shared, WeakShared};
 use std::collections::HashMap;
-use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch;
 
 /// What a caller had to do with an outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,17 +13,15 @@ pub enum Part {
     Joined,
 }
 
-/// What everybody who asks the same waits for: whoever is there drives it. `None` when it panicked.
-type Flight<T> = BoxFuture<'static, Option<T>>;
-type UnderWay<T> = Arc<Mutex<HashMap<String, WeakShared<Flight<T>>>>>;
+type UnderWay<T> = Arc<Mutex<HashMap<String, watch::Receiver<Option<T>>>>>;
 
-/// Questions under way, by their text. There are at most as many as callers: what all of them have gone away from is
-/// given up.
-pub struct Flights<T: Clone> {
+/// Questions under way, by their text. There are at most as many as callers, unless callers go away: what they asked
+/// is then answered all the same, in the time that the asking itself is bound to.
+pub struct Flights<T> {
     under_way: UnderWay<T>,
 }
 
-impl<T: Clone> Default for Flights<T> {
+impl<T> Default for Flights<T> {
     fn default() -> Self {
         Self { under_way: UnderWay::default() }
     }
@@ -34,44 +30,48 @@ impl<T: Clone> Default for Flights<T> {
 impl<T: Clone + Send + Sync + 'static> Flights<T> {
     /// The outcome of `ask`, or of the same question if that is under way. `None` when the asking panicked.
     ///
-    /// Cancel safe: when a caller is dropped, the asking goes on for the others.
+    /// Cancel safe: the asking is a task of its own and goes on for the others when a caller is dropped.
     pub async fn share<F>(&self, key: String, ask: impl FnOnce() -> F) -> (Option<T>, Part)
     where
         F: Future<Output = T> + Send + 'static,
     {
-        let (flight, part) = self.join_or_begin(key, ask);
-        (flight.await, part)
+        let (mut outcome, part) = self.join_or_begin(key, ask);
+        let outcome = match outcome.wait_for(Option::is_some).await {
+            Ok(outcome) => outcome.clone(),
+            Err(_) => None,
+        };
+        (outcome, part)
     }
 
-    fn join_or_begin<F>(&self, key: String, ask: impl FnOnce() -> F) -> (Shared<Flight<T>>, Part)
+    fn join_or_begin<F>(&self, key: String, ask: impl FnOnce() -> F) -> (watch::Receiver<Option<T>>, Part)
     where
         F: Future<Output = T> + Send + 'static,
     {
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(flight) = under_way.get(&key).and_then(WeakShared::upgrade) {
-            return (flight, Part::Joined);
+        if let Some(outcome) = under_way.get(&key) {
+            return (outcome.clone(), Part::Joined);
         }
-        let landing = Landing { under_way: self.under_way.clone(), key: key.clone() };
-        let asking = AssertUnwindSafe(ask()).catch_unwind();
-        let flight = async move {
-            let outcome = asking.await.ok();
+        let (sender, receiver) = watch::channel(None);
+        under_way.insert(key.clone(), receiver.clone());
+        let landing = Landing { under_way: self.under_way.clone(), key };
+        let asking = ask();
+        tokio::spawn(async move {
+            let outcome = asking.await;
             // Whoever comes from now on asks anew.
             drop(landing);
-            outcome
-        };
-        let flight = flight.boxed().shared();
-        under_way.insert(key, flight.downgrade().expect("it has not begun"));
-        (flight, Part::Asked)
+            sender.send_replace(Some(outcome));
+        });
+        (receiver, Part::Asked)
     }
 }
 
-/// Takes a question off those under way, also when it is given up.
-struct Landing<T: Clone> {
+/// Takes a question off those under way, also when its asking panics.
+struct Landing<T> {
     under_way: UnderWay<T>,
     key: String,
 }
 
-impl<T: Clone> Drop for Landing<T> {
+impl<T> Drop for Landing<T> {
     fn drop(&mut self) {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
     }

@@ -16,6 +16,7 @@ pub mod cache;
 pub mod days;
 pub mod encoding;
 pub mod flight;
+pub mod found;
 pub mod history;
 pub mod merge;
 pub mod ranges;

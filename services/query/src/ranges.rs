@@ -1,8 +1,8 @@
 //! Days that no shard answers for alone: older than it keeps, or all of them while it is away.
 
-use crate::answers::{Found, Source};
 use crate::archive::{Archive, Decoded};
 use crate::asking::Asking;
+use crate::found::{Found, Source};
 use crate::merge::roll_up;
 use crate::sealed::{Empty, Sealed, check_alike, from_report, read};
 use crate::shard::Shards;
@@ -61,7 +61,7 @@ pub async fn beyond_the_shard(shards: &Shards, archive: &Archive, asking: &Askin
         if let Some(report) = sealed.report {
             // Nothing changes a day any more that the shard has let go of: it is as current as the shard.
             let answer = from_report(asking, report)?;
-            return Ok(Found::new(Answer { as_of, ..answer }, Source::Report));
+            return Ok(Found::made(Answer { as_of, ..answer }, Source::Report));
         }
         let freshness_ms = newer.as_ref().map_or(0, |newer| newer.freshness_ms);
         let mut parts: Vec<Part> = sealed.days.into_iter().map(Part::Sealed).collect();
@@ -73,7 +73,7 @@ pub async fn beyond_the_shard(shards: &Shards, archive: &Archive, asking: &Askin
             parts.push(Part::Live(Box::new(definition)));
         }
         return match merged(asking, (from, to), parts, sealed.empty).await? {
-            Some(answer) => Ok(Found::new(Answer { as_of, freshness_ms, ..answer }, Source::Figures)),
+            Some(answer) => Ok(Found::made(Answer { as_of, freshness_ms, ..answer }, Source::Figures)),
             None => Err(AskError { code: AskErrorCode::UnknownDay, ..expired }),
         };
     }
@@ -155,10 +155,10 @@ pub async fn sealed_days(archive: &Archive, asking: &Asking) -> Asked<Option<Fou
     };
     let Sealed { days, empty, report, .. } = sealed;
     if let Some(report) = report {
-        return from_report(asking, report).map(|answer| Some(Found::new(answer, Source::Report)));
+        return from_report(asking, report).map(|answer| Some(Found::made(answer, Source::Report)));
     }
     let answer = merged(asking, (from, to), days.into_iter().map(Part::Sealed).collect(), empty).await?;
-    Ok(answer.map(|answer| Found::new(answer, Source::Figures)))
+    Ok(answer.map(|answer| Found::made(answer, Source::Figures)))
 }
 
 /// Figures that the shard keeps, and how level it is with the log.

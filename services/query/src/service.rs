@@ -1,7 +1,7 @@
 //! The NATS micro service: `daybook.query.<tenant>.<view>`, many questions at once.
 
 use crate::Options;
-use crate::answers::{Answers, Found};
+use crate::answers::Answers;
 use crate::asking::Asking;
 use crate::days::{days, position};
 use crate::encoding::Encoding;
@@ -100,11 +100,12 @@ impl Actor for QueryActor {
         let ending = CancellationToken::new();
         let turns = Turns::new(MAX_UNDER_WAY, usize::from(options.max_questions_per_tenant), connection.partitions);
         let serving = tokio::spawn(serve(context.clone(), answers, turns, endpoint, ending.clone(), myself));
+        let state = State { context, serving, ending, _service: service };
         // Whoever is told that it is ready finds it listening.
-        round_trip(&connection.client).await;
-        context.health.set("query", true);
+        round_trip(&state.context.connection.client).await;
+        state.context.health.set("query", true);
         tracing::info!("answering questions");
-        Ok(State { context, serving, ending, _service: service })
+        Ok(state)
     }
 
     async fn handle(&self, _: ActorRef<Ended>, Ended: Ended, _: &mut State) -> Result<(), ActorProcessingErr> {
@@ -256,9 +257,9 @@ async fn answer(answers: &Arc<Answers>, message: &Message, encoding: Encoding) -
         (tenant, Target::Position) => encoding.answer(&position(answers, &tenant).await?),
         (tenant, Target::View(view)) => {
             let query = query(&message.payload, encoding)?;
-            let Found { answer, source } = answers.answer(Asking { tenant, view, query }).await?;
-            metrics::counter!("daybook_query_source_total", "source" => source.as_str()).increment(1);
-            encoding.answer(&*answer)
+            let found = answers.answer(Asking { tenant, view, query }).await?;
+            metrics::counter!("daybook_query_source_total", "source" => found.source.as_str()).increment(1);
+            found.encode(encoding)
         }
     }
 }

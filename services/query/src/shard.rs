@@ -15,6 +15,7 @@ use daybook_domain::time::Date;
 use daybook_runtime::connection::Connection;
 use daybook_runtime::membership::Members;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::value::RawValue;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -54,11 +55,11 @@ impl Shards {
             || are_behind(self.members.borrow().values(), partition)
     }
 
-    /// What the shard says about a view.
+    /// What the shard says about a view, the rows as it wrote them.
     ///
     /// # Errors
     /// Those of the shard, and those of [`Shards::ask`].
-    pub async fn view(&self, asking: &Asking) -> Asked<Answer> {
+    pub async fn view(&self, asking: &Asking) -> Asked<Answer<Box<RawValue>>> {
         let Asking { tenant, view, query } = asking.clone();
         self.ask(&asking.tenant, &ShardQuestion::View { tenant, view, query: Box::new(query) }).await
     }

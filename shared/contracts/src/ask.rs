@@ -377,9 +377,9 @@ pub struct Position {
     pub outputs_waiting: u64,
 }
 
-/// The rows of a view, and how far they can be relied on.
+/// The rows of a view, and how far they can be relied on. Whoever only hands it on may leave the rows as they are written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answer {
+pub struct Answer<Rows = Vec<Row>> {
     pub tenant: TenantId,
     pub view: Name,
     /// The first and the last business day asked for; of a season, the days that it touches.
@@ -387,7 +387,7 @@ pub struct Answer {
     pub to: Date,
     /// Open when any of the days is.
     pub day: DayState,
-    pub rows: Vec<Row>,
+    pub rows: Rows,
     /// How many rows there are on all pages.
     pub total: u64,
     /// The cursor of the next page, when there is one.
@@ -407,6 +407,47 @@ pub struct Answer {
     /// With `watch`: what follows on the live subject.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feed: Option<Feed>,
+}
+
+impl<Rows> Answer<Rows> {
+    /// The same with its rows in another form.
+    pub fn with_rows<Others>(self, others: impl FnOnce(Rows) -> Others) -> Answer<Others> {
+        let Self {
+            tenant,
+            view,
+            from,
+            to,
+            day,
+            rows,
+            total,
+            next,
+            as_of,
+            freshness_ms,
+            stale,
+            coverage,
+            definition,
+            report,
+            feed,
+        } = self;
+        let rows = others(rows);
+        Answer {
+            tenant,
+            view,
+            from,
+            to,
+            day,
+            rows,
+            total,
+            next,
+            as_of,
+            freshness_ms,
+            stale,
+            coverage,
+            definition,
+            report,
+            feed,
+        }
+    }
 }
 
 /// One day of a tenant, with the account of its events.

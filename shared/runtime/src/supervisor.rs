@@ -16,7 +16,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 /// An actor that ran for so long before it failed has no failures in a row.
 const STEADY: Duration = Duration::from_secs(30);
-/// How long children get to end before they are killed.
+/// How long children that are just beginning get to notice that they are not to, and then those that run to end.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How to start one child, linked to the supervisor it is given.
@@ -46,7 +46,7 @@ pub enum Message {
     Started(usize, Result<ActorCell, String>),
     /// Run exactly these children, by their indices.
     Run(BTreeSet<usize>),
-    /// Children that end from now on are not started again; answers when that is so.
+    /// Children that end from now on are not started again, nor begin; answers when that is so and none is just beginning.
     Stop(RpcReplyPort<()>),
 }
 
@@ -62,6 +62,8 @@ pub struct State {
     /// Those that are to run.
     wanted: BTreeSet<usize>,
     stopping: bool,
+    /// Whom to tell that none is starting any more.
+    stopped: Option<RpcReplyPort<()>>,
 }
 
 impl Actor for Supervisor {
@@ -85,6 +87,7 @@ impl Actor for Supervisor {
             children,
             wanted,
             stopping: false,
+            stopped: None,
         })
     }
 
@@ -113,7 +116,8 @@ impl Actor for Supervisor {
             Message::Stop(reply) => {
                 state.stopping = true;
                 state.starting.values().for_each(AbortHandle::abort);
-                let _ = reply.send(());
+                state.stopped = Some(reply);
+                state.answer_stop();
             }
         }
         Ok(())
@@ -177,6 +181,15 @@ impl State {
         if self.starting.is_empty() {
             self.ended_early.clear();
         }
+        self.answer_stop();
+    }
+
+    fn answer_stop(&mut self) {
+        if self.starting.is_empty()
+            && let Some(reply) = self.stopped.take()
+        {
+            let _ = reply.send(());
+        }
     }
 
     /// It is not to run here any more: it deals with what it has been sent, and ends.
@@ -235,7 +248,7 @@ pub async fn run_wanted(
             }
         }
     }
-    let _ = supervisor.call(Message::Stop, None).await;
+    let _ = supervisor.call(Message::Stop, Some(STOP_DEADLINE)).await;
     supervisor.get_cell().drain_children_and_wait(Some(STOP_DEADLINE)).await;
     supervisor.stop(None);
     let _ = handle.await;

@@ -6,7 +6,7 @@ use crate::mutation::Mutation;
 use crate::outbox::Outbox;
 use crate::settings::{Shell, Violation};
 use crate::store::Store;
-use aggregator_shard::outputs::{Traces, outputs};
+use aggregator_shard::outputs::Maker;
 use aggregator_shard::state::PartitionState;
 use aggregator_shard::state::backfill::Found;
 use daybook_contracts::ask::ViewProgress;
@@ -34,7 +34,7 @@ struct Running {
     fed: u64,
     waiting: VecDeque<(LogSeq, Batch)>,
     outbox: Outbox,
-    traces: Traces,
+    maker: Maker,
     checkpoint: Option<Checkpoint>,
     checkpointed: LogSeq,
     was_level: bool,
@@ -154,7 +154,7 @@ impl Replica {
             fed,
             waiting: VecDeque::new(),
             outbox: Outbox::default(),
-            traces: Traces::default(),
+            maker: Maker::default(),
             checkpoint: None,
             checkpointed: position,
             was_level: position.0 >= end,
@@ -217,7 +217,7 @@ impl Running {
         }
         let effects = self.state.apply(position, batch);
         for effect in effects {
-            for output in outputs(&shell.broker.subjects, position, effect, &mut self.traces) {
+            for output in self.maker.outputs(&shell.broker.subjects, position, effect) {
                 self.outbox.put(output);
             }
         }

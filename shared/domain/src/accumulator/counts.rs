@@ -96,10 +96,13 @@ impl<K: Serialize> Serialize for Counts<K> {
 impl<'de, K: Ord + Deserialize<'de>> Deserialize<'de> for Counts<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let tree = BTreeMap::deserialize(deserializer)?;
-        Ok(match tree.len() {
-            0..=FEW => Self::Few(tree.into_iter().collect()),
-            _ => Self::Many(tree),
-        })
+        if tree.len() > FEW {
+            return Ok(Self::Many(tree));
+        }
+        // A collected list would have room for four at least.
+        let mut list = Vec::with_capacity(tree.len());
+        list.extend(tree);
+        Ok(Self::Few(list))
     }
 }
 

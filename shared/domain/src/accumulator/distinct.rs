@@ -135,7 +135,8 @@ impl<'de> Deserialize<'de> for Texts {
         if map.len() > FEW {
             return Ok(Self::Many(map));
         }
-        let mut list: Vec<_> = map.into_iter().collect();
+        let mut list = Vec::with_capacity(map.len());
+        list.extend(map);
         list.sort_unstable();
         Ok(Self::Few(list))
     }
