@@ -27,29 +27,31 @@ impl Echoes {
     /// # Errors
     /// When the broker is gone.
     pub async fn begin(at_once: &Client, relayed: &Client) -> anyhow::Result<Self> {
-        let client = at_once.connection.client.clone();
-        let mut asked = client.subscribe(ECHO).await?;
-        client.flush().await?;
-        let at_once = tokio::spawn(async move {
-            while let Some(message) = asked.next().await {
-                let Some(reply) = message.reply else { continue };
-                client.publish(reply, message.payload).await?;
-            }
-            Ok(())
-        });
-        let client = relayed.connection.client.clone();
-        let mut asked = client.subscribe(RELAYED_ECHO).await?;
-        client.flush().await?;
-        let relayed = tokio::spawn(async move {
-            while let Some(message) = asked.next().await {
-                let Some(reply) = message.reply else { continue };
-                let answer = client.request(ECHO, message.payload).await?;
-                client.publish(reply, answer.payload).await?;
-            }
-            Ok(())
-        });
-        Ok(Self { answering: [at_once, relayed] })
+        let at_once = answering(at_once, ECHO, None).await?;
+        Ok(Self { answering: [at_once, answering(relayed, RELAYED_ECHO, Some(ECHO)).await?] })
     }
+}
+
+/// Sends back what comes in, or what `asked_first` makes of it.
+async fn answering(
+    answerer: &Client,
+    subject: &'static str,
+    asked_first: Option<&'static str>,
+) -> anyhow::Result<JoinHandle<anyhow::Result<()>>> {
+    let client = answerer.connection.client.clone();
+    let mut asked = client.subscribe(subject).await?;
+    client.flush().await?;
+    Ok(tokio::spawn(async move {
+        while let Some(message) = asked.next().await {
+            let Some(reply) = message.reply else { continue };
+            let payload = match asked_first {
+                Some(first) => client.request(first, message.payload).await?.payload,
+                None => message.payload,
+            };
+            client.publish(reply, payload).await?;
+        }
+        Ok(())
+    }))
 }
 
 impl Drop for Echoes {

@@ -412,40 +412,22 @@ pub struct Answer<Rows = Vec<Row>> {
 impl<Rows> Answer<Rows> {
     /// The same with its rows in another form.
     pub fn with_rows<Others>(self, others: impl FnOnce(Rows) -> Others) -> Answer<Others> {
-        let Self {
-            tenant,
-            view,
-            from,
-            to,
-            day,
-            rows,
-            total,
-            next,
-            as_of,
-            freshness_ms,
-            stale,
-            coverage,
-            definition,
-            report,
-            feed,
-        } = self;
-        let rows = others(rows);
         Answer {
-            tenant,
-            view,
-            from,
-            to,
-            day,
-            rows,
-            total,
-            next,
-            as_of,
-            freshness_ms,
-            stale,
-            coverage,
-            definition,
-            report,
-            feed,
+            rows: others(self.rows),
+            tenant: self.tenant,
+            view: self.view,
+            from: self.from,
+            to: self.to,
+            day: self.day,
+            total: self.total,
+            next: self.next,
+            as_of: self.as_of,
+            freshness_ms: self.freshness_ms,
+            stale: self.stale,
+            coverage: self.coverage,
+            definition: self.definition,
+            report: self.report,
+            feed: self.feed,
         }
     }
 }

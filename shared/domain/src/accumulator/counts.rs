@@ -79,6 +79,13 @@ pub(super) fn insert<T>(list: &mut Vec<T>, at: usize, entry: T) {
     list.insert(at, entry);
 }
 
+/// A list without room for more, where a collected one would have room for four at least.
+pub(super) fn list_of<T>(entries: impl ExactSizeIterator<Item = T>) -> Vec<T> {
+    let mut list = Vec::with_capacity(entries.len());
+    list.extend(entries);
+    list
+}
+
 impl<K: PartialEq> PartialEq for Counts<K> {
     fn eq(&self, other: &Self) -> bool {
         self.iter().eq(other.iter())
@@ -99,10 +106,7 @@ impl<'de, K: Ord + Deserialize<'de>> Deserialize<'de> for Counts<K> {
         if tree.len() > FEW {
             return Ok(Self::Many(tree));
         }
-        // A collected list would have room for four at least.
-        let mut list = Vec::with_capacity(tree.len());
-        list.extend(tree);
-        Ok(Self::Few(list))
+        Ok(Self::Few(list_of(tree.into_iter())))
     }
 }
 

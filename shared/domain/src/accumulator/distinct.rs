@@ -1,6 +1,6 @@
 //! Texts with how often each occurs, for an exact count of different ones.
 
-use super::counts::insert;
+use super::counts::{insert, list_of};
 use compact_str::CompactString;
 use hashbrown::HashMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -135,8 +135,7 @@ impl<'de> Deserialize<'de> for Texts {
         if map.len() > FEW {
             return Ok(Self::Many(map));
         }
-        let mut list = Vec::with_capacity(map.len());
-        list.extend(map);
+        let mut list = list_of(map.into_iter());
         list.sort_unstable();
         Ok(Self::Few(list))
     }
