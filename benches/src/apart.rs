@@ -7,19 +7,20 @@ use daybook_runtime::connection::{BrokerOptions, connect_service};
 use daybook_runtime::http::Health;
 use daybook_runtime::process;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// Settings of the shard's process, which ends when its standard input does.
+/// Settings of the shard's process, which ends when its standard input does: those of the service, so that the environment
+/// can have another store or interval measured.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ShardOptions {
     #[arg(long)]
     nats: String,
-    #[arg(long)]
-    data: PathBuf,
+    #[command(flatten)]
+    shard: aggregator_shard::Options,
 }
 
 /// How long the services here get to end.
@@ -107,6 +108,6 @@ pub async fn shard(options: &ShardOptions) -> anyhow::Result<()> {
     });
     let connection = connect_service(&BrokerOptions::at(&options.nats), "aggregator-shard").await?;
     let context = process::Context::new(connection, Health::default(), CancellationToken::new());
-    let ended = aggregator_shard::run(aggregator_shard::Options::new(options.data.clone()), context).await;
+    let ended = aggregator_shard::run(options.shard.clone(), context).await;
     ended.map_err(|error| anyhow::anyhow!("{error}"))
 }

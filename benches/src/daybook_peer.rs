@@ -12,6 +12,7 @@ use daybook_contracts::report::Figure;
 use daybook_domain::catalogue::{Direction, RankedBy};
 use daybook_domain::ids::{InboxSeq, Name, TenantId};
 use daybook_domain::time::Date;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// Events a message.
@@ -26,13 +27,10 @@ const AGAIN: Duration = Duration::from_millis(1);
 pub async fn bids(exported: &Exported) -> anyhow::Result<Row> {
     let work = &exported.bids;
     let (system, figures) = load(work, &nexmark::DIMENSIONS, &["price"]).await?;
+    let days: BTreeSet<Date> = work.events.iter().map(|(_, bid)| bid.date).collect();
     let mut found = 0;
-    for day in 0..2 {
-        let query = Query {
-            days: DaySelector::Date(work.first_day.plus(day)),
-            dimensions: Some(Vec::new()),
-            ..Query::default()
-        };
+    for day in days {
+        let query = Query { days: DaySelector::Date(day), dimensions: Some(Vec::new()), ..Query::default() };
         found += number(&system.client.query(&work.tenants[0], "q17", &query).await?, "total_bids");
     }
     ensure!(found == work.events.len() as i64, "Daybook has {found} bids of {}", work.events.len());

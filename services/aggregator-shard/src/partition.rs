@@ -9,7 +9,7 @@ use crate::feed::{Fed, feed};
 use crate::freshness::{self, Level};
 use crate::live::Feeds;
 use crate::outputs::Maker;
-use crate::saving::{Saved, Saving};
+use crate::saving::{ROOM_POLL, Room, Saved, Saving};
 use crate::shedding::Shedding;
 use crate::state::PartitionState;
 use crate::state::backfill::Found;
@@ -223,8 +223,14 @@ impl Actor for PartitionActor {
                 Ok(())
             }
             Message::CheckpointDue => {
-                state.begin_checkpoint(myself.clone());
-                myself.send_after(state.intervals.checkpoint, || Message::CheckpointDue);
+                let next = match Room::take() {
+                    Some(room) => {
+                        state.begin_checkpoint(room, myself.clone());
+                        state.intervals.checkpoint
+                    }
+                    None => ROOM_POLL.min(state.intervals.checkpoint),
+                };
+                myself.send_after(next, || Message::CheckpointDue);
                 Ok(())
             }
             Message::CheckpointDone(saved) => Ok(state.saving.done(saved)?),
@@ -490,7 +496,7 @@ impl State {
         }));
     }
 
-    fn begin_checkpoint(&mut self, myself: ActorRef<Message>) {
+    fn begin_checkpoint(&mut self, room: Room, myself: ActorRef<Message>) {
         self.state.forget_indexes();
         let sizes = self.state.sizes();
         let partition = self.partition.to_string();
@@ -501,7 +507,7 @@ impl State {
         metrics::gauge!("daybook_live_feeds", "partition" => partition.clone()).set(self.feeds.len() as f64);
         metrics::gauge!("daybook_outbox_backlog", "partition" => partition).set(self.outbox.backlog() as f64);
         let connection = &self.context.connection;
-        if let Some(work) = self.saving.begin(&mut self.state, &self.outbox, connection, myself.clone()) {
+        if let Some(work) = self.saving.begin(room, &mut self.state, &self.outbox, connection, myself.clone()) {
             self.tasks.retain(|task| !task.is_finished());
             self.tasks.push(essential_until_done("checkpoint", work, myself));
         }

@@ -10,9 +10,11 @@ use daybook_runtime::connection::Connection;
 use daybook_runtime::outbox::Outbox;
 use daybook_runtime::store::{Changes, Store, StoreError};
 use ractor::ActorRef;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 /// How long the last checkpoint of a stopping partition may take.
@@ -22,6 +24,29 @@ const LAST_CHECKPOINT: Duration = Duration::from_secs(5);
 const MAX_RETRY_PAUSE: Duration = Duration::from_secs(60);
 /// Between two looks whether a store is bloated, and so between two rebuilds: one that bloats in less has no use for it.
 const LOOK_INTERVAL: Duration = Duration::from_secs(600);
+/// Checkpoints that are made at once at most, over all partitions: so many as there are processors to do it, for each takes the
+/// memory of everything that it writes, twice.
+const MAX_AT_ONCE: usize = 4;
+/// Between two looks whether there is room for one.
+pub const ROOM_POLL: Duration = Duration::from_millis(50);
+
+static ROOM: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
+    let processors = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
+    Arc::new(Semaphore::new(processors.min(MAX_AT_ONCE)))
+});
+
+/// That a checkpoint may be made now.
+pub struct Room {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Room {
+    /// `None` while others make theirs.
+    pub fn take() -> Option<Self> {
+        Some(Self { _permit: ROOM.clone().try_acquire_owned().ok()? })
+    }
+}
+
 /// Where the state of a partition is saved, and how far it is.
 pub struct Saving {
     partition: Partition,
@@ -80,6 +105,7 @@ impl Saving {
     /// The work of a checkpoint, if one is due; it ends with [`Message::CheckpointDone`], unless the outbox has ended.
     pub fn begin(
         &mut self,
+        room: Room,
         state: &mut PartitionState,
         outbox: &Outbox,
         connection: &Connection,
@@ -115,6 +141,8 @@ impl Saving {
             if outcome.is_ok() && look {
                 rebuild_if_bloated(partition, store.clone()).await;
             }
+            // A snapshot takes long and little memory.
+            drop(room);
             // Before the next commit, so that the rows are those of one position.
             let mut there = None;
             if let (Ok(()), Some((connection, of, interval, scratch))) = (&outcome, snapshot) {

@@ -273,7 +273,7 @@ mod tests {
         let compressed = zstd::encode_all(&figures("2013-03-10", 1).encode()[..], 3).unwrap();
         assert!(decode(&compressed[..compressed.len() - 1]).is_err());
         let mut misfit = figures("2013-03-10", 1);
-        misfit.days[0].groups[0].cells = Box::new([Accumulator::Sum { n: 1, sum: 1 }]);
+        misfit.days[0].groups[0].cells = Box::new([Accumulator::Sum { n: 1, sum: 1.into() }]);
         assert!(decode(&misfit.encode()).unwrap_err().contains("2013-03-10"), "a count is no sum");
         assert!(decode(&figures("2013-03-10", i64::MAX).encode()).is_err(), "it could not be merged");
         let bomb = zstd::encode_all(std::io::repeat(0).take(MAX_PLAIN_BYTES + 1), 1).unwrap();

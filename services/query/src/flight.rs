@@ -1,7 +1,13 @@
 //! Single flight: identical questions at the same time are asked once, and everyone gets the answer.
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 /// What a caller had to do with an outcome.
@@ -30,38 +36,65 @@ impl<T> Default for Flights<T> {
 impl<T: Clone + Send + Sync + 'static> Flights<T> {
     /// The outcome of `ask`, or of the same question if that is under way. `None` when the asking panicked.
     ///
-    /// Cancel safe: the asking is a task of its own and goes on for the others when a caller is dropped.
+    /// Cancel safe: the asking is the caller's own, without another task to be woken, and becomes a task that goes on for the
+    /// others when the caller is dropped.
     pub async fn share<F>(&self, key: String, ask: impl FnOnce() -> F) -> (Option<T>, Part)
     where
         F: Future<Output = T> + Send + 'static,
     {
-        let (mut outcome, part) = self.join_or_begin(key, ask);
-        let outcome = match outcome.wait_for(Option::is_some).await {
-            Ok(outcome) => outcome.clone(),
-            Err(_) => None,
-        };
-        (outcome, part)
+        match self.join_or_begin(key) {
+            Ok(mut joined) => {
+                let outcome = joined.wait_for(Option::is_some).await;
+                (outcome.ok().and_then(|outcome| outcome.clone()), Part::Joined)
+            }
+            Err((landing, sender)) => {
+                let asking = AssertUnwindSafe(ask()).catch_unwind();
+                let flight = async move {
+                    let outcome = asking.await.ok();
+                    // Whoever comes from now on asks anew.
+                    drop(landing);
+                    sender.send_replace(outcome.clone());
+                    outcome
+                };
+                (Flight(Some(flight.boxed())).await, Part::Asked)
+            }
+        }
     }
 
-    fn join_or_begin<F>(&self, key: String, ask: impl FnOnce() -> F) -> (watch::Receiver<Option<T>>, Part)
-    where
-        F: Future<Output = T> + Send + 'static,
-    {
+    /// What is under way, or where to tell what comes of it.
+    fn join_or_begin(&self, key: String) -> Result<watch::Receiver<Option<T>>, (Landing<T>, watch::Sender<Option<T>>)> {
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(outcome) = under_way.get(&key) {
-            return (outcome.clone(), Part::Joined);
+            return Ok(outcome.clone());
         }
         let (sender, receiver) = watch::channel(None);
-        under_way.insert(key.clone(), receiver.clone());
-        let landing = Landing { under_way: self.under_way.clone(), key };
-        let asking = ask();
-        tokio::spawn(async move {
-            let outcome = asking.await;
-            // Whoever comes from now on asks anew.
-            drop(landing);
-            sender.send_replace(Some(outcome));
-        });
-        (receiver, Part::Asked)
+        under_way.insert(key.clone(), receiver);
+        Err((Landing { under_way: self.under_way.clone(), key }, sender))
+    }
+}
+
+/// An asking, which goes on when it is dropped.
+struct Flight<T: Send + 'static>(Option<BoxFuture<'static, Option<T>>>);
+
+impl<T: Send + 'static> Future for Flight<T> {
+    type Output = Option<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
+        let Some(asking) = &mut self.0 else { return Poll::Ready(None) };
+        let outcome = ready!(asking.as_mut().poll(context));
+        self.0 = None;
+        Poll::Ready(outcome)
+    }
+}
+
+impl<T: Send + 'static> Drop for Flight<T> {
+    fn drop(&mut self) {
+        // Where there is no runtime any more nobody waits.
+        if let Some(asking) = self.0.take()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(asking);
+        }
     }
 }
 

@@ -505,7 +505,10 @@ fn view_key(prefix: &[u8], view: &Name, page: u32) -> Vec<u8> {
 }
 
 fn encode(row: &impl Serialize) -> Vec<u8> {
-    rmp_serde::to_vec(row).expect("stored rows hold nothing that MessagePack cannot")
+    let mut bytes = rmp_serde::to_vec(row).expect("stored rows hold nothing that MessagePack cannot");
+    // All that changed is held until it is committed.
+    bytes.shrink_to_fit();
+    bytes
 }
 
 fn decode<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, RestoreError> {

@@ -96,7 +96,7 @@ pub fn day_figures(day: &Day, interval: BusinessDay, window: Option<&Window>) ->
     }
     let group = |(key, cells): (&GroupKey, &Group)| GroupFigures {
         piece: key.piece,
-        dims: key.dims.clone(),
+        dims: key.dims[..].into(),
         cells: cells.clone(),
     };
     Some(DayFigures {

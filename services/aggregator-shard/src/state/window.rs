@@ -13,6 +13,7 @@ use daybook_domain::plan::Plan;
 use daybook_domain::time::{Date, Instant};
 use daybook_rollup::RankIndex;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Which group: a piece of the day and the values of the grouping dimensions.
@@ -20,7 +21,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct GroupKey {
     /// From 0, at the view's grain; always 0 at grain day.
     pub piece: u16,
-    pub dims: Box<[Option<CompactString>]>,
+    /// Most views group by one dimension: that is found without going elsewhere for it.
+    pub dims: SmallVec<[Option<CompactString>; 1]>,
 }
 
 impl PageKey for GroupKey {

@@ -12,7 +12,27 @@ const FEW: usize = 16;
 #[derive(Clone, Debug)]
 pub(super) enum Counts<K> {
     Few(Vec<(K, i64)>),
-    Many(BTreeMap<K, i64>),
+    /// In a box, so that both are of the same size.
+    Many(Box<Tree<K>>),
+}
+
+/// Many counts, with their total, for which there is no need to look at all of them then.
+#[derive(Clone, Debug)]
+pub(super) struct Tree<K> {
+    counts: BTreeMap<K, i64>,
+    total: i64,
+}
+
+impl<K> Tree<K> {
+    fn of(counts: BTreeMap<K, i64>) -> Self {
+        let total = total(counts.values());
+        Self { counts, total }
+    }
+}
+
+/// Of counts that are not made here, it may be any; [`Multiset::is_sane`](super::Multiset::is_sane) tells.
+fn total<'a>(counts: impl Iterator<Item = &'a i64>) -> i64 {
+    counts.fold(0, |total, n| total.wrapping_add(*n))
 }
 
 impl<K> Default for Counts<K> {
@@ -32,15 +52,16 @@ impl<K: Ord + Copy> Counts<K> {
                 Err(_) if n == 0 => {}
                 Err(at) if list.len() < FEW => insert(list, at, (key, n)),
                 Err(_) => {
-                    let tree = std::mem::take(list).into_iter().chain([(key, n)]).collect();
-                    *self = Self::Many(tree);
+                    let counts = std::mem::take(list).into_iter().chain([(key, n)]).collect();
+                    *self = Self::Many(Box::new(Tree::of(counts)));
                 }
             },
             Self::Many(tree) => {
-                let count = tree.entry(key).or_insert(0);
+                tree.total += n;
+                let count = tree.counts.entry(key).or_insert(0);
                 *count += n;
                 if *count == 0 {
-                    tree.remove(&key);
+                    tree.counts.remove(&key);
                 }
             }
         }
@@ -49,7 +70,10 @@ impl<K: Ord + Copy> Counts<K> {
     pub(super) fn negate(&mut self) {
         match self {
             Self::Few(list) => list.iter_mut().for_each(|(_, n)| *n = -*n),
-            Self::Many(tree) => tree.values_mut().for_each(|n| *n = -*n),
+            Self::Many(tree) => {
+                tree.total = -tree.total;
+                tree.counts.values_mut().for_each(|n| *n = -*n);
+            }
         }
     }
 }
@@ -58,7 +82,15 @@ impl<K> Counts<K> {
     pub(super) fn is_empty(&self) -> bool {
         match self {
             Self::Few(list) => list.is_empty(),
-            Self::Many(tree) => tree.is_empty(),
+            Self::Many(tree) => tree.counts.is_empty(),
+        }
+    }
+
+    /// The sum of all counts.
+    pub(super) fn total(&self) -> i64 {
+        match self {
+            Self::Few(list) => total(list.iter().map(|(_, n)| n)),
+            Self::Many(tree) => tree.total,
         }
     }
 
@@ -66,7 +98,7 @@ impl<K> Counts<K> {
     pub(super) fn iter(&self) -> Iter<'_, K> {
         match self {
             Self::Few(list) => Iter::Few(list.iter()),
-            Self::Many(tree) => Iter::Many(tree.iter()),
+            Self::Many(tree) => Iter::Many(tree.counts.iter()),
         }
     }
 }
@@ -102,11 +134,11 @@ impl<K: Serialize> Serialize for Counts<K> {
 
 impl<'de, K: Ord + Deserialize<'de>> Deserialize<'de> for Counts<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let tree = BTreeMap::deserialize(deserializer)?;
-        if tree.len() > FEW {
-            return Ok(Self::Many(tree));
+        let counts = BTreeMap::deserialize(deserializer)?;
+        if counts.len() > FEW {
+            return Ok(Self::Many(Box::new(Tree::of(counts))));
         }
-        Ok(Self::Few(list_of(tree.into_iter())))
+        Ok(Self::Few(list_of(counts.into_iter())))
     }
 }
 
@@ -158,15 +190,17 @@ mod tests {
                 *tree.entry(key).or_insert(0) += n;
                 tree.retain(|_, n| *n != 0);
                 prop_assert!(counts.iter().eq(tree.iter()) && counts.iter().rev().eq(tree.iter().rev()));
-                prop_assert_eq!(counts.is_empty(), tree.is_empty());
+                prop_assert_eq!((counts.is_empty(), counts.total()), (tree.is_empty(), tree.values().sum()));
             }
             let stored = rmp_serde::to_vec(&counts).unwrap();
             prop_assert_eq!(&stored, &rmp_serde::to_vec(&tree).unwrap());
             let read: Counts<i64> = rmp_serde::from_slice(&stored).unwrap();
             prop_assert!(read == counts, "though one may be a list and the other a tree");
+            prop_assert_eq!(read.total(), counts.total());
             counts.negate();
             tree.values_mut().for_each(|n| *n = -*n);
             prop_assert!(counts.iter().eq(tree.iter()));
+            prop_assert_eq!(counts.total(), tree.values().sum::<i64>());
         }
     }
 }

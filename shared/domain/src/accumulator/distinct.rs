@@ -18,7 +18,8 @@ pub struct Distinct {
 #[derive(Clone, Debug)]
 enum Texts {
     Few(Vec<(CompactString, i64)>),
-    Many(HashMap<CompactString, i64, foldhash::fast::FixedState>),
+    /// In a box, so that both are of the same size.
+    Many(Box<HashMap<CompactString, i64, foldhash::fast::FixedState>>),
 }
 
 impl Distinct {
@@ -32,7 +33,8 @@ impl Distinct {
                 Err(at) if list.len() < FEW => insert(list, at, (CompactString::new(value), n)),
                 Err(_) => {
                     let new = (CompactString::new(value), n);
-                    self.values = Texts::Many(std::mem::take(list).into_iter().chain([new]).collect());
+                    let map = std::mem::take(list).into_iter().chain([new]).collect();
+                    self.values = Texts::Many(Box::new(map));
                 }
             },
             Texts::Many(map) => match map.get_mut(value) {
@@ -91,7 +93,7 @@ impl Texts {
     fn iter(&self) -> impl Iterator<Item = (&CompactString, &i64)> {
         let (list, map) = match self {
             Self::Few(list) => (list.as_slice(), None),
-            Self::Many(map) => (&[][..], Some(map)),
+            Self::Many(map) => (&[][..], Some(map.iter())),
         };
         list.iter().map(|(text, n)| (text, n)).chain(map.into_iter().flatten())
     }
@@ -133,7 +135,7 @@ impl<'de> Deserialize<'de> for Texts {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let map = HashMap::deserialize(deserializer)?;
         if map.len() > FEW {
-            return Ok(Self::Many(map));
+            return Ok(Self::Many(Box::new(map)));
         }
         let mut list = list_of(map.into_iter());
         list.sort_unstable();

@@ -13,6 +13,7 @@ mod multiset;
 mod properties;
 mod squares;
 mod timed;
+mod total;
 
 pub use approx_distinct::{APPROX_DISTINCT_STANDARD_ERROR_PPM, ApproxDistinct};
 pub use approx_quantile::{APPROX_QUANTILE_ERROR_DIVISOR, ApproxQuantile};
@@ -20,6 +21,7 @@ pub use distinct::Distinct;
 pub use multiset::Multiset;
 pub use squares::Squares;
 pub use timed::Timed;
+pub use total::Total;
 
 use crate::expression::Row;
 use serde::{Deserialize, Serialize};
@@ -75,16 +77,15 @@ pub enum Shape {
     Times,
 }
 
-/// An accumulator of one [`Shape`].
+/// An accumulator of one [`Shape`]: four words, whatever it is of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Accumulator {
     #[serde(rename = "c")]
     Count(i64),
-    /// `sum` holds 2^64 values of 63 bits without overflow.
     #[serde(rename = "s")]
-    Sum { n: i64, sum: i128 },
+    Sum { n: i64, sum: Total },
     #[serde(rename = "v")]
-    Squares(Squares),
+    Squares(Box<Squares>),
     #[serde(rename = "m")]
     Multiset(Multiset),
     #[serde(rename = "q")]
@@ -97,13 +98,15 @@ pub enum Accumulator {
     ApproxDistinct(ApproxDistinct),
 }
 
+const _: () = assert!(size_of::<Accumulator>() == 32);
+
 impl Accumulator {
     /// The neutral element.
     pub fn zero(shape: Shape) -> Self {
         match shape {
             Shape::Count => Self::Count(0),
-            Shape::Sum { .. } => Self::Sum { n: 0, sum: 0 },
-            Shape::Squares { .. } => Self::Squares(Squares::default()),
+            Shape::Sum { .. } => Self::Sum { n: 0, sum: Total::default() },
+            Shape::Squares { .. } => Self::Squares(Box::default()),
             Shape::Multiset { .. } | Shape::Times => Self::Multiset(Multiset::default()),
             Shape::ApproxQuantile { .. } => Self::ApproxQuantile(ApproxQuantile::default()),
             Shape::Timed { .. } => Self::Timed(Timed::default()),
@@ -142,7 +145,7 @@ impl Accumulator {
         match self {
             Self::Sum { n, sum } => {
                 *n += sign.unit();
-                *sum += i128::from(value) * i128::from(sign.unit());
+                sum.add(i128::from(value) * i128::from(sign.unit()));
             }
             Self::Squares(squares) => squares.add(value, sign.unit()),
             Self::Multiset(multiset) => multiset.add(value, sign.unit()),
@@ -166,7 +169,7 @@ impl Accumulator {
             (Self::Count(n), Self::Count(m)) => *n += m,
             (Self::Sum { n, sum }, Self::Sum { n: m, sum: more }) => {
                 *n += m;
-                *sum += more;
+                sum.add(more.get());
             }
             (Self::Squares(ours), Self::Squares(theirs)) => ours.merge(theirs),
             (Self::Multiset(ours), Self::Multiset(theirs)) => ours.merge(theirs),
@@ -182,7 +185,7 @@ impl Accumulator {
     pub fn is_zero(&self) -> bool {
         match self {
             Self::Count(n) => *n == 0,
-            Self::Sum { n, sum } => *n == 0 && *sum == 0,
+            Self::Sum { n, sum } => *n == 0 && sum.is_zero(),
             Self::Squares(squares) => squares.is_zero(),
             Self::Multiset(multiset) => multiset.is_zero(),
             Self::ApproxQuantile(sketch) => sketch.is_zero(),
@@ -197,7 +200,7 @@ impl Accumulator {
     pub fn fits(&self, shape: Shape) -> bool {
         match (self, shape) {
             (Self::Count(n), Shape::Count) => is_sane(*n),
-            (Self::Sum { n, sum }, Shape::Sum { .. }) => is_sane(*n) && sum.unsigned_abs() <= MAX_FOREIGN_SUM,
+            (Self::Sum { n, sum }, Shape::Sum { .. }) => is_sane(*n) && sum.get().unsigned_abs() <= MAX_FOREIGN_SUM,
             (Self::Squares(squares), Shape::Squares { .. }) => squares.is_sane(),
             (Self::Multiset(multiset), Shape::Multiset { .. } | Shape::Times) => multiset.is_sane(),
             (Self::ApproxQuantile(sketch), Shape::ApproxQuantile { .. }) => sketch.is_sane(),
@@ -214,7 +217,7 @@ impl Accumulator {
             Self::Count(n) => *n = -*n,
             Self::Sum { n, sum } => {
                 *n = -*n;
-                *sum = -*sum;
+                sum.negate();
             }
             Self::Squares(squares) => squares.negate(),
             Self::Multiset(multiset) => multiset.negate(),

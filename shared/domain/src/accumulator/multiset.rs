@@ -1,25 +1,24 @@
 //! Keys with how often each occurs, in order: exact extremes and ranks, and what sketches are built on.
 
 use super::counts::Counts;
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Keys with how often each occurs. Counts are signed, since a key may be taken back before it is put in; zero counts
 /// are not kept, so the neutral element is the empty one and no other.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Multiset<K: Ord = i64> {
     values: Counts<K>,
-    n: i64,
 }
 
 impl<K: Ord> Default for Multiset<K> {
     fn default() -> Self {
-        Self { values: Counts::default(), n: 0 }
+        Self { values: Counts::default() }
     }
 }
 
 impl<K: Ord + Copy> Multiset<K> {
     pub(super) fn add(&mut self, value: K, n: i64) {
-        self.n += n;
         self.values.add(value, n);
     }
 
@@ -30,18 +29,16 @@ impl<K: Ord + Copy> Multiset<K> {
     }
 
     pub(super) fn negate(&mut self) {
-        self.n = -self.n;
         self.values.negate();
     }
 
-    /// Whether it can have come about by [`Multiset::add`]: no zero is kept, and the total is that of the counts, each of
-    /// which may be merged.
+    /// Whether it can have come about by [`Multiset::add`]: no zero is kept, and each count and their sum may be merged.
     pub(super) fn is_sane(&self) -> bool {
         let mut total = 0_i64;
         self.values.iter().all(|(_, n)| {
             total = total.saturating_add(*n);
             *n != 0 && super::is_sane(*n) && super::is_sane(total)
-        }) && total == self.n
+        })
     }
 
     /// Whether this is the neutral element: no key has a count. [`Multiset::len`] may be 0 without that.
@@ -51,11 +48,11 @@ impl<K: Ord + Copy> Multiset<K> {
 
     /// How many values there are, equal ones counted as often as they occur.
     pub fn len(&self) -> i64 {
-        self.n
+        self.values.total()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.n == 0
+        self.len() == 0
     }
 
     /// The smallest value; what was only taken back so far is none.
@@ -79,11 +76,12 @@ impl<K: Ord + Copy> Multiset<K> {
 
     /// The value at `rank` in ascending order, from 1.
     pub fn at_rank(&self, rank: i64) -> Option<K> {
-        if rank < 1 || rank > self.n {
+        let len = self.len();
+        if rank < 1 || rank > len {
             return None;
         }
         // From the nearer end.
-        if rank <= self.n / 2 {
+        if rank <= len / 2 {
             let mut below = 0;
             self.values.iter().find(|(_, n)| {
                 below += **n;
@@ -93,10 +91,39 @@ impl<K: Ord + Copy> Multiset<K> {
             let mut above = 0;
             self.values.iter().rev().find(|(_, n)| {
                 above += **n;
-                self.n - above < rank
+                len - above < rank
             })
         }
         .map(|(value, _)| *value)
+    }
+}
+
+/// With how many values there are, though they tell: so it has been stored from the beginning.
+impl<K: Ord + Copy + Serialize> Serialize for Multiset<K> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut multiset = serializer.serialize_struct("Multiset", 2)?;
+        multiset.serialize_field("values", &self.values)?;
+        multiset.serialize_field("n", &self.len())?;
+        multiset.end()
+    }
+}
+
+impl<'de, K: Ord + Copy + Deserialize<'de>> Deserialize<'de> for Multiset<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(bound = "K: Ord + Copy + Deserialize<'de>")]
+        struct Stored<K> {
+            values: Counts<K>,
+            n: i64,
+        }
+
+        let Stored { values, n } = Stored::deserialize(deserializer)?;
+        match values.total() == n {
+            true => Ok(Self { values }),
+            false => {
+                Err(de::Error::custom(format_args!("counts of {} values that are said to be {n}", values.total())))
+            }
+        }
     }
 }
 

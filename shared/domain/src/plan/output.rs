@@ -74,7 +74,7 @@ impl Output {
 
 fn sum(group: &[Accumulator], cell: usize) -> (i64, i128) {
     match &group[cell] {
-        Accumulator::Sum { n, sum } => (*n, *sum),
+        Accumulator::Sum { n, sum } => (*n, sum.get()),
         other => unreachable!("a sum kept as {other:?}"),
     }
 }
