@@ -375,18 +375,12 @@ impl Running {
 
     /// A step of removing what is over its retention. While a view waits for a backfill nothing goes.
     fn trim(&mut self, shell: &mut Shell, partition: Partition) {
-        match &mut self.trimming {
-            Some(trimming) => {
-                if !matches!(trimming.step(shell), Next::Goes) {
-                    self.trimming = None;
-                }
-            }
-            None if !self.state.needs_history() => {
-                let mut trimming = Trimming::new(shell, partition);
-                self.trimming = matches!(trimming.step(shell), Next::Goes).then_some(trimming);
-            }
-            None => {}
-        }
+        let mut trimming = match self.trimming.take() {
+            Some(trimming) => trimming,
+            None if !self.state.needs_history() => Trimming::new(shell, partition),
+            None => return,
+        };
+        self.trimming = matches!(trimming.step(shell), Next::Goes).then_some(trimming);
     }
 
     fn begin_backfill(&mut self) {
