@@ -2,9 +2,10 @@
 //! coverage tell from when on.
 #![allow(clippy::unwrap_used)]
 
+use aggregator_shard::snapshots;
 use daybook::client::Client;
 use daybook_contracts::report::{Coverage, Report};
-use daybook_domain::ids::Partition;
+use daybook_domain::ids::{LogSeq, Partition};
 use daybook_runtime::reader::read_all;
 use daybook_tests::asking::{ask, hashes, part, sealed, shown};
 use daybook_tests::backfilling::{
@@ -157,18 +158,42 @@ async fn progress_is_shown_and_days_that_close_before_lack_the_view() {
     assert!(has(&sealed(client, "acme", "2024-03-02").await.report));
 }
 
-/// Clicks of which the truncated log keeps the second half.
+/// Waits for a snapshot of everything so far, and removes all others.
+async fn only_snapshot(daybook: &Daybook, partition: Partition) -> LogSeq {
+    let connection = &daybook.client.connection;
+    let end = ask(&daybook.client, "acme", "clicks-twin", json!({"dimensions": []})).await.as_of.log;
+    let there = eventually("a snapshot", || async {
+        let there = snapshots::list(connection, partition).await.ok()?;
+        there.last().is_some_and(|newest| newest.position == end).then_some(there)
+    })
+    .await;
+    for older in &there[..there.len() - 1] {
+        snapshots::remove(connection, partition, older.position).await.unwrap();
+    }
+    end
+}
+
+/// Clicks of which the trimmed log keeps the second half.
 const CLICKS: usize = 40;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_the_log_was_truncated_coverage_says_so() {
-    let daybook = Daybook::start().await;
+async fn where_the_log_was_trimmed_coverage_says_so() {
+    let daybook = Daybook::start_with(|options| {
+        options.shard.snapshot_interval_ms = 1_000;
+        // Nothing is old enough to go, and the oldest snapshot stays.
+        options.shard.log_retention = "1h".parse().unwrap();
+    })
+    .await;
     let client = &daybook.client;
     let connection = &client.connection;
     let partition = Partition::of("acme", connection.partitions);
     define_twins(client).await;
     let mut positions = Vec::new();
+    let mut floor = LogSeq(0);
     for number in 0..CLICKS {
+        if number == CLICKS / 2 {
+            floor = only_snapshot(&daybook, partition).await;
+        }
         let at = format!("2024-03-01T{:02}:00:00Z", number % 24);
         let click = json!({"at": at, "dims": {"page": "a"}, "measures": {"ms": number}});
         daybook.publish("acme", "click", click.to_string()).await;
@@ -183,7 +208,7 @@ async fn where_the_log_was_truncated_coverage_says_so() {
     daybook.settle().await;
     let subjects = &connection.subjects;
     let events = connection.jetstream.get_stream(subjects.events_stream()).await.unwrap();
-    events.purge().filter(subjects.events(partition)).sequence(positions[CLICKS / 2].0).await.unwrap();
+    events.purge().filter(subjects.events(partition)).sequence(floor.0).await.unwrap();
     define_views(client, &["orders", "clicks"], &[]).await;
     for name in ["orders", "clicks"] {
         in_force(client, name).await;

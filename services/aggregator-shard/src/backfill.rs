@@ -1,16 +1,17 @@
 //! Runs a scratch machine over the log, beside the live one; see [`crate::state::backfill`].
 
+use crate::checkpoints::{chain, oldest_on_the_broker};
 use crate::partition::Message;
 use crate::snapshots;
 use crate::state::PartitionState;
 use crate::state::backfill::Found;
 use daybook_contracts::log::{Batch, DecodeError};
 use daybook_domain::ids::{LogSeq, Partition};
-use daybook_runtime::append::{retry, stream_handle};
 use daybook_runtime::connection::Connection;
-use daybook_runtime::log::follows;
+use daybook_runtime::log::{Beginning, beginning, follows};
 use daybook_runtime::reader::{Delivered, Reader};
 use ractor::ActorRef;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -21,7 +22,7 @@ const PIECE: usize = 256;
 /// How long it works before it rests: a delay that the live work does not feel.
 const WORK: Duration = Duration::from_millis(1);
 
-/// Between two looks for another's snapshot.
+/// Between two looks for a snapshot.
 const SNAPSHOT_LOOK: Duration = Duration::from_secs(2);
 
 /// How a backfill is to be run.
@@ -29,68 +30,90 @@ const SNAPSHOT_LOOK: Duration = Duration::from_secs(2);
 pub struct Task {
     pub connection: Connection,
     pub partition: Partition,
+    /// A folder in which a snapshot may be unpacked, and which may be wiped.
+    pub folder: PathBuf,
     /// How much of one processor it may take, in percent.
     pub duty_percent: u8,
     /// How much of the log has been read, in percent.
     pub progress: Arc<AtomicU8>,
 }
 
-/// Reads the log up to `base` into the scratch and hands what was found to the actor.
+/// Reads the log up to `base` into the scratch and hands what was found to the actor. Where the log is trimmed, from the oldest
+/// snapshot on: so that the scratch knows what the live machine does of what stood before.
 pub async fn run(task: Task, mut scratch: PartitionState, base: LogSeq, actor: ActorRef<Message>) {
-    let Task { connection, partition, duty_percent, progress } = task;
+    let Task { connection, partition, folder, duty_percent, progress } = task;
     let began = Instant::now();
+    let first = beginning(&connection, partition).await;
+    let mut since = None;
+    if first.as_ref().is_some_and(Beginning::is_trimmed) {
+        let Some(before) = oldest_state(&connection, partition, &folder).await.filter(|it| it.position() <= base)
+        else {
+            tracing::warn!(%partition, "no snapshot on the broker can be backfilled from; trying again");
+            tokio::time::sleep(SNAPSHOT_LOOK).await;
+            let _ = actor.cast(Message::BackfillLost);
+            return;
+        };
+        since = Some(LogSeq(before.position().0 + 1));
+        let seeded = blocking(move || {
+            scratch.begin_with(before);
+            scratch
+        });
+        let Some(seeded) = seeded.await else { return };
+        scratch = seeded;
+    }
+    let first = first.map_or(0, |beginning| beginning.position.0);
     let subjects = &connection.subjects;
-    let stream = subjects.events_stream();
-    let first = retry("look at the log", || async {
-        let handle = stream_handle(&connection, &stream).await?;
-        Ok(handle.get_info().await?.state.first_sequence)
-    })
-    .await;
-    let (mut since, mut last) = (None, None);
-    let mut reader = Reader::new(&connection, stream.clone(), subjects.events(partition), 1);
+    let mut last = scratch.position();
+    let mut reader = Reader::new(&connection, subjects.events_stream(), subjects.events(partition), last.0 + 1);
     progress.store(0, Ordering::Relaxed);
     let mut records = 0;
-    loop {
+    while last < base {
         let message = reader.next().await;
-        // Every batch was appended behind one that it names: when that is gone, something was deleted before.
-        let (position, follows) = (LogSeq(message.sequence), follows(&message.headers));
-        match (last.replace(position), follows) {
-            (None, Some(follows)) if follows > LogSeq(0) => since = Some(position),
-            (Some(last), Some(follows)) if follows != last => {
-                tracing::warn!(%partition, %position, %last, "the log was trimmed meanwhile; backfilling again");
-                let _ = actor.cast(Message::BackfillLost);
-                return;
-            }
-            _ => {}
+        // Every batch was appended behind one that it names: when that is not the last one, something was deleted meanwhile.
+        let position = LogSeq(message.sequence);
+        if follows(&message.headers).is_some_and(|follows| follows != last) {
+            tracing::warn!(%partition, %position, %last, "the log was trimmed meanwhile; backfilling again");
+            let _ = actor.cast(Message::BackfillLost);
+            return;
         }
-        if message.sequence > base.0 {
+        if position > base {
             break;
         }
+        last = position;
         let read = blocking(move || {
             let records = read(&mut scratch, &message, duty_percent);
-            (scratch, message.sequence, records)
+            (scratch, records)
         });
-        let Some((back, sequence, outcome)) = read.await else { return };
+        let Some((back, outcome)) = read.await else { return };
         scratch = back;
         match outcome {
             Ok(count) => records += count,
             Err(error) => {
-                tracing::error!(%partition, position = sequence, %error, "a batch that cannot be read");
+                tracing::error!(%partition, %position, %error, "a batch that cannot be read");
                 return;
             }
         }
-        let percent = (sequence.saturating_sub(first) * 100) / (base.0.saturating_sub(first) + 1);
+        let percent = (position.0.saturating_sub(first) * 100) / (base.0.saturating_sub(first) + 1);
         progress.store(percent.min(99) as u8, Ordering::Relaxed);
         metrics::counter!("daybook_backfill_batches_total").increment(1);
-        if sequence == base.0 {
-            break;
-        }
     }
     tracing::info!(%partition, %base, records, seconds = began.elapsed().as_secs_f64(), "backfill has read the log");
     // To let go of what the scratch kept of a million entities takes a while too.
     if let Some(found) = blocking(move || Found::of(scratch, since)).await {
         let _ = actor.cast(Message::BackfillRead(Box::new(found)));
     }
+}
+
+/// The state of the oldest snapshot that the log goes on from, if one can be had.
+async fn oldest_state(connection: &Connection, partition: Partition, folder: &Path) -> Option<PartitionState> {
+    let found = oldest_on_the_broker(connection, partition, folder).await;
+    if let Err(error) = daybook_runtime::store::wipe(folder) {
+        tracing::debug!(%partition, %error, "what a snapshot was unpacked into stays until the next backfill");
+    }
+    found.unwrap_or_else(|error| {
+        tracing::warn!(%partition, error = chain(&error), "the broker does not tell of snapshots");
+        None
+    })
 }
 
 /// Ends the actor once there is a snapshot at `position` or behind it on the broker in which nothing waits for a backfill; when

@@ -141,7 +141,9 @@ pub async fn open(
         (Err(_), None) => Vec::new(),
     };
     match found {
-        Some(found) if !is_worth_it(local, needs_history, there.first(), reach) => return Ok(found),
+        Some(found) if !is_worth_it(local, needs_history, there.first(), reach.trimmed().is_some()) => {
+            return Ok(found);
+        }
         Some(_) => {}
         None if was_usable => {
             tracing::warn!(%partition, position = %local, end = %reach.end, "the log does not go on from the checkpoint");
@@ -188,11 +190,11 @@ pub async fn open(
 
 /// Whether a state in the folder that can go on is to be given up for the newest snapshot. Where the log is trimmed, only for
 /// one that waits for no backfill if the state does: what is left of the log might make other figures than it has.
-fn is_worth_it(local: LogSeq, needs_history: bool, newest: Option<&Snapshot>, reach: Reach) -> bool {
+pub fn is_worth_it(local: LogSeq, needs_history: bool, newest: Option<&Snapshot>, is_trimmed: bool) -> bool {
     let Some(newest) = newest.filter(|newest| newest.position > local) else { return false };
-    match reach.trimmed() {
-        Some(_) => needs_history && newest.is_whole,
-        None => local == LogSeq(0) || newest.position.0 - local.0 > WORTH_FETCHING,
+    match is_trimmed {
+        true => needs_history && newest.is_whole,
+        false => local == LogSeq(0) || newest.position.0 - local.0 > WORTH_FETCHING,
     }
 }
 
@@ -354,7 +356,6 @@ async fn blocking<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use daybook_domain::time::Instant as Stamp;
     use std::time::Instant;
 
     /// What [`open`] makes of a folder where the broker has no snapshots.
@@ -367,13 +368,10 @@ mod tests {
 
     #[test]
     fn a_state_that_waits_for_a_backfill_gives_way_to_a_snapshot_that_does_not() {
-        let follows = LogSeq(10);
-        let beginning = Beginning { position: LogSeq(12), follows, stored_at: Stamp::from_millis(0) };
-        let trimmed = Reach { beginning: Some(beginning), end: LogSeq(90_000) };
-        let whole = Reach { beginning: Some(Beginning { follows: LogSeq(0), ..beginning }), ..trimmed };
+        let (trimmed, whole) = (true, false);
         let snapshot = |position, is_whole| Snapshot { position: LogSeq(position), age: Duration::ZERO, is_whole };
-        let is_worth = |needs_history, position, is_whole, reach| {
-            is_worth_it(LogSeq(20), needs_history, Some(&snapshot(position, is_whole)), reach)
+        let is_worth = |needs_history, position, is_whole, is_trimmed| {
+            is_worth_it(LogSeq(20), needs_history, Some(&snapshot(position, is_whole)), is_trimmed)
         };
         assert!(is_worth(true, 21, true, trimmed));
         assert!(!is_worth(true, 20, true, trimmed) && !is_worth(true, 21, false, trimmed));

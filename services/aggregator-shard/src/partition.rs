@@ -31,6 +31,7 @@ use futures::{FutureExt, Stream, StreamExt};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, ActorStatus, MessagingErr, SpawnErr};
 use serde::Serialize;
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -128,6 +129,8 @@ struct State {
     shedding: Shedding,
     intervals: Intervals,
     backfill_progress: Arc<AtomicU8>,
+    /// Where a backfill of a trimmed log unpacks a snapshot.
+    history: PathBuf,
     tasks: Vec<JoinHandle<()>>,
     /// Ends the outbox with the actor.
     _outbox_guard: DropGuard,
@@ -184,6 +187,7 @@ impl Actor for PartitionActor {
             pending: 0,
             intervals,
             backfill_progress: Arc::default(),
+            history: place.folder.with_extension("history"),
             saving: Saving::new(partition, store, state.position(), &place, intervals),
             context,
             partition,
@@ -389,6 +393,7 @@ impl State {
         let task = backfill::Task {
             connection: self.context.connection.clone(),
             partition: self.partition,
+            folder: self.history.clone(),
             duty_percent: self.intervals.backfill_duty_percent,
             progress: self.backfill_progress.clone(),
         };

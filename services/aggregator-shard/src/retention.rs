@@ -14,16 +14,16 @@ const PARTS: u32 = 4;
 
 /// What is to go.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Plan {
+pub struct Plan {
     /// The snapshot that the log is trimmed to: its own batch stays.
-    floor: Option<LogSeq>,
+    pub floor: Option<LogSeq>,
     /// Positions of snapshots that nobody needs.
-    superseded: Vec<LogSeq>,
+    pub superseded: Vec<LogSeq>,
 }
 
 impl Plan {
-    /// `snapshots` are in order of their positions.
-    fn of(snapshots: &[Snapshot], retention: Retention) -> Self {
+    /// What is to go when there are these `snapshots`, in order of their positions.
+    pub fn of(snapshots: &[Snapshot], retention: Retention) -> Self {
         let Some((newest, older)) = snapshots.split_last() else { return Self::default() };
         let Some(age) = retention.age() else {
             let superseded = older.iter().map(|snapshot| snapshot.position).collect();

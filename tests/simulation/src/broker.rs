@@ -1,13 +1,14 @@
 //! A model of the broker: streams that take a message only if its subject stands where the writer says, sources that
-//! come through late but in order, and requests that are lost, late, or carried out without an answer.
+//! come through late but in order, objects in pieces, and requests that are lost, late, or carried out without an answer.
 
 use crate::fault::Fault;
 use crate::settings::Settings;
 use async_nats::HeaderMap;
+use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
 use bytes::Bytes;
 use daybook_contracts::headers;
 use daybook_contracts::subjects::Subjects;
-use daybook_domain::ids::Partition;
+use daybook_domain::ids::{LogSeq, Partition};
 use daybook_domain::time::Instant;
 use daybook_random::Random;
 use std::collections::BTreeMap;
@@ -90,6 +91,35 @@ pub struct Append {
     pub tag: Option<usize>,
 }
 
+/// A snapshot of a partition, as the broker is told of it.
+#[derive(Clone, Debug)]
+pub struct Object {
+    pub partition: Partition,
+    pub position: LogSeq,
+    /// No view waits for a backfill in it.
+    pub is_whole: bool,
+    /// By which its pieces are known.
+    pub pieces: Pieces,
+}
+
+/// Stands for the pieces of one object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pieces(u64);
+
+/// What a sender wants.
+#[derive(Clone, Debug)]
+pub enum Request {
+    Append(Append),
+    /// To store a piece of an object, the one with that number.
+    Piece(Pieces, usize, Bytes),
+    /// To tell of an object.
+    Tell(Object),
+    /// To remove a snapshot.
+    Remove(Partition, LogSeq),
+    /// To remove the batches of a partition before that one.
+    Trim(Partition, LogSeq),
+}
+
 /// What a sender learns of its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -107,15 +137,24 @@ pub struct Broker {
     pub subjects: Subjects,
     pub partitions: u16,
     kept: [Kept; Stream::COUNT],
-    under_way: Vec<(Ticket, Append)>,
+    /// By partition, before which batch EVENTS is trimmed.
+    begins: BTreeMap<Partition, u64>,
+    /// Of each partition, its snapshots in order of their positions, and when the broker was told of each.
+    objects: BTreeMap<(Partition, LogSeq), (Object, Instant)>,
+    pieces: BTreeMap<(Pieces, usize), Bytes>,
+    under_way: Vec<(Ticket, Request)>,
     answers: BTreeMap<Ticket, Answer>,
     tickets: u64,
     /// How far DAYS and CATALOG have been sourced into INBOX.
     sourced: [u64; 2],
     /// By which it stamps what it stores; nobody else goes by it.
     clock: Instant,
+    /// How long it has run, whatever its clocks said.
+    elapsed: Duration,
     /// What was stored since it was looked at last.
     fresh: Vec<(Stream, Rc<Stored>)>,
+    /// Partitions of which something was removed since it was looked at last.
+    trimmed: Vec<Partition>,
 }
 
 const SOURCES: [Stream; 2] = [Stream::Days, Stream::Catalog];
@@ -126,12 +165,17 @@ impl Broker {
             subjects: Subjects::new("daybook").expect("a valid prefix"),
             partitions,
             kept: Default::default(),
+            begins: BTreeMap::new(),
+            objects: BTreeMap::new(),
+            pieces: BTreeMap::new(),
             under_way: Vec::new(),
             answers: BTreeMap::new(),
             tickets: 0,
             sourced: [0; 2],
             clock: Instant::from_millis(0),
+            elapsed: Duration::ZERO,
             fresh: Vec::new(),
+            trimmed: Vec::new(),
         }
     }
 
@@ -156,15 +200,20 @@ impl Broker {
 
     /// The first message of a partition at `from` or after, that is not trimmed.
     pub fn next(&self, stream: Stream, partition: Partition, from: u64) -> Option<&Rc<Stored>> {
-        let kept = self.kept(stream);
-        let from = from.max(kept.trimmed + 1) as usize - 1;
-        kept.messages.get(from..)?.iter().find(|message| message.partition == partition)
+        let from = from.max(self.first(stream, partition)) as usize - 1;
+        self.kept(stream).messages.get(from..)?.iter().find(|message| message.partition == partition)
+    }
+
+    /// Before which sequence nothing of a partition is left.
+    fn first(&self, stream: Stream, partition: Partition) -> u64 {
+        let begins = self.begins.get(&partition).copied().filter(|_| stream == Stream::Events);
+        begins.unwrap_or(0).max(self.kept(stream).trimmed + 1)
     }
 
     /// The newest message of a partition, if it is not trimmed.
     pub fn newest(&self, stream: Stream, partition: Partition) -> Option<&Rc<Stored>> {
-        let kept = self.kept(stream);
-        kept.messages[kept.trimmed as usize..].iter().rev().find(|message| message.partition == partition)
+        let first = self.first(stream, partition) as usize - 1;
+        self.kept(stream).messages.get(first..)?.iter().rev().find(|message| message.partition == partition)
     }
 
     /// Everything that was ever stored, trimmed or not.
@@ -177,11 +226,38 @@ impl Broker {
         self.kept(stream).messages.len() as u64
     }
 
-    /// Sends a request; what became of it can be asked for by the ticket.
+    /// Sends a message to be stored; what became of it can be asked for by the ticket.
     pub fn send(&mut self, append: Append) -> Ticket {
+        self.ask(Request::Append(append))
+    }
+
+    /// Sends a request; what became of it can be asked for by the ticket.
+    pub fn ask(&mut self, request: Request) -> Ticket {
         self.tickets += 1;
-        self.under_way.push((Ticket(self.tickets), append));
+        self.under_way.push((Ticket(self.tickets), request));
         Ticket(self.tickets)
+    }
+
+    /// What stands for the pieces of a new object.
+    pub fn new_pieces(&mut self) -> Pieces {
+        self.tickets += 1;
+        Pieces(self.tickets)
+    }
+
+    /// The snapshots of a partition in order of their positions, each with how long ago the broker was told of it.
+    pub fn snapshots(&self, partition: Partition) -> impl DoubleEndedIterator<Item = (&Object, Duration)> {
+        let all = (partition, LogSeq(0))..=(partition, LogSeq(u64::MAX));
+        self.objects.range(all).map(|(_, (object, told_at))| (object, self.clock.since(*told_at)))
+    }
+
+    /// A piece of an object; none behind the last one.
+    pub fn piece(&self, of: Pieces, number: usize) -> Option<&Bytes> {
+        self.pieces.get(&(of, number))
+    }
+
+    /// How long it has run, for those who do something now and then.
+    pub fn elapsed(&self) -> Duration {
+        self.elapsed
     }
 
     /// What became of a request, told once; nothing while it is under way.
@@ -202,7 +278,8 @@ impl Broker {
 
     /// Carries one request out, or brings one message of a source into INBOX.
     pub fn step(&mut self, random: &mut Random, settings: &Settings) {
-        self.clock = self.clock.after(Duration::from_millis(random.below(MAX_STEP_MS) as u64));
+        let step = Duration::from_millis(random.below(MAX_STEP_MS) as u64);
+        (self.clock, self.elapsed) = (self.clock.after(step), self.elapsed + step);
         let source = random.below(2);
         if self.sourced[source] < self.end(SOURCES[source]) && (self.under_way.is_empty() || random.one_in(3)) {
             return self.source(source);
@@ -211,27 +288,56 @@ impl Broker {
             return;
         }
         let index = random.below(self.under_way.len());
-        let (ticket, append) = self.under_way.swap_remove(index);
+        let (ticket, request) = self.under_way.swap_remove(index);
         let unclear = |fault, random: &mut Random| settings.faults.has(fault) && random.one_in(UNCLEAR_ONE_IN);
         let answer = if unclear(Fault::LostRequest, random) {
             Answer::Unclear
         } else if unclear(Fault::LateRequest, random) {
-            self.under_way.push((ticket, append));
+            self.under_way.push((ticket, request));
             Answer::Unclear
         } else {
-            let answer = self.carry_out(append);
+            let answer = self.carry_out(request);
             if unclear(Fault::LostAnswer, random) { Answer::Unclear } else { answer }
         };
         // Of a late request, the first answer stands.
         self.answers.entry(ticket).or_insert(answer);
     }
 
-    fn carry_out(&mut self, append: Append) -> Answer {
-        let Append { stream, subject, expected, headers, payload, tag } = append;
+    fn carry_out(&mut self, request: Request) -> Answer {
+        match request {
+            Request::Append(append) => return self.append(append),
+            Request::Piece(of, number, bytes) => drop(self.pieces.insert((of, number), bytes)),
+            Request::Tell(object) => {
+                let told_at = self.clock;
+                self.objects.insert((object.partition, object.position), (object, told_at));
+            }
+            Request::Remove(partition, position) => {
+                if let Some((object, _)) = self.objects.remove(&(partition, position)) {
+                    self.pieces.retain(|(of, _), _| *of != object.pieces);
+                    self.trimmed.push(partition);
+                }
+            }
+            Request::Trim(partition, below) => {
+                let begins = self.begins.entry(partition).or_default();
+                if below.0 > *begins {
+                    *begins = below.0;
+                    self.trimmed.push(partition);
+                }
+            }
+        }
+        Answer::Stored(0)
+    }
+
+    fn append(&mut self, append: Append) -> Answer {
+        let Append { stream, subject, expected, mut headers, payload, tag } = append;
         let (subject, partition) = self.placed(stream, subject);
         let end = self.kept(stream).ends.get(&subject).copied().unwrap_or(0);
         if expected.is_some_and(|expected| expected != end) {
             return Answer::Conflict;
+        }
+        // The condition is a header of the message, and is stored with it.
+        if let Some(expected) = expected.filter(|_| stream == Stream::Events) {
+            headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
         }
         Answer::Stored(self.store(stream, subject, partition, headers, payload, tag))
     }
@@ -316,6 +422,11 @@ impl Broker {
     pub fn trim(&mut self, through: u64) {
         let kept = &mut self.kept[Stream::Inbox as usize];
         kept.trimmed = kept.trimmed.max(through.min(kept.messages.len() as u64));
+    }
+
+    /// Of which partitions something of the log or of the snapshots was removed since this was asked last.
+    pub fn take_trimmed(&mut self) -> Vec<Partition> {
+        std::mem::take(&mut self.trimmed)
     }
 
     /// What was stored since this was asked last.

@@ -19,6 +19,9 @@ const ZONES: &[&str] = &["Europe/Zurich", "America/New_York", "Pacific/Auckland"
 const DRIVEN: &str = "replay";
 const DAY_MS: i64 = 86_400_000;
 const HOUR_MS: u64 = 3_600_000;
+/// Views that are added, or changed from one variant to the other.
+const VIEWS: &[&str] =
+    &["order-late", "click-late", "note-late", "order-hours", "order-carry", "order-firm", "click-carry", "note-firm"];
 /// Tenants that may be added.
 const NEWCOMERS: &[&str] = &["SEA", "ZRH"];
 
@@ -88,7 +91,7 @@ impl Catalogue {
         let known: Vec<String> = self.tenants.keys().cloned().collect();
         let some = shell.random.pick(&known).clone();
         let allowed = |shell: &Shell, fault| shell.settings.faults.has(fault);
-        match shell.random.below(8) {
+        match shell.random.below(9) {
             0 if allowed(shell, Fault::NewTenant) => {
                 let text = *shell.random.pick(NEWCOMERS);
                 tenants(vec![self.tenant(shell, text, None).clone()])
@@ -106,9 +109,11 @@ impl Catalogue {
                 }
                 tenants(vec![spec.clone()])
             }
-            2 | 3 if allowed(shell, Fault::ViewChange) => {
-                let names = ["order-late", "click-late", "note-late", "order-carry", "order-firm", "order-hours"];
-                let mut view = view(names[shell.random.below(names.len())], shell.random.below(2));
+            2 | 3 | 8 if allowed(shell, Fault::ViewChange) => {
+                let name = *shell.random.pick(VIEWS);
+                // The first definitions are of the first variant.
+                let variant = usize::from(!shell.random.one_in(3));
+                let mut view = view(name, variant);
                 if shell.random.one_in(4) {
                     view.tenants = Some([id(&some)].into());
                 }

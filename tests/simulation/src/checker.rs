@@ -1,11 +1,13 @@
 //! What is checked whenever something is stored.
 
 use crate::broker::{Broker, Stored, Stream};
-use crate::model::figures::difference;
+use crate::model::figures::{Covered, difference};
 use crate::model::{Item, Model, TenantModel, definition_text, marker_text};
+use crate::opening::Reach;
 use crate::producer::Message;
 use crate::replica::Replica;
-use crate::settings::{Invariant, Violation, ensure};
+use crate::settings::{Invariant, Place, Reached, Violation, ensure};
+use crate::snapshots::is_usable;
 use day_manager::publishing::describe;
 use daybook_contracts::ask::{DaySelector, DayState, Query};
 use daybook_contracts::day::{DayMarker, Edge};
@@ -34,10 +36,14 @@ pub struct Checker {
     tables: BTreeMap<String, CalendarTable>,
     /// Rejected events that were told: INBOX sequence and index.
     told: BTreeSet<(u64, u32)>,
+    /// How often what is rare was compared.
+    pub reached: Reached,
 }
 
 #[derive(Default)]
 struct PartitionLog {
+    /// Before which batch the log was trimmed when that was checked last.
+    trimmed: LogSeq,
     /// How far into INBOX the log reaches.
     through: u64,
     /// By position, how far into INBOX each batch reaches, and the one before it.
@@ -64,6 +70,7 @@ impl Checker {
             days: BTreeMap::new(),
             tables: BTreeMap::new(),
             told: BTreeSet::new(),
+            reached: Reached::new(),
         }
     }
 
@@ -82,6 +89,26 @@ impl Checker {
             Stream::Clocks | Stream::Figures => {}
         }
         Ok(())
+    }
+
+    /// What is left of the log can be read from a snapshot, and its last batch, the fence of ingest, stays. Tells whether it
+    /// begins later than when this was asked last.
+    ///
+    /// # Errors
+    /// When that is not so.
+    pub fn trimmed(&mut self, broker: &Broker, partition: Partition) -> Result<bool, Violation> {
+        let reach = Reach::of(broker, partition);
+        let log = &mut self.partitions[usize::from(partition.0)];
+        let last = log.batches.keys().next_back().copied().unwrap_or(0);
+        ensure(reach.end == LogSeq(last), Invariant::Snapshots, || {
+            format!("the log of {partition} ends with {}, not with {last}", reach.end)
+        })?;
+        let mut there = broker.snapshots(partition).map(|(object, _)| object.position);
+        let is_held = there.any(|position| reach.reaches(position) && is_usable(broker, partition, position));
+        ensure(is_held || !reach.is_trimmed(), Invariant::Snapshots, || {
+            format!("no snapshot of {partition} reaches to {}, where its log begins", reach.follows)
+        })?;
+        Ok(std::mem::replace(&mut log.trimmed, reach.follows) < reach.follows)
     }
 
     /// A batch holds what INBOX has between the last batch and its own mark, in that order, and nothing else.
@@ -121,7 +148,7 @@ impl Checker {
             }
         }
         let begun = message.tag.expect("owners say where they began") as u64;
-        model.take_in(through, begun, producers);
+        model.take_in(message.sequence, through, begun, producers);
         let (before, behind) = (model.upto(from), model.upto(through));
         let expected: Vec<Item> = model
             .entries
@@ -216,17 +243,20 @@ impl Checker {
         ensure(report.views.keys().eq(views.keys()), Invariant::Figures, || {
             format!("{} has the views {:?}, the model {:?}", what(), report.views.keys(), views.keys())
         })?;
-        let mut is_capped = false;
+        // The first view that does not cover everything is told.
+        let mut coverage = Covered::All;
         for (name, view) in views {
             let found = cells(&report.views[&name].rows);
             let expected = model.figures(tenant, view, report.date, upto);
             ensure(found == expected.rows, Invariant::Figures, || {
                 format!("{}, {name}: {}", what(), difference(&expected.rows, &found))
             })?;
-            is_capped |= expected.is_capped;
+            if coverage == Covered::All {
+                coverage = expected.covered;
+            }
         }
-        ensure(is_capped == matches!(report.coverage, Coverage::Capped { .. }), Invariant::Figures, || {
-            format!("{}: groups left out {is_capped}, coverage {:?}", what(), report.coverage)
+        ensure(coverage == covered(&report.coverage), Invariant::Figures, || {
+            format!("{}: {coverage:?} by the model, coverage {:?}", what(), report.coverage)
         })
     }
 
@@ -288,9 +318,20 @@ impl Checker {
                         ensure(found == expected.rows, Invariant::Figures, || {
                             format!("{}: {id} {date} {}: {}", what(), view.name, difference(&expected.rows, &found))
                         })?;
-                        let is_told = matches!(answer.coverage, Coverage::Capped { .. });
-                        ensure(expected.is_capped == is_told, Invariant::Figures, || {
-                            format!("{}: {id} {date} {}: {:?}", what(), view.name, answer.coverage)
+                        if in_force.made_of.contains_key(&tenant.definition.id) {
+                            let is_partial = matches!(expected.covered, Covered::Since(_));
+                            let place = if is_partial { Place::Partial } else { Place::WholeAllTheSame };
+                            *self.reached.entry(place).or_default() += 1;
+                        }
+                        let is_told = covered(&answer.coverage);
+                        ensure(expected.covered == is_told, Invariant::Figures, || {
+                            format!(
+                                "{}: {id} {date} {}: {:?} by the model, {:?}",
+                                what(),
+                                view.name,
+                                expected.covered,
+                                answer.coverage
+                            )
                         })?;
                     }
                 }
@@ -399,6 +440,15 @@ fn touched(model: &Model, tenant: &TenantModel, entries: std::ops::Range<usize>)
     let dates = fates.flat_map(|fate| fate.booked.into_iter().chain(fate.carried.iter().map(|posting| posting.date)));
     let opened = entries.iter().filter_map(|entry| entry.opened.as_ref()).filter(|(of, _)| of == id);
     dates.chain(opened.map(|(_, date)| *date)).collect()
+}
+
+/// A coverage as the model has it.
+fn covered(coverage: &Coverage) -> Covered {
+    match coverage {
+        Coverage::Complete => Covered::All,
+        Coverage::Partial { from, .. } => Covered::Since(*from),
+        Coverage::Capped { .. } => Covered::Capped,
+    }
 }
 
 fn cells(rows: &[Row]) -> Vec<Vec<String>> {

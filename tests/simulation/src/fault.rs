@@ -46,6 +46,8 @@ named! {
         LostAnswer = "lost-answer",
         /// A request is given up by its sender and carried out later.
         LateRequest = "late-request",
+        /// A shard stands still for long while others go on.
+        Pause = "pause",
         /// Two sequencers of one partition.
         TwoOwners = "two-owners",
         /// Two day-managers.
@@ -82,6 +84,10 @@ named! {
         CloseByHand = "close-by-hand",
         /// INBOX is trimmed.
         Trim = "trim",
+        /// The log is trimmed below snapshots that are old enough.
+        TrimLog = "trim-log",
+        /// A snapshot that is read breaks off, or the broker does not tell of snapshots.
+        TornSnapshot = "torn-snapshot",
     }
 }
 

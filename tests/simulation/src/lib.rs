@@ -2,8 +2,8 @@
 //! crashes between any two steps and whatever else can go wrong, watched by a naive model. A seed is a run.
 //!
 //! [`world`] holds the actors and decides whose turn it is. [`broker`] is the model broker. [`producer`] and
-//! [`catalogue`] are those who use Daybook; [`manager`], [`owner`] and [`replica`] with its [`outbox`] and [`store`]
-//! are the services' actors as steps around the real cores. [`checker`] judges everything that is stored or said, by [`model`].
+//! [`catalogue`] are those who use Daybook; [`manager`], [`owner`] and [`replica`] with its [`outbox`], [`store`],
+//! [`snapshots`] and how it begins ([`opening`]) are the services' actors as steps around the real cores. [`checker`] judges everything that is stored or said, by [`model`].
 //! [`fault`] lists what can go wrong, [`mutation`] the rules that are broken on purpose to see that it is noticed.
 //! [`shrink`] makes a failing run small. See `docs/SIMULATION.md` for what is real and what is modelled.
 
@@ -14,16 +14,18 @@ pub mod fault;
 pub mod manager;
 pub mod model;
 pub mod mutation;
+pub mod opening;
 pub mod outbox;
 pub mod owner;
 pub mod producer;
 pub mod replica;
 pub mod settings;
 pub mod shrink;
+pub mod snapshots;
 pub mod store;
 pub mod world;
 
-use settings::{Invariant, Settings, Violation};
+use settings::{Invariant, Reached, Settings, Violation};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -44,19 +46,20 @@ pub struct Failure {
     pub trace: Vec<String>,
 }
 
-/// Makes a run, of which the last `trace_lines` things that happen are kept.
+/// Makes a run, of which the last `trace_lines` things that happen are kept. Tells how often rare things happened.
 ///
 /// # Errors
 /// The first invariant that does not hold. A panic of the core is one.
-pub fn run(settings: &Settings, trace_lines: usize) -> Result<(), Failure> {
+pub fn run(settings: &Settings, trace_lines: usize) -> Result<Reached, Failure> {
     quiet_panics();
     let mut world = World::new(settings.clone(), trace_lines);
     PANIC.set(Some(String::new()));
     let outcome = catch_unwind(AssertUnwindSafe(|| world.run()));
     let said = PANIC.take().unwrap_or_default();
     let outcome = outcome.unwrap_or(Err(Violation { invariant: Invariant::Panic, what: said }));
+    let reached = world.reached();
     let trace = world.shell.trace.lines.into_iter().collect();
-    outcome.map_err(|violation| Failure { violation, trace })
+    outcome.map(|()| reached).map_err(|violation| Failure { violation, trace })
 }
 
 /// Has panics of runs kept rather than printed.
@@ -73,10 +76,30 @@ fn quiet_panics() {
     });
 }
 
-/// Makes a run of every seed, on all processors, and returns those that failed. `settings` gives all but the seed.
-pub fn run_all(settings: &Settings, seeds: std::ops::Range<u64>) -> BTreeMap<u64, Failure> {
+/// What came of many runs.
+#[derive(Debug, Default)]
+pub struct Runs {
+    /// By seed, those that failed.
+    pub failed: BTreeMap<u64, Failure>,
+    /// How often rare things happened in the others, together.
+    pub reached: Reached,
+}
+
+impl Runs {
+    fn add(&mut self, seed: u64, outcome: Result<Reached, Failure>) {
+        match outcome {
+            Ok(reached) => {
+                reached.into_iter().for_each(|(place, often)| *self.reached.entry(place).or_default() += often)
+            }
+            Err(failure) => drop(self.failed.insert(seed, failure)),
+        }
+    }
+}
+
+/// Makes a run of every seed, on all processors. `settings` gives all but the seed.
+pub fn run_all(settings: &Settings, seeds: std::ops::Range<u64>) -> Runs {
     let next = AtomicU64::new(seeds.start);
-    let failed = Mutex::new(BTreeMap::new());
+    let runs = Mutex::new(Runs::default());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -86,12 +109,11 @@ pub fn run_all(settings: &Settings, seeds: std::ops::Range<u64>) -> BTreeMap<u64
                     if seed >= seeds.end {
                         return;
                     }
-                    if let Err(failure) = run(&Settings { seed, ..settings.clone() }, 0) {
-                        failed.lock().expect("no run panics here").insert(seed, failure);
-                    }
+                    let outcome = run(&Settings { seed, ..settings.clone() }, 0);
+                    runs.lock().expect("no run panics here").add(seed, outcome);
                 }
             });
         }
     });
-    failed.into_inner().expect("no run panics here")
+    runs.into_inner().expect("no run panics here")
 }

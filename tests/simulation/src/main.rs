@@ -5,7 +5,7 @@ use daybook_simulation::fault::{Fault, Faults};
 use daybook_simulation::mutation::Mutation;
 use daybook_simulation::settings::{STEPS, Settings};
 use daybook_simulation::shrink::shrink;
-use daybook_simulation::{Failure, run, run_all};
+use daybook_simulation::{Failure, Runs, run, run_all};
 use std::process::ExitCode;
 
 /// Simulates Daybook under faults
@@ -38,8 +38,9 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let faults = arguments.without.iter().fold(Faults::all(), |faults, fault| faults.without(*fault));
     let settings = Settings { seed: 0, steps: arguments.steps, faults, mutation: arguments.mutation };
-    let failed = run_all(&settings, arguments.seed..arguments.seed.saturating_add(arguments.seeds));
+    let Runs { failed, reached } = run_all(&settings, arguments.seed..arguments.seed.saturating_add(arguments.seeds));
     println!("{} of {} runs failed", failed.len(), arguments.seeds);
+    reached.iter().for_each(|(place, often)| println!("{often:>8} times: {place}"));
     for (seed, failure) in failed.iter().skip(1) {
         println!("  seed {seed}: {:?}: {}", failure.violation.invariant, first_line(&failure.violation.what));
     }

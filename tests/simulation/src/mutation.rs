@@ -32,6 +32,16 @@ named! {
         CheckpointBeforeOutputs = "checkpoint-before-outputs",
         /// A checkpoint is used though its rows do not add up to its ledger.
         TrustTornCommit = "trust-torn-commit",
+        /// The log is trimmed to its last batch, whatever snapshots there are.
+        TrimLogTooFar = "trim-log-too-far",
+        /// The broker is told of a snapshot before its pieces are there, and what was read of one is taken for all of it.
+        TrustTornSnapshot = "trust-torn-snapshot",
+        /// A shard goes on behind its checkpoint, and its feed behind the last batch, wherever the log begins.
+        FeedOverGap = "feed-over-gap",
+        /// A scratch over a trimmed log begins with nothing rather than with a snapshot.
+        BackfillFromNothing = "backfill-from-nothing",
+        /// A view is taken into force though it was made of another part of the log.
+        ActivateOtherHistory = "activate-other-history",
         /// A shard goes on behind the batch after its checkpoint.
         FeedSkipsBatch = "feed-skips-batch",
         /// The second replica takes the records of a batch in another order.

@@ -1,10 +1,14 @@
 //! A replica of a partition: aggregator-shard's actor as steps around the real [`PartitionState`]. Feed, outbox,
-//! checkpoints and backfills are tasks of their own there; here each is one kind of step, taken in any order.
+//! checkpoints, snapshots, trimming and backfills are tasks of their own there; here each is one kind of step, taken in any
+//! order. How it begins is in [`crate::opening`].
 
 use crate::broker::Stream;
+use crate::fault::Fault;
 use crate::mutation::Mutation;
+use crate::opening::{Reach, open};
 use crate::outbox::Outbox;
-use crate::settings::{Shell, Violation};
+use crate::settings::{Place, Shell, Violation};
+use crate::snapshots::{self, Next, Trimming, Upload};
 use crate::store::Store;
 use aggregator_shard::outputs::Maker;
 use aggregator_shard::state::PartitionState;
@@ -13,11 +17,19 @@ use daybook_contracts::ask::ViewProgress;
 use daybook_contracts::log::{Batch, Event, Record};
 use daybook_domain::catalogue::Definition;
 use daybook_domain::ids::{LogSeq, Name, Partition};
+use daybook_runtime::log::follows;
 use daybook_runtime::store::Changes;
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
 
 /// Batches that wait at most, as in the real feed.
 const AHEAD: usize = 4;
+/// It stands still once in so many turns.
+const PAUSE_ONE_IN: usize = 50;
+/// For how many turns at most.
+const MAX_PAUSE: usize = 80;
+/// How often it looks for another's snapshot before it goes on with what it has: longer than any fault lasts.
+const PATIENCE: usize = 400;
 
 /// A replica.
 pub struct Replica {
@@ -26,17 +38,27 @@ pub struct Replica {
     pub number: usize,
     store: Store,
     running: Option<Box<Running>>,
+    /// For how many more turns it stands still.
+    paused: usize,
 }
 
 struct Running {
     state: PartitionState,
     /// The last batch that was handed over by the feed.
-    fed: u64,
+    fed: LogSeq,
     waiting: VecDeque<(LogSeq, Batch)>,
     outbox: Outbox,
     maker: Maker,
     checkpoint: Option<Checkpoint>,
     checkpointed: LogSeq,
+    upload: Option<Upload>,
+    /// When the last snapshot was due, by how long the broker had run.
+    snapshot_at: Duration,
+    /// The position of the newest snapshot, as far as is known.
+    snapshotted: LogSeq,
+    trimming: Option<Trimming>,
+    /// The position of a batch that waits for another's snapshot, and how often that was looked for.
+    short_of: Option<(LogSeq, usize)>,
     was_level: bool,
     scratch: Option<Scratch>,
     adding: bool,
@@ -49,30 +71,50 @@ struct Checkpoint {
     position: LogSeq,
     outputs: u64,
     changes: Changes,
+    /// Whether a snapshot of it is due, and nothing waits for a backfill in it.
+    snapshot: Option<bool>,
 }
 
 /// A second machine that reads the log for views that came later.
 struct Scratch {
     state: PartitionState,
-    base: u64,
-    next: u64,
+    base: LogSeq,
+    /// The last batch that was read; none before it is known where to begin.
+    last: Option<LogSeq>,
+    /// From which position on it reads, where the log is trimmed.
+    since: Option<LogSeq>,
 }
 
 /// What a step did that is to be checked.
 pub enum Stepped {
     Nothing,
-    Restored,
     Applied(LogSeq),
+    /// It goes on with a view that was made of another part of the log than that of others.
+    Apart,
 }
+
+/// The actor ends, to begin again.
+struct Ended;
 
 impl Replica {
     pub fn new(partition: Partition, number: usize) -> Self {
-        Self { partition, number, store: Store::default(), running: None }
+        Self { partition, number, store: Store::default(), running: None, paused: 0 }
     }
 
     /// Ends; the store stays.
     pub fn crash(&mut self) {
         self.running = None;
+    }
+
+    /// Whether it does nothing at its turn.
+    pub fn stands_still(&mut self, shell: &mut Shell) -> bool {
+        if self.paused == 0 && shell.strikes(Fault::Pause, PAUSE_ONE_IN) {
+            self.paused = shell.random.below(MAX_PAUSE);
+            shell.trace.note(|| format!("replica {}/{}: stands still", self.partition, self.number));
+        }
+        // A pause ends with the faults.
+        self.paused = if shell.settings.faults.has(Fault::Pause) { self.paused.saturating_sub(1) } else { 0 };
+        self.paused > 0
     }
 
     /// The state, while it runs.
@@ -103,53 +145,49 @@ impl Replica {
     pub fn step(&mut self, shell: &mut Shell) -> Result<Stepped, Violation> {
         let Some(running) = &mut self.running else {
             self.start(shell)?;
-            return Ok(Stepped::Restored);
+            return Ok(Stepped::Nothing);
         };
-        match shell.random.below(16) {
-            0..3 => running.feed(shell, self.partition),
-            3..6 => return Ok(running.apply(shell, self.number)),
-            6..10 => running.outbox.step(shell)?,
-            10..13 => match running.checkpoint.take() {
-                Some(checkpoint) => {
-                    if !running.commit(shell, checkpoint, &mut self.store) {
-                        self.crash();
-                    }
-                }
-                None => running.begin_checkpoint(),
-            },
+        let partition = self.partition;
+        let outcome = match shell.random.below(17) {
+            0..3 => running.feed(shell, partition),
+            3..6 => running.apply(shell, self.number, partition),
+            6..10 => {
+                running.outbox.step(shell)?;
+                Ok(Stepped::Nothing)
+            }
+            10..13 => running.save(shell, partition, &mut self.store),
             13 => {
                 if running.was_level || !running.waiting.is_empty() {
                     running.begin_backfill();
                 }
+                Ok(Stepped::Nothing)
             }
-            _ => running.backfill(shell, self.partition),
-        }
-        Ok(Stepped::Nothing)
+            14..16 => running.backfill(shell, partition),
+            _ => {
+                running.trim(shell, partition);
+                Ok(Stepped::Nothing)
+            }
+        };
+        outcome.or_else(|Ended| {
+            shell.trace.note(|| format!("replica {partition}/{}: ends", self.number));
+            self.crash();
+            Ok(Stepped::Nothing)
+        })
     }
 
     fn start(&mut self, shell: &mut Shell) -> Result<(), Violation> {
         let name = format!("{}/{}", self.partition, self.number);
-        let rows = self.store.open(shell, &name)?;
-        let end = shell.broker.newest(Stream::Events, self.partition).map_or(0, |message| message.sequence);
-        let mut state = match PartitionState::restore(self.partition, rows) {
-            Ok(Some(state)) if state.position().0 <= end => state,
-            other => {
-                if let Err(error) = other {
-                    shell.trace.note(|| format!("replica {name}: wiped: {error}"));
-                }
-                self.store.wipe();
-                PartitionState::new(self.partition)
-            }
-        };
+        let Some(mut state) = open(shell, self.partition, &name, &mut self.store)? else { return Ok(()) };
         state.keep_digests();
         let position = state.position();
         shell.trace.note(|| format!("replica {name}: begins at {position}"));
-        let mut fed = position.0;
-        if fed > 0 && shell.breaks(Mutation::FeedSkipsBatch) {
-            let skipped = shell.broker.next(Stream::Events, self.partition, fed + 1);
-            fed = skipped.map_or(fed, |message| message.sequence);
+        let mut fed = position;
+        if fed > LogSeq(0) && shell.breaks(Mutation::FeedSkipsBatch) {
+            let skipped = shell.broker.next(Stream::Events, self.partition, fed.0 + 1);
+            fed = skipped.map_or(fed, |message| LogSeq(message.sequence));
         }
         self.running = Some(Box::new(Running {
+            was_level: position >= Reach::of(&shell.broker, self.partition).end,
             state,
             fed,
             waiting: VecDeque::new(),
@@ -157,7 +195,11 @@ impl Replica {
             maker: Maker::default(),
             checkpoint: None,
             checkpointed: position,
-            was_level: position.0 >= end,
+            upload: None,
+            snapshot_at: shell.broker.elapsed(),
+            snapshotted: LogSeq(0),
+            trimming: None,
+            short_of: None,
             scratch: None,
             adding: false,
             said: BTreeSet::new(),
@@ -167,15 +209,20 @@ impl Replica {
 }
 
 impl Running {
-    fn feed(&mut self, shell: &mut Shell, partition: Partition) {
+    fn feed(&mut self, shell: &mut Shell, partition: Partition) -> Result<Stepped, Ended> {
         if self.waiting.len() >= AHEAD {
-            return;
+            return Ok(Stepped::Nothing);
         }
-        let Some(message) = shell.broker.next(Stream::Events, partition, self.fed + 1) else {
+        let Some(message) = shell.broker.next(Stream::Events, partition, self.fed.0 + 1) else {
             self.was_level |= self.waiting.is_empty();
-            return;
+            return Ok(Stepped::Nothing);
         };
-        self.fed = message.sequence;
+        if follows(&message.headers).is_some_and(|follows| follows != self.fed) && !shell.breaks(Mutation::FeedOverGap)
+        {
+            shell.reach(Place::Gap);
+            return Err(Ended);
+        }
+        self.fed = LogSeq(message.sequence);
         let mut batch = Batch::decode(&message.payload).expect("ingest appends batches");
         if shell.breaks(Mutation::ForgetDuplicates) {
             self.forget_duplicates(&mut batch);
@@ -187,7 +234,8 @@ impl Running {
                 }
             }
         }
-        self.waiting.push_back((LogSeq(message.sequence), batch));
+        self.waiting.push_back((self.fed, batch));
+        Ok(Stepped::Nothing)
     }
 
     fn forget_duplicates(&mut self, batch: &mut Batch) {
@@ -200,12 +248,21 @@ impl Running {
         }
     }
 
-    fn apply(&mut self, shell: &mut Shell, number: usize) -> Stepped {
-        let Some((position, mut batch)) = self.waiting.pop_front() else { return Stepped::Nothing };
+    fn apply(&mut self, shell: &mut Shell, number: usize, partition: Partition) -> Result<Stepped, Ended> {
+        let Some((position, mut batch)) = self.waiting.pop_front() else { return Ok(Stepped::Nothing) };
         if self.state.awaits_backfill(&batch) && !shell.breaks(Mutation::ActivateUnmade) {
             self.waiting.push_front((position, batch));
             self.begin_backfill();
-            return Stepped::Nothing;
+            return Ok(Stepped::Nothing);
+        }
+        let mut stepped = Stepped::Applied(position);
+        if self.state.differs_in_history(&batch) && !shell.breaks(Mutation::ActivateOtherHistory) {
+            if !self.has_waited_for_snapshot(shell, partition, position)? {
+                self.waiting.push_front((position, batch));
+                return Ok(Stepped::Nothing);
+            }
+            shell.trace.note(|| format!("replica {partition}/{number}: goes on at {position} with what it has"));
+            stepped = Stepped::Apart;
         }
         let is_activation = |record: &Record| matches!(record, Record::Define(Definition::Activation(_)));
         if shell.breaks(Mutation::ActivateUnmade) && self.state.awaits_backfill(&batch) {
@@ -221,68 +278,206 @@ impl Running {
                 self.outbox.put(output);
             }
         }
-        Stepped::Applied(position)
+        Ok(stepped)
     }
 
-    fn begin_checkpoint(&mut self) {
-        if self.state.position() == self.checkpointed {
+    /// Whether there was no snapshot for long enough in which the view is in force that the batch at `position` takes into
+    /// force.
+    ///
+    /// # Errors
+    /// When there is one: it begins again with that.
+    fn has_waited_for_snapshot(
+        &mut self,
+        shell: &mut Shell,
+        partition: Partition,
+        position: LogSeq,
+    ) -> Result<bool, Ended> {
+        let newest = snapshots::list(&shell.broker, partition).pop();
+        if newest.is_some_and(|newest| newest.is_whole && newest.position >= position) {
+            return Err(Ended);
+        }
+        let looks = self.short_of.filter(|(of, _)| *of == position).map_or(0, |(_, looks)| looks);
+        if looks == 0 {
+            shell.reach(Place::Waited);
+        }
+        self.short_of = Some((position, looks + 1));
+        Ok(looks >= PATIENCE)
+    }
+
+    /// A step of a checkpoint, or of the snapshot behind it.
+    fn save(&mut self, shell: &mut Shell, partition: Partition, store: &mut Store) -> Result<Stepped, Ended> {
+        if let Some(upload) = &mut self.upload {
+            match upload.step(shell) {
+                Next::Goes => return Ok(Stepped::Nothing),
+                Next::Done => self.snapshotted = self.snapshotted.max(upload.position()),
+                // The next try may succeed.
+                Next::Unclear => {}
+            }
+            self.upload = None;
+        } else if let Some(checkpoint) = self.checkpoint.take() {
+            self.commit(shell, partition, checkpoint, store)?;
+        } else {
+            self.begin_checkpoint(shell);
+        }
+        Ok(Stepped::Nothing)
+    }
+
+    fn begin_checkpoint(&mut self, shell: &Shell) {
+        let (position, now) = (self.state.position(), shell.broker.elapsed());
+        let is_snapshot_due = now - self.snapshot_at >= snapshots::INTERVAL && position > self.snapshotted;
+        if position == self.checkpointed && !is_snapshot_due {
             return;
         }
-        self.checkpoint = Some(Checkpoint {
-            position: self.state.position(),
-            outputs: self.outbox.accepted(),
-            changes: self.state.checkpoint(),
+        let snapshot = is_snapshot_due.then(|| {
+            self.snapshot_at = now;
+            !self.state.needs_history()
         });
+        let (outputs, changes) = (self.outbox.accepted(), self.state.checkpoint());
+        self.checkpoint = Some(Checkpoint { position, outputs, changes, snapshot });
     }
 
-    /// Commits if the outputs before it are written, and tells whether it lived through that.
-    fn commit(&mut self, shell: &mut Shell, checkpoint: Checkpoint, store: &mut Store) -> bool {
+    /// Commits if the outputs before it are written.
+    ///
+    /// # Errors
+    /// When the commit broke off, and the process with it.
+    fn commit(
+        &mut self,
+        shell: &mut Shell,
+        partition: Partition,
+        checkpoint: Checkpoint,
+        store: &mut Store,
+    ) -> Result<(), Ended> {
         if self.outbox.written() < checkpoint.outputs && !shell.breaks(Mutation::CheckpointBeforeOutputs) {
             self.checkpoint = Some(checkpoint);
-            return true;
+            return Ok(());
         }
-        let Checkpoint { position, changes, .. } = checkpoint;
+        let Checkpoint { position, changes, snapshot, .. } = checkpoint;
         let is_whole = store.commit(shell, &changes);
         shell.trace.note(|| format!("replica: checkpoint at {position}, whole {is_whole}"));
         self.checkpointed = position;
-        is_whole
+        if !is_whole {
+            return Err(Ended);
+        }
+        if let Some(is_whole) = snapshot
+            && let Some(known) = snapshots::try_list(shell, partition)
+        {
+            match known.last().filter(|newest| newest.position >= position || newest.age < snapshots::INTERVAL) {
+                Some(newest) => self.snapshotted = self.snapshotted.max(newest.position),
+                None => {
+                    let mut upload = Upload::new(shell, partition, position, is_whole, store);
+                    upload.step(shell);
+                    self.upload = Some(upload);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A step of removing what is over its retention. While a view waits for a backfill nothing goes.
+    fn trim(&mut self, shell: &mut Shell, partition: Partition) {
+        let mut trimming = match self.trimming.take() {
+            Some(trimming) => trimming,
+            None if !self.state.needs_history() => Trimming::new(shell, partition),
+            None => return,
+        };
+        self.trimming = matches!(trimming.step(shell), Next::Goes).then_some(trimming);
     }
 
     fn begin_backfill(&mut self) {
         if !self.state.wants_backfill() {
             return;
         }
-        let state = self.state.begin_backfill();
-        self.scratch = Some(Scratch { state, base: self.state.position().0, next: 1 });
+        let (base, state) = (self.state.position(), self.state.begin_backfill());
+        self.scratch = Some(Scratch { state, base, last: None, since: None });
     }
 
-    /// The scratch reads one batch, or some of what it has found is added.
-    fn backfill(&mut self, shell: &mut Shell, partition: Partition) {
+    /// The scratch looks where to begin, or reads some batches, or some of what it has found is added.
+    fn backfill(&mut self, shell: &mut Shell, partition: Partition) -> Result<Stepped, Ended> {
         if self.adding {
             self.adding = self.state.add_backfill();
-            return;
+            return Ok(Stepped::Nothing);
         }
-        let Some(mut scratch) = self.scratch.take() else { return };
-        let through = match () {
-            () if shell.breaks(Mutation::BackfillBaseEarly) => scratch.base.saturating_sub(1),
-            () if shell.breaks(Mutation::BackfillBaseLate) => {
-                let beyond = shell.broker.next(Stream::Events, partition, scratch.base + 1);
-                beyond.map_or(scratch.base, |message| message.sequence)
+        let Some(scratch) = &mut self.scratch else { return Ok(Stepped::Nothing) };
+        match scratch.step(shell, partition) {
+            Scratched::Goes => {}
+            Scratched::Lost => {
+                shell.reach(Place::Lost);
+                shell.trace.note(|| format!("replica {partition}: a backfill is lost"));
+                self.scratch = None;
+                self.state.give_up_backfill();
             }
-            () => scratch.base,
+            Scratched::Found => {
+                let Scratch { state, since, base, .. } = self.scratch.take().expect("seen above");
+                shell.trace.note(|| format!("replica {partition}: a backfill has read up to {base}, since {since:?}"));
+                self.state.finish_backfill(Found::of(state, since));
+                self.adding = true;
+            }
+        }
+        Ok(Stepped::Nothing)
+    }
+}
+
+enum Scratched {
+    Goes,
+    /// It has read everything up to its base.
+    Found,
+    /// It has to begin again, with a later base.
+    Lost,
+}
+
+impl Scratch {
+    fn step(&mut self, shell: &mut Shell, partition: Partition) -> Scratched {
+        let Some(mut last) = self.last else { return self.begin(shell, partition) };
+        let through = match () {
+            () if shell.breaks(Mutation::BackfillBaseEarly) => LogSeq(self.base.0.saturating_sub(1)),
+            () if shell.breaks(Mutation::BackfillBaseLate) => {
+                let beyond = shell.broker.next(Stream::Events, partition, self.base.0 + 1);
+                beyond.map_or(self.base, |message| LogSeq(message.sequence))
+            }
+            () => self.base,
         };
         for _ in 0..=shell.random.below(8) {
-            let message = shell.broker.next(Stream::Events, partition, scratch.next);
-            let Some(message) = message.filter(|message| message.sequence <= through) else {
-                shell.trace.note(|| format!("replica {partition}: a backfill has read the log up to {through}"));
-                self.state.finish_backfill(Found::of(scratch.state, None));
-                self.adding = true;
-                return;
+            let Some(message) = shell.broker.next(Stream::Events, partition, last.0 + 1) else {
+                return Scratched::Found;
             };
-            scratch.next = message.sequence + 1;
+            let position = LogSeq(message.sequence);
+            if last >= through {
+                return Scratched::Found;
+            }
+            if follows(&message.headers).is_some_and(|follows| follows != last) {
+                return Scratched::Lost;
+            }
+            if position > through {
+                return Scratched::Found;
+            }
             let batch = Batch::decode(&message.payload).expect("ingest appends batches");
-            let _ = scratch.state.apply(LogSeq(message.sequence), batch);
+            let _ = self.state.apply(position, batch);
+            last = position;
+            self.last = Some(last);
         }
-        self.scratch = Some(scratch);
+        Scratched::Goes
+    }
+
+    /// Begins with the log, or, where that is trimmed, with the oldest snapshot that it goes on from.
+    fn begin(&mut self, shell: &mut Shell, partition: Partition) -> Scratched {
+        let reach = Reach::of(&shell.broker, partition);
+        if !reach.is_trimmed() {
+            self.last = Some(LogSeq(0));
+            return Scratched::Goes;
+        }
+        let known = snapshots::try_list(shell, partition).unwrap_or_default();
+        for position in known.iter().map(|snapshot| snapshot.position).filter(|at| reach.reaches(*at)) {
+            let Ok((_, before)) = snapshots::fetch(shell, partition, position) else { continue };
+            if position > self.base {
+                break;
+            }
+            if !shell.breaks(Mutation::BackfillFromNothing) {
+                self.state.begin_with(before);
+            }
+            shell.reach(Place::Seeded);
+            (self.last, self.since) = (Some(position), Some(LogSeq(position.0 + 1)));
+            return Scratched::Goes;
+        }
+        Scratched::Lost
     }
 }

@@ -1,11 +1,14 @@
 //! What determines a run, and what the actors of a run share.
 
 use crate::broker::Broker;
-use crate::fault::{Fault, Faults};
+use crate::fault::{Fault, Faults, named};
 use crate::mutation::Mutation;
 use daybook_domain::time::Instant;
 use daybook_random::Random;
-use std::collections::VecDeque;
+use daybook_runtime::retention::Retention;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::str::FromStr;
 
 /// Steps of a run unless told otherwise: long enough for a few days of a few tenants, short enough for a thousand runs
 /// in a minute.
@@ -75,6 +78,9 @@ pub struct Shell {
     pub now: Instant,
     pub settings: Settings,
     pub trace: Trace,
+    /// How long shards keep the log.
+    pub retention: Retention,
+    pub reached: Reached,
 }
 
 impl Shell {
@@ -86,7 +92,45 @@ impl Shell {
     pub fn breaks(&self, mutation: Mutation) -> bool {
         self.settings.breaks(mutation)
     }
+
+    /// Takes note that this happened.
+    pub fn reach(&mut self, place: Place) {
+        *self.reached.entry(place).or_default() += 1;
+    }
 }
+
+named! {
+    /// What happens rarely, so that it has to be seen whether it does at all.
+    Place {
+        /// Batches were removed from the log.
+        Trimmed = "log trimmed",
+        /// A replica began with a snapshot.
+        TookOver = "snapshot taken over",
+        /// A snapshot that was read could not be used.
+        Unusable = "snapshot refused",
+        /// A replica began with a snapshot though its store had a state.
+        Replaced = "store given up for a snapshot",
+        /// A replica was refused the partition.
+        Refused = "partition refused",
+        /// A feed met a gap.
+        Gap = "gap in a feed",
+        /// A backfill met a gap, or had nothing to begin with.
+        Lost = "backfill lost",
+        /// A backfill began with a snapshot.
+        Seeded = "backfill of a trimmed log",
+        /// An answer of a view that was made of a trimmed log was compared, and has partial coverage.
+        Partial = "partial answer",
+        /// The same, of a day that is whole all the same.
+        WholeAllTheSame = "whole answer of a partial view",
+        /// A replica waited for another's snapshot, for its view was made of another part of the log.
+        Waited = "wait for a snapshot",
+        /// It could not wait any more; the run ends there.
+        Apart = "run ended apart",
+    }
+}
+
+/// How often each of them happened.
+pub type Reached = BTreeMap<Place, u64>;
 
 /// An invariant that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +160,8 @@ pub enum Invariant {
     Rejects,
     /// A store whose rows are not those of one commit is refused.
     Checkpoints,
+    /// What is left of the log can be read from a snapshot on the broker, and its last batch stays.
+    Snapshots,
     /// When faults end, everything comes to rest.
     Progress,
     /// The core asserts what it relies on.

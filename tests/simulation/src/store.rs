@@ -23,53 +23,67 @@ pub struct Store {
     rows: Rows,
     /// What was there some commits ago.
     earlier: Rows,
-    /// What is there was not left by a commit that was made whole.
-    is_torn: bool,
+    /// What a commit left that was made whole, where that is no longer what is there.
+    torn: Option<Rows>,
     /// Of what was committed, while it is open.
     ledger: Ledger,
 }
 
 impl Store {
-    /// The rows, none if what is there must not be used.
+    /// The rows; `None` if what is there must not be used, which is left as it is.
     ///
     /// # Errors
     /// When the ledger lets rows pass that are not those of one commit.
-    pub fn open(&mut self, shell: &mut Shell, name: &str) -> Result<Vec<Row>, Violation> {
+    pub fn open(&mut self, shell: &mut Shell, name: &str) -> Result<Option<Vec<Row>>, Violation> {
         self.damage(shell, name);
         let mut rows: Vec<Row> = self.rows.clone().into_iter().collect();
         match Ledger::check(&mut rows) {
             Ok(ledger) => {
-                // With nothing left it is as if it had never been.
-                ensure(!self.is_torn || rows.is_empty(), Invariant::Checkpoints, || {
-                    format!("replica {name}: a torn store adds up")
-                })?;
+                // With nothing left it is as if it had never been. What one fault puts there another may take away.
+                let is_whole = self.torn.take().is_none_or(|whole| whole == self.rows) || rows.is_empty();
+                ensure(is_whole, Invariant::Checkpoints, || format!("replica {name}: a torn store adds up"))?;
                 self.ledger = ledger;
-                Ok(rows)
+                Ok(Some(rows))
             }
             Err(_) if shell.breaks(Mutation::TrustTornCommit) => {
                 rows.retain(|(key, _)| key != ledger::KEY);
-                (self.ledger, self.is_torn) = (Ledger::default(), false);
+                (self.ledger, self.torn) = (Ledger::default(), None);
                 self.ledger.apply(&rows.iter().map(|(key, value)| (&**key, Some(&**value))).collect());
-                Ok(rows)
+                Ok(Some(rows))
             }
             Err(why) => {
-                shell.trace.note(|| format!("replica {name}: the store is wiped: {why}"));
-                self.wipe();
-                Ok(Vec::new())
+                shell.trace.note(|| format!("replica {name}: the store cannot be used: {why}"));
+                Ok(None)
             }
         }
+    }
+
+    /// Puts a store with these rows in the place of this one.
+    pub fn replace(&mut self, rows: Vec<Row>) {
+        self.wipe();
+        let changes = Changes { put: rows, remove: Vec::new() };
+        let mut batch = changes.batch();
+        self.ledger.apply(&batch);
+        let stored = self.ledger.stored();
+        batch.insert(ledger::KEY, Some(&stored));
+        write(&mut self.rows, &batch);
+    }
+
+    /// The rows, as of the last commit.
+    pub fn scan(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.rows.iter().map(|(key, value)| (&**key, &**value)).filter(|(key, _)| *key != ledger::KEY)
     }
 
     /// Removes everything.
     pub fn wipe(&mut self) {
         self.rows.clear();
         self.ledger = Ledger::default();
-        self.is_torn = false;
+        self.torn = None;
     }
 
     /// Commits, and tells whether that came to its end: if not, whoever did it is gone.
     pub fn commit(&mut self, shell: &mut Shell, changes: &Changes) -> bool {
-        if shell.random.one_in(3) && !self.is_torn {
+        if shell.random.one_in(3) && self.torn.is_none() {
             self.earlier.clone_from(&self.rows);
         }
         let mut batch = changes.batch();
@@ -78,7 +92,7 @@ impl Store {
         batch.insert(ledger::KEY, Some(&stored));
         if batch.len() <= FEW_ROWS || !shell.strikes(Fault::TornCommit, TORN_ONE_IN) {
             write(&mut self.rows, &batch);
-            self.is_torn = false;
+            self.torn = None;
             return true;
         }
         let (before, mut after) = (self.rows.clone(), self.rows.clone());
@@ -92,7 +106,9 @@ impl Store {
             batch.retain(|_, _| shell.random.one_in(2));
         }
         write(&mut self.rows, &batch);
-        self.is_torn |= self.rows != before && self.rows != after;
+        if self.rows != before && self.rows != after {
+            self.torn.get_or_insert(before);
+        }
         false
     }
 
@@ -104,12 +120,14 @@ impl Store {
         let index = shell.random.below(self.rows.len());
         let key = self.rows.keys().nth(index).expect("there are so many").clone();
         shell.trace.note(|| format!("replica {name}: damage {what} to its store"));
-        self.is_torn |= what >= 2;
+        if what >= 2 && self.torn.is_none() {
+            self.torn = Some(self.rows.clone());
+        }
         match what {
             0 => self.wipe(),
             1 => {
                 self.rows = self.earlier.clone();
-                self.is_torn = false;
+                self.torn = None;
             }
             2 => drop(self.rows.remove(&key)),
             _ => {

@@ -8,10 +8,11 @@ use crate::manager::{Manager, Request};
 use crate::owner::{Owner, Trimmer};
 use crate::producer::Producers;
 use crate::replica::{Replica, Stepped};
-use crate::settings::{Invariant, Settings, Shell, Trace, Violation, ensure};
+use crate::settings::{Invariant, Place, Reached, Settings, Shell, Trace, Violation, ensure};
 use daybook_domain::ids::Partition;
 use daybook_domain::time::Instant;
 use daybook_random::Random;
+use daybook_runtime::retention::Retention;
 use std::time::Duration;
 
 /// When runs begin: the days in which Europe's clocks change.
@@ -22,6 +23,8 @@ const MAX_STEP: Duration = Duration::from_secs(10 * 60);
 const CRASH_ONE_IN: usize = 40;
 /// Steps that a replica takes at most when it is its turn: so it mostly keeps up with the log, though it often crashes.
 const MAX_REPLICA_STEPS: usize = 5;
+/// How long the log is kept, by the broker's clock: some runs trim it often, some once.
+const RETENTIONS: &[&str] = &["1s", "3s", "20s"];
 /// Steps after which a run that has not come to rest is stuck.
 const MAX_REST_STEPS: usize = 60_000;
 /// Between two looks at whether everything is at rest.
@@ -41,6 +44,8 @@ pub struct World {
     first: Option<Request>,
     /// The day-manager that has it, and how many it had answered before.
     asked: Option<(usize, usize)>,
+    /// Replicas may say something else from here on, as one could not wait for another's snapshot any more.
+    is_apart: bool,
 }
 
 impl World {
@@ -54,7 +59,12 @@ impl World {
             now: BEGIN.parse().expect("an instant"),
             settings,
             trace: Trace { keeps: trace_lines, ..Trace::default() },
+            retention: Retention::FOR_EVER,
+            reached: Reached::new(),
         };
+        if shell.settings.faults.has(Fault::TrimLog) {
+            shell.retention = shell.random.pick(RETENTIONS).parse().expect("a retention");
+        }
         let (catalogue, apply) = Catalogue::new(&mut shell);
         let count = |fault| if shell.settings.faults.has(fault) { 2 } else { 1 };
         let (owners, managers) = (count(Fault::TwoOwners), count(Fault::TwoManagers));
@@ -71,11 +81,13 @@ impl World {
             replicas: of_each(2).map(|(partition, number)| Replica::new(partition, number)).collect(),
             first: Some(Request::Apply(apply)),
             asked: None,
+            is_apart: false,
             shell,
         }
     }
 
-    /// The whole run: steps with faults, then without until everything is at rest.
+    /// The whole run: steps with faults, then without until everything is at rest. It ends before where a replica has to go on
+    /// with other figures than the log says, which the product tells too.
     ///
     /// # Errors
     /// The first invariant that does not hold.
@@ -85,8 +97,18 @@ impl World {
         for step in 0..self.shell.settings.steps {
             self.shell.trace.step = step;
             self.step(is_gentle && self.first.is_some())?;
+            if self.is_apart {
+                return Ok(());
+            }
         }
         self.come_to_rest()
+    }
+
+    /// How often what is rare happened.
+    pub fn reached(&self) -> Reached {
+        let mut reached = self.shell.reached.clone();
+        reached.extend(self.checker.reached.clone());
+        reached
     }
 
     fn step(&mut self, without_faults: bool) -> Result<(), Violation> {
@@ -106,6 +128,11 @@ impl World {
                 self.shell.trace.note(|| format!("{stream:?} {}: {}", message.sequence, message.subject));
             }
             self.checker.stored(stream, &message, &self.producers.messages)?;
+        }
+        for partition in self.shell.broker.take_trimmed() {
+            if self.checker.trimmed(&self.shell.broker, partition)? {
+                self.shell.reach(Place::Trimmed);
+            }
         }
         Ok(())
     }
@@ -163,9 +190,18 @@ impl World {
             _ => {
                 let index = self.shell.random.below(self.replicas.len());
                 let replica = &mut self.replicas[index];
+                if replica.stands_still(&mut self.shell) {
+                    return Ok(());
+                }
                 for _ in 0..=self.shell.random.below(MAX_REPLICA_STEPS) {
-                    if let Stepped::Applied(_) = replica.step(&mut self.shell)? {
-                        self.checker.applied(replica, false)?;
+                    match replica.step(&mut self.shell)? {
+                        Stepped::Nothing => {}
+                        Stepped::Applied(_) => self.checker.applied(replica, false)?,
+                        Stepped::Apart => {
+                            self.is_apart = true;
+                            self.shell.reach(Place::Apart);
+                            return Ok(());
+                        }
                     }
                 }
                 if crashes {
@@ -200,7 +236,7 @@ impl World {
                 if let Some(views) = replica.views() {
                     manager.hear(replica.partition, &views);
                 }
-            } else if self.first.is_none() && with_more && shell.random.one_in(8) {
+            } else if self.first.is_none() && with_more && shell.random.one_in(4) {
                 let request = self.catalogue.request(shell);
                 request.into_iter().for_each(|request| manager.ask(request));
             }
@@ -233,6 +269,9 @@ impl World {
             self.shell.trace.step += 1;
             self.act(false)?;
             self.check_stored()?;
+            if self.is_apart {
+                return Ok(());
+            }
         }
         self.shell.settings.faults = faults;
         ensure(unrest.is_none(), Invariant::Progress, || unrest.unwrap_or_default())?;

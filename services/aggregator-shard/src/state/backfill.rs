@@ -10,15 +10,18 @@
 //! puts an activation into the log, and at that position every replica takes the view into force; one that is not ready
 //! yet waits there. Until then its job is kept, while others make what comes later. So what reports hold depends on the
 //! log alone. Nothing of a job is stored: after a restart it begins again, with a later base.
+//!
+//! Where the log no longer reaches back, the scratch begins with a snapshot of the state ([`PartitionState::begin_with`]): so it
+//! judges what follows as the live machine does, and what is found does not depend on the base.
 
+use super::entity::Entity;
 use super::late::Change;
 use super::tenant::TenantState;
-use super::window::{Window, Windows};
+use super::window::Windows;
 use super::{Model, PartitionState};
 use daybook_contracts::ask::{Backfilling, ViewProgress};
 use daybook_contracts::log::{Batch, Events, Record};
 use daybook_contracts::report::Coverage;
-use daybook_domain::accumulator::Sign;
 use daybook_domain::calendar::CalendarTable;
 use daybook_domain::catalogue::{Activation, Definition, LatePolicy, Mode, Season, Tenant, View};
 use daybook_domain::ids::{LogSeq, Name, TenantId};
@@ -37,7 +40,7 @@ pub struct Job {
     /// What the scratch has found and is not added yet, with the place of its plan.
     incoming: Vec<(usize, TenantId, Windows)>,
     stage: Stage,
-    /// Where the scratch had to begin, when the log no longer reached back.
+    /// From which position on the scratch has read, when the log no longer reached back.
     since: Option<LogSeq>,
 }
 
@@ -73,6 +76,36 @@ impl JobPlan {
         };
         self.plan.view.is_for(tenant) && !has_its_own
     }
+
+    /// `seasons` are all of the tenant's, and which of them are not complete; none if it has none.
+    fn change(
+        &mut self,
+        tenant: &TenantId,
+        seasons: Option<&(Vec<Season>, BTreeSet<Name>)>,
+        change: &Change<'_>,
+        opens_at: &impl Fn(Date) -> Option<Instant>,
+    ) {
+        let Self { plan, wanted, windows } = self;
+        let (all, incomplete) = match seasons {
+            Some((all, incomplete)) => (all.as_slice(), Some(incomplete)),
+            None => (&[][..], None),
+        };
+        if !windows.contains_key(tenant) {
+            windows.insert(tenant.clone(), Windows::default());
+        }
+        let windows = windows.get_mut(tenant).expect("just made");
+        match wanted {
+            Wanted::View { .. } => {
+                // Without a cap, for that would depend on where the base is.
+                windows.change_days(plan, change, opens_at, None);
+                windows.change_seasons(plan, change, all.iter());
+            }
+            Wanted::Seasons => {
+                let wanted = all.iter().filter(|season| incomplete.is_some_and(|set| set.contains(&season.name)));
+                windows.change_seasons(plan, change, wanted);
+            }
+        }
+    }
 }
 
 impl Job {
@@ -84,27 +117,34 @@ impl Job {
         change: &Change<'_>,
         opens_at: impl Fn(Date) -> Option<Instant>,
     ) {
+        let seasons = self.seasons.get(tenant);
         let plans = self.plans.iter_mut().filter(|wanted| wanted.plan.view.kind == *kind && wanted.is_for(tenant));
-        for JobPlan { plan, wanted, windows } in plans {
-            let (all, incomplete) = match self.seasons.get(tenant) {
-                Some((all, incomplete)) => (all.as_slice(), Some(incomplete)),
-                None => (&[][..], None),
+        for wanted in plans {
+            wanted.change(tenant, seasons, change, &opens_at);
+        }
+    }
+
+    /// Puts an entity that stands on `date` into the wanted windows, as far as its days are among `kept`.
+    fn stand(
+        &mut self,
+        tenant: &TenantId,
+        kind: &Name,
+        (date, entity): (Date, &Entity),
+        kept: impl Fn(Date) -> bool,
+        opens_at: impl Fn(Date) -> Option<Instant>,
+    ) {
+        let seasons = self.seasons.get(tenant);
+        let plans = self.plans.iter_mut().filter(|wanted| wanted.plan.view.kind == *kind && wanted.is_for(tenant));
+        for wanted in plans {
+            let standing = match (wanted.plan.view.late, &entity.held) {
+                (LatePolicy::Reject, Some(held)) => held.version.as_ref().map(|(date, version)| (*date, version)),
+                _ => Some((date, entity)),
             };
-            if !windows.contains_key(tenant) {
-                windows.insert(tenant.clone(), Windows::default());
-            }
-            let windows = windows.get_mut(tenant).expect("just made");
-            match wanted {
-                Wanted::View { .. } => {
-                    // Without a cap, for that would depend on where the base is.
-                    windows.change_days(plan, change, &opens_at, None);
-                    windows.change_seasons(plan, change, all.iter());
-                }
-                Wanted::Seasons => {
-                    let wanted = all.iter().filter(|season| incomplete.is_some_and(|set| set.contains(&season.name)));
-                    windows.change_seasons(plan, change, wanted);
-                }
-            }
+            // What is held may be on a day that is gone.
+            let Some(new) = standing.filter(|(date, _)| kept(*date)) else { continue };
+            let (open, from_closed, into_closed, held_closed) = (new.0, false, false, false);
+            let change = Change { old: None, new, from_closed, into_closed, held_closed, open };
+            wanted.change(tenant, seasons, &change, &opens_at);
         }
     }
 
@@ -144,7 +184,7 @@ pub struct Found {
 }
 
 impl Found {
-    /// `since` is where the scratch began, when the log no longer reached back to its beginning.
+    /// `since` is from which position on the scratch has read, when the log no longer reached back to its beginning.
     pub fn of(mut scratch: PartitionState, since: Option<LogSeq>) -> Self {
         let job = scratch.jobs.pop().unwrap_or_default();
         Self { base: job.base, windows: job.plans.into_iter().map(|wanted| wanted.windows).collect(), since }
@@ -228,6 +268,37 @@ impl PartitionState {
         scratch
     }
 
+    /// Has a scratch that has read nothing begin behind `before`, where the log no longer reaches back: with its entities, days
+    /// and quotas. What `before` has of entities is put into the wanted windows; facts, and what was carried to days, are not
+    /// kept one by one.
+    ///
+    /// # Panics
+    /// When this is no scratch, or one that has read something.
+    pub fn begin_with(&mut self, before: Self) {
+        assert!(self.is_scratch && self.position == LogSeq(0), "a scratch begins once");
+        (self.position, self.through) = (before.position, before.through);
+        for (id, mut known) in before.tenants {
+            let Some(tenant) = self.tenants.get_mut(&id) else { continue };
+            known.definition = Tenant { quotas: known.definition.quotas, ..tenant.definition.clone() };
+            known.windows = Windows::default();
+            *tenant = known;
+        }
+        let Self { jobs, models, tables, tenants, .. } = self;
+        let job = jobs.first_mut().expect("a scratch has one");
+        for (id, tenant) in tenants.iter() {
+            let opens_at = |date| tenant.opens_at(date, table_of(tables, tenant));
+            for (date, day) in &tenant.days {
+                for (key, entity) in day.entities.iter() {
+                    let kind = &models[usize::from(key.kind)].kind;
+                    if kind.mode == Mode::Entity {
+                        let kept = |date| tenant.days.contains_key(&date);
+                        job.stand(id, &kind.name, (*date, entity), kept, opens_at);
+                    }
+                }
+            }
+        }
+    }
+
     /// The position up to which the scratch has to read.
     pub fn backfill_base(&self) -> Option<LogSeq> {
         self.jobs.iter().find(|job| !job.is_ready()).map(|job| job.base)
@@ -276,42 +347,10 @@ impl PartitionState {
             }
             return true;
         }
-        if job.since.is_some() {
-            self.remake_entities();
-        }
         self.complete_seasons();
         self.working().expect("seen above").stage = Stage::Ready;
         self.end_jobs();
         false
-    }
-
-    /// Where the log no longer reaches back, changes to entities from before would be taken out of nothing. Their newest
-    /// versions are kept, though: so their days are made from those.
-    fn remake_entities(&mut self) {
-        let Some(job) = self.jobs.iter_mut().find(|job| !job.is_ready()) else { return };
-        for wanted in &mut job.plans {
-            let plan = wanted.plan.clone();
-            let Some(index) = self.models.iter().position(|model| model.kind.name == plan.view.kind) else { continue };
-            if self.models[index].kind.mode != Mode::Entity || matches!(wanted.wanted, Wanted::Seasons) {
-                continue;
-            }
-            for (id, tenant) in &self.tenants {
-                if !wanted.is_for(id) {
-                    continue;
-                }
-                let windows = wanted.windows.entry(id.clone()).or_default();
-                for (date, day) in &tenant.days {
-                    let mut window = Window::default();
-                    for (_, entity) in day.entities.iter().filter(|(key, _)| usize::from(key.kind) == index) {
-                        let piece = tenant
-                            .opens_at(*date, table_of(&self.tables, tenant))
-                            .map_or(0, |at| plan.piece(at, entity.at));
-                        window.contribute(&plan, Sign::Add, entity, piece, None);
-                    }
-                    windows.days.entry(*date).or_default().insert(plan.view.name.clone(), Box::new(window));
-                }
-            }
-        }
     }
 
     /// Puts the seasons that are complete now to those that are answered. Where a view has come into force while they
@@ -409,12 +448,13 @@ impl PartitionState {
         self.adopt_view(&view);
         let waits = "a batch with an activation waits for its view";
         let job = self.jobs.iter_mut().find(|job| job.has(&view)).expect(waits);
-        let made = job.plans.remove(job.view(&view).expect(waits)).windows;
+        let wanted = job.plans.remove(job.view(&view).expect(waits));
         // The log may have been trimmed further before this replica read it. If no other's state was to be had, what it has is
         // what it tells.
         let since = activation.since.max(job.since);
         let seasons = &job.seasons;
-        for (id, mut windows) in made {
+        let made_for: BTreeSet<TenantId> = self.tenants.keys().filter(|id| wanted.is_for(id)).cloned().collect();
+        for (id, mut windows) in wanted.windows {
             if let Some(since) = since {
                 // Events of a season may be of any time before, and entities of days that are over are not kept.
                 for views in windows.seasons.values_mut() {
@@ -458,20 +498,20 @@ impl PartitionState {
             }
         }
         if let Some(since) = since {
-            self.mark_partial(&view, since);
+            self.mark_partial(&view, since, &made_for);
         }
         self.end_jobs();
     }
 
-    /// Marks the days that were begun before the log's present beginning as partial.
-    fn mark_partial(&mut self, view: &View, since: LogSeq) {
+    /// Marks the days of the tenants that were begun before the log's present beginning as partial.
+    fn mark_partial(&mut self, view: &View, since: LogSeq, tenants: &BTreeSet<TenantId>) {
         let mode = self.model(&view.kind).map(|model| model.kind.mode);
         // The newest versions of entities are kept, so those of restated views are whole all the same.
         if mode == Some(Mode::Entity) && view.late == LatePolicy::Restate {
             return;
         }
         self.partial_views.insert(view.name.clone());
-        for (id, tenant) in self.tenants.iter_mut().filter(|(id, _)| view.is_for(id)) {
+        for (id, tenant) in self.tenants.iter_mut().filter(|(id, _)| tenants.contains(*id)) {
             let dates: Vec<Date> =
                 tenant.days.iter().filter(|(_, day)| day.from < since).map(|(date, _)| *date).collect();
             for date in dates {

@@ -16,3 +16,4 @@ mod replica;
 mod rules;
 mod specs;
 mod stored;
+mod trimmed;

@@ -1,7 +1,8 @@
 //! Figures of a view, by looking at every event.
 
-use super::{InForce, Model, Row, TenantModel};
-use daybook_domain::catalogue::{Grain, LatePolicy, Metric, View};
+use super::{Fate, InForce, Left, Model, Posting, Row, TenantModel};
+use daybook_domain::catalogue::{Grain, LatePolicy, Metric, Mode, View};
+use daybook_domain::ids::LogSeq;
 use daybook_domain::time::{Date, Instant};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -16,8 +17,18 @@ pub type Cells = Vec<String>;
 pub struct Figures {
     /// In order of their texts.
     pub rows: Vec<Cells>,
-    /// Whether groups are left out for a quota.
-    pub is_capped: bool,
+    pub covered: Covered,
+}
+
+/// What figures rest on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Covered {
+    #[default]
+    All,
+    /// What stands in the log from a position on, and what was known of entities before.
+    Since(LogSeq),
+    /// All but groups that are left out for a quota.
+    Capped,
 }
 
 /// The signed rows of each group.
@@ -27,10 +38,11 @@ impl Model {
     /// What a view says of a day when so many entries are taken in.
     pub fn figures(&self, tenant: &TenantModel, in_force: &InForce, date: Date, upto: usize) -> Figures {
         let view = &in_force.view;
+        let left = self.left(tenant, in_force);
         let is_bound = tenant.bound_at.is_some_and(|bound_at| bound_at < upto);
         let (mut groups, is_capped) = match is_bound {
-            true => self.capped(tenant, in_force, date, upto),
-            false => (self.whole(tenant, view, date, upto), false),
+            true => self.capped(tenant, in_force, left, date, upto),
+            false => (self.whole(tenant, view, left, date, upto), false),
         };
         // A group in which everything was taken back is none, but the one of a view without groups is always there.
         let always = view.group_by.is_empty() && view.grain == Grain::Day;
@@ -45,15 +57,46 @@ impl Model {
         });
         let mut rows: Vec<Cells> = rows.collect();
         rows.sort();
-        Figures { rows, is_capped }
+        // A day that nothing had touched then is whole.
+        let covered = match left.filter(|left| self.days(tenant, left.before).contains_key(&date)) {
+            Some(left) => Covered::Since(left.since),
+            None if is_capped => Covered::Capped,
+            None => Covered::All,
+        };
+        Figures { rows, covered }
+    }
+
+    /// What was left of the log when the view was made for the tenant, if that tells on its figures: of entities the newest
+    /// versions are known, which is all that restated days are made of.
+    fn left(&self, tenant: &TenantModel, in_force: &InForce) -> Option<Left> {
+        let left = in_force.made_of.get(&tenant.definition.id).copied();
+        left.filter(|_| !self.is_of_entities(&in_force.view) || in_force.view.late != LatePolicy::Restate)
+    }
+
+    fn is_of_entities(&self, view: &View) -> bool {
+        self.kinds[view.kind.as_str()].0.mode == Mode::Entity
+    }
+
+    /// What a view has of entities where the log before so many entries is gone: their versions of then, or what rejecting
+    /// views held of them.
+    fn standing(&self, tenant: &TenantModel, view: &View, before: usize) -> Vec<(Date, i64, Rc<Row>)> {
+        match self.is_of_entities(view) {
+            true => self.newest(tenant, view, before, view.late == LatePolicy::Reject, false),
+            false => Vec::new(),
+        }
     }
 
     /// Every group of a day, by what stands in the end.
-    fn whole(&self, tenant: &TenantModel, view: &View, date: Date, upto: usize) -> Groups {
-        let signed = match view.late {
-            LatePolicy::Restate => self.newest(tenant, view, upto, false),
-            LatePolicy::Reject => self.newest(tenant, view, upto, true),
-            LatePolicy::CarryForward => self.postings(tenant, view, upto),
+    fn whole(&self, tenant: &TenantModel, view: &View, left: Option<Left>, date: Date, upto: usize) -> Groups {
+        let signed = match (left, view.late) {
+            (Some(left), _) => {
+                let mut signed = self.standing(tenant, view, left.before);
+                signed.extend(self.postings(tenant, view, left.before..upto));
+                signed
+            }
+            (None, LatePolicy::Restate) => self.newest(tenant, view, upto, false, true),
+            (None, LatePolicy::Reject) => self.newest(tenant, view, upto, true, true),
+            (None, LatePolicy::CarryForward) => self.postings(tenant, view, 0..upto),
         };
         let mut groups = Groups::new();
         for (on, sign, row) in signed {
@@ -68,18 +111,28 @@ impl Model {
 
     /// The groups of a day for which there was room, by what happened in its order, and whether there was none for some:
     /// from then on no new one is made.
-    fn capped(&self, tenant: &TenantModel, in_force: &InForce, date: Date, upto: usize) -> (Groups, bool) {
+    fn capped(
+        &self,
+        tenant: &TenantModel,
+        in_force: &InForce,
+        left: Option<Left>,
+        date: Date,
+        upto: usize,
+    ) -> (Groups, bool) {
         let (view, id) = (&in_force.view, tenant.definition.id.as_str());
         let (mut groups, mut is_full) = (Groups::new(), false);
-        for (index, entry) in self.entries[..upto].iter().enumerate() {
+        for (on, sign, row) in left.map(|left| self.standing(tenant, view, left.before)).unwrap_or_default() {
+            if on == date
+                && let Some(key) = self.group(tenant, view, date, &row)
+            {
+                groups.entry(key).or_default().push((sign, row));
+            }
+        }
+        let first = left.map_or(0, |left| left.before);
+        for (index, entry) in self.entries[..upto].iter().enumerate().skip(first) {
             for fate in entry.fates.iter().filter(|fate| fate.tenant == id && fate.kind == view.kind.as_str()) {
                 let quota = fate.groups.filter(|_| index >= in_force.capped_from);
-                let postings = match view.late {
-                    LatePolicy::Restate => &fate.restated,
-                    LatePolicy::CarryForward => &fate.carried,
-                    LatePolicy::Reject => &fate.held,
-                };
-                for posting in postings.iter().filter(|posting| posting.date == date) {
+                for posting in postings_of(fate, view).iter().filter(|posting| posting.date == date) {
                     let Some(key) = self.group(tenant, view, date, &posting.row) else { continue };
                     if !groups.contains_key(&key) {
                         is_full |= quota.is_some_and(|quota| groups.len() as u64 >= quota);
@@ -113,8 +166,16 @@ impl Model {
         Some(key)
     }
 
-    /// The newest versions of entities, and all facts, each on its day; `held` for those that rejecting views have.
-    fn newest(&self, tenant: &TenantModel, view: &View, upto: usize, held: bool) -> Vec<(Date, i64, Rc<Row>)> {
+    /// The newest versions of entities, and all facts, each on its day; `held` for those that rejecting views have, of entities
+    /// that are gone too if `with_gone`.
+    fn newest(
+        &self,
+        tenant: &TenantModel,
+        view: &View,
+        upto: usize,
+        held: bool,
+        with_gone: bool,
+    ) -> Vec<(Date, i64, Rc<Row>)> {
         let id = tenant.definition.id.as_str();
         // By id, the day on which the entity stands and what the view has of it.
         let mut entities: BTreeMap<&str, (Date, Option<Rc<Row>>)> = BTreeMap::new();
@@ -146,17 +207,30 @@ impl Model {
             }
         }
         let standing = entities.into_values().filter_map(|(_, row)| row);
+        left.retain(|_| with_gone);
         standing.chain(facts).chain(left).map(|row| (row.date, 1, row)).collect()
     }
 
-    fn postings(&self, tenant: &TenantModel, view: &View, upto: usize) -> Vec<(Date, i64, Rc<Row>)> {
+    fn postings(
+        &self,
+        tenant: &TenantModel,
+        view: &View,
+        entries: std::ops::Range<usize>,
+    ) -> Vec<(Date, i64, Rc<Row>)> {
         let id = tenant.definition.id.as_str();
-        let fates = self.entries[..upto].iter().flat_map(|entry| &entry.fates);
+        let fates = self.entries.get(entries).unwrap_or_default().iter().flat_map(|entry| &entry.fates);
         let of_view = fates.filter(|fate| fate.tenant == id && fate.kind == view.kind.as_str());
-        of_view
-            .flat_map(|fate| &fate.carried)
-            .map(|posting| (posting.date, posting.sign, posting.row.clone()))
-            .collect()
+        let postings = of_view.flat_map(|fate| postings_of(fate, view));
+        postings.map(|posting| (posting.date, posting.sign, posting.row.clone())).collect()
+    }
+}
+
+/// What an event does to a view.
+fn postings_of<'f>(fate: &'f Fate, view: &View) -> &'f [Posting] {
+    match view.late {
+        LatePolicy::Restate => &fate.restated,
+        LatePolicy::CarryForward => &fate.carried,
+        LatePolicy::Reject => &fate.held,
     }
 }
 

@@ -14,7 +14,7 @@ use daybook_contracts::reject::Code;
 use daybook_contracts::report::Account;
 use daybook_domain::calendar::{BusinessDay, CalendarTable};
 use daybook_domain::catalogue::{Definition, Kind, Status, Tenant, View};
-use daybook_domain::ids::Partition;
+use daybook_domain::ids::{LogSeq, Partition, TenantId};
 use daybook_domain::time::{Date, Instant};
 use rates::Metered;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -132,6 +132,17 @@ pub struct InForce {
     pub until: usize,
     /// From which entry on quotas of groups bind it: what it was made of before is whole.
     pub capped_from: usize,
+    /// By tenant for which it was made of a trimmed log, what was left of that.
+    pub made_of: BTreeMap<TenantId, Left>,
+}
+
+/// What was left of the log when a view was made.
+#[derive(Clone, Copy, Debug)]
+pub struct Left {
+    /// From which position on batches were read.
+    pub since: LogSeq,
+    /// How many entries stood before.
+    pub before: usize,
 }
 
 /// The model of one partition.
@@ -147,6 +158,8 @@ pub struct Model {
     taken: BTreeMap<String, u64>,
     /// What INBOX holds and the log does not yet.
     waiting: VecDeque<Rc<Stored>>,
+    /// By position of each batch, how many entries there are with it.
+    batches: BTreeMap<LogSeq, usize>,
     /// What each tenant has published, as rates look at it.
     published: BTreeMap<String, Vec<Metered>>,
 }
@@ -172,6 +185,7 @@ impl Model {
             pending: BTreeMap::new(),
             taken: BTreeMap::new(),
             waiting: VecDeque::new(),
+            batches: BTreeMap::new(),
             published: BTreeMap::new(),
         }
     }
@@ -188,13 +202,15 @@ impl Model {
         }
     }
 
-    /// Judges what a batch holds, which reaches so far into INBOX and is of an owner that `begun` to read there.
-    pub fn take_in(&mut self, through: u64, begun: u64, messages: &[Message]) {
+    /// Judges what the batch at `position` holds, which reaches so far into INBOX and is of an owner that `begun` to read
+    /// there.
+    pub fn take_in(&mut self, position: u64, through: u64, begun: u64, messages: &[Message]) {
         let mut taking = Taking { begun, ..Taking::default() };
         let behind = self.waiting.partition_point(|message| message.sequence <= through);
         for message in self.waiting.drain(..behind).collect::<Vec<_>>() {
             self.take(&message, messages, &mut taking);
         }
+        self.batches.insert(LogSeq(position), self.entries.len());
     }
 
     fn take(&mut self, message: &Stored, messages: &[Message], taking: &mut Taking) {
@@ -278,7 +294,7 @@ impl Model {
             Definition::View(view) => {
                 self.pending.remove(view.name.as_str());
                 if self.misses_nothing(&view) {
-                    self.put_into_force(view);
+                    self.put_into_force(view, None);
                 } else {
                     self.pending.insert(view.name.to_string(), view);
                 }
@@ -287,7 +303,7 @@ impl Model {
                 let name = activation.view.as_str();
                 if self.pending.get(name).is_some_and(|view| view.revision == activation.revision) {
                     let view = self.pending.remove(name).expect("just seen");
-                    self.put_into_force(view);
+                    self.put_into_force(view, activation.since);
                 }
             }
         }
@@ -312,20 +328,30 @@ impl Model {
         self.in_force.iter().find(|each| each.until == usize::MAX && each.view.name.as_str() == name).map(|at| &at.view)
     }
 
-    fn put_into_force(&mut self, view: View) {
+    fn put_into_force(&mut self, view: View, since: Option<LogSeq>) {
         // In force behind the entry that is being taken in.
         let from = self.entries.len() + 1;
         let mut capped_from = from;
-        for each in &mut self.in_force {
-            if each.until == usize::MAX && each.view.name == view.name {
-                each.until = from;
-                // The same for other tenants goes on with what there is.
-                if same_but_tenants(&each.view, &view) {
-                    capped_from = each.capped_from;
-                }
+        let mut made_of = self.made_of(&view, since);
+        for each in self.in_force.iter_mut().filter(|each| each.until == usize::MAX && each.view.name == view.name) {
+            each.until = from;
+            // The same for other tenants goes on with what there is.
+            if same_but_tenants(&each.view, &view) {
+                capped_from = each.capped_from;
+                made_of.retain(|id, _| !each.view.is_for(id));
+                let stays = each.made_of.iter().filter(|(id, _)| view.is_for(id));
+                made_of.extend(stays.map(|(id, left)| (id.clone(), *left)));
             }
         }
-        self.in_force.push(InForce { view, from, until: usize::MAX, capped_from });
+        self.in_force.push(InForce { view, from, until: usize::MAX, capped_from, made_of });
+    }
+
+    /// Of what a view is made for each of its tenants, where the log had been trimmed and was read from `since` on.
+    fn made_of(&self, view: &View, since: Option<LogSeq>) -> BTreeMap<TenantId, Left> {
+        let Some(since) = since else { return BTreeMap::new() };
+        let before = self.batches.range(..since).next_back().map_or(0, |(_, entries)| *entries);
+        let tenants = self.tenants.values().map(|tenant| &tenant.definition.id).filter(|id| view.is_for(id));
+        tenants.map(|id| (id.clone(), Left { since, before })).collect()
     }
 
     /// The views of a tenant that are in force when so many entries are taken in.

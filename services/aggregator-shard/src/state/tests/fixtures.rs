@@ -225,7 +225,7 @@ pub(super) struct Shard {
     position: u64,
     inbox: u64,
     /// The log so far.
-    log: Vec<(LogSeq, Batch)>,
+    pub(super) log: Vec<(LogSeq, Batch)>,
 }
 
 impl Shard {
