@@ -188,14 +188,14 @@ async fn downwards(
 }
 
 /// A line of the protocol, with the payload that belongs to it.
-struct Frame {
-    bytes: Vec<u8>,
+pub(crate) struct Frame {
+    pub(crate) bytes: Vec<u8>,
     /// Of them, those of the line.
     line: usize,
 }
 
 impl Frame {
-    async fn read(from: &mut BufReader<OwnedReadHalf>) -> std::io::Result<Self> {
+    pub(crate) async fn read(from: &mut BufReader<OwnedReadHalf>) -> std::io::Result<Self> {
         let mut bytes = Vec::new();
         if from.read_until(b'\n', &mut bytes).await? == 0 {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
@@ -212,7 +212,7 @@ impl Frame {
     }
 
     /// The words of its line.
-    fn words(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn words(&self) -> impl Iterator<Item = &str> {
         std::str::from_utf8(&self.bytes[..self.line]).unwrap_or_default().split_ascii_whitespace()
     }
 }
