@@ -2,23 +2,17 @@
 //! broker on which the copy is given whatever any replica may be given. What only the leader answers is the stream's own.
 
 use crate::eventually;
-use crate::gate::Frame;
+use crate::route::{Frame, Route, Way};
 use async_nats::jetstream::stream::{Config, Source};
 use daybook_runtime::connection::Connection;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use tokio::io::{AsyncWriteExt, BufReader};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::AbortHandle;
 
 /// The route. Ends when dropped.
 pub struct Lagging {
-    address: SocketAddr,
+    route: Route,
     connection: Connection,
     replica: Arc<Replica>,
-    task: AbortHandle,
 }
 
 struct Replica {
@@ -45,16 +39,19 @@ impl Lagging {
 
         let (is_level, asked) = (AtomicBool::new(false), AtomicU64::new(0));
         let replica = Arc::new(Replica { stream: stream.to_owned(), copy, is_level, asked });
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let target = url.strip_prefix("nats://").unwrap().to_owned();
-        let task = tokio::spawn(accept(listener, target, replica.clone())).abort_handle();
-        Self { address, connection: connection.clone(), replica, task }
+        let of_route = replica.clone();
+        let route = Route::new(url, move |way, frame| {
+            if way == Way::ToBroker {
+                of_route.take(frame);
+            }
+            true
+        });
+        Self { route: route.await, connection: connection.clone(), replica }
     }
 
     /// Where it listens, as a client writes it.
     pub fn url(&self) -> String {
-        format!("nats://{}", self.address)
+        self.route.url()
     }
 
     /// From now on the replica has nothing on this subject.
@@ -74,12 +71,6 @@ impl Lagging {
     }
 }
 
-impl Drop for Lagging {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 impl Replica {
     /// Makes a request that any replica may be given one to the copy.
     fn take(&self, frame: &mut Frame) {
@@ -96,36 +87,5 @@ impl Replica {
                 frame.bytes[start..start + stream.len()].copy_from_slice(copy);
             }
         }
-    }
-}
-
-async fn accept(listener: TcpListener, target: String, replica: Arc<Replica>) {
-    loop {
-        // Running out of files is the only error there is; the client comes again.
-        let Ok((near, _)) = listener.accept().await else { continue };
-        let Ok(far) = TcpStream::connect(&target).await else { continue };
-        for stream in [&near, &far] {
-            // A conversation of small messages.
-            stream.set_nodelay(true).unwrap();
-        }
-        let (up, mut down) = (near.into_split(), far.into_split());
-        let replica = replica.clone();
-        tokio::spawn(async move {
-            let mut back = up.1;
-            // Either end closes both.
-            tokio::select! {
-                _ = upwards(up.0, down.1, &replica) => {}
-                _ = tokio::io::copy(&mut down.0, &mut back) => {}
-            }
-        });
-    }
-}
-
-async fn upwards(from: OwnedReadHalf, mut to: OwnedWriteHalf, replica: &Replica) -> std::io::Result<()> {
-    let mut from = BufReader::new(from);
-    loop {
-        let mut frame = Frame::read(&mut from).await?;
-        replica.take(&mut frame);
-        to.write_all(&frame.bytes).await?;
     }
 }

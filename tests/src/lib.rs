@@ -12,6 +12,7 @@ pub mod processes;
 pub mod python;
 pub mod raw;
 pub mod reading;
+pub mod route;
 
 use daybook::client::Client;
 use daybook::commands::apply::apply;
