@@ -14,7 +14,6 @@ use daybook_tests::processes::{PARTITIONS, Process, Processes, Service, wait_unt
 use daybook_tests::{define, eventually};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 const TENANTS: [&str; 6] = ["acme", "bloom", "cobalt", "delta", "ember", "fjord"];
 const CHANNELS: [&str; 3] = ["app", "shop", "web"];

@@ -79,8 +79,8 @@ impl Trouble {
         Refused::ForNow(told)
     }
 
-    /// Something has succeeded.
-    pub fn is_over(&mut self) {
+    /// They are over: something has succeeded.
+    pub fn ended(&mut self) {
         *self = Self::default();
     }
 
@@ -147,7 +147,7 @@ mod tests {
         assert!(trouble.is_there() && !trouble.is_lasting());
         trouble.failed(&not_arrived(), now);
         assert!(trouble.is_lasting());
-        trouble.is_over();
+        trouble.ended();
         assert!(!trouble.is_there() && !trouble.is_lasting() && trouble.refuses(now).is_none());
     }
 }

@@ -233,7 +233,7 @@ impl State {
         }
         let outcome = match self.attempt(is_tick, work).await {
             Ok(outcome) => {
-                self.trouble.is_over();
+                self.trouble.ended();
                 Ok(outcome)
             }
             Err(failure) => {
