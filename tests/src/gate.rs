@@ -1,13 +1,14 @@
 //! A route to the broker on which the log can be held back while everything else goes through: a small proxy that reads
 //! the protocol. A shard behind it falls behind the log without a fault, and stays there for as long as a test wants.
 
+use crate::route::{Frame, connect};
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
@@ -97,13 +98,7 @@ async fn trickle(way: Arc<watch::Sender<Way>>) {
 
 async fn accept(listener: TcpListener, target: String, log: Arc<Log>, way: Arc<watch::Sender<Way>>) {
     loop {
-        // Running out of files is the only error there is; the client comes again.
-        let Ok((near, _)) = listener.accept().await else { continue };
-        let Ok(far) = TcpStream::connect(&target).await else { continue };
-        for stream in [&near, &far] {
-            // A conversation of small messages.
-            stream.set_nodelay(true).unwrap();
-        }
+        let Some((near, far)) = connect(&listener, &target).await else { continue };
         let (up, down) = (near.into_split(), far.into_split());
         let (log, way) = (log.clone(), way.clone());
         tokio::spawn(async move {
@@ -184,35 +179,5 @@ async fn downwards(
     tokio::select! {
         ended = reading => ended,
         ended = writing => ended,
-    }
-}
-
-/// A line of the protocol, with the payload that belongs to it.
-struct Frame {
-    bytes: Vec<u8>,
-    /// Of them, those of the line.
-    line: usize,
-}
-
-impl Frame {
-    async fn read(from: &mut BufReader<OwnedReadHalf>) -> std::io::Result<Self> {
-        let mut bytes = Vec::new();
-        if from.read_until(b'\n', &mut bytes).await? == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-        let line = bytes.len();
-        let mut frame = Self { bytes, line };
-        let has_payload = matches!(frame.words().next(), Some("MSG" | "HMSG" | "PUB" | "HPUB"));
-        if has_payload {
-            let length: usize = frame.words().last().and_then(|length| length.parse().ok()).unwrap();
-            frame.bytes.resize(line + length + b"\r\n".len(), 0);
-            from.read_exact(&mut frame.bytes[line..]).await?;
-        }
-        Ok(frame)
-    }
-
-    /// The words of its line.
-    fn words(&self) -> impl Iterator<Item = &str> {
-        std::str::from_utf8(&self.bytes[..self.line]).unwrap_or_default().split_ascii_whitespace()
     }
 }

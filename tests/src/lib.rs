@@ -6,11 +6,13 @@ pub mod asking;
 pub mod backfilling;
 pub mod flights;
 pub mod gate;
+pub mod lagging;
 pub mod orders;
 pub mod processes;
 pub mod python;
 pub mod raw;
 pub mod reading;
+pub mod route;
 
 use daybook::client::Client;
 use daybook::commands::apply::apply;

@@ -13,6 +13,7 @@ use crate::saving::{ROOM_POLL, Room, Saved, Saving};
 use crate::shedding::Shedding;
 use crate::state::PartitionState;
 use crate::state::backfill::Found;
+use crate::sweep::{SWEEP_INTERVAL, SWEEPER, sweep};
 use crate::{backfill, checkpoints, retention};
 use async_nats::Subject;
 use compact_str::CompactString;
@@ -128,6 +129,8 @@ struct State {
     feeds: Feeds,
     shedding: Shedding,
     intervals: Intervals,
+    /// When the bucket of snapshots is swept next, if it is by this partition.
+    sweep_at: Instant,
     backfill_progress: Arc<AtomicU8>,
     /// Where a backfill of a trimmed log unpacks a snapshot.
     history: PathBuf,
@@ -186,6 +189,7 @@ impl Actor for PartitionActor {
             short_of: None,
             pending: 0,
             intervals,
+            sweep_at: Instant::now(),
             backfill_progress: Arc::default(),
             history: place.folder.with_extension("history"),
             saving: Saving::new(partition, store, state.position(), &place, intervals),
@@ -487,15 +491,22 @@ impl State {
     }
 
     /// Removes what is over its retention, and asks for it again when that is done. While a view or season waits for a
-    /// backfill, which the snapshots may not say yet, nothing goes.
+    /// backfill, which the snapshots may not say yet, nothing goes. Now and then what broken-off snapshots left goes, too.
     fn begin_trim(&mut self, myself: &ActorRef<Message>) {
         let is_due = !self.state.needs_history();
+        let sweeps = self.partition == SWEEPER && Instant::now() >= self.sweep_at;
+        if sweeps {
+            self.sweep_at = Instant::now() + SWEEP_INTERVAL;
+        }
         let (connection, partition) = (self.context.connection.clone(), self.partition);
         let (retention, interval, myself) = (self.intervals.log_retention, self.intervals.snapshot, myself.clone());
         self.tasks.retain(|task| !task.is_finished());
         self.tasks.push(tokio::spawn(async move {
             if is_due && let Err(error) = retention::apply(&connection, partition, retention).await {
                 tracing::warn!(%partition, %error, "what is over its retention was not removed");
+            }
+            if sweeps && let Err(error) = sweep(&connection).await {
+                tracing::debug!(%error, "the bucket of snapshots was not swept");
             }
             myself.send_after(interval, || Message::TrimDue);
         }));

@@ -4,7 +4,6 @@
 //! An object is there as a whole or not at all, and the broker's client checks its digest. Which of them are kept is
 //! said by [`crate::retention`].
 
-use crate::sweep::{ORPHANED, sweep};
 use async_nats::jetstream::object_store::{Config, DeleteErrorKind, ObjectInfo, ObjectMetadata, ObjectStore};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
@@ -238,9 +237,6 @@ pub async fn put(
     metrics::counter!("daybook_snapshots_total").increment(1);
     metrics::counter!("daybook_snapshot_bytes_total").increment(info.size as u64);
     let _ = tokio::fs::remove_file(&scratch).await;
-    if let Err(error) = sweep(connection, ORPHANED).await {
-        tracing::debug!(%error, "the bucket of snapshots was not swept");
-    }
     Ok(position)
 }
 

@@ -3,6 +3,8 @@
 //! that was being removed, pieces stay and the word that it was there, for nobody puts another of that name.
 
 use crate::snapshots::{SnapshotError, broker, objects};
+use daybook_domain::ids::Partition;
+use daybook_domain::time::Instant;
 use daybook_runtime::append::last_message;
 use daybook_runtime::connection::Connection;
 use daybook_runtime::kept::Kept;
@@ -14,12 +16,28 @@ use std::time::Duration;
 /// both take seconds.
 pub const ORPHANED: Duration = Duration::from_secs(3_600);
 
-/// Removes the pieces that belong to no object, and the words of objects that are no more, where they are older than
-/// `age`; how many of both.
+/// How often the bucket is swept, by each who does: a look at every object, for the sake of what nobody waits for.
+pub const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
+/// The bucket is of all partitions, and who runs this one sweeps it.
+pub const SWEEPER: Partition = Partition(0);
+
+/// Removes the pieces that belong to no object, and the words of objects that are no more, where they have been there for
+/// [`ORPHANED`]; how many of both.
 ///
 /// # Errors
 /// When the broker does not do its part; the next sweep may succeed.
-pub async fn sweep(connection: &Connection, age: Duration) -> Result<usize, SnapshotError> {
+pub async fn sweep(connection: &Connection) -> Result<usize, SnapshotError> {
+    // By the clock that stamped them.
+    let now = Kept::ask(connection, &connection.subjects.checkpoints_stream()).await.map_err(broker)?.now;
+    let until = Instant::from_millis(now.as_millis() - ORPHANED.as_millis() as i64);
+    sweep_older(connection, until).await
+}
+
+/// As [`sweep`], of what was stored at `until` or before.
+///
+/// # Errors
+/// When the broker does not do its part.
+pub async fn sweep_older(connection: &Connection, until: Instant) -> Result<usize, SnapshotError> {
     let bucket = connection.subjects.checkpoints_bucket();
     let (name, pieces) = (format!("OBJ_{bucket}"), format!("$O.{bucket}.C."));
     let stream = connection.jetstream.get_stream_no_info(&name).await.map_err(broker)?;
@@ -27,14 +45,13 @@ pub async fn sweep(connection: &Connection, age: Duration) -> Result<usize, Snap
     let subjects = stream.info_with_subjects(format!("{pieces}>")).await.map_err(broker)?;
     let subjects: Vec<(String, usize)> = subjects.try_collect().await.map_err(broker)?;
     let objects = objects(connection, |_| true).await?;
-    let now = Kept::ask(connection, &name).await.map_err(broker)?.now;
     let mut used = BTreeSet::new();
     let mut swept = 0;
     for object in objects {
         let Some(object) = object else { return Err(broker("an object is not told of, whose pieces may be there")) };
         if !object.info.deleted {
             used.insert(object.info.nuid);
-        } else if now.since(object.stored_at) >= age {
+        } else if object.stored_at <= until {
             // Not beyond it: an object may have been put again in its place.
             stream.purge().filter(&object.subject).sequence(object.sequence + 1).await.map_err(broker)?;
             swept += 1;
@@ -45,7 +62,7 @@ pub async fn sweep(connection: &Connection, age: Duration) -> Result<usize, Snap
             continue;
         }
         let last = last_message(connection, &name, &subject).await;
-        if last.is_some_and(|last| now.since(last.stored_at) >= age) {
+        if last.is_some_and(|last| last.stored_at <= until) {
             stream.purge().filter(&subject).await.map_err(broker)?;
             swept += 1;
         }

@@ -1,9 +1,10 @@
 //! `daybook.admin.…`: a NATS micro service in front of the actor, visible to `nats micro`.
 
 use crate::activation;
+use crate::failure;
 use crate::manager::Message;
 use async_nats::service::{Request, ServiceExt};
-use daybook_contracts::admin::{AdminError, CatalogueReply, ViewsReply};
+use daybook_contracts::admin::{CatalogueReply, ViewsReply};
 use daybook_domain::ids::Partition;
 use daybook_runtime::connection::Connection;
 use futures::StreamExt;
@@ -114,7 +115,7 @@ async fn views_of(actor: &ActorRef<Message>, connection: &Connection) -> Result<
 async fn handle<Q: DeserializeOwned, A: Serialize + Send + 'static>(
     actor: &ActorRef<Message>,
     request: &Request,
-    message: impl FnOnce(Q, RpcReplyPort<Result<A, AdminError>>) -> Message,
+    message: impl FnOnce(Q, RpcReplyPort<Result<A, failure::Refused>>) -> Message,
 ) -> Result<Vec<u8>, Refused> {
     let body: &[u8] = if request.message.payload.is_empty() { b"null" } else { &request.message.payload };
     let question: Q =
@@ -124,13 +125,20 @@ async fn handle<Q: DeserializeOwned, A: Serialize + Send + 'static>(
 
 async fn call<A: Send + 'static>(
     actor: &ActorRef<Message>,
-    message: impl FnOnce(RpcReplyPort<Result<A, AdminError>>) -> Message,
+    message: impl FnOnce(RpcReplyPort<Result<A, failure::Refused>>) -> Message,
 ) -> Result<A, Refused> {
     match actor.call(message, Some(DEADLINE)).await {
         Ok(ractor::rpc::CallResult::Success(Ok(answer))) => Ok(answer),
-        Ok(ractor::rpc::CallResult::Success(Err(error))) => Err((400, error.message)),
-        Ok(ractor::rpc::CallResult::Timeout | ractor::rpc::CallResult::SenderError) | Err(_) => {
-            Err((503, "day-manager is starting again; ask once more in a moment".to_owned()))
+        Ok(ractor::rpc::CallResult::Success(Err(failure::Refused::AsItStands(error)))) => Err((400, error.message)),
+        Ok(ractor::rpc::CallResult::Success(Err(failure::Refused::ForNow(why)))) => Err((503, why)),
+        Ok(ractor::rpc::CallResult::Timeout) => {
+            let why = "day-manager is still at work, on this or on an earlier request; ask again later, which is safe";
+            Err((503, why.to_owned()))
+        }
+        Ok(ractor::rpc::CallResult::SenderError) | Err(_) => {
+            let why = "day-manager is starting again; what was asked for may be done, in part, or not at all: ask again in a \
+                       moment, which is safe";
+            Err((503, why.to_owned()))
         }
     }
 }

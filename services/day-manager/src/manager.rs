@@ -1,8 +1,15 @@
 //! The actor: publishes definitions and markers, one thing after the other. Where another day-manager comes in between,
-//! it begins the request again with what the streams say; whatever else goes wrong, it ends and is started again.
+//! it begins the request again with what the streams say; whatever else the broker does not do, the asker is told of.
+//!
+//! **Whatever became of a request, it may be repeated.** The actor relies on what it knows only while all that it began has
+//! ended well; else it reads the streams anew before it does anything. What it finds there as it was asked for is passed
+//! over: a definition is compared with the one that is there, a marker has its place in the order of the tenant's days, a
+//! clock is stored last and never goes back, a day that is closed by hand is named by its date. And a message whose fate was
+//! unclear cannot come late and undo something: each is stored only behind the one that its writer knew.
 
+use crate::failure::{self, Failure, Refused, Trouble};
 use crate::loading::{Loaded, load, load_clocks};
-use crate::publishing::{Arrival, PublishError, Publisher, describe};
+use crate::publishing::{Arrival, Publisher, describe};
 use crate::registry::Registry;
 use crate::{activation, admin};
 use async_nats::HeaderMap;
@@ -14,6 +21,7 @@ use daybook_contracts::day::DayMarker;
 use daybook_domain::catalogue::{Activation, Definition, SYSTEM_CLOCK};
 use daybook_domain::ids::{Name, Partition};
 use daybook_domain::time::Instant;
+use daybook_runtime::connection::round_trip;
 use daybook_runtime::membership::Membership;
 use daybook_runtime::process::Context;
 use daybook_runtime::{clock, telemetry};
@@ -29,11 +37,13 @@ use tracing::Instrument;
 /// Markers published in one go; between two goes nothing else is done for a replay, but the system clock's tick looks
 /// at its mailbox.
 const MARKERS_AT_ONCE: usize = 2_000;
-/// How often something is begun in all while another day-manager comes in between; the actor ends then.
+/// How often something is begun in all while another day-manager comes in between.
 const MAX_ATTEMPTS: u32 = 8;
 /// The first pause before something is begun again, and the longest: all of them together let the other one finish what
 /// takes some seconds.
 const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
+/// How long reading the streams anew may take: those of a hundred thousand tenants take a few seconds.
+const READING_DEADLINE: Duration = Duration::from_secs(30);
 /// How long the last replies may take when the process ends. What was asked is done by then, or refused.
 const LAST_REPLIES: Duration = Duration::from_secs(2);
 
@@ -59,10 +69,10 @@ pub enum Message {
     Tick,
     /// Look at the system clock once more.
     More,
-    Apply(Apply, RpcReplyPort<Result<ApplyReply, AdminError>>),
-    Catalogue(RpcReplyPort<Result<CatalogueReply, AdminError>>),
-    Advance(ClockAdvance, RpcReplyPort<Result<ClockReply, AdminError>>),
-    Close(CloseDay, RpcReplyPort<Result<CloseReply, AdminError>>),
+    Apply(Apply, RpcReplyPort<Result<ApplyReply, Refused>>),
+    Catalogue(RpcReplyPort<Result<CatalogueReply, Refused>>),
+    Advance(ClockAdvance, RpcReplyPort<Result<ClockReply, Refused>>),
+    Close(CloseDay, RpcReplyPort<Result<CloseReply, Refused>>),
     /// These views have been backfilled in these partitions.
     Activate(Vec<(Partition, Activation)>),
 }
@@ -73,6 +83,10 @@ struct State {
     membership: Arc<Membership>,
     registry: Registry,
     publisher: Publisher,
+    /// Whether the two are what the streams said when they were last looked at: not while something is under way, nor after
+    /// it has failed.
+    is_certain: bool,
+    trouble: Trouble,
     /// What an earlier day-manager published and nobody has seen in INBOX yet: no answer is given before.
     unarrived: Vec<(u64, Arrival)>,
     endpoints: JoinHandle<()>,
@@ -86,7 +100,8 @@ struct State {
 
 impl Drop for State {
     fn drop(&mut self) {
-        self.endpoints.abort();
+        // Also when the actor has panicked: those who have asked are told so before the task ends.
+        self.ending.cancel();
         self.backfills.abort();
     }
 }
@@ -107,12 +122,27 @@ impl Actor for Manager {
         let endpoints = admin::serve(&context.connection, myself.clone(), ending.clone()).await?;
         let (tenants, kinds, views) = (registry.schedule.len(), registry.kinds.len(), registry.views.len());
         tracing::info!(tenants, kinds, views, "managing days");
+        // Whoever is told that it is ready finds it listening.
+        round_trip(&context.connection.client).await;
         context.health.set("day-manager", true);
         let (revisions, newest) = watch::channel(registry.revisions());
         let backfills =
             tokio::spawn(activation::watch(context.connection.clone(), membership.clone(), newest, myself.clone()));
         myself.send_after(tick, || Message::Tick);
-        Ok(State { context, tick, membership, registry, publisher, unarrived, endpoints, ending, backfills, revisions })
+        Ok(State {
+            context,
+            tick,
+            membership,
+            registry,
+            publisher,
+            is_certain: true,
+            trouble: Trouble::default(),
+            unarrived,
+            endpoints,
+            ending,
+            backfills,
+            revisions,
+        })
     }
 
     async fn post_stop(&self, _: ActorRef<Message>, state: &mut State) -> Result<(), ActorProcessingErr> {
@@ -132,43 +162,53 @@ impl Actor for Manager {
             // Asked for again rather than sent at intervals: what takes long must not pile up.
             myself.send_after(state.tick, || Message::Tick);
         }
-        let outcome = match message {
+        if state.backfills.is_finished() {
+            return Err("the watch over backfills ended".into());
+        }
+        // An asker who is gone has no use for the reply.
+        match message {
             // One of several day-managers is enough, and the others do not repair what it is just publishing; two that
-            // take themselves for the one do no harm.
-            Message::Tick | Message::More if !state.membership.leads() => Ok(()),
-            Message::Tick | Message::More => state.carry_out(true, async move |state| state.look(&myself).await).await,
+            // take themselves for the one do no harm. But each sees whether what failed it does so still.
+            Message::Tick | Message::More if !state.membership.leads() => {
+                if state.trouble.is_there() {
+                    let _ = state.carry_out(true, async |_| Ok(())).await;
+                }
+            }
+            Message::Tick | Message::More => {
+                // What is due is so with the next tick too.
+                let _ = state.carry_out(true, async move |state| state.look(&myself).await).await;
+            }
             Message::Apply(apply, reply) => {
-                state.carry_out(false, async move |state| state.apply(&apply).await).await.map(|outcome| {
-                    let _ = reply.send(Ok(outcome));
-                })
+                let _ = reply.send(state.carry_out(false, async move |state| state.apply(&apply).await).await);
             }
             Message::Catalogue(reply) => {
-                state.carry_out(false, async |state| Ok(state.catalogue())).await.map(|outcome| {
-                    let _ = reply.send(Ok(outcome));
-                })
+                let _ = reply.send(state.carry_out(false, async |state| Ok(state.catalogue())).await);
             }
             Message::Advance(request, reply) => {
-                state.carry_out(false, async move |state| state.advance(&request).await).await.map(|outcome| {
-                    let _ = reply.send(outcome);
-                })
+                let outcome = state.carry_out(false, async move |state| state.advance(&request).await).await;
+                let _ = reply.send(outcome.and_then(|outcome| Ok(outcome?)));
             }
             Message::Close(request, reply) => {
-                state.carry_out(false, async move |state| state.close(&request).await).await.map(|outcome| {
-                    let _ = reply.send(outcome);
-                })
+                let outcome = state.carry_out(false, async move |state| state.close(&request).await).await;
+                let _ = reply.send(outcome.and_then(|outcome| Ok(outcome?)));
             }
-            Message::Activate(ready) => state.carry_out(false, async move |state| state.activate(&ready).await).await,
-        };
-        if outcome.is_err() {
-            state.context.health.set("day-manager", false);
+            Message::Activate(ready) => {
+                let wanted = ready.clone();
+                if state.carry_out(false, async move |state| state.activate(&wanted).await).await.is_err() {
+                    // The watch tells each of them once.
+                    myself.send_after(failure::PAUSE, || Message::Activate(ready));
+                }
+            }
         }
-        outcome
+        Ok(())
     }
 }
 
 /// Reads everything, and finishes what an earlier day-manager left half done.
-async fn begin(context: &Context) -> Result<(Registry, Publisher, Vec<(u64, Arrival)>), ActorProcessingErr> {
-    let Loaded { registry, mut publisher, repairs, mut unarrived } = load(&context.connection).await;
+async fn begin(context: &Context) -> Result<(Registry, Publisher, Vec<(u64, Arrival)>), Failure> {
+    let loading = tokio::time::timeout(READING_DEADLINE, load(&context.connection)).await;
+    let Loaded { registry, mut publisher, repairs, mut unarrived } =
+        loading.map_err(|_| Failure::Reading(READING_DEADLINE))?;
     if !repairs.is_empty() {
         tracing::info!(count = repairs.len(), "publishing definitions that had not reached every partition");
         let repaired = publisher.publish(repairs, &HeaderMap::new()).await?;
@@ -182,23 +222,53 @@ async fn begin(context: &Context) -> Result<(Registry, Publisher, Vec<(u64, Arri
 }
 
 impl State {
-    /// Does `work` on what the streams say now, so that no answer rests on what is no longer so. Where another day-manager
-    /// comes in between, it is begun again: what of it is published already is passed over.
+    /// Does `work` on what the streams say now, so that no answer rests on what is no longer so; or tells why not.
     async fn carry_out<T>(
         &mut self,
         is_tick: bool,
-        work: impl AsyncFn(&mut Self) -> Result<T, ActorProcessingErr>,
-    ) -> Result<T, ActorProcessingErr> {
+        work: impl AsyncFn(&mut Self) -> Result<T, Failure>,
+    ) -> Result<T, Refused> {
+        if let Some(refusal) = self.trouble.refuses(tokio::time::Instant::now()) {
+            return Err(refusal);
+        }
+        let outcome = match self.attempt(is_tick, work).await {
+            Ok(outcome) => {
+                self.trouble.ended();
+                Ok(outcome)
+            }
+            Err(failure) => {
+                tracing::warn!(
+                    error = &failure as &dyn std::error::Error,
+                    "something was not done; reading everything anew"
+                );
+                Err(self.trouble.failed(&failure, tokio::time::Instant::now()))
+            }
+        };
+        self.context.health.set("day-manager", !self.trouble.is_lasting());
+        outcome
+    }
+
+    /// Where another day-manager comes in between, the work is begun again: what of it is published already is passed over.
+    async fn attempt<T>(
+        &mut self,
+        is_tick: bool,
+        work: impl AsyncFn(&mut Self) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let [mut pause, longest] = PAUSES;
         let mut attempts = 1;
         loop {
             let outcome = match self.refresh(is_tick).await {
-                Ok(()) => work(self).await,
-                Err(error) => Err(error),
+                Ok(()) => {
+                    self.is_certain = false;
+                    let outcome = work(self).await;
+                    self.is_certain = outcome.is_ok();
+                    outcome
+                }
+                Err(failure) => Err(failure),
             };
             match outcome {
-                Err(error) if attempts < MAX_ATTEMPTS && is_conflict(&error) => {
-                    tracing::info!(error = %error, "beginning again");
+                Err(failure) if attempts < MAX_ATTEMPTS && failure.is_conflict() => {
+                    tracing::info!(error = %failure, "beginning again");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(longest);
                     attempts += 1;
@@ -208,19 +278,24 @@ impl State {
         }
     }
 
-    /// Reads anew what another day-manager has published. A broker that does not say is asked again with the next tick, if
-    /// this is one; ticks need no clock but the system's.
-    async fn refresh(&mut self, is_tick: bool) -> Result<(), ActorProcessingErr> {
-        let is_current = match self.publisher.is_current().await {
-            Err(_) if is_tick => true,
-            is_current => is_current?,
-        };
+    /// Reads anew what another day-manager has published, or everything where it is not certain what is there. A broker that
+    /// does not say is asked again with the next tick, if this is one; ticks need no clock but the system's.
+    async fn refresh(&mut self, is_tick: bool) -> Result<(), Failure> {
+        let is_current = self.is_certain
+            && match self.publisher.is_current().await {
+                Err(_) if is_tick => true,
+                is_current => is_current?,
+            };
         if !is_current {
-            tracing::info!("another day-manager was at work; reading everything anew");
+            tracing::info!("another day-manager may have been at work; reading everything anew");
+            self.is_certain = false;
             (self.registry, self.publisher, self.unarrived) = begin(&self.context).await?;
+            self.is_certain = true;
             self.tell_revisions();
         } else if !is_tick && !self.publisher.knows_clocks().await? {
-            self.registry.clocks = load_clocks(&self.context.connection, &mut self.publisher).await;
+            let loading = load_clocks(&self.context.connection, &mut self.publisher);
+            let clocks = tokio::time::timeout(READING_DEADLINE, loading).await;
+            self.registry.clocks = clocks.map_err(|_| Failure::Reading(READING_DEADLINE))?;
         }
         Ok(())
     }
@@ -236,10 +311,7 @@ impl State {
         });
     }
 
-    async fn look(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
-        if self.backfills.is_finished() {
-            return Err("the watch over backfills ended".into());
-        }
+    async fn look(&mut self, myself: &ActorRef<Message>) -> Result<(), Failure> {
         let system = Name::new(SYSTEM_CLOCK).expect("a valid name");
         let now = clock::now();
         self.extend(&system, now).await?;
@@ -254,7 +326,7 @@ impl State {
         Ok(())
     }
 
-    async fn apply(&mut self, apply: &Apply) -> Result<ApplyReply, ActorProcessingErr> {
+    async fn apply(&mut self, apply: &Apply) -> Result<ApplyReply, Failure> {
         let change = match self.registry.check(apply, clock::now()) {
             Ok(change) => change,
             Err(refusals) => return Ok(ApplyReply::Refused(refusals)),
@@ -312,7 +384,7 @@ impl State {
         }
     }
 
-    async fn advance(&mut self, request: &ClockAdvance) -> Result<Result<ClockReply, AdminError>, ActorProcessingErr> {
+    async fn advance(&mut self, request: &ClockAdvance) -> Result<Result<ClockReply, AdminError>, Failure> {
         let name = &request.clock;
         if name.as_str() == SYSTEM_CLOCK {
             let message = "the system clock cannot be driven; give the tenants a clock of their own".to_owned();
@@ -344,7 +416,7 @@ impl State {
         Ok(Ok(ClockReply { now, next_due, markers: markers as u64 }))
     }
 
-    async fn close(&mut self, request: &CloseDay) -> Result<Result<CloseReply, AdminError>, ActorProcessingErr> {
+    async fn close(&mut self, request: &CloseDay) -> Result<Result<CloseReply, AdminError>, Failure> {
         let refused = |message: String| Ok(Err(AdminError { message }));
         let Some(plan) = self.registry.schedule.get(&request.tenant) else {
             return refused(format!("there is no tenant {}", request.tenant));
@@ -375,7 +447,7 @@ impl State {
     }
 
     /// Publishes those activations that are still wanted, each to its partition.
-    async fn activate(&mut self, ready: &[(Partition, Activation)]) -> Result<(), ActorProcessingErr> {
+    async fn activate(&mut self, ready: &[(Partition, Activation)]) -> Result<(), Failure> {
         let wanted: Vec<_> =
             ready.iter().filter(|(partition, activation)| self.registry.lacks(*partition, activation)).collect();
         let message = |(partition, activation): &&(Partition, Activation)| {
@@ -391,7 +463,7 @@ impl State {
         Ok(())
     }
 
-    async fn see_earlier_ones_arrive(&mut self) -> Result<(), ActorProcessingErr> {
+    async fn see_earlier_ones_arrive(&mut self) -> Result<(), Failure> {
         while let Some((sequence, arrival)) = self.unarrived.last() {
             self.publisher.arrived(*sequence, arrival).await?;
             self.unarrived.pop();
@@ -400,7 +472,7 @@ impl State {
     }
 
     /// Publishes further days of the calendars that need it.
-    async fn extend(&mut self, clock: &Name, now: Instant) -> Result<(), ActorProcessingErr> {
+    async fn extend(&mut self, clock: &Name, now: Instant) -> Result<(), Failure> {
         let tables = self.registry.extensions(clock, now);
         if tables.is_empty() {
             return Ok(());
@@ -414,16 +486,13 @@ impl State {
     }
 
     /// Publishes definitions in their order, those of one sort together, and takes them in.
-    async fn publish_definitions(
-        &mut self,
-        definitions: Vec<Definition>,
-    ) -> Result<Option<(u64, Arrival)>, ActorProcessingErr> {
+    async fn publish_definitions(&mut self, definitions: Vec<Definition>) -> Result<Option<(u64, Arrival)>, Failure> {
         let mut last = None;
         for group in definitions.chunk_by(|one, other| std::mem::discriminant(one) == std::mem::discriminant(other)) {
             let messages = group.iter().flat_map(|definition| self.publisher.definition(definition)).collect();
             last = self.publisher.publish(messages, &HeaderMap::new()).await?.or(last);
             for definition in group {
-                self.registry.adopt(definition.clone())?;
+                self.registry.adopt(definition.clone()).map_err(Failure::Unusable)?;
             }
         }
         self.tell_revisions();
@@ -431,11 +500,7 @@ impl State {
     }
 
     /// Publishes some of the markers that are due by `now`: how many, and the last of them.
-    async fn publish_due(
-        &mut self,
-        clock: &Name,
-        now: Instant,
-    ) -> Result<(usize, Option<(u64, Arrival)>), ActorProcessingErr> {
+    async fn publish_due(&mut self, clock: &Name, now: Instant) -> Result<(usize, Option<(u64, Arrival)>), Failure> {
         let due = self.registry.schedule.due(clock, now, MARKERS_AT_ONCE);
         if due.is_empty() {
             return Ok((0, None));
@@ -448,7 +513,7 @@ impl State {
         &mut self,
         clock: &Name,
         markers: &[DayMarker],
-    ) -> Result<Option<(u64, Arrival)>, ActorProcessingErr> {
+    ) -> Result<Option<(u64, Arrival)>, Failure> {
         let span = tracing::info_span!("days", %clock, count = markers.len());
         let mut trace = HeaderMap::new();
         telemetry::inject(&span, &mut trace);
@@ -461,8 +526,4 @@ impl State {
         }
         Ok(last)
     }
-}
-
-fn is_conflict(error: &ActorProcessingErr) -> bool {
-    matches!(error.downcast_ref(), Some(PublishError::Conflict(_)))
 }

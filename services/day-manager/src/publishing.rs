@@ -1,6 +1,7 @@
 //! Publishing definitions and markers, each on the condition that its subject stands where this day-manager left it.
 //! Two of them at once do no harm: the loser's publish fails, and it reads everything anew.
 
+use crate::failure::Failure;
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use daybook_contracts::day::{DayMarker, Edge};
@@ -16,21 +17,22 @@ use std::time::Duration;
 
 /// Publishes under way at once.
 const IN_FLIGHT: usize = 256;
-/// How long a published message may take to come through to INBOX before the broker counts as unwell.
-const ARRIVAL_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a published message may take to come through to INBOX before its asker is told that it does not. The broker needs
+/// milliseconds, and some seconds when a leader has just gone; the command line waits 8 s for a reply.
+const ARRIVAL_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Why something was not published, or it is not known whether it was: read everything anew.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     #[error("another day-manager published on {0}")]
     Conflict(String),
-    #[error("the fate of a message on {subject} is unclear")]
+    #[error("the broker did not confirm a message on {subject}")]
     Unclear {
         subject: String,
         #[source]
         source: async_nats::jetstream::context::PublishError,
     },
-    #[error("a message on {0} did not come through to INBOX")]
+    #[error("a message was published, but did not come through to {0} in time")]
     NotArrived(String),
 }
 
@@ -94,7 +96,7 @@ impl Publisher {
     ///
     /// # Errors
     /// When the broker does not say.
-    pub async fn is_current(&self) -> Result<bool, async_nats::Error> {
+    pub async fn is_current(&self) -> Result<bool, Failure> {
         let subjects = &self.connection.subjects;
         Ok(self.last_sequence(&subjects.catalog_stream()).await? == self.catalog_end
             && self.last_sequence(&subjects.days_stream()).await? == self.days_end)
@@ -104,13 +106,13 @@ impl Publisher {
     ///
     /// # Errors
     /// When the broker does not say.
-    pub async fn knows_clocks(&self) -> Result<bool, async_nats::Error> {
+    pub async fn knows_clocks(&self) -> Result<bool, Failure> {
         Ok(self.last_sequence(&self.connection.subjects.clocks_stream()).await? == self.clocks_end)
     }
 
-    async fn last_sequence(&self, stream: &str) -> Result<u64, async_nats::Error> {
-        let stream = stream_handle(&self.connection, stream).await?;
-        Ok(stream.get_info().await?.state.last_sequence)
+    async fn last_sequence(&self, stream: &str) -> Result<u64, Failure> {
+        let look = async { Ok(stream_handle(&self.connection, stream).await?.get_info().await?.state.last_sequence) };
+        look.await.map_err(|source| Failure::Look { stream: stream.to_owned(), source })
     }
 
     /// Stores where a clock stands, on the condition that nobody else has moved it.

@@ -135,6 +135,7 @@ impl Client {
             let failure = match self.first_reply(&subject, &body).await {
                 Reply::Done(reply) => return Ok(serde_json::from_slice(&reply.payload)?),
                 Reply::Refused(why) => bail!("{why}"),
+                Reply::Failed(why) => anyhow!("{why}"),
                 Reply::Away(failure) => failure,
             };
             if began.elapsed() > PATIENCE {
@@ -146,16 +147,16 @@ impl Client {
     }
 
     /// Sends a request, and a copy of it every second until there is a reply: a day-manager that stands still is sent its
-    /// share of them too. Another may refuse a copy because of what the first one has just done, so a refusal counts only
-    /// when no other reply is to come.
+    /// share of them too. Another may refuse a copy because of what the first one has just done, or fail where that one does
+    /// not, so a refusal or failure counts only when no other reply is to come.
     async fn first_reply(&self, subject: &str, body: &Bytes) -> Reply {
         let deadline = tokio::time::Instant::now() + REQUEST_DEADLINE;
         let mut due = tokio::time::interval(COPY_AFTER);
         let mut copies = FuturesUnordered::new();
-        let mut refused = None;
+        let (mut refused, mut failed, mut silent) = (None, None, None);
         loop {
             tokio::select! {
-                _ = due.tick(), if refused.is_none() => {
+                _ = due.tick(), if refused.is_none() && failed.is_none() => {
                     let left = deadline.duration_since(tokio::time::Instant::now());
                     let request = async_nats::Request::new().payload(body.clone()).timeout(Some(left));
                     copies.push(self.connection.client.send_request(subject.to_owned(), request));
@@ -163,14 +164,16 @@ impl Client {
                 Some(reply) = copies.next() => match Reply::of(reply) {
                     Reply::Done(reply) => return Reply::Done(reply),
                     Reply::Refused(why) => refused = Some(why),
-                    Reply::Away(failure) if copies.is_empty() && refused.is_none() => return Reply::Away(failure),
-                    Reply::Away(_) => {}
+                    Reply::Failed(why) => failed = Some(why),
+                    Reply::Away(failure) => silent = Some(failure),
                 },
             }
-            if copies.is_empty()
-                && let Some(why) = refused
-            {
-                return Reply::Refused(why);
+            if copies.is_empty() {
+                // What a day-manager says tells more than that another one is silent.
+                let last = refused.take().map(Reply::Refused).or(failed.take().map(Reply::Failed));
+                if let Some(last) = last.or(silent.take().map(Reply::Away)) {
+                    return last;
+                }
             }
         }
     }
@@ -331,6 +334,8 @@ impl Client {
 enum Reply {
     Done(Message),
     Refused(String),
+    /// It may be asked for again.
+    Failed(String),
     /// Nobody takes it now.
     Away(anyhow::Error),
 }
@@ -344,7 +349,7 @@ impl Reply {
         let header = |name| reply.headers.as_ref().and_then(|headers| headers.get(name)).map(|value| value.as_str());
         match (header(NATS_SERVICE_ERROR_CODE), header(NATS_SERVICE_ERROR)) {
             (None, _) => Self::Done(reply),
-            (Some("503"), why) => Self::Away(anyhow!("{}", why.unwrap_or_default().to_owned())),
+            (Some("503"), why) => Self::Failed(why.unwrap_or("day-manager failed").to_owned()),
             (Some(_), why) => Self::Refused(why.unwrap_or("the request was refused").to_owned()),
         }
     }

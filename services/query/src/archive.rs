@@ -1,9 +1,14 @@
 //! What is left of sealed days in streams: the groups behind their figures, their reports, and which day is open.
+//!
+//! Figures and reports are read from any replica of their stream. One that is not up to date tells of the version before,
+//! for a moment: so would one who asks a moment earlier, and each version is whole. What is concluded from is the leader's
+//! word: that there is none of something, for a day that is left out makes a smaller sum, and which day is open, for the
+//! whole range of an answer hangs on it.
 
 use crate::cache::Cache;
 use crate::history::History;
-use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::DirectGetErrorKind;
+use bytes::Bytes;
 use daybook_contracts::ask::{AskError, AskErrorCode, Asked};
 use daybook_contracts::day::DayMarker;
 use daybook_contracts::figures::{Figures, GroupFigures};
@@ -11,7 +16,7 @@ use daybook_contracts::report::Report;
 use daybook_domain::ids::{Name, TenantId};
 use daybook_domain::plan::Plan;
 use daybook_domain::time::{Date, Instant};
-use daybook_runtime::append::{last_message, stream_handle};
+use daybook_runtime::append::{last_message_for_certain, stream_handle};
 use daybook_runtime::clock;
 use daybook_runtime::connection::Connection;
 use std::borrow::Cow;
@@ -87,6 +92,21 @@ fn plain(message: &[u8]) -> Result<Cow<'_, [u8]>, String> {
     }
 }
 
+/// What there is of a view's sealed day in FIGURES.
+#[derive(Debug)]
+pub enum Left {
+    Figures(Arc<Decoded>),
+    /// The word that they were too many for a message.
+    TooMany,
+    Nothing,
+}
+
+/// The newest message of a subject.
+struct Newest {
+    sequence: u64,
+    payload: Bytes,
+}
+
 /// The streams, read message by message.
 pub struct Archive {
     connection: Connection,
@@ -101,42 +121,58 @@ impl Archive {
         Self { connection, history, decoded: Mutex::new(Cache::new(MAX_DECODED_DAYS, MAX_DECODED_BYTES)) }
     }
 
-    /// The newest figures of a view's sealed day, if it has any.
+    /// The newest figures of a view's sealed day, as any replica has them: that there is nothing is not certain.
     ///
     /// # Errors
     /// When the broker does not answer, or the message is no figures.
-    pub async fn figures(&self, tenant: &TenantId, date: Date, view: &Name) -> Asked<Option<Arc<Decoded>>> {
+    pub async fn figures(&self, tenant: &TenantId, date: Date, view: &Name) -> Asked<Left> {
         let subjects = &self.connection.subjects;
-        let subject = subjects.figures(tenant, date, view.as_str());
-        let Some(message) = self.newest(&subjects.figures_stream(), subject).await? else { return Ok(None) };
-        // They are too many for a message.
-        if message.payload.is_empty() {
-            return Ok(None);
+        let (stream, subject) = (subjects.figures_stream(), subjects.figures(tenant, date, view.as_str()));
+        self.decode(date, self.of_any_replica(&stream, subject).await?).await
+    }
+
+    /// As [`figures`](Self::figures), as the stream's leader has them: where there is nothing of a day on which the view has
+    /// groups, their retention has taken them.
+    ///
+    /// # Errors
+    /// When the broker does not answer in time, or the message is no figures.
+    pub async fn figures_for_certain(&self, tenant: &TenantId, date: Date, view: &Name) -> Asked<Left> {
+        let subjects = &self.connection.subjects;
+        let (stream, subject) = (subjects.figures_stream(), subjects.figures(tenant, date, view.as_str()));
+        self.decode(date, self.of_the_leader(&stream, &subject).await?).await
+    }
+
+    async fn decode(&self, date: Date, message: Option<Newest>) -> Asked<Left> {
+        let Some(Newest { sequence, payload }) = message else { return Ok(Left::Nothing) };
+        if payload.is_empty() {
+            return Ok(Left::TooMany);
         }
-        if let Some(known) = self.kept().get(&message.sequence) {
-            return Ok(Some(known));
+        if let Some(known) = self.kept().get(&sequence) {
+            return Ok(Left::Figures(known));
         }
         // Large ones take a while to decode: not on a thread that answers others.
-        let decoded = tokio::task::spawn_blocking(move || {
-            Decoded::read(&message.payload).map(|decoded| (message.sequence, decoded))
-        });
-        let (sequence, decoded) = decoded
-            .await
+        let decoded = tokio::task::spawn_blocking(move || Decoded::read(&payload)).await;
+        let decoded = decoded
             .map_err(|error| error.to_string())
             .flatten()
             .map_err(|error| internal(format!("the figures of {date} cannot be read: {error}")))?;
         let decoded = Arc::new(decoded);
         self.kept().put(sequence, decoded.clone(), decoded.bytes);
-        Ok(Some(decoded))
+        Ok(Left::Figures(decoded))
     }
 
-    /// The newest version of a day's report, if it is sealed.
+    /// The newest version of a day's report; `None` when it is certain that there is none.
     ///
     /// # Errors
     /// When the broker does not answer, or the message is no report.
     pub async fn report(&self, tenant: &TenantId, date: Date) -> Asked<Option<Report>> {
         let subjects = &self.connection.subjects;
-        match self.newest(&subjects.reports_stream(), subjects.report(tenant, date)).await? {
+        let (stream, subject) = (subjects.reports_stream(), subjects.report(tenant, date));
+        let message = match self.of_any_replica(&stream, subject.clone()).await? {
+            None => self.of_the_leader(&stream, &subject).await?,
+            found => found,
+        };
+        match message {
             None => Ok(None),
             Some(message) => serde_json::from_slice(&message.payload)
                 .map(Some)
@@ -144,13 +180,13 @@ impl Archive {
         }
     }
 
-    /// The newest day of the tenant that has opened, if any has.
+    /// The newest day of the tenant that has opened, if any has, for certain.
     ///
     /// # Errors
     /// When the broker does not answer, or the message is no marker.
     pub async fn today(&self, tenant: &TenantId) -> Asked<Option<Date>> {
         let subjects = &self.connection.subjects;
-        match self.newest(&subjects.days_stream(), subjects.day_opened(tenant.as_str())).await? {
+        match self.of_the_leader(&subjects.days_stream(), &subjects.day_opened(tenant.as_str())).await? {
             None => Ok(None),
             Some(message) => serde_json::from_slice::<DayMarker>(&message.payload)
                 .map(|marker| Some(marker.day.date))
@@ -186,29 +222,23 @@ impl Archive {
         Ok(Some(day.date))
     }
 
-    /// Whether there are no figures, nor a word that they were too many, of a sealed day on which the view has groups: their
-    /// retention has taken them.
-    ///
-    /// # Errors
-    /// When the broker does not answer in time.
-    pub async fn figures_are_over(&self, tenant: &TenantId, date: Date, view: &Name) -> Asked<bool> {
-        let subjects = &self.connection.subjects;
-        let (stream, subject) = (subjects.figures_stream(), subjects.figures(tenant, date, view.as_str()));
-        // As the stream's leader has it: a replica may know less.
-        let last = tokio::time::timeout(LOOK_DEADLINE, last_message(&self.connection, &stream, &subject)).await;
-        let last =
-            last.map_err(|_| AskError::new(AskErrorCode::Unavailable, format!("{stream} cannot be read in time")));
-        Ok(last?.is_none())
-    }
-
-    async fn newest(&self, stream: &str, subject: String) -> Asked<Option<StreamMessage>> {
+    /// The newest message of a subject as some replica of the stream has it, which may lack the newest of all.
+    async fn of_any_replica(&self, stream: &str, subject: String) -> Asked<Option<Newest>> {
         let failed =
             |error: String| AskError::new(AskErrorCode::Unavailable, format!("{stream} cannot be read: {error}"));
         let handle = stream_handle(&self.connection, stream).await.map_err(|error| failed(error.to_string()))?;
         match handle.direct_get_last_for_subject(subject).await {
-            Ok(message) => Ok(Some(message)),
+            Ok(message) => Ok(Some(Newest { sequence: message.sequence, payload: message.payload })),
             Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed(error.to_string())),
+        }
+    }
+
+    async fn of_the_leader(&self, stream: &str, subject: &str) -> Asked<Option<Newest>> {
+        let look = last_message_for_certain(&self.connection, stream, subject);
+        match tokio::time::timeout(LOOK_DEADLINE, look).await {
+            Ok(last) => Ok(last.map(|last| Newest { sequence: last.sequence, payload: last.payload })),
+            Err(_) => Err(AskError::new(AskErrorCode::Unavailable, format!("{stream} cannot be read in time"))),
         }
     }
 

@@ -1,5 +1,7 @@
 //! What is read of a tenant as a whole: the accounts of its sealed days, and which days have closed. That takes a consumer
-//! on the broker and a while, so those who ask at the same time share a reading, and few are under way at once.
+//! on the broker and a while, so those who ask at the same time share a reading, and few are under way at once. A reading
+//! reaches as far as the stream's leader did when it began, whichever replica the consumer is on: from a day that is missing
+//! here it is concluded that it never was.
 
 use crate::flight::{Flights, Part};
 use daybook_contracts::ask::{AskError, AskErrorCode, Asked, DayAccount, DayState};

@@ -1,6 +1,6 @@
 //! Sealed days out of their streams: which of them are there, and whether they can be merged.
 
-use crate::archive::{Archive, Decoded};
+use crate::archive::{Archive, Decoded, Left};
 use crate::asking::Asking;
 use daybook_contracts::ask::{Answer, AsOf, AskError, AskErrorCode, Asked, DayState};
 use daybook_contracts::figures::Figures;
@@ -95,21 +95,24 @@ pub async fn read(archive: &Archive, asking: &Asking, from: Date, to: Date, is_a
 }
 
 async fn day(archive: &Archive, asking: &Asking, date: Date, is_alone: bool) -> Asked<Day> {
-    if let Some(figures) = archive.figures(&asking.tenant, date, &asking.view).await? {
+    let (tenant, view) = (&asking.tenant, &asking.view);
+    if let Left::Figures(figures) = archive.figures(tenant, date, view).await? {
         return Ok(Day::Figures(figures));
     }
-    match archive.report(&asking.tenant, date).await? {
-        None => Ok(Day::Nothing),
-        Some(report) => match only_report(asking, report, is_alone) {
-            Err(error)
-                if error.code == AskErrorCode::TooLarge
-                    && archive.figures_are_over(&asking.tenant, date, &asking.view).await? =>
-            {
-                let message = format!("the figures of {date} are over their retention and were deleted");
-                Err(AskError { code: AskErrorCode::PastRetention, message, ..error })
-            }
-            outcome => outcome,
-        },
+    let Some(report) = archive.report(tenant, date).await? else { return Ok(Day::Nothing) };
+    // Of a day with groups there were figures: a replica that has none may only be late.
+    let has_groups = report.views.get(view).is_some_and(|view| view.groups > 0);
+    let left = match has_groups {
+        true => archive.figures_for_certain(tenant, date, view).await?,
+        false => Left::Nothing,
+    };
+    match (left, only_report(asking, report, is_alone)) {
+        (Left::Figures(figures), _) => Ok(Day::Figures(figures)),
+        (Left::Nothing, Err(error)) if error.code == AskErrorCode::TooLarge => {
+            let message = format!("the figures of {date} are over their retention and were deleted");
+            Err(AskError { code: AskErrorCode::PastRetention, message, ..error })
+        }
+        (_, outcome) => outcome,
     }
 }
 

@@ -11,11 +11,10 @@ use async_nats::client::PublishError;
 use async_nats::service::endpoint::Endpoint;
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE, Request, Service, ServiceExt, error};
 use async_nats::{Client, Message, Subject};
-use bytes::Bytes;
 use daybook_contracts::ask::{AskError, Asked, DAYS_VIEW, MAX_ANSWER_ROWS, POSITION_VIEW};
 use daybook_contracts::headers;
 use daybook_contracts::subjects::Subjects;
-use daybook_runtime::connection::Connection;
+use daybook_runtime::connection::{Connection, round_trip};
 use daybook_runtime::process::Context;
 use futures::StreamExt;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
@@ -32,8 +31,6 @@ const MAX_UNDER_WAY: usize = 1_024;
 /// How long the questions that are here get when the process ends: two tries at the default time-out of a shard and what
 /// follows, and less than actors are given to end.
 const LAST_QUESTIONS: Duration = Duration::from_secs(8);
-/// How long the broker may take to answer itself; it is given up then, and some questions may be lost.
-const ROUND_TRIP: Duration = Duration::from_secs(1);
 
 /// Starts the actor as a child of `supervisor`.
 ///
@@ -203,17 +200,6 @@ async fn stop(connection: &Connection, endpoint: &mut Endpoint) -> Vec<Message> 
     let Ok(mut copies) = copies else { return Vec::new() };
     let _ = copies.unsubscribe().await;
     copies.collect().await
-}
-
-/// Waits until the broker has done what it was told before, and what it sent before has arrived.
-async fn round_trip(client: &Client) {
-    let there_and_back = async {
-        let inbox = client.new_inbox();
-        let mut echo = client.subscribe(inbox.clone()).await.ok()?;
-        client.publish(inbox, Bytes::new()).await.ok()?;
-        echo.next().await
-    };
-    let _ = tokio::time::timeout(ROUND_TRIP, there_and_back).await;
 }
 
 /// Answers a question that did not come by way of the endpoint, and is not counted there.

@@ -11,6 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use daybook_domain::time::Instant;
+use futures::TryStreamExt;
 use serde::Deserialize;
 use std::error::Error;
 use std::time::Duration;
@@ -59,6 +60,22 @@ fn is_conflict(error: &PublishError) -> bool {
 /// The last message on a subject (wildcards allowed), as the stream's leader has it. Tries until the broker answers.
 pub async fn last_message(connection: &Connection, stream: &str, subject: &str) -> Option<Stored> {
     stored_message(connection, stream, &serde_json::json!({ "last_by_subj": subject })).await
+}
+
+/// As [`last_message`], for whoever draws conclusions from there being none: a broker that is going down says so of what is
+/// there, but still counts it. One that counts messages of which it does not tell the last is asked again.
+pub async fn last_message_for_certain(connection: &Connection, stream: &str, subject: &str) -> Option<Stored> {
+    retry("read the last message", || async {
+        if let Some(last) = last_message(connection, stream, subject).await {
+            return Ok(Some(last));
+        }
+        let counted = stream_handle(connection, stream).await?.info_with_subjects(subject).await?;
+        match std::pin::pin!(counted).try_next().await? {
+            None => Ok(None),
+            Some(_) => Err("the broker counts messages, but does not tell the last one".into()),
+        }
+    })
+    .await
 }
 
 /// The first message on a subject (wildcards allowed) at or after a sequence. Tries until the broker answers.

@@ -1,7 +1,9 @@
 //! Reaching the broker.
 
 use async_nats::jetstream::{self, context::ContextBuilder};
+use bytes::Bytes;
 use daybook_contracts::subjects::{DEFAULT_PREFIX, Subjects};
+use futures::StreamExt;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +12,8 @@ use std::time::Duration;
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an append may stay unacknowledged before its outcome counts as unclear.
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the broker may take to answer itself; it is given up then, and some questions may be lost.
+const ROUND_TRIP: Duration = Duration::from_secs(1);
 
 /// Where the broker is and what belongs to this Daybook on it. Same for every service.
 #[derive(Clone, Debug, clap::Args, Serialize)]
@@ -132,4 +136,15 @@ pub async fn connect_service(options: &BrokerOptions, name: &str) -> Result<Conn
             }
         }
     }
+}
+
+/// Waits until the broker has done what it was told before, and what it sent before has arrived.
+pub async fn round_trip(client: &async_nats::Client) {
+    let there_and_back = async {
+        let inbox = client.new_inbox();
+        let mut echo = client.subscribe(inbox.clone()).await.ok()?;
+        client.publish(inbox, Bytes::new()).await.ok()?;
+        echo.next().await
+    };
+    let _ = tokio::time::timeout(ROUND_TRIP, there_and_back).await;
 }

@@ -1,7 +1,7 @@
 //! Reads the messages of a stream that match one filter, from a position that the caller keeps, in order and without
 //! gaps, over reconnects and restarts of the broker.
 
-use crate::append::{Stored, next_message, retry, stream_handle};
+use crate::append::{Stored, last_message_for_certain, next_message, retry, stream_handle};
 use crate::clock;
 use crate::connection::Connection;
 use async_nats::HeaderMap;
@@ -305,7 +305,7 @@ async fn open_consumer(connection: Connection, stream: String, filters: Vec<Stri
 
 /// Everything that a filter matches now, in order, from `from` on.
 pub async fn read_all(connection: &Connection, stream: String, filter: String, from: u64) -> Vec<Delivered> {
-    let Some(last) = crate::append::last_message(connection, &stream, &filter).await else {
+    let Some(last) = last_message_for_certain(connection, &stream, &filter).await else {
         return Vec::new();
     };
     let mut all = Vec::new();
@@ -343,6 +343,9 @@ pub async fn read_through(connection: &Connection, stream: String, filter: Strin
 }
 
 /// The newest message of every subject that a filter matches now, in order of their sequences.
+///
+/// Nothing is missing that the stream's leader had when it was asked: readings by a consumer that do not reach as far are
+/// made again, for as long as it takes.
 pub async fn read_last_per_subject(connection: &Connection, stream: String, filter: String) -> Vec<Delivered> {
     read_of_newest(connection, stream, filter, |message| message).await
 }
@@ -355,39 +358,57 @@ pub async fn read_of_newest<T>(
     take: impl Fn(Delivered) -> T,
 ) -> Vec<T> {
     retry("read the newest messages", || async {
-        let handle = stream_handle(connection, &stream).await?;
-        let mut consumer = handle
-            .create_consumer(pull::Config {
-                deliver_policy: DeliverPolicy::LastPerSubject,
-                ack_policy: AckPolicy::None,
-                filter_subject: filter.clone(),
-                memory_storage: true,
-                num_replicas: 1,
-                inactive_threshold: INACTIVE,
-                ..pull::Config::default()
-            })
-            .await?;
-        let (name, count) = {
-            let info = consumer.info().await?;
-            (info.name.clone(), info.num_pending)
-        };
-        let newest = drain(&consumer, count, &take).await;
-        // A broker allows a thousand consumers a stream; this one is not waited out.
-        let _ = handle.delete_consumer(&name).await;
-        newest
+        // A consumer has one replica, which the broker may put where not everything is yet. So the leader is asked how far
+        // there is something to read, and anew with each attempt: what it told of last may have been removed since.
+        let Some(last) = last_message_for_certain(connection, &stream, &filter).await else { return Ok(Vec::new()) };
+        let (newest, reached) = read_by_consumer(connection, &stream, &filter, &take).await?;
+        match reached >= last.sequence {
+            true => Ok(newest),
+            false => Err(format!("a replica of {stream} tells of {reached}, but not yet of {}", last.sequence).into()),
+        }
     })
     .await
 }
 
-/// What `take` makes of the `count` messages that a consumer delivers.
+/// What `take` makes of the newest message of every subject, as some replica of the stream has them, and the highest of
+/// their sequences.
+async fn read_by_consumer<T>(
+    connection: &Connection,
+    stream: &str,
+    filter: &str,
+    take: impl Fn(Delivered) -> T,
+) -> Result<(Vec<T>, u64), async_nats::Error> {
+    let handle = stream_handle(connection, stream).await?;
+    let mut consumer = handle
+        .create_consumer(pull::Config {
+            deliver_policy: DeliverPolicy::LastPerSubject,
+            ack_policy: AckPolicy::None,
+            filter_subject: filter.to_owned(),
+            memory_storage: true,
+            num_replicas: 1,
+            inactive_threshold: INACTIVE,
+            ..pull::Config::default()
+        })
+        .await?;
+    let (name, count) = {
+        let info = consumer.info().await?;
+        (info.name.clone(), info.num_pending)
+    };
+    let newest = drain(&consumer, count, &take).await;
+    // A broker allows a thousand consumers a stream; this one is not waited out.
+    let _ = handle.delete_consumer(&name).await;
+    newest
+}
+
+/// What `take` makes of the `count` messages that a consumer delivers, and the sequence of the last of them.
 async fn drain<T>(
     consumer: &Consumer<pull::Config>,
     count: u64,
     take: impl Fn(Delivered) -> T,
-) -> Result<Vec<T>, async_nats::Error> {
+) -> Result<(Vec<T>, u64), async_nats::Error> {
     let mut newest = Vec::with_capacity(usize::try_from(count).unwrap_or_default());
     if count == 0 {
-        return Ok(newest);
+        return Ok((newest, 0));
     }
     let mut messages =
         consumer.stream().max_bytes_per_batch(PULL_BYTES).heartbeat(HEARTBEAT).expires(PULL_EXPIRES).messages().await?;
@@ -410,7 +431,7 @@ async fn drain<T>(
             pending,
         }));
         if pending == 0 {
-            return Ok(newest);
+            return Ok((newest, sequence));
         }
     }
     Err("the newest messages were not delivered".into())
