@@ -43,11 +43,11 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         F: Future<Output = T> + Send + 'static,
     {
         match self.join_or_begin(key) {
-            Ok(mut joined) => {
+            Place::Joined(mut joined) => {
                 let outcome = joined.wait_for(Option::is_some).await;
                 (outcome.ok().and_then(|outcome| outcome.clone()), Part::Joined)
             }
-            Err((landing, sender)) => {
+            Place::First(landing, sender) => {
                 let asking = AssertUnwindSafe(ask()).catch_unwind();
                 let flight = async move {
                     let outcome = asking.await.ok();
@@ -61,16 +61,23 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         }
     }
 
-    /// What is under way, or where to tell what comes of it.
-    fn join_or_begin(&self, key: String) -> Result<watch::Receiver<Option<T>>, (Landing<T>, watch::Sender<Option<T>>)> {
+    fn join_or_begin(&self, key: String) -> Place<T> {
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(outcome) = under_way.get(&key) {
-            return Ok(outcome.clone());
+            return Place::Joined(outcome.clone());
         }
         let (sender, receiver) = watch::channel(None);
         under_way.insert(key.clone(), receiver);
-        Err((Landing { under_way: self.under_way.clone(), key }, sender))
+        Place::First(Landing { under_way: self.under_way.clone(), key }, sender)
     }
+}
+
+/// Where a caller comes in.
+enum Place<T> {
+    /// It is under way, and told here.
+    Joined(watch::Receiver<Option<T>>),
+    /// It is to be asked, and its outcome told there.
+    First(Landing<T>, watch::Sender<Option<T>>),
 }
 
 /// An asking, which goes on when it is dropped.
