@@ -48,10 +48,7 @@ pub async fn run(task: Task, mut scratch: PartitionState, base: LogSeq, actor: A
     if first.as_ref().is_some_and(Beginning::is_trimmed) {
         let Some(before) = oldest_state(&connection, partition, &folder).await.filter(|it| it.position() <= base)
         else {
-            tracing::warn!(%partition, "no snapshot on the broker can be backfilled from; trying again");
-            tokio::time::sleep(SNAPSHOT_LOOK).await;
-            let _ = actor.cast(Message::BackfillLost);
-            return;
+            return begin_again(&connection, partition, base, &actor).await;
         };
         since = Some(LogSeq(before.position().0 + 1));
         let seeded = blocking(move || {
@@ -114,6 +111,20 @@ async fn oldest_state(connection: &Connection, partition: Partition, folder: &Pa
         tracing::warn!(%partition, error = chain(&error), "the broker does not tell of snapshots");
         None
     })
+}
+
+/// There is no snapshot that a backfill with this base could begin with. One that is ahead of the base and waits for no
+/// backfill has what it lacks: then the actor ends, to begin with that. Otherwise the backfill begins again, with what is there
+/// in a while.
+async fn begin_again(connection: &Connection, partition: Partition, base: LogSeq, actor: &ActorRef<Message>) {
+    let there = snapshots::list(connection, partition).await.unwrap_or_default();
+    if there.last().is_some_and(|newest| newest.is_whole && newest.position > base) {
+        actor.stop(Some("another's snapshot has what it lacks".to_owned()));
+        return;
+    }
+    tracing::warn!(%partition, %base, "no snapshot on the broker can be backfilled from; trying again");
+    tokio::time::sleep(SNAPSHOT_LOOK).await;
+    let _ = actor.cast(Message::BackfillLost);
 }
 
 /// Ends the actor once there is a snapshot at `position` or behind it on the broker in which nothing waits for a backfill; when

@@ -400,6 +400,7 @@ impl Running {
         let Some(scratch) = &mut self.scratch else { return Ok(Stepped::Nothing) };
         match scratch.step(shell, partition) {
             Scratched::Goes => {}
+            Scratched::Behind => return Err(Ended),
             Scratched::Lost => {
                 shell.reach(Place::Lost);
                 shell.trace.note(|| format!("replica {partition}: a backfill is lost"));
@@ -423,6 +424,8 @@ enum Scratched {
     Found,
     /// It has to begin again, with a later base.
     Lost,
+    /// Another's snapshot is ahead of its base, and waits for no backfill.
+    Behind,
 }
 
 impl Scratch {
@@ -478,6 +481,9 @@ impl Scratch {
             (self.last, self.since) = (Some(position), Some(LogSeq(position.0 + 1)));
             return Scratched::Goes;
         }
-        Scratched::Lost
+        match known.last() {
+            Some(newest) if newest.is_whole && newest.position > self.base => Scratched::Behind,
+            _ => Scratched::Lost,
+        }
     }
 }

@@ -129,9 +129,10 @@ impl Model {
             }
         }
         let first = left.map_or(0, |left| left.before);
+        let capped_from = in_force.capped_from(&tenant.definition.id);
         for (index, entry) in self.entries[..upto].iter().enumerate().skip(first) {
             for fate in entry.fates.iter().filter(|fate| fate.tenant == id && fate.kind == view.kind.as_str()) {
-                let quota = fate.groups.filter(|_| index >= in_force.capped_from);
+                let quota = fate.groups.filter(|_| index >= capped_from);
                 for posting in postings_of(fate, view).iter().filter(|posting| posting.date == date) {
                     let Some(key) = self.group(tenant, view, date, &posting.row) else { continue };
                     if !groups.contains_key(&key) {

@@ -24,8 +24,8 @@ enum Place {
 }
 
 impl Model {
-    /// Whether a message is over its tenant's rates. Those that follow each other in a batch, for one reason and of one
-    /// kind, are told of as one.
+    /// Whether a message is over its tenant's rates. Those that follow each other in a batch are told of as one, whatever their
+    /// kinds and the quotas that they are over.
     pub(super) fn refuses(
         &mut self,
         stored: &Stored,
@@ -41,13 +41,11 @@ impl Model {
         let over = metered.over(published, taking.begun);
         metered.is_taken = over.is_none();
         published.push(metered);
-        let Some(code) = over else {
+        if over.is_none() {
             taking.refused.remove(&message.tenant);
             return false;
-        };
-        if let Some((place, why, kind)) = taking.refused.get(&message.tenant)
-            && (why, kind) == (&code, &message.kind)
-        {
+        }
+        if let Some(place) = taking.refused.get(&message.tenant) {
             let first = &mut self.entries[*place];
             first.fates[0].events += events;
             if let Item::Reject { events: of_item, .. } = &mut first.items[0] {
@@ -55,7 +53,7 @@ impl Model {
             }
             return true;
         }
-        taking.refused.insert(message.tenant.clone(), (self.entries.len(), code, message.kind.clone()));
+        taking.refused.insert(message.tenant.clone(), self.entries.len());
         entry.items.push(Item::Reject { inbox: stored.sequence, index: 0, events });
         let booked = Some(current_day(tenant));
         entry.fates.push(Fate { events, ..fate(message, 0, booked, Disposition::Rejected, true) });

@@ -10,7 +10,6 @@ pub mod rates;
 use crate::broker::{Stored, source_of};
 use crate::producer::{Intent, Message};
 use daybook_contracts::day::{DayMarker, Edge};
-use daybook_contracts::reject::Code;
 use daybook_contracts::report::Account;
 use daybook_domain::calendar::{BusinessDay, CalendarTable};
 use daybook_domain::catalogue::{Definition, Kind, Status, Tenant, View};
@@ -130,10 +129,18 @@ pub struct InForce {
     pub view: View,
     pub from: usize,
     pub until: usize,
-    /// From which entry on quotas of groups bind it: what it was made of before is whole.
-    pub capped_from: usize,
+    /// By tenant that had it before, from which entry on quotas of groups bind it; others from the same as it is in force: what
+    /// it was made of before is whole.
+    capped_from: BTreeMap<TenantId, usize>,
     /// By tenant for which it was made of a trimmed log, what was left of that.
     pub made_of: BTreeMap<TenantId, Left>,
+}
+
+impl InForce {
+    /// From which entry on quotas of groups bind it for a tenant.
+    pub fn capped_from(&self, tenant: &TenantId) -> usize {
+        self.capped_from.get(tenant).copied().unwrap_or(self.from)
+    }
 }
 
 /// What was left of the log when a view was made.
@@ -169,8 +176,8 @@ pub struct Model {
 struct Taking {
     /// Where in INBOX its owner began to read.
     begun: u64,
-    /// By tenant whose last message was refused unread: where the entry is that stands for it, why, and of what kind.
-    refused: BTreeMap<String, (usize, Code, String)>,
+    /// By tenant whose last message was refused unread, where the entry is that stands for it.
+    refused: BTreeMap<String, usize>,
 }
 
 impl Model {
@@ -331,13 +338,14 @@ impl Model {
     fn put_into_force(&mut self, view: View, since: Option<LogSeq>) {
         // In force behind the entry that is being taken in.
         let from = self.entries.len() + 1;
-        let mut capped_from = from;
+        let mut capped_from = BTreeMap::new();
         let mut made_of = self.made_of(&view, since);
         for each in self.in_force.iter_mut().filter(|each| each.until == usize::MAX && each.view.name == view.name) {
             each.until = from;
             // The same for other tenants goes on with what there is.
             if same_but_tenants(&each.view, &view) {
-                capped_from = each.capped_from;
+                let had = self.tenants.values().map(|tenant| &tenant.definition.id).filter(|id| each.view.is_for(id));
+                capped_from = had.map(|id| (id.clone(), each.capped_from(id))).collect();
                 made_of.retain(|id, _| !each.view.is_for(id));
                 let stays = each.made_of.iter().filter(|(id, _)| view.is_for(id));
                 made_of.extend(stays.map(|(id, left)| (id.clone(), *left)));
