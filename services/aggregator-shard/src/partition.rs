@@ -113,6 +113,8 @@ struct State {
     readiness: Readiness,
     state: PartitionState,
     saving: Saving,
+    /// Since when a checkpoint that is due waits for others.
+    waits_for_room: Option<Instant>,
     outbox: Outbox,
     maker: Maker,
     /// When the state was last known to be level with the log.
@@ -192,6 +194,7 @@ impl Actor for PartitionActor {
             sweep_at: Instant::now(),
             backfill_progress: Arc::default(),
             history: place.folder.with_extension("history"),
+            waits_for_room: None,
             saving: Saving::new(partition, store, state.position(), &place, intervals),
             context,
             partition,
@@ -231,12 +234,16 @@ impl Actor for PartitionActor {
                 Ok(())
             }
             Message::CheckpointDue => {
-                let next = match Room::take() {
-                    Some(room) => {
-                        state.begin_checkpoint(room, myself.clone());
-                        state.intervals.checkpoint
-                    }
-                    None => ROOM_POLL.min(state.intervals.checkpoint),
+                let interval = state.intervals.checkpoint;
+                let waits_since = *state.waits_for_room.get_or_insert_with(Instant::now);
+                let room = Room::take();
+                // One that hangs must not hold up the others.
+                let next = if room.is_some() || waits_since.elapsed() >= interval {
+                    state.waits_for_room = None;
+                    state.begin_checkpoint(room, myself.clone());
+                    interval
+                } else {
+                    ROOM_POLL.min(interval)
                 };
                 myself.send_after(next, || Message::CheckpointDue);
                 Ok(())
@@ -512,7 +519,7 @@ impl State {
         }));
     }
 
-    fn begin_checkpoint(&mut self, room: Room, myself: ActorRef<Message>) {
+    fn begin_checkpoint(&mut self, room: Option<Room>, myself: ActorRef<Message>) {
         self.state.forget_indexes();
         let sizes = self.state.sizes();
         let partition = self.partition.to_string();

@@ -24,8 +24,8 @@ const LAST_CHECKPOINT: Duration = Duration::from_secs(5);
 const MAX_RETRY_PAUSE: Duration = Duration::from_secs(60);
 /// Between two looks whether a store is bloated, and so between two rebuilds: one that bloats in less has no use for it.
 const LOOK_INTERVAL: Duration = Duration::from_secs(600);
-/// Checkpoints that are made at once at most, over all partitions: so many as there are processors to do it, for each takes the
-/// memory of everything that it writes, twice.
+/// Checkpoints that are made at once, over all partitions, unless one waits for longer than an interval: so many as there are
+/// processors to do it, for each takes the memory of everything that it writes, twice.
 const MAX_AT_ONCE: usize = 4;
 /// Between two looks whether there is room for one.
 pub const ROOM_POLL: Duration = Duration::from_millis(50);
@@ -105,7 +105,7 @@ impl Saving {
     /// The work of a checkpoint, if one is due; it ends with [`Message::CheckpointDone`], unless the outbox has ended.
     pub fn begin(
         &mut self,
-        room: Room,
+        room: Option<Room>,
         state: &mut PartitionState,
         outbox: &Outbox,
         connection: &Connection,

@@ -6,6 +6,7 @@ use async_nats::jetstream::Context as JetStream;
 use daybook_broker::{Broker, ClusterOptions, Options};
 use daybook_contracts::subjects::Subjects;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,8 @@ pub const NODES: usize = 3;
 const LEVEL_LIMIT: Duration = Duration::from_secs(60);
 /// How long a broker may take to find its streams, on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(30);
+/// Below those that Linux gives to connections.
+const PORTS: Range<u16> = 20_000..32_000;
 
 /// The brokers and what lies between them.
 pub struct Cluster {
@@ -115,12 +118,14 @@ fn local(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
-/// Ports that nobody has. All are held until all are known, so that they differ.
+/// Ports that nobody has, of those that are given to nobody who does not ask for them: a connection that is made while a broker
+/// is down must not get its port. All are held until all are known, so that they differ.
 fn free_ports() -> anyhow::Result<[u16; NODES]> {
-    let mut held = Vec::new();
-    for _ in 0..NODES {
-        held.push(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port for a broker")?);
-    }
+    let bind = |port| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok();
+    // Where to begin differs between runs that go on at the same time.
+    let begin = (std::process::id() as usize).wrapping_mul(NODES) % PORTS.len();
+    let held: Vec<_> = PORTS.cycle().skip(begin).take(PORTS.len()).filter_map(bind).take(NODES).collect();
+    anyhow::ensure!(held.len() == NODES, "no ports for brokers in {PORTS:?}");
     let mut ports = [0; NODES];
     for (port, listener) in ports.iter_mut().zip(&held) {
         *port = listener.local_addr()?.port();
