@@ -23,6 +23,12 @@ const WORTH_FETCHING: u64 = 20_000;
 /// is cut off takes as long to notice.
 const SECOND_LOOK: Duration = Duration::from_secs(5);
 
+/// How often a snapshot to backfill from is fetched before a newer one has to do, which tells less of what was: a broker that
+/// changes its leader is back by then.
+const FETCHES: u32 = 3;
+/// Between two of these.
+const FETCH_AGAIN: Duration = Duration::from_secs(5);
+
 /// Stores that are read at once at most: so many as there are processors to do it, for each must say that it is alive now and
 /// then, and takes the memory of its rows beside that of the state.
 const MAX_OPENING: usize = 4;
@@ -242,11 +248,16 @@ pub async fn oldest_on_the_broker(
     for position in there.iter().map(|snapshot| snapshot.position).filter(|position| reach.reaches(*position)) {
         // Rows are the same whatever keeps them.
         let place = Place { backend: Backend::default(), folder: scratch.join(format!("at-{position}")) };
-        let scratch = place.folder.with_extension("snapshot");
-        let empty = blocking(move || fresh(&place)).await?;
-        match take_over(connection, partition, position, empty, scratch).await? {
-            Ok((_, state)) => return Ok(Some(state)),
-            Err(why) => tracing::warn!(%partition, %position, why, "a snapshot on the broker cannot be used"),
+        for attempt in 1..=FETCHES {
+            let (place, scratch) = (place.clone(), place.folder.with_extension("snapshot"));
+            let empty = blocking(move || fresh(&place)).await?;
+            match take_over(connection, partition, position, empty, scratch).await? {
+                Ok((_, state)) => return Ok(Some(state)),
+                Err(why) => tracing::warn!(%partition, %position, why, "a snapshot on the broker cannot be used"),
+            }
+            if attempt < FETCHES {
+                tokio::time::sleep(FETCH_AGAIN).await;
+            }
         }
     }
     Ok(None)

@@ -13,7 +13,7 @@ use crate::saving::{ROOM_POLL, Room, Saved, Saving};
 use crate::shedding::Shedding;
 use crate::state::PartitionState;
 use crate::state::backfill::Found;
-use crate::sweep::{SWEEP_INTERVAL, SWEEPER, sweep};
+use crate::sweep::{SWEEP_DEADLINE, SWEEP_INTERVAL, SWEEPER, sweep};
 use crate::{backfill, checkpoints, retention};
 use async_nats::Subject;
 use compact_str::CompactString;
@@ -512,8 +512,12 @@ impl State {
             if is_due && let Err(error) = retention::apply(&connection, partition, retention).await {
                 tracing::warn!(%partition, %error, "what is over its retention was not removed");
             }
-            if sweeps && let Err(error) = sweep(&connection).await {
-                tracing::debug!(%error, "the bucket of snapshots was not swept");
+            if sweeps {
+                match tokio::time::timeout(SWEEP_DEADLINE, sweep(&connection)).await {
+                    Ok(Ok(_)) => {}
+                    Ok(Err(error)) => tracing::debug!(%error, "the bucket of snapshots was not swept"),
+                    Err(_) => tracing::debug!("the bucket of snapshots was not swept in time"),
+                }
             }
             myself.send_after(interval, || Message::TrimDue);
         }));

@@ -18,6 +18,8 @@ pub const ORPHANED: Duration = Duration::from_secs(3_600);
 
 /// How often the bucket is swept, by each who does: a look at every object, for the sake of what nobody waits for.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
+/// How long a sweep may take: trimming waits for it, and the next one may succeed.
+pub const SWEEP_DEADLINE: Duration = Duration::from_secs(60);
 /// The bucket is of all partitions, and who runs this one sweeps it.
 pub const SWEEPER: Partition = Partition(0);
 

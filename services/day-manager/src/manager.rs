@@ -117,7 +117,9 @@ impl Actor for Manager {
         (context, membership, tick): (Context, Arc<Membership>, Duration),
     ) -> Result<State, ActorProcessingErr> {
         context.health.set("day-manager", false);
-        let (registry, publisher, unarrived) = begin(&context).await?;
+        // Nobody waits here: it may take as long as there is to read.
+        let loaded = load(&context.connection).await;
+        let (registry, publisher, unarrived) = begin(loaded).await?;
         let ending = CancellationToken::new();
         let endpoints = admin::serve(&context.connection, myself.clone(), ending.clone()).await?;
         let (tenants, kinds, views) = (registry.schedule.len(), registry.kinds.len(), registry.views.len());
@@ -204,11 +206,9 @@ impl Actor for Manager {
     }
 }
 
-/// Reads everything, and finishes what an earlier day-manager left half done.
-async fn begin(context: &Context) -> Result<(Registry, Publisher, Vec<(u64, Arrival)>), Failure> {
-    let loading = tokio::time::timeout(READING_DEADLINE, load(&context.connection)).await;
-    let Loaded { registry, mut publisher, repairs, mut unarrived } =
-        loading.map_err(|_| Failure::Reading(READING_DEADLINE))?;
+/// Finishes what an earlier day-manager left half done.
+async fn begin(loaded: Loaded) -> Result<(Registry, Publisher, Vec<(u64, Arrival)>), Failure> {
+    let Loaded { registry, mut publisher, repairs, mut unarrived } = loaded;
     if !repairs.is_empty() {
         tracing::info!(count = repairs.len(), "publishing definitions that had not reached every partition");
         let repaired = publisher.publish(repairs, &HeaderMap::new()).await?;
@@ -289,7 +289,9 @@ impl State {
         if !is_current {
             tracing::info!("another day-manager may have been at work; reading everything anew");
             self.is_certain = false;
-            (self.registry, self.publisher, self.unarrived) = begin(&self.context).await?;
+            let loading = tokio::time::timeout(READING_DEADLINE, load(&self.context.connection)).await;
+            let loaded = loading.map_err(|_| Failure::Reading(READING_DEADLINE))?;
+            (self.registry, self.publisher, self.unarrived) = begin(loaded).await?;
             self.is_certain = true;
             self.tell_revisions();
         } else if !is_tick && !self.publisher.knows_clocks().await? {

@@ -103,12 +103,14 @@ async fn day(archive: &Archive, asking: &Asking, date: Date, is_alone: bool) -> 
     // Of a day with groups there were figures: a replica that has none may only be late.
     let has_groups = report.views.get(view).is_some_and(|view| view.groups > 0);
     let left = match has_groups {
-        true => archive.figures_for_certain(tenant, date, view).await?,
-        false => Left::Nothing,
+        true => archive.figures_for_certain(tenant, date, view).await,
+        false => Ok(Left::Nothing),
     };
     match (left, only_report(asking, report, is_alone)) {
-        (Left::Figures(figures), _) => Ok(Day::Figures(figures)),
-        (Left::Nothing, Err(error)) if error.code == AskErrorCode::TooLarge => {
+        (Ok(Left::Figures(figures)), _) => Ok(Day::Figures(figures)),
+        // The report alone may be enough.
+        (Err(error), Err(_)) => Err(error),
+        (Ok(Left::Nothing), Err(error)) if error.code == AskErrorCode::TooLarge => {
             let message = format!("the figures of {date} are over their retention and were deleted");
             Err(AskError { code: AskErrorCode::PastRetention, message, ..error })
         }

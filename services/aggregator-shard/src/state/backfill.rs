@@ -455,12 +455,6 @@ impl PartitionState {
         let seasons = &job.seasons;
         let made_for: BTreeSet<TenantId> = self.tenants.keys().filter(|id| wanted.is_for(id)).cloned().collect();
         for (id, mut windows) in wanted.windows {
-            if let Some(since) = since {
-                // Events of a season may be of any time before, and entities of days that are over are not kept.
-                for views in windows.seasons.values_mut() {
-                    views.values_mut().for_each(|window| window.coverage = partial_since(since));
-                }
-            }
             let Some(tenant) = self.tenants.get_mut(&id) else { continue };
             let defined = &tenant.definition.seasons;
             let known = seasons.get(&id).map_or(&[][..], |(all, _)| all);
@@ -499,6 +493,7 @@ impl PartitionState {
         }
         if let Some(since) = since {
             self.mark_partial(&view, since, &made_for);
+            self.mark_seasons_partial(&view, since, &made_for);
         }
         self.end_jobs();
     }
@@ -517,6 +512,20 @@ impl PartitionState {
             for date in dates {
                 tenant.windows.day_mut(date, &view.name).coverage = partial_since(since);
                 self.dirty.day(id, date);
+            }
+        }
+    }
+
+    /// Marks the tenants' seasons that have begun as partial, also those of which nothing is left: their events may be of any time
+    /// before, and entities of days that are over are not kept.
+    fn mark_seasons_partial(&mut self, view: &View, since: LogSeq, tenants: &BTreeSet<TenantId>) {
+        for (id, tenant) in self.tenants.iter_mut().filter(|(id, _)| tenants.contains(*id)) {
+            let has_begun =
+                |season: &&Season| tenant.complete_seasons.contains(&season.name) && season.from <= tenant.latest_at;
+            let seasons = tenant.definition.seasons.iter().filter(has_begun).map(|season| season.name.clone());
+            for season in seasons.collect::<Vec<_>>() {
+                tenant.windows.season_mut(&season, &view.name).coverage = partial_since(since);
+                self.dirty.season(id, &season);
             }
         }
     }
