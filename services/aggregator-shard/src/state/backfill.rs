@@ -124,13 +124,13 @@ impl Job {
         }
     }
 
-    /// Puts an entity that stands on `date` into the wanted windows, as far as its days are among `kept`.
+    /// Puts an entity that stands on `date` into the wanted windows. What is held of it may be on a day that is gone, and counts in
+    /// its season all the same; windows of such days go when what is found is added.
     fn stand(
         &mut self,
         tenant: &TenantId,
         kind: &Name,
         (date, entity): (Date, &Entity),
-        kept: impl Fn(Date) -> bool,
         opens_at: impl Fn(Date) -> Option<Instant>,
     ) {
         let seasons = self.seasons.get(tenant);
@@ -140,8 +140,7 @@ impl Job {
                 (LatePolicy::Reject, Some(held)) => held.version.as_ref().map(|(date, version)| (*date, version)),
                 _ => Some((date, entity)),
             };
-            // What is held may be on a day that is gone.
-            let Some(new) = standing.filter(|(date, _)| kept(*date)) else { continue };
+            let Some(new) = standing else { continue };
             let (open, from_closed, into_closed, held_closed) = (new.0, false, false, false);
             let change = Change { old: None, new, from_closed, into_closed, held_closed, open };
             wanted.change(tenant, seasons, &change, &opens_at);
@@ -291,8 +290,7 @@ impl PartitionState {
                 for (key, entity) in day.entities.iter() {
                     let kind = &models[usize::from(key.kind)].kind;
                     if kind.mode == Mode::Entity {
-                        let kept = |date| tenant.days.contains_key(&date);
-                        job.stand(id, &kind.name, (*date, entity), kept, opens_at);
+                        job.stand(id, &kind.name, (*date, entity), opens_at);
                     }
                 }
             }
