@@ -22,8 +22,7 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(50);
 /// What a shard counts when it cannot write a checkpoint.
 const FAILURES: &str = "daybook_checkpoint_failures_total";
 /// Within what a shard must have tried to write one: intervals are short, but it may be replaying just now.
-/// A checkpoint waits for the outputs before it, and those wait for streams that have just lost a broker.
-const NOTICE_LIMIT: Duration = Duration::from_secs(60);
+const NOTICE_LIMIT: Duration = Duration::from_secs(20);
 
 /// What faults are done to.
 pub struct World {
