@@ -206,6 +206,11 @@ impl Actor for Manager {
     }
 }
 
+/// What is read of the streams while somebody waits.
+async fn in_time<T>(reading: impl Future<Output = T>) -> Result<T, Failure> {
+    tokio::time::timeout(READING_DEADLINE, reading).await.map_err(|_| Failure::Reading(READING_DEADLINE))
+}
+
 /// Finishes what an earlier day-manager left half done.
 async fn begin(loaded: Loaded) -> Result<(Registry, Publisher, Vec<(u64, Arrival)>), Failure> {
     let Loaded { registry, mut publisher, repairs, mut unarrived } = loaded;
@@ -289,15 +294,12 @@ impl State {
         if !is_current {
             tracing::info!("another day-manager may have been at work; reading everything anew");
             self.is_certain = false;
-            let loading = tokio::time::timeout(READING_DEADLINE, load(&self.context.connection)).await;
-            let loaded = loading.map_err(|_| Failure::Reading(READING_DEADLINE))?;
+            let loaded = in_time(load(&self.context.connection)).await?;
             (self.registry, self.publisher, self.unarrived) = begin(loaded).await?;
             self.is_certain = true;
             self.tell_revisions();
         } else if !is_tick && !self.publisher.knows_clocks().await? {
-            let loading = load_clocks(&self.context.connection, &mut self.publisher);
-            let clocks = tokio::time::timeout(READING_DEADLINE, loading).await;
-            self.registry.clocks = clocks.map_err(|_| Failure::Reading(READING_DEADLINE))?;
+            self.registry.clocks = in_time(load_clocks(&self.context.connection, &mut self.publisher)).await?;
         }
         Ok(())
     }
