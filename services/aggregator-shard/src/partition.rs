@@ -9,7 +9,7 @@ use crate::feed::{Fed, feed};
 use crate::freshness::{self, Level};
 use crate::live::Feeds;
 use crate::outputs::Maker;
-use crate::saving::{ROOM_POLL, Room, Saved, Saving};
+use crate::saving::{Room, Saved, Saving, Turn};
 use crate::shedding::Shedding;
 use crate::state::PartitionState;
 use crate::state::backfill::Found;
@@ -113,8 +113,6 @@ struct State {
     readiness: Readiness,
     state: PartitionState,
     saving: Saving,
-    /// Since when a checkpoint that is due waits for others.
-    waits_for_room: Option<Instant>,
     outbox: Outbox,
     maker: Maker,
     /// When the state was last known to be level with the log.
@@ -194,7 +192,6 @@ impl Actor for PartitionActor {
             sweep_at: Instant::now(),
             backfill_progress: Arc::default(),
             history: place.folder.with_extension("history"),
-            waits_for_room: None,
             saving: Saving::new(partition, store, state.position(), &place, intervals),
             context,
             partition,
@@ -234,16 +231,12 @@ impl Actor for PartitionActor {
                 Ok(())
             }
             Message::CheckpointDue => {
-                let interval = state.intervals.checkpoint;
-                let waits_since = *state.waits_for_room.get_or_insert_with(Instant::now);
-                let room = Room::take();
-                // One that hangs must not hold up the others.
-                let next = if room.is_some() || waits_since.elapsed() >= interval {
-                    state.waits_for_room = None;
-                    state.begin_checkpoint(room, myself.clone());
-                    interval
-                } else {
-                    ROOM_POLL.min(interval)
+                let next = match state.saving.turn() {
+                    Turn::Now(room) => {
+                        state.begin_checkpoint(room, myself.clone());
+                        state.intervals.checkpoint
+                    }
+                    Turn::In(pause) => pause,
                 };
                 myself.send_after(next, || Message::CheckpointDue);
                 Ok(())

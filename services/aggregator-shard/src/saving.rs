@@ -28,7 +28,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(600);
 /// processors to do it, for each takes the memory of everything that it writes, twice.
 const MAX_AT_ONCE: usize = 4;
 /// Between two looks whether there is room for one.
-pub const ROOM_POLL: Duration = Duration::from_millis(50);
+const ROOM_POLL: Duration = Duration::from_millis(50);
 
 static ROOM: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
     let processors = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
@@ -42,9 +42,17 @@ pub struct Room {
 
 impl Room {
     /// `None` while others make theirs.
-    pub fn take() -> Option<Self> {
+    fn take() -> Option<Self> {
         Some(Self { _permit: ROOM.clone().try_acquire_owned().ok()? })
     }
+}
+
+/// When a checkpoint that is due may be made.
+pub enum Turn {
+    /// Now; without room when it has waited for as long as an interval, for one that hangs must not hold up the others.
+    Now(Option<Room>),
+    /// To be asked again after so long.
+    In(Duration),
 }
 
 /// Where the state of a partition is saved, and how far it is.
@@ -56,6 +64,8 @@ pub struct Saving {
     /// The position of the last committed checkpoint.
     position: LogSeq,
     is_under_way: bool,
+    /// Since when a checkpoint that is due waits for those of others.
+    waits_since: Option<Instant>,
     unsaved: Unsaved,
     /// Where a snapshot is put together.
     scratch: PathBuf,
@@ -84,6 +94,7 @@ impl Saving {
             store,
             position,
             is_under_way: false,
+            waits_since: None,
             unsaved: Unsaved::new(now),
             scratch: place.folder.with_extension("snapshot"),
             snapshot_at: now,
@@ -100,6 +111,18 @@ impl Saving {
     /// Bytes on disk, as of the last checkpoint interval.
     pub fn disk_bytes(&self) -> u64 {
         self.disk_bytes
+    }
+
+    /// Whether it is the turn of a checkpoint that is due, among all partitions of the process.
+    pub fn turn(&mut self) -> Turn {
+        let interval = self.intervals.checkpoint;
+        let waits_since = *self.waits_since.get_or_insert_with(Instant::now);
+        let room = Room::take();
+        if room.is_none() && waits_since.elapsed() < interval {
+            return Turn::In(ROOM_POLL.min(interval));
+        }
+        self.waits_since = None;
+        Turn::Now(room)
     }
 
     /// The work of a checkpoint, if one is due; it ends with [`Message::CheckpointDone`], unless the outbox has ended.
