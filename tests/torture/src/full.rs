@@ -1,11 +1,12 @@
 //! A disk that is full during a commit, and then is not. Files are kept from growing by a limit of the process's own,
 //! which needs no rights and no other disk; the signal that comes with it must be ignored by whoever starts this.
 
-use crate::rows::{Model, changes, number};
+use crate::rows::{Model, NUMBER, changes, number};
 use daybook_runtime::store::{Backend, Changes, Store};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Checkpoints before the disk is full.
 const BEFORE: u64 = 20;
@@ -15,13 +16,34 @@ const UNTIL_NOTICED: u64 = 500;
 /// within its files would otherwise do for a while.
 const TRIES: u64 = 3;
 
-/// Commits until the disk is full, tries some more, and goes on when it is not; panics when anything is lost.
+/// A size of files that leaves room for a checkpoint by what is asked beforehand, and none in sled's file as it is by then.
+const SMALL: u64 = 4 << 20;
+/// Rows that sled puts into files of their own, and bytes of each.
+const LARGE_ROWS: u8 = 20;
+const LARGE_BYTES: usize = 150_000;
+/// How long an answer may take that waits for nothing.
+const AT_ONCE: Duration = Duration::from_secs(10);
+
+/// Commits until the disk is full, tries some more, and goes on when it is not; panics when anything is lost, or hangs.
 pub fn run(backend: Backend, folder: &Path, seed: u64) {
+    small(backend, folder, seed);
+    large(backend, &folder.with_extension("large"));
+    println!("{}: whole", backend.name());
+}
+
+fn small(backend: Backend, folder: &Path, seed: u64) {
     let (store, _) = Store::open(backend, folder).unwrap();
     let mut model = Model::new(seed);
     for number in 1..=BEFORE {
         store.commit(Arc::new(changes(seed, number))).unwrap();
     }
+    // Nothing to write: not for sled.
+    limit(Some(SMALL));
+    let began = Instant::now();
+    store.commit(Arc::new(Changes::default())).unwrap();
+    let same = (NUMBER.to_vec(), BEFORE.to_be_bytes().to_vec());
+    store.commit(Arc::new(Changes { put: vec![same], remove: vec![] })).unwrap();
+    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
     let largest = std::fs::metadata(folder.join("db")).map_or(64 << 20, |file| file.len());
     limit(Some(largest));
     let mut stored = BEFORE;
@@ -55,7 +77,24 @@ pub fn run(backend: Backend, folder: &Path, seed: u64) {
     model.go_to(next);
     assert!(number(&rows) == next && model.is(&rows), "{stored} was stored, {} is there", number(&rows));
     store.commit(Arc::new(Changes::default())).unwrap();
-    println!("{}: whole", backend.name());
+}
+
+/// As [`small`], with rows that are too large for a page.
+fn large(backend: Backend, folder: &Path) {
+    let changes = |version: u8| {
+        let put = (0..LARGE_ROWS).map(|row| (vec![b'l', row], vec![version; LARGE_BYTES])).collect();
+        Arc::new(Changes { put, remove: vec![] })
+    };
+    let (store, _) = Store::open(backend, folder).unwrap();
+    store.commit(changes(1)).unwrap();
+    limit(Some(LARGE_BYTES as u64 / 2));
+    let began = Instant::now();
+    let error = store.commit(changes(2)).unwrap_err();
+    assert!(error.is_full() && began.elapsed() < AT_ONCE, "{error}: {:?}", began.elapsed());
+    limit(None);
+    store.commit(changes(2)).unwrap();
+    let rows: Vec<_> = store.scan().unwrap().map(Result::unwrap).collect();
+    assert_eq!(rows, changes(2).put);
 }
 
 /// The largest size of files that this process writes, in bytes.

@@ -2,7 +2,7 @@
 
 use super::ledger::{self, Ledger, Stored};
 use super::watch::{Pulse, watched, watched_items};
-use super::{Backend, Changes, Engine, EngineError, Row, StoreError, marker, remove};
+use super::{Backend, Changes, Engine, EngineError, Row, StoreError, marker, remove, room};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -84,6 +84,8 @@ impl Store {
     /// these changes are; the same changes may be committed again, with later ones, if the error
     /// [may pass](StoreError::may_pass).
     pub fn commit(&self, changes: Arc<Changes>) -> Result<(), StoreError> {
+        room::ensure(&self.path, changes.bytes())
+            .map_err(|source| StoreError::NoRoom { path: self.path.clone(), source })?;
         let open = self.lock().open.take();
         let mut open = match open {
             Some(open) => open,
@@ -92,6 +94,11 @@ impl Store {
         let before = open.ledger.stored();
         open.ledger.apply(&changes.batch());
         let after = open.ledger.stored();
+        if after == before {
+            // Nothing changes, and sled may wait for ever for the write of nothing.
+            self.lock().open = Some(open);
+            return Ok(());
+        }
         self.lock().known = [before, after];
         let outcome = watched(COMMIT_DEADLINE, move |_| {
             let mut batch = changes.batch();

@@ -3,13 +3,14 @@
 //!
 //! [`Store`] is what a shard holds. Beneath it lies an [`Engine`], [`sled`] or [`fjall`], chosen by a [`Backend`]; a
 //! folder's [`marker`] says whose it is. An engine is trusted with little: it is opened, read and written behind a
-//! [`watch`] that outlasts hangs and panics, and the [`ledger`] that goes with every commit tells whether the rows that
-//! come back are those of one commit.
+//! [`watch`] that outlasts hangs and panics, asked to write only where there is [`room`], and the [`ledger`] that goes with
+//! every commit tells whether the rows that come back are those of one commit.
 
 mod fjall;
 mod handle;
 pub mod ledger;
 mod marker;
+mod room;
 mod sled;
 #[cfg(test)]
 mod tests;
@@ -159,6 +160,12 @@ pub enum StoreError {
     Damaged { path: PathBuf, why: String },
     #[error("checkpoint store {path:?} hung or panicked while {doing}")]
     Hung { path: PathBuf, doing: &'static str },
+    #[error("no room for a commit to the checkpoint store {path:?}")]
+    NoRoom {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("a commit to the checkpoint store failed")]
     Commit(#[source] EngineError),
     #[error("the folder of checkpoint store {path:?}")]
@@ -179,6 +186,7 @@ impl StoreError {
     pub fn is_full(&self) -> bool {
         match self {
             Self::Open { source, .. } | Self::Commit(source) => source.is_full(),
+            Self::NoRoom { .. } => true,
             Self::Folder { source, .. } => is_full(source.kind()),
             _ => false,
         }
