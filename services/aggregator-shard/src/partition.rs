@@ -9,7 +9,7 @@ use crate::feed::{Fed, feed};
 use crate::freshness::{self, Level};
 use crate::live::Feeds;
 use crate::outputs::Maker;
-use crate::saving::{Room, Saved, Saving, Turn};
+use crate::saving::{Saved, Saving, Slot, Turn};
 use crate::shedding::Shedding;
 use crate::state::PartitionState;
 use crate::state::backfill::Found;
@@ -232,8 +232,8 @@ impl Actor for PartitionActor {
             }
             Message::CheckpointDue => {
                 let next = match state.saving.turn() {
-                    Turn::Now(room) => {
-                        state.begin_checkpoint(room, myself.clone());
+                    Turn::Now(slot) => {
+                        state.begin_checkpoint(slot, myself.clone());
                         state.intervals.checkpoint
                     }
                     Turn::In(pause) => pause,
@@ -516,7 +516,7 @@ impl State {
         }));
     }
 
-    fn begin_checkpoint(&mut self, room: Option<Room>, myself: ActorRef<Message>) {
+    fn begin_checkpoint(&mut self, slot: Option<Slot>, myself: ActorRef<Message>) {
         self.state.forget_indexes();
         let sizes = self.state.sizes();
         let partition = self.partition.to_string();
@@ -527,7 +527,7 @@ impl State {
         metrics::gauge!("daybook_live_feeds", "partition" => partition.clone()).set(self.feeds.len() as f64);
         metrics::gauge!("daybook_outbox_backlog", "partition" => partition).set(self.outbox.backlog() as f64);
         let connection = &self.context.connection;
-        if let Some(work) = self.saving.begin(room, &mut self.state, &self.outbox, connection, myself.clone()) {
+        if let Some(work) = self.saving.begin(slot, &mut self.state, &self.outbox, connection, myself.clone()) {
             self.tasks.retain(|task| !task.is_finished());
             self.tasks.push(essential_until_done("checkpoint", work, myself));
         }
@@ -568,10 +568,10 @@ async fn listen(
     client: async_nats::Client,
     actor: ActorRef<Message>,
 ) {
-    let room = Arc::new(Semaphore::new(MAX_QUESTIONS));
+    let slots = Arc::new(Semaphore::new(MAX_QUESTIONS));
     while let Some(message) = questions.next().await {
         let Some(reply) = message.reply else { continue };
-        let Ok(permit) = room.clone().try_acquire_owned() else {
+        let Ok(permit) = slots.clone().try_acquire_owned() else {
             refuse(&client, reply, "the shard has too many questions waiting").await;
             continue;
         };

@@ -27,30 +27,30 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(600);
 /// Checkpoints that are made at once, over all partitions, unless one waits for longer than an interval: so many as there are
 /// processors to do it, for each takes the memory of everything that it writes, twice.
 const MAX_AT_ONCE: usize = 4;
-/// Between two looks whether there is room for one.
-const ROOM_POLL: Duration = Duration::from_millis(50);
+/// Between two looks whether one more may be made.
+const SLOT_POLL: Duration = Duration::from_millis(50);
 
-static ROOM: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
+static SLOTS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
     let processors = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
     Arc::new(Semaphore::new(processors.min(MAX_AT_ONCE)))
 });
 
 /// That a checkpoint may be made now.
-pub struct Room {
+pub struct Slot {
     _permit: OwnedSemaphorePermit,
 }
 
-impl Room {
+impl Slot {
     /// `None` while others make theirs.
     fn take() -> Option<Self> {
-        Some(Self { _permit: ROOM.clone().try_acquire_owned().ok()? })
+        Some(Self { _permit: SLOTS.clone().try_acquire_owned().ok()? })
     }
 }
 
 /// When a checkpoint that is due may be made.
 pub enum Turn {
-    /// Now; without room when it has waited for as long as an interval, for one that hangs must not hold up the others.
-    Now(Option<Room>),
+    /// Now; without a slot when it has waited for as long as an interval, for one that hangs must not hold up the others.
+    Now(Option<Slot>),
     /// To be asked again after so long.
     In(Duration),
 }
@@ -117,18 +117,18 @@ impl Saving {
     pub fn turn(&mut self) -> Turn {
         let interval = self.intervals.checkpoint;
         let waits_since = *self.waits_since.get_or_insert_with(Instant::now);
-        let room = Room::take();
-        if room.is_none() && waits_since.elapsed() < interval {
-            return Turn::In(ROOM_POLL.min(interval));
+        let slot = Slot::take();
+        if slot.is_none() && waits_since.elapsed() < interval {
+            return Turn::In(SLOT_POLL.min(interval));
         }
         self.waits_since = None;
-        Turn::Now(room)
+        Turn::Now(slot)
     }
 
     /// The work of a checkpoint, if one is due; it ends with [`Message::CheckpointDone`], unless the outbox has ended.
     pub fn begin(
         &mut self,
-        room: Option<Room>,
+        slot: Option<Slot>,
         state: &mut PartitionState,
         outbox: &Outbox,
         connection: &Connection,
@@ -165,7 +165,7 @@ impl Saving {
                 rebuild_if_bloated(partition, store.clone()).await;
             }
             // A snapshot takes long and little memory.
-            drop(room);
+            drop(slot);
             // Before the next commit, so that the rows are those of one position.
             let mut there = None;
             if let (Ok(()), Some((connection, of, interval, scratch))) = (&outcome, snapshot) {

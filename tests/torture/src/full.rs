@@ -37,7 +37,7 @@ fn small(backend: Backend, folder: &Path, seed: u64) {
     for number in 1..=BEFORE {
         store.commit(Arc::new(changes(seed, number))).unwrap();
     }
-    // Nothing to write: not for sled.
+    // They change nothing; sled would write that down, and wait for it for ever.
     limit(Some(SMALL));
     let began = Instant::now();
     store.commit(Arc::new(Changes::default())).unwrap();
