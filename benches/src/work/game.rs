@@ -67,8 +67,8 @@ fn points(member: usize, day: Date, random: &mut Random) -> Event {
         id: None,
         version: None,
         status: Status::Final,
-        dims: vec![Some(member_name(member))],
-        measures: vec![Some(1 + random.below(MOST) as i64)],
+        dims: vec![Some(member_name(member))].into(),
+        measures: vec![Some(1 + random.below(MOST) as i64)].into(),
     }
 }
 

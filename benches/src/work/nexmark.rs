@@ -99,8 +99,9 @@ pub fn bids(name: &'static str, views: &[&str], events: usize) -> Work {
                     Some(format_compact!("{}", bid.auction)),
                     Some(format_compact!("{}", bid.bidder)),
                     Some(bid.channel.into()),
-                ],
-                measures: vec![Some(bid.price as i64)],
+                ]
+                .into(),
+                measures: vec![Some(bid.price as i64)].into(),
             };
             Some((0, event))
         }

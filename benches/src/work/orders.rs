@@ -191,8 +191,8 @@ impl Iterator for Orders {
             id: Some(format_compact!("{}{index}", self.ids)),
             version: Some(version),
             status,
-            dims: vec![Some(format_compact!("store-{store}")), Some(format_compact!("c{customer}"))],
-            measures: vec![Some(amount)],
+            dims: vec![Some(format_compact!("store-{store}")), Some(format_compact!("c{customer}"))].into(),
+            measures: vec![Some(amount)].into(),
         };
         Some((tenant, event))
     }

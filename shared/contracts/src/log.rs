@@ -9,9 +9,11 @@ use crate::day::DayMarker;
 use crate::reject::Reject;
 use compact_str::CompactString;
 use daybook_domain::catalogue::{Definition, Status};
+use daybook_domain::expression::Row;
 use daybook_domain::ids::{InboxSeq, Name, TenantId};
 use daybook_domain::time::{Date, Instant};
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 /// Version of the encoding; a batch of another one is refused.
 pub const FORMAT: u8 = 1;
@@ -95,9 +97,32 @@ pub struct Event {
     pub version: Option<u64>,
     pub status: Status,
     /// In the order of the kind's dimensions.
-    pub dims: Vec<Option<CompactString>>,
+    pub dims: Dims,
     /// Unscaled, in the order of the kind's measures.
-    pub measures: Vec<Option<i64>>,
+    pub measures: Measures,
+}
+
+/// The dimensions of an event: those of most kinds need no memory of their own.
+pub type Dims = SmallVec<[Option<CompactString>; 3]>;
+/// Likewise its measures.
+pub type Measures = SmallVec<[Option<i64>; 2]>;
+
+impl Row for Event {
+    fn dimension(&self, index: usize) -> Option<&str> {
+        self.dims.get(index)?.as_deref()
+    }
+
+    fn measure(&self, index: usize) -> Option<i64> {
+        *self.measures.get(index)?
+    }
+
+    fn status(&self) -> Status {
+        self.status
+    }
+
+    fn at(&self) -> Instant {
+        self.at
+    }
 }
 
 /// A batch that cannot be read.
@@ -149,8 +174,8 @@ mod tests {
                     id: Some("x".into()),
                     version: Some(2),
                     status: Status::Final,
-                    dims: vec![Some("B6".into()), None],
-                    measures: vec![Some(-5)],
+                    dims: vec![Some("B6".into()), None].into(),
+                    measures: vec![Some(-5)].into(),
                 }],
             })],
         };

@@ -137,12 +137,12 @@ impl Audit {
         let is_taken = matches!(disposition, Disposition::Counted | Disposition::Pending | Disposition::Carried);
         let mut changed: Vec<ChangedDay> = taken
             .touched
-            .into_iter()
-            .chain(taken.reseal)
-            .flatten()
+            .iter()
+            .chain(&taken.reseal)
+            .copied()
             .filter(|_| is_taken)
             // What a change does to a closed day makes a new version, or nothing.
-            .filter(|date| !tenant.has_closed(*date) || taken.reseal.contains(&Some(*date)))
+            .filter(|date| !tenant.has_closed(*date) || taken.reseal.contains(date))
             .filter_map(|date| {
                 let day = tenant.days.get(&date)?;
                 let version = day.sealed.as_ref().map_or(1, |sealed| sealed.version + 1);
@@ -160,7 +160,7 @@ impl Audit {
             before: known_before,
             after: known(tenant, place, &event),
             changed,
-            reject: taken.reject.as_ref().map(|reject| (reject.code, reject.reason.clone())),
+            reject: taken.rejects.first().map(|reject| (reject.code, reject.reason.clone())),
             event,
         });
     }

@@ -44,10 +44,17 @@ pub struct Held {
     pub version: Option<(Date, Entity)>,
 }
 
+/// A version of an entity: as it is kept, or as the event tells it that has just come.
+#[derive(Clone, Copy, Debug)]
+pub enum Version<'e> {
+    Kept(&'e Entity),
+    Told(&'e Event),
+}
+
 impl Entity {
     /// The entity as `event` describes it, at `version`: takes the columns out of the event.
     pub fn of(event: &mut Event, version: u64) -> Self {
-        let (dims, measures) = (std::mem::take(&mut event.dims).into(), std::mem::take(&mut event.measures).into());
+        let (dims, measures) = (event.dims.drain(..).collect(), event.measures.drain(..).collect());
         Self { version, status: event.status, at: event.at, dims, measures, held: None }
     }
 
@@ -81,6 +88,36 @@ impl Row for Entity {
 
     fn at(&self) -> Instant {
         self.at
+    }
+}
+
+impl Row for Version<'_> {
+    fn dimension(&self, index: usize) -> Option<&str> {
+        match self {
+            Self::Kept(entity) => entity.dimension(index),
+            Self::Told(event) => event.dimension(index),
+        }
+    }
+
+    fn measure(&self, index: usize) -> Option<i64> {
+        match self {
+            Self::Kept(entity) => entity.measure(index),
+            Self::Told(event) => event.measure(index),
+        }
+    }
+
+    fn status(&self) -> Status {
+        match self {
+            Self::Kept(entity) => entity.status,
+            Self::Told(event) => event.status,
+        }
+    }
+
+    fn at(&self) -> Instant {
+        match self {
+            Self::Kept(entity) => entity.at,
+            Self::Told(event) => event.at,
+        }
     }
 }
 

@@ -9,7 +9,7 @@
 //!   is kept with the entity ([`Held`]). So it does not depend on which views there are, and a view that is defined later
 //!   finds what one from the start would have.
 
-use super::entity::{Entity, Held};
+use super::entity::{Entity, Held, Version};
 use daybook_domain::accumulator::Sign;
 use daybook_domain::catalogue::{LatePolicy, Status};
 use daybook_domain::time::Date;
@@ -19,7 +19,7 @@ use daybook_domain::time::Date;
 pub struct Change<'e> {
     /// The version before, and the day that holds it.
     pub old: Option<(Date, &'e Entity)>,
-    pub new: (Date, &'e Entity),
+    pub new: (Date, Version<'e>),
     /// Whether the old version's day has closed.
     pub from_closed: bool,
     /// Whether the new version's day has closed.
@@ -35,7 +35,7 @@ pub struct Change<'e> {
 pub struct Posting<'e> {
     pub sign: Sign,
     pub date: Date,
-    pub row: &'e Entity,
+    pub row: Version<'e>,
     /// Posted to another day than its own, because that has closed.
     pub is_adjustment: bool,
 }
@@ -71,32 +71,35 @@ impl<'e> Change<'e> {
 
     /// What the change does to days, at most two things, by the policy.
     pub fn postings(&self, policy: LatePolicy) -> [Option<Posting<'e>>; 2] {
-        let posting = |sign, (date, row): (Date, &'e Entity), is_adjustment| {
+        let posting = |sign, (date, row): (Date, Version<'e>), is_adjustment| {
             Some(Posting { sign, date: if is_adjustment { self.open } else { date }, row, is_adjustment })
+        };
+        let taken_out = |(date, row): (Date, &'e Entity), is_adjustment| {
+            posting(Sign::Retract, (date, Version::Kept(row)), is_adjustment)
         };
         match policy {
             LatePolicy::Restate => {
-                [self.old.and_then(|old| posting(Sign::Retract, old, false)), posting(Sign::Add, self.new, false)]
+                [self.old.and_then(|old| taken_out(old, false)), posting(Sign::Add, self.new, false)]
             }
             LatePolicy::CarryForward => [
-                self.old.and_then(|old| posting(Sign::Retract, old, self.from_closed)),
+                self.old.and_then(|old| taken_out(old, self.from_closed)),
                 posting(Sign::Add, self.new, self.into_closed),
             ],
             LatePolicy::Reject if self.is_refused() => [None, None],
             LatePolicy::Reject => [
-                self.held().filter(|_| !self.held_closed).and_then(|held| posting(Sign::Retract, held, false)),
+                self.held().filter(|_| !self.held_closed).and_then(|held| taken_out(held, false)),
                 posting(Sign::Add, self.new, false),
             ],
         }
     }
 
     /// What the change does to seasons, which never close: the rows taken out and put in, by the policy.
-    pub fn season_rows(&self, policy: LatePolicy) -> [Option<(Sign, &'e Entity)>; 2] {
+    pub fn season_rows(&self, policy: LatePolicy) -> [Option<(Sign, Version<'e>)>; 2] {
         let old = match policy {
             LatePolicy::Reject if self.is_refused() => return [None, None],
             LatePolicy::Reject => self.held(),
             LatePolicy::Restate | LatePolicy::CarryForward => self.old,
         };
-        [old.map(|(_, row)| (Sign::Retract, row)), Some((Sign::Add, self.new.1))]
+        [old.map(|(_, row)| (Sign::Retract, Version::Kept(row))), Some((Sign::Add, self.new.1))]
     }
 }

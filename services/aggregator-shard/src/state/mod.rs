@@ -24,7 +24,7 @@ pub mod window;
 use self::backfill::Job;
 use self::day::Day;
 use self::entity::KindId;
-use self::tenant::TenantState;
+use self::tenant::{Taken, TenantState};
 use daybook_contracts::ask::DayState;
 use daybook_contracts::day::{DayMarker, Edge};
 use daybook_contracts::figures::Figures;
@@ -221,7 +221,7 @@ impl PartitionState {
     }
 
     fn apply_events(&mut self, events: Events, rejects: &mut BTreeMap<String, Vec<Reject>>) {
-        let Events { inbox, tenant: tenant_id, kind, events } = events;
+        let Events { inbox, tenant: tenant_id, kind, mut events } = events;
         if self.scratch_skips(&kind) {
             return;
         }
@@ -233,35 +233,35 @@ impl PartitionState {
         let latest_before = tenant.latest_at;
         let table = tenant.definition.table.as_ref().and_then(|name| self.tables.get(name));
         let place = tenant::Place { tenant: &tenant_id, position: self.position, inbox, model, kind: kind_id, table };
-        // Most events are of the day of the one before.
-        let mut noted = None;
-        for event in events {
-            let date = event.date;
-            let before = self.audit.as_ref().and_then(|audit| audit.before(tenant, &place, &event));
-            let taken = tenant.take(&place, &mut self.jobs, event);
+        let mut taken = Taken::default();
+        for event in &mut events {
+            let before = self.audit.as_ref().and_then(|audit| audit.before(tenant, &place, event));
             if let Some((audit, before)) = self.audit.as_mut().zip(before) {
-                audit.note(before, tenant, &place, &taken);
+                let mut alone = Taken::default();
+                tenant.take(&place, &mut self.jobs, event, &mut alone);
+                audit.note(before, tenant, &place, &alone);
+                taken.add(alone);
+            } else {
+                tenant.take(&place, &mut self.jobs, event, &mut taken);
             }
-            for touched in taken.touched.into_iter().flatten() {
-                if noted.replace(touched) != Some(touched) {
-                    let day = tenant.days.get_mut(&touched).expect("what an event touched is kept");
-                    // To look for it among all that changed takes as long as a part of the rest.
-                    if !std::mem::replace(&mut day.is_noted, true) {
-                        self.dirty.day(&tenant_id, touched);
-                    }
-                }
+        }
+        for touched in taken.touched {
+            let day = tenant.days.get_mut(&touched).expect("what an event touched is kept");
+            // To look for it among all that changed takes longer.
+            if !std::mem::replace(&mut day.is_noted, true) {
+                self.dirty.day(&tenant_id, touched);
             }
-            for season in &taken.seasons {
-                self.dirty.season(&tenant_id, season);
-            }
-            for closed in taken.reseal.into_iter().flatten() {
-                self.reseal.insert((tenant_id.clone(), closed));
-            }
-            if let Some(reject) = taken.reject.filter(|_| !self.is_scratch) {
+        }
+        for season in &taken.seasons {
+            self.dirty.season(&tenant_id, season);
+        }
+        self.reseal.extend(taken.reseal.into_iter().map(|closed| (tenant_id.clone(), closed)));
+        if !self.is_scratch && !taken.rejects.is_empty() {
+            for reject in &taken.rejects {
                 metrics::counter!("daybook_shard_rejects_total", "code" => reject.code.as_str()).increment(1);
-                tracing::trace!(tenant = %tenant_id, %date, code = %reject.code, "rejected");
-                rejects.entry(tenant_id.to_string()).or_default().push(*reject);
+                tracing::trace!(tenant = %tenant_id, date = ?reject.date, code = %reject.code, "rejected");
             }
+            rejects.entry(tenant_id.to_string()).or_default().append(&mut taken.rejects);
         }
         // It decides which seasons are complete when they are defined.
         if tenant.latest_at != latest_before {

@@ -4,7 +4,7 @@ use super::Model;
 use super::backfill::Job;
 use super::day::Day;
 use super::digest::TenantDigest;
-use super::entity::{Entity, EntityKey, KindId, event_json};
+use super::entity::{Entity, EntityKey, KindId, Version, event_json};
 use super::late;
 use super::pages::PageKey;
 use super::window::{Cap, Windows};
@@ -18,6 +18,7 @@ use daybook_domain::ids::{InboxSeq, LogSeq, Name, TenantId};
 use daybook_domain::plan::Plan;
 use daybook_domain::time::{Date, Instant};
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is known of a tenant.
@@ -57,17 +58,34 @@ pub struct Place<'a> {
     pub table: Option<&'a CalendarTable>,
 }
 
-/// What taking an event in did.
+/// What taking events in did.
 #[derive(Debug, Default)]
 pub struct Taken {
-    /// The days that changed in any way: the event's, the one its entity left, the one that rejecting views left, the
-    /// one to which it was carried.
-    pub touched: [Option<Date>; 4],
+    /// The days that changed in any way: an event's, the one its entity left, the one that rejecting views left, the one
+    /// to which it was carried.
+    pub touched: SmallVec<[Date; 4]>,
     /// Those of them that were sealed before and need a new version.
-    pub reseal: [Option<Date>; 2],
+    pub reseal: BTreeSet<Date>,
     /// The seasons that changed.
     pub seasons: BTreeSet<Name>,
-    pub reject: Option<Box<Reject>>,
+    pub rejects: Vec<Reject>,
+}
+
+impl Taken {
+    fn touch(&mut self, date: Date) {
+        // Most events are of the day of the one before.
+        if self.touched.last() != Some(&date) && !self.touched.contains(&date) {
+            self.touched.push(date);
+        }
+    }
+
+    /// Takes note of what came after.
+    pub fn add(&mut self, later: Self) {
+        later.touched.into_iter().for_each(|date| self.touch(date));
+        self.reseal.extend(later.reseal);
+        self.seasons.extend(later.seasons);
+        self.rejects.extend(later.rejects);
+    }
 }
 
 /// What becomes of an event, seen against what is known of its entity.
@@ -186,17 +204,19 @@ impl TenantState {
         self.days.entry(date).or_insert_with(|| Box::new(Day::new(position)))
     }
 
-    /// Takes one valid event in: exactly one disposition is counted for it.
-    pub fn take(&mut self, place: &Place<'_>, jobs: &mut [Job], event: Event) -> Taken {
+    /// Takes one valid event in: exactly one disposition is counted for it. What is kept of it is taken out of it.
+    pub fn take(&mut self, place: &Place<'_>, jobs: &mut [Job], event: &mut Event, taken: &mut Taken) {
         if event.date < self.expired_before {
-            return self.refuse_expired(place, &event);
+            return self.refuse_expired(place, event, taken);
         }
         let date = event.date;
         self.latest_at = self.latest_at.max(event.at);
-        self.day(date, place.position).account.published += 1;
-        let touched = [Some(date), None, None, None];
+        let day = self.day(date, place.position);
+        day.account.published += 1;
+        let is_closed = day.is_closed();
+        taken.touch(date);
         let Some(id) = event.id.clone() else {
-            return self.accept(place, jobs, None, event, 0);
+            return self.accept(place, jobs, None, event, (0, is_closed), taken);
         };
         let key = EntityKey { kind: place.kind, id };
         let hash = key.page_hash();
@@ -206,14 +226,13 @@ impl TenantState {
             && known.is_none()
             && self.kept(key.kind) >= quota
         {
-            return self.refuse_another(place, &event, quota);
+            return self.refuse_another(place, event, quota, taken);
         }
-        match judge(place.model.kind.mode, known, &event) {
-            Verdict::Accept { version } => self.accept(place, jobs, Some((key, hash, known_on)), event, version),
-            Verdict::Duplicate => {
-                self.account(date).duplicate += 1;
-                Taken { touched, ..Taken::default() }
+        match judge(place.model.kind.mode, known, event) {
+            Verdict::Accept { version } => {
+                self.accept(place, jobs, Some((key, hash, known_on)), event, (version, is_closed), taken);
             }
+            Verdict::Duplicate => self.account(date).duplicate += 1,
             Verdict::Stale { known } => {
                 self.account(date).stale += 1;
                 let reason = format!(
@@ -221,8 +240,7 @@ impl TenantState {
                     event.version.unwrap_or_default(),
                     key.id
                 );
-                let reject = reject(place, &event, Code::StaleVersion, reason);
-                Taken { touched, reject: Some(reject), ..Taken::default() }
+                taken.rejects.push(reject(place, event, Code::StaleVersion, reason));
             }
             Verdict::Conflict { version } => {
                 self.account(date).rejected += 1;
@@ -230,21 +248,22 @@ impl TenantState {
                     "version {version} of {:?} is known with other content; publish a correction with a higher version",
                     key.id
                 );
-                let reject = reject(place, &event, Code::VersionConflict, reason);
-                Taken { touched, reject: Some(reject), ..Taken::default() }
+                taken.rejects.push(reject(place, event, Code::VersionConflict, reason));
             }
         }
     }
 
-    /// Puts a fact, or the new version of an entity, with its hash and the day it has been in, into the figures.
+    /// Puts a fact, or the new version of an entity, with its hash and the day it has been in, into the figures. The day of
+    /// the event may have closed.
     fn accept(
         &mut self,
         place: &Place<'_>,
         jobs: &mut [Job],
         entity: Option<(EntityKey, u64, Option<Date>)>,
-        mut event: Event,
-        version: u64,
-    ) -> Taken {
+        event: &mut Event,
+        (version, into_closed): (u64, bool),
+        taken: &mut Taken,
+    ) {
         let known_on = entity.as_ref().and_then(|(_, _, known_on)| *known_on);
         let date = event.date;
         let old = entity.as_ref().and_then(|(key, hash, known_on)| {
@@ -252,24 +271,25 @@ impl TenantState {
             let old = day.entities.find(*hash, |known| known == key);
             Some(((*known_on)?, old.expect("the index names the day that holds it")))
         });
-        let new = Entity::of(&mut event, version);
         let held_on = old.and_then(|(on, old)| match &old.held {
             None => Some(on),
             Some(held) => held.version.as_ref().map(|(date, _)| *date),
         });
+        let from_closed = known_on.is_some_and(|on| self.has_closed(on));
         let change = late::Change {
             old,
-            new: (date, &new),
-            from_closed: known_on.is_some_and(|on| self.has_closed(on)),
-            into_closed: self.has_closed(date),
+            new: (date, Version::Told(event)),
+            from_closed,
+            into_closed,
             held_closed: held_on.is_some_and(|on| self.has_closed(on)),
-            open: self.carrying_day(),
+            // Nothing is carried into it otherwise.
+            open: if from_closed || into_closed { self.carrying_day() } else { date },
         };
         let plans = || place.model.plans().filter(|plan| plan.view.is_for(place.tenant));
         let policies = Policies::of(plans());
         // What is held may be on a day that is gone.
         let held_on = held_on.filter(|on| self.days.contains_key(on));
-        let mut taken = Taken { touched: [Some(date), known_on, held_on, None], ..Taken::default() };
+        known_on.into_iter().chain(held_on).for_each(|on| taken.touch(on));
 
         // The figures.
         let (days, table) = (&self.days, place.table);
@@ -294,7 +314,7 @@ impl TenantState {
 
         // The account, and what must be told.
         let (is_late, is_refused, open) = (change.is_late(), change.is_refused(), change.open);
-        let (from_closed, into_closed, held) = (change.from_closed, change.into_closed, change.held_after());
+        let held = change.held_after();
         let day = self.days.get_mut(&date).expect("made when the event was taken");
         let account = &mut day.account;
         match (is_late, policies) {
@@ -305,8 +325,7 @@ impl TenantState {
                     "business day {what} has closed, and the views of {} do not take late changes",
                     place.model.kind.name
                 );
-                let whole = Event { dims: new.dims.to_vec(), measures: new.measures.to_vec(), ..event.clone() };
-                taken.reject = Some(reject(place, &whole, Code::Late, reason));
+                taken.rejects.push(reject(place, event, Code::Late, reason));
             }
             (true, Policies { restate: false, carry_forward: true, .. }) => account.carried += 1,
             _ if event.status == Status::Draft => account.pending += 1,
@@ -315,19 +334,19 @@ impl TenantState {
         if policies.restate {
             if into_closed {
                 let what = if entity.is_some() { event.status.as_str() } else { "fact" };
-                day.note(note(place, &event, &format_compact!("late {what}")));
-                taken.reseal[0] = Some(date);
+                day.note(note(place, event, &format_compact!("late {what}")));
+                taken.reseal.insert(date);
             }
             if let Some(on) = known_on.filter(|on| *on != date && from_closed && left_figures) {
                 let old_day = self.days.get_mut(&on).expect("the index names days that are kept");
-                old_day.note(note(place, &event, &format_compact!("moved to {date}")));
-                taken.reseal[1] = Some(on);
+                old_day.note(note(place, event, &format_compact!("moved to {date}")));
+                taken.reseal.insert(on);
             }
         }
         if carried {
             let from = if into_closed { date } else { known_on.unwrap_or(date) };
-            self.day(open, place.position).note(note(place, &event, &format_compact!("carried from {from}")));
-            taken.touched[3] = Some(open);
+            self.day(open, place.position).note(note(place, event, &format_compact!("carried from {from}")));
+            taken.touch(open);
         }
 
         // Where the entity is now.
@@ -338,16 +357,15 @@ impl TenantState {
                 self.forget(place.kind, hash);
             }
             let day = self.days.get_mut(&date).expect("made when the event was taken");
-            day.entities.put(hash, key, Entity { held, ..new });
+            day.entities.put(hash, key, Entity { held, ..Entity::of(event, version) });
             if known_on != Some(date) {
                 self.remember(place.kind, hash, date);
             }
         }
-        taken
     }
 
     /// The event's day is gone; it is counted as refused on the open day, so that it is not lost from the account.
-    fn refuse_expired(&mut self, place: &Place<'_>, event: &Event) -> Taken {
+    fn refuse_expired(&mut self, place: &Place<'_>, event: &Event, taken: &mut Taken) {
         let current = self.current_day().max(self.expired_before);
         let account = &mut self.day(current, place.position).account;
         account.published += 1;
@@ -358,21 +376,20 @@ impl TenantState {
             super::KEEP_DAYS,
             self.expired_before
         );
-        let reject = reject(place, event, Code::DayExpired, reason);
-        Taken { touched: [Some(current), None, None, None], reject: Some(reject), ..Taken::default() }
+        taken.touch(current);
+        taken.rejects.push(reject(place, event, Code::DayExpired, reason));
     }
 
     /// It would be one entity more than the tenant may have. A scratch judges alike, for it knows the entities of the kinds
     /// that it reads, and the quotas as they came with the log.
-    fn refuse_another(&mut self, place: &Place<'_>, event: &Event, quota: u64) -> Taken {
+    fn refuse_another(&mut self, place: &Place<'_>, event: &Event, quota: u64, taken: &mut Taken) {
         self.account(event.date).rejected += 1;
         let reason = format!(
             "the tenant has {quota} entities of {}, as many as its quota allows; corrections of those are taken in. \
              Wait until older days expire, or have the quota raised",
             place.model.kind.name
         );
-        let reject = reject(place, event, Code::QuotaEntities, reason);
-        Taken { touched: [Some(event.date), None, None, None], reject: Some(reject), ..Taken::default() }
+        taken.rejects.push(reject(place, event, Code::QuotaEntities, reason));
     }
 
     fn account(&mut self, date: Date) -> &mut Account {
@@ -478,8 +495,8 @@ fn note(place: &Place<'_>, event: &Event, what: &str) -> Change {
     }
 }
 
-fn reject(place: &Place<'_>, event: &Event, code: Code, reason: String) -> Box<Reject> {
-    Box::new(Reject {
+fn reject(place: &Place<'_>, event: &Event, code: Code, reason: String) -> Reject {
+    Reject {
         code,
         reason,
         tenant: place.tenant.to_string(),
@@ -490,5 +507,5 @@ fn reject(place: &Place<'_>, event: &Event, code: Code, reason: String) -> Box<R
         date: Some(event.date),
         original: Original::new(&event_json(event, &place.model.kind)),
         span: None,
-    })
+    }
 }

@@ -1,6 +1,5 @@
 //! The groups of a view over one window: a business day or a season.
 
-use super::entity::Entity;
 use super::late::{Change, Posting};
 use super::pages::{PageKey, Pages, stable_hash};
 use compact_str::CompactString;
@@ -97,7 +96,14 @@ pub struct Window {
 
 impl Window {
     /// Adds or retracts a row, unless that would make a group beyond the cap.
-    pub fn contribute(&mut self, plan: &Plan, sign: Sign, row: &Entity, piece: u16, cap: Option<Cap>) -> Contribution {
+    pub fn contribute(
+        &mut self,
+        plan: &Plan,
+        sign: Sign,
+        row: &impl Row,
+        piece: u16,
+        cap: Option<Cap>,
+    ) -> Contribution {
         let met = plan.met(row);
         if met.is_none() {
             return Contribution::None;
@@ -263,10 +269,10 @@ impl Windows {
             let Some(Posting { sign, date, row, is_adjustment }) = posting else { return false };
             let piece = match plan.view.grain {
                 Grain::Day => 0,
-                _ => opens_at(date).map_or(0, |opens_at| plan.piece(opens_at, row.at)),
+                _ => opens_at(date).map_or(0, |opens_at| plan.piece(opens_at, row.at())),
             };
             let window = self.day_mut(date, &plan.view.name);
-            let contribution = window.contribute(plan, sign, row, piece, cap);
+            let contribution = window.contribute(plan, sign, &row, piece, cap);
             window.adjustments += u64::from(contribution == Contribution::Posted && is_adjustment);
             contribution != Contribution::None
         })
@@ -282,10 +288,10 @@ impl Windows {
         let rows = change.season_rows(plan.view.late);
         let mut touched = Vec::new();
         for season in seasons {
-            for (sign, row) in rows.into_iter().flatten().filter(|(_, row)| season.holds(row.at)) {
+            for (sign, row) in rows.into_iter().flatten().filter(|(_, row)| season.holds(row.at())) {
                 // Without a cap: when a season is complete, and holds what it should, depends on when it was made.
                 let window = self.season_mut(&season.name, &plan.view.name);
-                if window.contribute(plan, sign, row, 0, None) == Contribution::Posted {
+                if window.contribute(plan, sign, &row, 0, None) == Contribution::Posted {
                     touched.push(&season.name);
                 }
             }
@@ -317,8 +323,5 @@ impl Windows {
 }
 
 fn window_of<'a>(views: &'a mut Views, view: &Name) -> &'a mut Window {
-    if !views.contains_key(view) {
-        views.insert(view.clone(), Box::default());
-    }
-    views.get_mut(view).expect("just made")
+    views.entry(view.clone()).or_default()
 }

@@ -273,8 +273,8 @@ fn a_valid_event_is_recorded_as_its_kind_reads_it() {
         id: Some("x".into()),
         version: Some(7),
         status: Status::Void,
-        dims: vec![Some("Bern".into())],
-        measures: vec![None, Some(150)],
+        dims: vec![Some("Bern".into())].into(),
+        measures: vec![None, Some(150)].into(),
     };
     assert_eq!(run.events, [event]);
 }

@@ -1,6 +1,7 @@
 //! Reads the fields of one event straight into the kind's order, without an intermediate map.
 
 use super::{Encoding, MAX_DIMENSION_BYTES, MAX_ID_BYTES, Problem, ValidEvent};
+use crate::log::{Dims, Measures};
 use crate::reject::Code;
 use compact_str::{CompactString, ToCompactString};
 use daybook_domain::catalogue::{Kind, Mode, Status};
@@ -8,6 +9,7 @@ use daybook_domain::time::Instant;
 use daybook_domain::value::{Number, NumberError};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use smallvec::smallvec;
 use std::borrow::Cow;
 use std::fmt;
 
@@ -28,8 +30,8 @@ pub(super) fn read_fields(bytes: &[u8], encoding: Encoding, tenant: &str, kind: 
         id: None,
         version: None,
         status: None,
-        dims: vec![None; kind.dimensions.len()],
-        measures: vec![None; kind.measures.len()],
+        dims: smallvec![None; kind.dimensions.len()],
+        measures: smallvec![None; kind.measures.len()],
     };
     let read = match encoding {
         Encoding::Json => {
@@ -58,8 +60,8 @@ struct Draft<'k> {
     id: Option<CompactString>,
     version: Option<u64>,
     status: Option<Status>,
-    dims: Vec<Option<CompactString>>,
-    measures: Vec<Option<i64>>,
+    dims: Dims,
+    measures: Measures,
 }
 
 impl Draft<'_> {

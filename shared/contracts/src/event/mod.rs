@@ -12,6 +12,7 @@
 mod fields;
 mod split;
 
+use crate::log::{Dims, Measures};
 use crate::reject::Code;
 use compact_str::CompactString;
 use daybook_domain::catalogue::{Kind, Status};
@@ -45,8 +46,8 @@ pub struct ValidEvent {
     pub id: Option<CompactString>,
     pub version: Option<u64>,
     pub status: Status,
-    pub dims: Vec<Option<CompactString>>,
-    pub measures: Vec<Option<i64>>,
+    pub dims: Dims,
+    pub measures: Measures,
 }
 
 /// What is wrong with an event, and where.

@@ -41,8 +41,8 @@ fn a_full_event_is_read_in_the_kinds_order() {
         .unwrap();
     assert_eq!(event.id.as_deref(), Some("x"));
     assert_eq!((event.version, event.status), (Some(3), Status::Void));
-    assert_eq!(event.dims, [Some("B6".into()), Some("cancelled".into())]);
-    assert_eq!(event.measures, [Some(-4), Some(1250)]);
+    assert_eq!(event.dims[..], [Some("B6".into()), Some("cancelled".into())]);
+    assert_eq!(event.measures[..], [Some(-4), Some(1250)]);
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn what_is_absent_is_null_and_final() {
     let event = one(r#"{"id":7,"at":"2013-03-08T13:12:00+01:00","dims":null,"measures":{"delay":null}}"#).unwrap();
     assert_eq!(event.id.as_deref(), Some("7"));
     assert_eq!((event.version, event.status), (None, Status::Final));
-    assert_eq!((event.dims, event.measures), (vec![None, None], vec![None, None]));
+    assert_eq!((&event.dims[..], &event.measures[..]), (&[None, None][..], &[None, None][..]));
     assert_eq!(event.at.to_string(), "2013-03-08T12:12:00Z");
 }
 
@@ -137,7 +137,7 @@ fn messagepack_is_read_the_same_way() {
     let packed = rmp_serde::to_vec(&serde_json::json!([good, bad, good])).unwrap();
     let events = read(&packed, Encoding::MessagePack, "ABQ", &kind);
     assert_eq!(events.len(), 3);
-    assert_eq!(events[0].outcome.as_ref().unwrap().measures, [Some(-4), Some(1250)]);
+    assert_eq!(events[0].outcome.as_ref().unwrap().measures[..], [Some(-4), Some(1250)]);
     assert_eq!(events[1].outcome.as_ref().unwrap_err().code, Code::TooManyDigits);
     assert_eq!(events[2].outcome, events[0].outcome);
     let single = rmp_serde::to_vec(&good).unwrap();

@@ -8,6 +8,7 @@ use daybook_domain::catalogue::Status;
 use daybook_domain::ids::{InboxSeq, Name, TenantId};
 use daybook_domain::time::{Date, Instant};
 use serde::Deserialize;
+use smallvec::{Array, SmallVec};
 
 /// The batch, where it is one in the usual form.
 pub(super) fn batch(bytes: &[u8]) -> Option<Batch> {
@@ -50,14 +51,14 @@ fn event(from: &mut Cursor<'_>) -> Option<Event> {
         at: Instant::from_millis(from.signed()?),
         id: from.option(Cursor::compact)?,
         version: from.option(Cursor::unsigned)?,
-        status: match from.text()? {
-            "final" => Status::Final,
-            "draft" => Status::Draft,
-            "void" => Status::Void,
+        status: match from.raw()? {
+            b"final" => Status::Final,
+            b"draft" => Status::Draft,
+            b"void" => Status::Void,
             _ => return None,
         },
-        dims: from.list(|from| from.option(Cursor::compact))?,
-        measures: from.list(|from| from.option(Cursor::signed))?,
+        dims: from.columns(Cursor::compact)?,
+        measures: from.columns(Cursor::signed)?,
     })
 }
 
@@ -65,12 +66,14 @@ fn event(from: &mut Cursor<'_>) -> Option<Event> {
 struct Cursor<'b>(&'b [u8]);
 
 impl<'b> Cursor<'b> {
+    #[inline]
     fn byte(&mut self) -> Option<u8> {
         let (first, rest) = self.0.split_first()?;
         self.0 = rest;
         Some(*first)
     }
 
+    #[inline]
     fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (first, rest) = self.0.split_first_chunk::<N>()?;
         self.0 = rest;
@@ -78,10 +81,12 @@ impl<'b> Cursor<'b> {
     }
 
     /// The head of an array of that many things.
+    #[inline]
     fn tuple(&mut self, len: usize) -> Option<()> {
         (self.array()? == len).then_some(())
     }
 
+    #[inline]
     fn array(&mut self) -> Option<usize> {
         match self.byte()? {
             head @ 0x90..=0x9f => Some(usize::from(head & 0xf)),
@@ -101,6 +106,20 @@ impl<'b> Cursor<'b> {
         Some(items)
     }
 
+    #[inline]
+    fn columns<A: Array<Item = Option<T>>, T>(
+        &mut self,
+        mut value: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Option<SmallVec<A>> {
+        let len = self.array()?;
+        let mut columns = SmallVec::with_capacity(len.min(self.0.len()));
+        for _ in 0..len {
+            columns.push(self.option(&mut value)?);
+        }
+        Some(columns)
+    }
+
+    #[inline]
     fn option<T>(&mut self, value: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
         if let [0xc0, rest @ ..] = self.0 {
             self.0 = rest;
@@ -109,6 +128,7 @@ impl<'b> Cursor<'b> {
         value(self).map(Some)
     }
 
+    #[inline]
     fn unsigned(&mut self) -> Option<u64> {
         match self.byte()? {
             small @ 0..=0x7f => Some(u64::from(small)),
@@ -120,10 +140,12 @@ impl<'b> Cursor<'b> {
         }
     }
 
+    #[inline]
     fn small(&mut self) -> Option<u32> {
         u32::try_from(self.unsigned()?).ok()
     }
 
+    #[inline]
     fn signed(&mut self) -> Option<i64> {
         match *self.0.first()? {
             small @ 0xe0..=0xff => {
@@ -140,7 +162,14 @@ impl<'b> Cursor<'b> {
         }
     }
 
+    #[inline]
     fn text(&mut self) -> Option<&'b str> {
+        std::str::from_utf8(self.raw()?).ok()
+    }
+
+    /// The bytes of a text.
+    #[inline]
+    fn raw(&mut self) -> Option<&'b [u8]> {
         let len = match self.byte()? {
             head @ 0xa0..=0xbf => usize::from(head & 0x1f),
             0xd9 => usize::from(self.byte()?),
@@ -150,9 +179,10 @@ impl<'b> Cursor<'b> {
         };
         let (text, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
-        std::str::from_utf8(text).ok()
+        Some(text)
     }
 
+    #[inline]
     fn compact(&mut self) -> Option<CompactString> {
         self.text().map(CompactString::new)
     }
@@ -191,8 +221,8 @@ mod tests {
                 id,
                 version: version.map(|version| version as u64),
                 status,
-                dims,
-                measures,
+                dims: dims.into(),
+                measures: measures.into(),
             }
         })
     }

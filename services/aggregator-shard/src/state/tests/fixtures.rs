@@ -174,13 +174,13 @@ pub(super) fn order(id: &str, version: Option<u64>, day: i32) -> Event {
         id: Some(id.into()),
         version,
         status: Status::Final,
-        dims: vec![Some("Bern".into()), Some("a".into())],
-        measures: vec![Some(1), Some(150)],
+        dims: vec![Some("Bern".into()), Some("a".into())].into(),
+        measures: vec![Some(1), Some(150)].into(),
     }
 }
 
 pub(super) fn with_qty(qty: i64, event: Event) -> Event {
-    Event { measures: vec![Some(qty), Some(150)], ..event }
+    Event { measures: vec![Some(qty), Some(150)].into(), ..event }
 }
 
 pub(super) fn after_minutes(minutes: i64, event: Event) -> Event {
@@ -195,8 +195,8 @@ pub(super) fn click(id: Option<&str>, day: i32) -> Event {
     Event {
         id: id.map(Into::into),
         version: None,
-        dims: vec![Some("home".into())],
-        measures: vec![Some(20)],
+        dims: vec![Some("home".into())].into(),
+        measures: vec![Some(20)].into(),
         ..order("", None, day)
     }
 }

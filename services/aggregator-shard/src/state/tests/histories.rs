@@ -281,8 +281,8 @@ impl Writer {
             Step::Click { tenant, id, day, minute, page, ms } => {
                 let event = Event {
                     id: id.map(|id| id.to_string().into()),
-                    dims: vec![Some(page.to_string().into())],
-                    measures: vec![*ms],
+                    dims: vec![Some(page.to_string().into())].into(),
+                    measures: vec![*ms].into(),
                     ..after_minutes(*minute, click(None, *day))
                 };
                 self.event(*tenant, "click", event, true, batch);
@@ -359,7 +359,7 @@ impl Writer {
             version: order.version,
             status: order.status,
             dims: order.dims[..columns].iter().enumerate().map(text).collect(),
-            measures: order.measures[..columns].to_vec(),
+            measures: order.measures[..columns].into(),
         }
     }
 

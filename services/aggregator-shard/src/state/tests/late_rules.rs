@@ -431,7 +431,7 @@ fn a_report_has_the_rows_of_a_ranking_in_its_order() {
     shard.define(Definition::View(View { ranking, ..view("skus", "order", &["sku"], by_city("skus").metrics) }));
     let of_sku = |sku: &str, qty: i64| {
         let event = with_qty(qty, order(sku, Some(1), 0));
-        daybook_contracts::log::Event { dims: vec![None, Some(sku.into())], ..event }
+        daybook_contracts::log::Event { dims: vec![None, Some(sku.into())].into(), ..event }
     };
     shard.orders(vec![of_sku("a", 3), of_sku("b", 9), of_sku("c", 3), of_sku("d", 1)]);
     shard.close(0);

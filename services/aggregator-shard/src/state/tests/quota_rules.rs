@@ -22,7 +22,7 @@ fn groups(groups: u64) -> Quotas {
 }
 
 fn in_city(city: &str, event: Event) -> Event {
-    Event { dims: vec![Some(city.into()), Some("a".into())], ..event }
+    Event { dims: vec![Some(city.into()), Some("a".into())].into(), ..event }
 }
 
 fn codes(shard: &Shard) -> Vec<Code> {

@@ -77,14 +77,14 @@ fn a_reject_found_here_carries_an_event_that_can_be_published_again() {
     let read = daybook_contracts::event::read(original, daybook_contracts::event::Encoding::Json, "ABQ", &orders());
     let event = read[0].outcome.as_ref().unwrap();
     assert_eq!((event.id.as_deref(), event.version), (Some("x"), Some(4)));
-    assert_eq!(event.measures, [Some(9), Some(150)]);
-    assert_eq!(event.dims, [Some("Bern".into()), Some("a".into())]);
+    assert_eq!(event.measures[..], [Some(9), Some(150)]);
+    assert_eq!(event.dims[..], [Some("Bern".into()), Some("a".into())]);
 }
 
 #[test]
 fn facts_without_an_id_all_count_and_with_one_only_once() {
     let mut shard = Shard::new();
-    let other = daybook_contracts::log::Event { measures: vec![Some(99)], ..click(Some("x"), 0) };
+    let other = daybook_contracts::log::Event { measures: vec![Some(99)].into(), ..click(Some("x"), 0) };
     shard.clicks(vec![click(None, 0), click(None, 0), click(Some("x"), 0), click(Some("x"), 0), other]);
     assert_eq!(shard.rows("clicks", 0), ["3 60"]);
     assert_eq!(shard.accounts()[&0], Account { duplicate: 1, rejected: 1, ..account(5, 3) });
@@ -244,8 +244,8 @@ fn a_column_that_is_added_is_null_in_what_was_there() {
     shard.define_and_activate(view("fees", "order", &["channel"], fees));
     assert_eq!(shard.rows("fees", 0), [" 1 0"]);
     let wider = |version, channel: Option<&str>, fee| daybook_contracts::log::Event {
-        dims: vec![Some("Bern".into()), Some("a".into()), channel.map(Into::into)],
-        measures: vec![Some(1), Some(150), fee],
+        dims: vec![Some("Bern".into()), Some("a".into()), channel.map(Into::into)].into(),
+        measures: vec![Some(1), Some(150), fee].into(),
         ..order("x", Some(version), 0)
     };
     shard.orders(vec![wider(1, None, None)]);

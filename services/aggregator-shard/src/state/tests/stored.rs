@@ -275,7 +275,7 @@ fn many_entities_and_groups_come_back_page_by_page() {
         let event = |id: u64| {
             let event = order(&id.to_string(), Some(round), (id % 2) as i32);
             let dims = vec![Some("Bern".into()), Some(id.to_string().as_str().into())];
-            daybook_contracts::log::Event { dims, ..event }
+            daybook_contracts::log::Event { dims: dims.into(), ..event }
         };
         shard.orders((0..=round * 300).map(event).collect());
         if round == 4 {
