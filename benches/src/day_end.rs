@@ -1,5 +1,9 @@
-//! The day's end: many tenants whose days close at the same instant, and one whose day goes on.
+//! The day's end: many tenants whose days close at the same instant, and one whose day goes on. And what the broker
+//! [alone] needs for the messages of it.
 
+mod alone;
+
+use self::alone::Moved;
 use crate::bare::Days;
 use crate::probe::{Probe, columns};
 use crate::report::{Report, seconds};
@@ -82,8 +86,9 @@ async fn close(tenants: usize, options: &Options, report: &mut Report) -> anyhow
     let reports = reports(client).await;
     check(&reports, &work, &days)?;
 
-    let published = markers_published(client, days_from).await?;
-    let logged = markers_logged(client, log_from).await?;
+    let markers = markers(client, days_from).await;
+    let batches = batches(client, log_from).await;
+    let (published, logged) = (markers_published(&markers)?, markers_logged(&batches)?);
     let sealed = Span::of(reports.iter().map(|message| message.stored_at))?;
     let took = sealed.last.since(logged.first);
     let mut figures = vec![
@@ -94,8 +99,12 @@ async fn close(tenants: usize, options: &Options, report: &mut Report) -> anyhow
         ("reports/s", crate::report::per_second(tenants, took)),
     ];
     figures.extend(columns(idle, meanwhile?));
-    report.row(&format!("{} tenants", daybook::table::count(tenants as u64)), &figures);
+    let outputs = figures_of(client).await.into_iter().chain(reports).collect();
     system.stop().await;
+    let alone = Moved { markers, batches, outputs }.by_broker_alone().await?;
+    figures.push(("broker alone s", seconds(alone)));
+    figures.push(("times as long", format!("{:.2}", took.as_secs_f64() / alone.as_secs_f64())));
+    report.row(&format!("{} tenants", daybook::table::count(tenants as u64)), &figures);
     Ok(())
 }
 
@@ -128,10 +137,18 @@ async fn next_of_log(client: &Client) -> u64 {
     last.map_or(1, |message| message.sequence + 1)
 }
 
-/// When the closes were published.
-async fn markers_published(client: &Client, from: u64) -> anyhow::Result<Span> {
+async fn markers(client: &Client, from: u64) -> Vec<Delivered> {
     let subjects = &client.connection.subjects;
-    let markers = read_all(&client.connection, subjects.days_stream(), subjects.every_day(), from).await;
+    read_all(&client.connection, subjects.days_stream(), subjects.every_day(), from).await
+}
+
+async fn batches(client: &Client, from: u64) -> Vec<Delivered> {
+    let subjects = &client.connection.subjects;
+    read_all(&client.connection, subjects.events_stream(), subjects.every_events(), from).await
+}
+
+/// When the closes were published.
+fn markers_published(markers: &[Delivered]) -> anyhow::Result<Span> {
     let is_close = |message: &&Delivered| {
         serde_json::from_slice::<DayMarker>(&message.payload).is_ok_and(|marker| marker.edge == Edge::Closed)
     };
@@ -139,9 +156,7 @@ async fn markers_published(client: &Client, from: u64) -> anyhow::Result<Span> {
 }
 
 /// When the batches with closes were appended to the log.
-async fn markers_logged(client: &Client, from: u64) -> anyhow::Result<Span> {
-    let subjects = &client.connection.subjects;
-    let batches = read_all(&client.connection, subjects.events_stream(), subjects.every_events(), from).await;
+fn markers_logged(batches: &[Delivered]) -> anyhow::Result<Span> {
     let closes = |record: &Record| matches!(record, Record::Day(marker) if marker.edge == Edge::Closed);
     let holds_close =
         |message: &&Delivered| Batch::decode(&message.payload).is_ok_and(|batch| batch.records.iter().any(closes));
@@ -165,6 +180,11 @@ async fn wait_for_reports(client: &Client, count: usize) -> anyhow::Result<()> {
 async fn reports(client: &Client) -> Vec<Delivered> {
     let subjects = &client.connection.subjects;
     read_all(&client.connection, subjects.reports_stream(), subjects.reports_of("*"), 1).await
+}
+
+async fn figures_of(client: &Client) -> Vec<Delivered> {
+    let subjects = &client.connection.subjects;
+    read_all(&client.connection, subjects.figures_stream(), subjects.every_figures(), 1).await
 }
 
 /// Whether there is one report of every tenant, each with the figures of a plain recomputation.
