@@ -12,8 +12,8 @@ use daybook_domain::catalogue::{Definition, Status};
 use daybook_domain::expression::Row;
 use daybook_domain::ids::{InboxSeq, Name, TenantId};
 use daybook_domain::time::{Date, Instant};
-use serde::{Deserialize, Serialize};
-use smallvec::SmallVec;
+use serde::{Deserialize, Deserializer, Serialize};
+use smallvec::{Array, SmallVec};
 
 /// Version of the encoding; a batch of another one is refused.
 pub const FORMAT: u8 = 1;
@@ -97,9 +97,16 @@ pub struct Event {
     pub version: Option<u64>,
     pub status: Status,
     /// In the order of the kind's dimensions.
+    #[serde(deserialize_with = "columns")]
     pub dims: Dims,
     /// Unscaled, in the order of the kind's measures.
+    #[serde(deserialize_with = "columns")]
     pub measures: Measures,
+}
+
+/// By way of a list, which does not take the memory that a false length claims.
+fn columns<'de, D: Deserializer<'de>, A: Array<Item: Deserialize<'de>>>(from: D) -> Result<SmallVec<A>, D::Error> {
+    Vec::deserialize(from).map(SmallVec::from_vec)
 }
 
 /// The dimensions of an event: those of most kinds need no memory of their own.

@@ -27,6 +27,7 @@ pub const BLOATED_BYTES: u64 = 64 << 20;
 
 /// In [`StoreError::Hung`].
 pub(super) const COMMITTING: &str = "committing";
+pub(super) const ASKING: &str = "asking the disk for room";
 const OPENING: &str = "opening or reading it";
 const REBUILDING: &str = "rebuilding it";
 
@@ -84,8 +85,11 @@ impl Store {
     /// these changes are; the same changes may be committed again, with later ones, if the error
     /// [may pass](StoreError::may_pass).
     pub fn commit(&self, changes: Arc<Changes>) -> Result<(), StoreError> {
-        room::ensure(&self.path, changes.bytes())
-            .map_err(|source| StoreError::NoRoom { path: self.path.clone(), source })?;
+        if self.lock().open.as_ref().is_some_and(|open| open.ledger.holds(&changes.batch())) {
+            // Nothing changes, and sled may wait for ever for the write of nothing.
+            return Ok(());
+        }
+        self.ensure_room(changes.bytes())?;
         let open = self.lock().open.take();
         let mut open = match open {
             Some(open) => open,
@@ -94,11 +98,6 @@ impl Store {
         let before = open.ledger.stored();
         open.ledger.apply(&changes.batch());
         let after = open.ledger.stored();
-        if after == before {
-            // Nothing changes, and sled may wait for ever for the write of nothing.
-            self.lock().open = Some(open);
-            return Ok(());
-        }
         self.lock().known = [before, after];
         let outcome = watched(COMMIT_DEADLINE, move |_| {
             let mut batch = changes.batch();
@@ -113,6 +112,15 @@ impl Store {
             }
             Some(Err(error)) => Err(StoreError::Commit(error)),
             None => Err(StoreError::Hung { path: self.path.clone(), doing: COMMITTING }),
+        }
+    }
+
+    /// Makes sure that so many bytes can be committed. Disks that are no more keep who asks them waiting, too.
+    fn ensure_room(&self, bytes: usize) -> Result<(), StoreError> {
+        let path = self.path.clone();
+        match watched(COMMIT_DEADLINE, move |_| room::ensure(&path, bytes)) {
+            Some(outcome) => outcome.map_err(|source| StoreError::NoRoom { path: self.path.clone(), source }),
+            None => Err(StoreError::Hung { path: self.path.clone(), doing: ASKING }),
         }
     }
 

@@ -60,6 +60,14 @@ impl Ledger {
         }
     }
 
+    /// Whether the commit changes nothing.
+    pub fn holds(&self, batch: &Batch) -> bool {
+        batch.iter().all(|(key, value)| {
+            let (known, new) = (self.rows.get(&key[..]), value.map(|value| Entry::of(key, value)));
+            known.map(|known| known.digest) == new.map(|new| new.digest)
+        })
+    }
+
     /// Takes a commit in.
     pub fn apply(&mut self, batch: &Batch) {
         batch.iter().for_each(|(key, value)| self.set(key, *value));

@@ -196,7 +196,7 @@ impl StoreError {
     pub fn may_pass(&self) -> bool {
         self.is_locked()
             || self.is_full()
-            || matches!(self, Self::Commit(_) | Self::Hung { doing: handle::COMMITTING, .. })
+            || matches!(self, Self::Commit(_) | Self::Hung { doing: handle::COMMITTING | handle::ASKING, .. })
     }
 }
 
