@@ -9,7 +9,6 @@ use crate::day::DayMarker;
 use crate::reject::Reject;
 use compact_str::CompactString;
 use daybook_domain::catalogue::{Definition, Status};
-use daybook_domain::expression::Row;
 use daybook_domain::ids::{InboxSeq, Name, TenantId};
 use daybook_domain::time::{Date, Instant};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -113,24 +112,6 @@ fn columns<'de, D: Deserializer<'de>, A: Array<Item: Deserialize<'de>>>(from: D)
 pub type Dims = SmallVec<[Option<CompactString>; 3]>;
 /// Likewise its measures.
 pub type Measures = SmallVec<[Option<i64>; 2]>;
-
-impl Row for Event {
-    fn dimension(&self, index: usize) -> Option<&str> {
-        self.dims.get(index)?.as_deref()
-    }
-
-    fn measure(&self, index: usize) -> Option<i64> {
-        *self.measures.get(index)?
-    }
-
-    fn status(&self) -> Status {
-        self.status
-    }
-
-    fn at(&self) -> Instant {
-        self.at
-    }
-}
 
 /// A batch that cannot be read.
 #[derive(Debug, thiserror::Error)]

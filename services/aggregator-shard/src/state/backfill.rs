@@ -14,7 +14,7 @@
 //! Where the log no longer reaches back, the scratch begins with a snapshot of the state ([`PartitionState::begin_with`]): so it
 //! judges what follows as the live machine does, and what is found does not depend on the base.
 
-use super::entity::{Entity, Version};
+use super::entity::Entity;
 use super::late::Change;
 use super::tenant::TenantState;
 use super::window::Windows;
@@ -142,7 +142,7 @@ impl Job {
             };
             let Some(new) = standing else { continue };
             let (open, from_closed, into_closed, held_closed) = (new.0, false, false, false);
-            let new = (new.0, Version::Kept(new.1));
+            let new = (new.0, new.1.into());
             let change = Change { old: None, new, from_closed, into_closed, held_closed, open };
             wanted.change(tenant, seasons, &change, &opens_at);
         }

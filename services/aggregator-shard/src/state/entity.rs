@@ -44,11 +44,27 @@ pub struct Held {
     pub version: Option<(Date, Entity)>,
 }
 
-/// A version of an entity: as it is kept, or as the event tells it that has just come.
+/// What views see of a version of an entity, be it kept or told by an event that has just come.
 #[derive(Clone, Copy, Debug)]
-pub enum Version<'e> {
-    Kept(&'e Entity),
-    Told(&'e Event),
+pub struct Version<'e> {
+    status: Status,
+    at: Instant,
+    dims: &'e [Option<CompactString>],
+    measures: &'e [Option<i64>],
+}
+
+impl<'e> From<&'e Entity> for Version<'e> {
+    fn from(entity: &'e Entity) -> Self {
+        let Entity { status, at, dims, measures, .. } = entity;
+        Self { status: *status, at: *at, dims, measures }
+    }
+}
+
+impl<'e> From<&'e Event> for Version<'e> {
+    fn from(event: &'e Event) -> Self {
+        let Event { status, at, dims, measures, .. } = event;
+        Self { status: *status, at: *at, dims, measures }
+    }
 }
 
 impl Entity {
@@ -73,7 +89,7 @@ fn same<T: PartialEq>(one: &[Option<T>], other: &[Option<T>]) -> bool {
     long.starts_with(short) && long[short.len()..].iter().all(Option::is_none)
 }
 
-impl Row for Entity {
+impl Row for Version<'_> {
     fn dimension(&self, index: usize) -> Option<&str> {
         self.dims.get(index)?.as_deref()
     }
@@ -88,36 +104,6 @@ impl Row for Entity {
 
     fn at(&self) -> Instant {
         self.at
-    }
-}
-
-impl Row for Version<'_> {
-    fn dimension(&self, index: usize) -> Option<&str> {
-        match self {
-            Self::Kept(entity) => entity.dimension(index),
-            Self::Told(event) => event.dimension(index),
-        }
-    }
-
-    fn measure(&self, index: usize) -> Option<i64> {
-        match self {
-            Self::Kept(entity) => entity.measure(index),
-            Self::Told(event) => event.measure(index),
-        }
-    }
-
-    fn status(&self) -> Status {
-        match self {
-            Self::Kept(entity) => entity.status,
-            Self::Told(event) => event.status,
-        }
-    }
-
-    fn at(&self) -> Instant {
-        match self {
-            Self::Kept(entity) => entity.at,
-            Self::Told(event) => event.at,
-        }
     }
 }
 

@@ -74,9 +74,8 @@ impl<'e> Change<'e> {
         let posting = |sign, (date, row): (Date, Version<'e>), is_adjustment| {
             Some(Posting { sign, date: if is_adjustment { self.open } else { date }, row, is_adjustment })
         };
-        let taken_out = |(date, row): (Date, &'e Entity), is_adjustment| {
-            posting(Sign::Retract, (date, Version::Kept(row)), is_adjustment)
-        };
+        let taken_out =
+            |(date, row): (Date, &'e Entity), is_adjustment| posting(Sign::Retract, (date, row.into()), is_adjustment);
         match policy {
             LatePolicy::Restate => {
                 [self.old.and_then(|old| taken_out(old, false)), posting(Sign::Add, self.new, false)]
@@ -100,6 +99,6 @@ impl<'e> Change<'e> {
             LatePolicy::Reject => self.held(),
             LatePolicy::Restate | LatePolicy::CarryForward => self.old,
         };
-        [old.map(|(_, row)| (Sign::Retract, Version::Kept(row))), Some((Sign::Add, self.new.1))]
+        [old.map(|(_, row)| (Sign::Retract, row.into())), Some((Sign::Add, self.new.1))]
     }
 }

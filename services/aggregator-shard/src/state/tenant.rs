@@ -4,7 +4,7 @@ use super::Model;
 use super::backfill::Job;
 use super::day::Day;
 use super::digest::TenantDigest;
-use super::entity::{Entity, EntityKey, KindId, Version, event_json};
+use super::entity::{Entity, EntityKey, KindId, event_json};
 use super::late;
 use super::pages::PageKey;
 use super::window::{Cap, Windows};
@@ -278,7 +278,7 @@ impl TenantState {
         let from_closed = known_on.is_some_and(|on| self.has_closed(on));
         let change = late::Change {
             old,
-            new: (date, Version::Told(event)),
+            new: (date, (&*event).into()),
             from_closed,
             into_closed,
             held_closed: held_on.is_some_and(|on| self.has_closed(on)),

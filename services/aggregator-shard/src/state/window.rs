@@ -1,5 +1,6 @@
 //! The groups of a view over one window: a business day or a season.
 
+use super::entity::Version;
 use super::late::{Change, Posting};
 use super::pages::{PageKey, Pages, stable_hash};
 use compact_str::CompactString;
@@ -100,11 +101,11 @@ impl Window {
         &mut self,
         plan: &Plan,
         sign: Sign,
-        row: &impl Row,
+        row: Version<'_>,
         piece: u16,
         cap: Option<Cap>,
     ) -> Contribution {
-        let met = plan.met(row);
+        let met = plan.met(&row);
         if met.is_none() {
             return Contribution::None;
         }
@@ -131,7 +132,7 @@ impl Window {
         }
         for (cell, accumulator) in plan.cells.iter().zip(group.iter_mut()) {
             if met.takes(cell) {
-                cell.update(accumulator, sign, row);
+                cell.update(accumulator, sign, &row);
             }
         }
         if let Some(index) = &mut self.index {
@@ -272,7 +273,7 @@ impl Windows {
                 _ => opens_at(date).map_or(0, |opens_at| plan.piece(opens_at, row.at())),
             };
             let window = self.day_mut(date, &plan.view.name);
-            let contribution = window.contribute(plan, sign, &row, piece, cap);
+            let contribution = window.contribute(plan, sign, row, piece, cap);
             window.adjustments += u64::from(contribution == Contribution::Posted && is_adjustment);
             contribution != Contribution::None
         })
@@ -291,7 +292,7 @@ impl Windows {
             for (sign, row) in rows.into_iter().flatten().filter(|(_, row)| season.holds(row.at())) {
                 // Without a cap: when a season is complete, and holds what it should, depends on when it was made.
                 let window = self.season_mut(&season.name, &plan.view.name);
-                if window.contribute(plan, sign, &row, 0, None) == Contribution::Posted {
+                if window.contribute(plan, sign, row, 0, None) == Contribution::Posted {
                     touched.push(&season.name);
                 }
             }
