@@ -55,6 +55,14 @@ impl RawPublisher {
         self.send(message).await
     }
 
+    /// Says that `bytes` bytes are to follow on `subject`, sends none of them, and waits for the answer.
+    ///
+    /// A broker that refuses the length closes the connection. Bytes still on their way would then reset it, and take
+    /// the broker's reason along.
+    pub async fn announce(&mut self, subject: &[u8], bytes: usize) -> Said {
+        self.send([b"PUB ", subject, format!(" {REPLY} {bytes}").as_bytes()].concat()).await
+    }
+
     async fn send(&mut self, mut message: Vec<u8>) -> Said {
         message.extend_from_slice(b"\r\n");
         self.stream.get_mut().write_all(&message).await.unwrap();

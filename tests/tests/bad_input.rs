@@ -297,7 +297,7 @@ async fn what_is_too_large_is_rejected_or_refused() {
     assert_eq!(refused.kind(), PublishErrorKind::MaxPayloadExceeded);
     // So is one that does not ask first.
     let mut raw = RawPublisher::connect(shop.daybook.broker.broker.client_url()).await;
-    let said = raw.publish(subject.as_bytes(), padded((1 << 20) + 1).as_bytes()).await;
+    let said = raw.announce(subject.as_bytes(), (1 << 20) + 1).await;
     assert_eq!(said, Said::Refused("'Maximum Payload Violation'".to_owned()));
     assert_eq!(stored(&shop.daybook).await, before);
     shop.still_counts().await;
