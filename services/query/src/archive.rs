@@ -52,8 +52,8 @@ pub struct Decoded {
 impl Decoded {
     fn read(message: &[u8]) -> Result<Self, String> {
         let plain = plain(message)?;
-        let figures = Figures::decode(&plain).map_err(|error| error.to_string())?;
-        check(&figures)?;
+        let mut figures = Figures::decode(&plain).map_err(|error| error.to_string())?;
+        check(&mut figures)?;
         Ok(Self { figures, bytes: plain.len() * BYTES_IN_MEMORY })
     }
 }
@@ -66,9 +66,12 @@ pub fn decode(message: &[u8]) -> Result<Figures, String> {
     Decoded::read(message).map(|decoded| decoded.figures)
 }
 
-/// Whether the groups are such as the figures' own definition makes: merging relies on it.
-fn check(figures: &Figures) -> Result<(), String> {
+/// Whether the groups are such as the figures' own definition makes, or made before: merging relies on it.
+fn check(figures: &mut Figures) -> Result<(), String> {
     let plan = Plan::compile(&figures.view, &figures.kind).map_err(|error| format!("their definition: {error}"))?;
+    for group in figures.days.iter_mut().flat_map(|day| &mut day.groups) {
+        plan.adopt(&mut group.cells);
+    }
     let misfit = figures.days.iter().find(|day| {
         let fits = |group: &GroupFigures| plan.fits(group.piece, &group.dims, &group.cells);
         !day.groups.iter().all(fits)

@@ -175,6 +175,7 @@ fn value<'g>(source: Source, group: &Group<'g>, figures: &[Option<Number>]) -> V
         Source::Metric(position) => number(figures[position]),
         Source::Reached(cell) => number(match &group.cells[cell] {
             Accumulator::Multiset(times) => times.max().map(|millis| Number::integer(millis.into())),
+            Accumulator::Extremes(times) => times.max().map(|millis| Number::integer(millis.into())),
             other => unreachable!("event times kept as {other:?}"),
         }),
     }

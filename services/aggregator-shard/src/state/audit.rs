@@ -193,7 +193,6 @@ fn known(tenant: &TenantState, place: &Place<'_>, event: &Event) -> Option<Known
 }
 
 fn known_as(tenant: &TenantState, key: &EntityKey) -> Option<Known> {
-    let date = tenant.find(key.page_hash(), key)?;
-    let entity = tenant.days.get(&date)?.entities.get(key)?;
+    let (date, entity) = tenant.find(key.page_hash(), key)?;
     Some(Known { date, version: entity.version, status: entity.status, at: entity.at })
 }

@@ -140,11 +140,8 @@ impl Job {
                 (LatePolicy::Reject, Some(held)) => held.version.as_ref().map(|(date, version)| (*date, version)),
                 _ => Some((date, entity)),
             };
-            let Some(new) = standing else { continue };
-            let (open, from_closed, into_closed, held_closed) = (new.0, false, false, false);
-            let new = (new.0, new.1.into());
-            let change = Change { old: None, new, from_closed, into_closed, held_closed, open };
-            wanted.change(tenant, seasons, &change, &opens_at);
+            let Some((date, standing)) = standing else { continue };
+            wanted.change(tenant, seasons, &Change::in_time(date, standing.into()), &opens_at);
         }
     }
 

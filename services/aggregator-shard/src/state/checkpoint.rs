@@ -330,6 +330,7 @@ impl PartitionState {
         let windows = state.tenants.values().flat_map(|tenant| tenant.windows.days.values()).flatten();
         let partial = windows.filter(|(_, window)| matches!(window.coverage, Coverage::Partial { .. }));
         state.partial_views = partial.map(|(view, _)| view.clone()).collect();
+        adopt(&state.models, &mut state.tenants);
         super::soundness::check(&state).map_err(RestoreError::Unsound)?;
         state.tenants.values_mut().for_each(TenantState::reindex);
         Ok(Some(state))
@@ -347,6 +348,19 @@ fn models(kinds: Vec<(Kind, u64)>, views: Vec<View>) -> Result<Vec<Model>, Resto
         }
     }
     Ok(models)
+}
+
+/// Brings the groups of all windows into the form that they have now.
+fn adopt(models: &[Model], tenants: &mut BTreeMap<TenantId, TenantState>) {
+    let plans: BTreeMap<&Name, &Plan> =
+        models.iter().flat_map(Model::plans).map(|plan| (&plan.view.name, plan)).collect();
+    for Windows { days, seasons } in tenants.values_mut().map(|tenant| &mut tenant.windows) {
+        for (view, window) in days.values_mut().chain(seasons.values_mut()).flatten() {
+            if let Some(plan) = plans.get(view) {
+                window.groups.adopt(|group| plan.adopt(group));
+            }
+        }
+    }
 }
 
 fn write_day(prefix: &[u8], day: &mut Day, views: Option<&mut Views>, changes: &mut Changes) {

@@ -41,6 +41,12 @@ pub struct Posting<'e> {
 }
 
 impl<'e> Change<'e> {
+    /// A version that comes to a day that is not closed, and before which there was none.
+    pub fn in_time(date: Date, version: Version<'e>) -> Self {
+        let new = (date, version);
+        Self { old: None, new, from_closed: false, into_closed: false, held_closed: false, open: date }
+    }
+
     /// Whether the change comes too late for one of its days.
     pub fn is_late(&self) -> bool {
         self.into_closed || (self.from_closed && self.old.is_some_and(|(_, old)| old.status != Status::Draft))

@@ -28,7 +28,7 @@ use self::tenant::{Taken, TenantState};
 use daybook_contracts::ask::DayState;
 use daybook_contracts::day::{DayMarker, Edge};
 use daybook_contracts::figures::Figures;
-use daybook_contracts::log::{Batch, Events, Record, Through};
+use daybook_contracts::log::{Batch, Event, Events, Record, Through};
 use daybook_contracts::reject::Reject;
 use daybook_contracts::subjects::Subjects;
 use daybook_domain::calendar::CalendarTable;
@@ -234,15 +234,22 @@ impl PartitionState {
         let table = tenant.definition.table.as_ref().and_then(|name| self.tables.get(name));
         let place = tenant::Place { tenant: &tenant_id, position: self.position, inbox, model, kind: kind_id, table };
         let mut taken = Taken::default();
-        for event in &mut events {
-            let before = self.audit.as_ref().and_then(|audit| audit.before(tenant, &place, event));
-            if let Some((audit, before)) = self.audit.as_mut().zip(before) {
-                let mut alone = Taken::default();
-                tenant.take(&place, &mut self.jobs, event, &mut alone);
-                audit.note(before, tenant, &place, &alone);
-                taken.add(alone);
-            } else {
-                tenant.take(&place, &mut self.jobs, event, &mut taken);
+        let are_alike = |one: &Event, next: &Event| one.id.is_none() && next.id.is_none() && one.date == next.date;
+        for stretch in events.chunk_by_mut(are_alike) {
+            if tenant.is_plain(&stretch[0]) {
+                tenant.take_plain(&place, &mut self.jobs, stretch, &mut taken);
+                continue;
+            }
+            for event in stretch {
+                let before = self.audit.as_ref().and_then(|audit| audit.before(tenant, &place, event));
+                if let Some((audit, before)) = self.audit.as_mut().zip(before) {
+                    let mut alone = Taken::default();
+                    tenant.take(&place, &mut self.jobs, event, &mut alone);
+                    audit.note(before, tenant, &place, &alone);
+                    taken.add(alone);
+                } else {
+                    tenant.take(&place, &mut self.jobs, event, &mut taken);
+                }
             }
         }
         for touched in taken.touched {

@@ -252,6 +252,11 @@ impl<K: PageKey, V: Canonical> Pages<K, V> {
         true
     }
 
+    /// Brings every value that was restored into another form, which is not worth writing it anew.
+    pub fn adopt(&mut self, mut adopt: impl FnMut(&mut V)) {
+        self.pages.iter_mut().flat_map(|page| page.rows.iter_mut()).for_each(|(_, value)| adopt(value));
+    }
+
     /// Whether what was restored is whole: a power of two of pages, each row in its place.
     pub fn is_sound(&self) -> bool {
         let count = self.pages.len();

@@ -204,6 +204,46 @@ impl TenantState {
         self.days.entry(date).or_insert_with(|| Box::new(Day::new(position)))
     }
 
+    /// Whether it is a fact without an id, of a day that is not closed: nothing is known of such, and nothing late.
+    pub fn is_plain(&self, event: &Event) -> bool {
+        event.id.is_none() && !self.has_closed(event.date)
+    }
+
+    /// Takes events of one day in that are [plain](TenantState::is_plain): as [`TenantState::take`] does one by one, but
+    /// view after view, each of which adds them to one window.
+    pub fn take_plain(&mut self, place: &Place<'_>, jobs: &mut [Job], events: &[Event], taken: &mut Taken) {
+        let date = events[0].date;
+        let drafts = events.iter().filter(|event| event.status == Status::Draft).count() as u64;
+        let account = &mut self.day(date, place.position).account;
+        account.published += events.len() as u64;
+        account.pending += drafts;
+        account.counted += events.len() as u64 - drafts;
+        self.latest_at = events.iter().fold(self.latest_at, |latest, event| latest.max(event.at));
+        taken.touch(date);
+
+        let opens_at = |date| day_opens_at(&self.days, place.table, date);
+        let cap = self.definition.quotas.groups.map(|groups| Cap { groups, position: place.position });
+        let complete = self.definition.seasons.iter().filter(|season| self.complete_seasons.contains(&season.name));
+        for plan in place.model.plans().filter(|plan| plan.view.is_for(place.tenant)) {
+            self.windows.add_to_day(plan, date, events, opens_at, cap);
+            for season in complete.clone() {
+                let changes = events.iter().map(|event| late::Change::in_time(date, event.into()));
+                let touches = |change: late::Change<'_>| {
+                    !self.windows.change_seasons(plan, &change, [season].into_iter()).is_empty()
+                };
+                if changes.map(touches).fold(false, |any, touches| any | touches) {
+                    taken.seasons.insert(season.name.clone());
+                }
+            }
+        }
+        for job in jobs {
+            for event in events {
+                let change = late::Change::in_time(date, event.into());
+                job.change(place.tenant, &place.model.kind.name, &change, opens_at);
+            }
+        }
+    }
+
     /// Takes one valid event in: exactly one disposition is counted for it. What is kept of it is taken out of it.
     pub fn take(&mut self, place: &Place<'_>, jobs: &mut [Job], event: &mut Event, taken: &mut Taken) {
         if event.date < self.expired_before {
@@ -220,15 +260,15 @@ impl TenantState {
         };
         let key = EntityKey { kind: place.kind, id };
         let hash = key.page_hash();
-        let known_on = self.find(hash, &key);
-        let known = known_on.and_then(|on| self.days[&on].entities.find(hash, |known| *known == key));
+        let known = self.find(hash, &key);
         if let Some(quota) = self.definition.quotas.entities
             && known.is_none()
             && self.kept(key.kind) >= quota
         {
             return self.refuse_another(place, event, quota, taken);
         }
-        match judge(place.model.kind.mode, known, event) {
+        let known_on = known.map(|(date, _)| date);
+        match judge(place.model.kind.mode, known.map(|(_, entity)| entity), event) {
             Verdict::Accept { version } => {
                 self.accept(place, jobs, Some((key, hash, known_on)), event, (version, is_closed), taken);
             }
@@ -304,9 +344,11 @@ impl TenantState {
                 LatePolicy::CarryForward => carried |= left && change.from_closed || entered && change.into_closed,
                 LatePolicy::Reject => {}
             }
-            let complete = &self.complete_seasons;
-            let seasons = self.definition.seasons.iter().filter(|season| complete.contains(&season.name));
-            taken.seasons.extend(self.windows.change_seasons(plan, &change, seasons).into_iter().cloned());
+            if !self.complete_seasons.is_empty() {
+                let complete = &self.complete_seasons;
+                let seasons = self.definition.seasons.iter().filter(|season| complete.contains(&season.name));
+                taken.seasons.extend(self.windows.change_seasons(plan, &change, seasons).into_iter().cloned());
+            }
         }
         for job in jobs {
             job.change(place.tenant, &place.model.kind.name, &change, opens_at);
@@ -401,16 +443,14 @@ impl TenantState {
         day_opens_at(&self.days, table, date)
     }
 
-    /// The day that holds the entity, which has that hash.
-    pub fn find(&self, hash: u64, key: &EntityKey) -> Option<Date> {
+    /// The entity, which has that hash, and the day that holds it.
+    pub fn find(&self, hash: u64, key: &EntityKey) -> Option<(Date, &Entity)> {
         let (date, _) = *self.index.get(&hash)?;
-        let is = |known: &EntityKey| known == key;
-        let holds = |date: &Date| self.days.get(date).is_some_and(|day| day.entities.find(hash, is).is_some());
-        if holds(&date) {
-            return Some(date);
+        if let Some(entity) = self.days.get(&date).and_then(|day| day.entities.find(hash, |known| known == key)) {
+            return Some((date, entity));
         }
         // Another entity with the same hash: rare enough to look everywhere.
-        self.days.keys().rev().copied().find(holds)
+        self.days.iter().rev().find_map(|(date, day)| Some((*date, day.entities.find(hash, |known| known == key)?)))
     }
 
     /// How many entities of the kind are kept.

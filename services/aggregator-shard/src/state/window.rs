@@ -4,6 +4,7 @@ use super::entity::Version;
 use super::late::{Change, Posting};
 use super::pages::{PageKey, Pages, stable_hash};
 use compact_str::CompactString;
+use daybook_contracts::log::Event;
 use daybook_contracts::report::Coverage;
 use daybook_domain::accumulator::{Accumulator, Sign};
 use daybook_domain::catalogue::{Grain, Season};
@@ -256,6 +257,23 @@ impl Windows {
             self.seasons.insert(season.clone(), BTreeMap::new());
         }
         window_of(self.seasons.get_mut(season).expect("just made"), view)
+    }
+
+    /// Adds events that have come to a day in time.
+    pub fn add_to_day(
+        &mut self,
+        plan: &Plan,
+        date: Date,
+        events: &[Event],
+        opens_at: impl Fn(Date) -> Option<Instant>,
+        cap: Option<Cap>,
+    ) {
+        let opens_at = (plan.view.grain != Grain::Day).then(|| opens_at(date)).flatten();
+        let window = self.day_mut(date, &plan.view.name);
+        for row in events.iter().map(Version::from) {
+            let piece = opens_at.map_or(0, |opens_at| plan.piece(opens_at, row.at()));
+            window.contribute(plan, Sign::Add, row, piece, cap);
+        }
     }
 
     /// Does to a view's days what a change to an entity does. Tells which of the two postings touched anything.

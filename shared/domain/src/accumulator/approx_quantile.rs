@@ -32,10 +32,6 @@ impl ApproxQuantile {
         self.0.merge(&other.0);
     }
 
-    pub(super) fn negate(&mut self) {
-        self.0.negate();
-    }
-
     pub(super) fn is_zero(&self) -> bool {
         self.0.is_zero()
     }

@@ -55,13 +55,6 @@ impl Distinct {
         }
     }
 
-    pub(super) fn negate(&mut self) {
-        match &mut self.values {
-            Texts::Few(list) => list.iter_mut().for_each(|(_, n)| *n = -*n),
-            Texts::Many(map) => map.values_mut().for_each(|n| *n = -*n),
-        }
-    }
-
     pub(super) fn is_sane(&self) -> bool {
         self.iter().all(|(_, n)| n != 0 && super::is_sane(n))
     }

@@ -1,5 +1,6 @@
 //! What figures are made of. Every accumulator is an element of an abelian group: contributions are added with a sign,
-//! and two accumulators merge by adding. So order, batching and retraction never change a result.
+//! and two accumulators merge by adding. So order, batching and retraction never change a result. Only [`Extremes`] take
+//! nothing back: they are of facts, which happen once and for all.
 //!
 //! Each has its file: [`Multiset`] counts values and is what [`Timed`] and the sketches [`ApproxQuantile`] and
 //! [`ApproxDistinct`] are built on, [`Distinct`] counts texts, [`Squares`] sums.
@@ -8,6 +9,7 @@ mod approx_distinct;
 mod approx_quantile;
 mod counts;
 mod distinct;
+mod extremes;
 mod multiset;
 #[cfg(test)]
 mod properties;
@@ -18,6 +20,7 @@ mod total;
 pub use approx_distinct::{APPROX_DISTINCT_STANDARD_ERROR_PPM, ApproxDistinct};
 pub use approx_quantile::{APPROX_QUANTILE_ERROR_DIVISOR, ApproxQuantile};
 pub use distinct::Distinct;
+pub use extremes::Extremes;
 pub use multiset::Multiset;
 pub use squares::Squares;
 pub use timed::Timed;
@@ -75,6 +78,12 @@ pub enum Shape {
     ApproxDistinct { dimension: usize },
     /// Every event time with how often it occurs.
     Times,
+    /// Of rows that are never retracted, the smallest and the largest value.
+    Extremes { measure: usize },
+    /// Likewise the values at the earliest and the latest event time.
+    TimedExtremes { measure: usize },
+    /// Likewise the earliest and the latest event time.
+    TimeExtremes,
 }
 
 /// An accumulator of one [`Shape`]: four words, whatever it is of.
@@ -96,6 +105,11 @@ pub enum Accumulator {
     Distinct(Distinct),
     #[serde(rename = "h")]
     ApproxDistinct(ApproxDistinct),
+    #[serde(rename = "e")]
+    Extremes(Extremes),
+    /// Of event times, each with its value. In a box, so as not to be larger than the others.
+    #[serde(rename = "f")]
+    TimedExtremes(Box<Extremes<(i64, i64)>>),
 }
 
 const _: () = assert!(size_of::<Accumulator>() == 32);
@@ -112,23 +126,30 @@ impl Accumulator {
             Shape::Timed { .. } => Self::Timed(Timed::default()),
             Shape::Distinct { .. } => Self::Distinct(Distinct::default()),
             Shape::ApproxDistinct { .. } => Self::ApproxDistinct(ApproxDistinct::default()),
+            Shape::Extremes { .. } | Shape::TimeExtremes => Self::Extremes(Extremes::default()),
+            Shape::TimedExtremes { .. } => Self::TimedExtremes(Box::default()),
         }
     }
 
     /// Adds or retracts one row by the column that `shape` names; null is no value and changes nothing. `shape` is the
     /// one that this was made with.
+    ///
+    /// # Panics
+    /// When a row is retracted that nothing but its extremes was kept of: only [`Plan`](crate::plan::Plan)s of facts do so.
     pub fn update(&mut self, sign: Sign, shape: Shape, row: &impl Row) {
         match shape {
             Shape::Count => match self {
                 Self::Count(n) => *n += sign.unit(),
                 other => unreachable!("rows counted in {other:?}: one plan makes both"),
             },
-            Shape::Times => self.add_value(sign, row.at().as_millis(), row),
+            Shape::Times | Shape::TimeExtremes => self.add_value(sign, row.at().as_millis(), row),
             Shape::Sum { measure }
             | Shape::Squares { measure }
             | Shape::Multiset { measure }
             | Shape::ApproxQuantile { measure }
-            | Shape::Timed { measure } => {
+            | Shape::Timed { measure }
+            | Shape::Extremes { measure }
+            | Shape::TimedExtremes { measure } => {
                 if let Some(value) = row.measure(measure) {
                     self.add_value(sign, value, row);
                 }
@@ -151,7 +172,9 @@ impl Accumulator {
             Self::Multiset(multiset) => multiset.add(value, sign.unit()),
             Self::ApproxQuantile(sketch) => sketch.add(value, sign.unit()),
             Self::Timed(timed) => timed.add(row.at(), value, sign.unit()),
-            other => unreachable!("a value put into {other:?}: one plan makes both"),
+            Self::Extremes(extremes) if sign == Sign::Add => extremes.add(value),
+            Self::TimedExtremes(extremes) if sign == Sign::Add => extremes.add((row.at().as_millis(), value)),
+            other => unreachable!("{sign:?} of a value to {other:?}: one plan makes both"),
         }
     }
 
@@ -177,6 +200,8 @@ impl Accumulator {
             (Self::Timed(ours), Self::Timed(theirs)) => ours.merge(theirs),
             (Self::Distinct(ours), Self::Distinct(theirs)) => ours.merge(theirs),
             (Self::ApproxDistinct(ours), Self::ApproxDistinct(theirs)) => ours.merge(theirs),
+            (Self::Extremes(ours), Self::Extremes(theirs)) => ours.merge(theirs),
+            (Self::TimedExtremes(ours), Self::TimedExtremes(theirs)) => ours.merge(theirs),
             (ours, theirs) => unreachable!("merging {ours:?} with {theirs:?}: one plan makes both"),
         }
     }
@@ -192,6 +217,21 @@ impl Accumulator {
             Self::Timed(timed) => timed.is_zero(),
             Self::Distinct(distinct) => distinct.is_empty(),
             Self::ApproxDistinct(sketch) => sketch.is_zero(),
+            Self::Extremes(extremes) => extremes.is_zero(),
+            Self::TimedExtremes(extremes) => extremes.is_zero(),
+        }
+    }
+
+    /// What was stored or sent, in the form that `shape` has now: versions before this one kept all keys of facts too.
+    pub fn adopt(&mut self, shape: Shape) {
+        match (&*self, shape) {
+            (Self::Multiset(keys), Shape::Extremes { .. } | Shape::TimeExtremes) => {
+                *self = Self::Extremes(Extremes::of(keys.min(), keys.max()));
+            }
+            (Self::Timed(timed), Shape::TimedExtremes { .. }) => {
+                *self = Self::TimedExtremes(Box::new(timed.extremes()));
+            }
+            _ => {}
         }
     }
 
@@ -207,24 +247,9 @@ impl Accumulator {
             (Self::Timed(timed), Shape::Timed { .. }) => timed.is_sane(),
             (Self::Distinct(distinct), Shape::Distinct { .. }) => distinct.is_sane(),
             (Self::ApproxDistinct(sketch), Shape::ApproxDistinct { .. }) => sketch.is_sane(),
+            (Self::Extremes(extremes), Shape::Extremes { .. } | Shape::TimeExtremes) => extremes.is_sane(),
+            (Self::TimedExtremes(extremes), Shape::TimedExtremes { .. }) => extremes.is_sane(),
             _ => false,
-        }
-    }
-
-    /// The inverse element.
-    pub fn negate(&mut self) {
-        match self {
-            Self::Count(n) => *n = -*n,
-            Self::Sum { n, sum } => {
-                *n = -*n;
-                sum.negate();
-            }
-            Self::Squares(squares) => squares.negate(),
-            Self::Multiset(multiset) => multiset.negate(),
-            Self::ApproxQuantile(sketch) => sketch.negate(),
-            Self::Timed(timed) => timed.negate(),
-            Self::Distinct(distinct) => distinct.negate(),
-            Self::ApproxDistinct(sketch) => sketch.negate(),
         }
     }
 }

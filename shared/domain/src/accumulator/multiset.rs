@@ -28,10 +28,6 @@ impl<K: Ord + Copy> Multiset<K> {
         }
     }
 
-    pub(super) fn negate(&mut self) {
-        self.values.negate();
-    }
-
     /// Whether it can have come about by [`Multiset::add`]: no zero is kept, and each count and their sum may be merged.
     pub(super) fn is_sane(&self) -> bool {
         let mut total = 0_i64;

@@ -40,12 +40,6 @@ impl Squares {
         self.add_square(other.high, other.low.into());
     }
 
-    pub(super) fn negate(&mut self) {
-        let negative = Self { n: -self.n, sum: -self.sum, ..Self::default() };
-        let Self { high, low, .. } = std::mem::replace(self, negative);
-        self.add_square(-high, -i128::from(low));
-    }
-
     pub(super) fn is_zero(&self) -> bool {
         *self == Self::default()
     }

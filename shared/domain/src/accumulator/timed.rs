@@ -1,5 +1,6 @@
 //! Values with the times of their events, for the first and the last of them.
 
+use super::extremes::Extremes;
 use super::multiset::Multiset;
 use crate::time::Instant;
 use serde::{Deserialize, Serialize};
@@ -19,16 +20,17 @@ impl Timed {
         self.0.merge(&other.0);
     }
 
-    pub(super) fn negate(&mut self) {
-        self.0.negate();
-    }
-
     pub(super) fn is_zero(&self) -> bool {
         self.0.is_zero()
     }
 
     pub(super) fn is_sane(&self) -> bool {
         self.0.is_sane()
+    }
+
+    /// Its first and last, of what is never taken back.
+    pub(super) fn extremes(&self) -> Extremes<(i64, i64)> {
+        Extremes::of(self.0.min(), self.0.max())
     }
 
     /// The value at the earliest time; the smallest among those at the same millisecond.

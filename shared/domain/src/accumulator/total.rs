@@ -20,10 +20,6 @@ impl Total {
     pub(super) fn is_zero(self) -> bool {
         self.get() == 0
     }
-
-    pub(super) fn negate(&mut self) {
-        self.0 = -self.0;
-    }
 }
 
 impl From<i128> for Total {

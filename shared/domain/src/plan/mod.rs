@@ -153,7 +153,13 @@ impl Plan {
         let times = self.ranking.as_ref()?.times?;
         match &group[times] {
             Accumulator::Multiset(times) => times.max().map(Instant::from_millis),
+            Accumulator::Extremes(times) => times.max().map(Instant::from_millis),
             other => unreachable!("event times kept as {other:?}"),
         }
+    }
+
+    /// What was stored or sent of a group of this plan, in the form that it has now: see [`Accumulator::adopt`].
+    pub fn adopt(&self, cells: &mut [Accumulator]) {
+        self.cells.iter().zip(cells).for_each(|(cell, accumulator)| accumulator.adopt(cell.shape));
     }
 }

@@ -1,6 +1,6 @@
 //! How a metric is read off the cells of a group, or off other metrics.
 
-use crate::accumulator::{Accumulator, ApproxQuantile, Multiset, Squares, Timed};
+use crate::accumulator::{Accumulator, ApproxQuantile, Multiset, Squares};
 use crate::value::{Number, pow10};
 
 /// Where a metric's figure comes from: a cell's position, and where they matter the digits of its measure.
@@ -40,8 +40,8 @@ impl Output {
                 let (n, sum) = sum(group, cell);
                 (n > 0).then(|| Number::ratio(sum, n.into(), scale))
             }
-            Self::Min(cell, scale) => multiset(group, cell).min().map(|value| scaled(value, scale)),
-            Self::Max(cell, scale) => multiset(group, cell).max().map(|value| scaled(value, scale)),
+            Self::Min(cell, scale) => extremes(group, cell).0.map(|value| scaled(value, scale)),
+            Self::Max(cell, scale) => extremes(group, cell).1.map(|value| scaled(value, scale)),
             Self::Variance(cell, scale) => squares(group, cell).variance(scale),
             Self::Deviation(cell, scale) => squares(group, cell).stddev(scale),
             Self::Quantile(cell, scale, q) => {
@@ -60,8 +60,8 @@ impl Output {
                 Accumulator::ApproxDistinct(sketch) => Some(Number::integer(sketch.estimate().into())),
                 other => unreachable!("an approximate distinct count kept as {other:?}"),
             },
-            Self::First(cell, scale) => timed(group, cell).first().map(|value| scaled(value, scale)),
-            Self::Last(cell, scale) => timed(group, cell).last().map(|value| scaled(value, scale)),
+            Self::First(cell, scale) => timed(group, cell).0.map(|value| scaled(value, scale)),
+            Self::Last(cell, scale) => timed(group, cell).1.map(|value| scaled(value, scale)),
             Self::Ratio(numerator, denominator) => Number::quotient(above[numerator]?, above[denominator]?),
         }
     }
@@ -100,9 +100,22 @@ fn sketch(group: &[Accumulator], cell: usize) -> &ApproxQuantile {
     }
 }
 
-fn timed(group: &[Accumulator], cell: usize) -> &Timed {
+/// The smallest and the largest value.
+fn extremes(group: &[Accumulator], cell: usize) -> (Option<i64>, Option<i64>) {
     match &group[cell] {
-        Accumulator::Timed(timed) => timed,
+        Accumulator::Multiset(multiset) => (multiset.min(), multiset.max()),
+        Accumulator::Extremes(extremes) => (extremes.min(), extremes.max()),
+        other => unreachable!("extremes kept as {other:?}"),
+    }
+}
+
+/// The first and the last value.
+fn timed(group: &[Accumulator], cell: usize) -> (Option<i64>, Option<i64>) {
+    match &group[cell] {
+        Accumulator::Timed(timed) => (timed.first(), timed.last()),
+        Accumulator::TimedExtremes(extremes) => {
+            (extremes.min().map(|(_, value)| value), extremes.max().map(|(_, value)| value))
+        }
         other => unreachable!("timed values kept as {other:?}"),
     }
 }
