@@ -1,12 +1,15 @@
 //! What is known of one entity: its newest version.
 
+use super::columns::Columns;
 use super::pages::{PageKey, stable_hash};
 use compact_str::CompactString;
 use daybook_contracts::log::Event;
 use daybook_domain::catalogue::{Kind, Status};
 use daybook_domain::expression::Row;
 use daybook_domain::time::{Date, Instant};
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Serialize, Serializer};
+use smallvec::SmallVec;
 
 /// The number of a kind in its partition, in the order in which kinds were defined there.
 pub type KindId = u16;
@@ -25,13 +28,13 @@ impl PageKey for EntityKey {
 }
 
 /// The newest version of an entity.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "Stored")]
 pub struct Entity {
     pub version: u64,
     pub status: Status,
     pub at: Instant,
-    pub dims: Box<[Option<CompactString>]>,
-    pub measures: Box<[Option<i64>]>,
+    pub columns: Columns,
     /// What views hold that reject late changes, where that is not this version; see [`super::late`].
     pub held: Option<Box<Held>>,
 }
@@ -46,64 +49,111 @@ pub struct Held {
 
 /// What views see of a version of an entity, be it kept or told by an event that has just come.
 #[derive(Clone, Copy, Debug)]
-pub struct Version<'e> {
-    status: Status,
-    at: Instant,
-    dims: &'e [Option<CompactString>],
-    measures: &'e [Option<i64>],
+pub enum Version<'e> {
+    Kept(&'e Entity),
+    Told(&'e Event),
 }
 
 impl<'e> From<&'e Entity> for Version<'e> {
     fn from(entity: &'e Entity) -> Self {
-        let Entity { status, at, dims, measures, .. } = entity;
-        Self { status: *status, at: *at, dims, measures }
+        Self::Kept(entity)
     }
 }
 
 impl<'e> From<&'e Event> for Version<'e> {
     fn from(event: &'e Event) -> Self {
-        let Event { status, at, dims, measures, .. } = event;
-        Self { status: *status, at: *at, dims, measures }
+        Self::Told(event)
     }
 }
 
 impl Entity {
-    /// The entity as `event` describes it, at `version`: takes the columns out of the event.
-    pub fn of(event: &mut Event, version: u64) -> Self {
-        let (dims, measures) = (event.dims.drain(..).collect(), event.measures.drain(..).collect());
-        Self { version, status: event.status, at: event.at, dims, measures, held: None }
+    /// The entity as `event` describes it, at `version`.
+    pub fn of(event: &Event, version: u64) -> Self {
+        let columns = Columns::new(event.dims.iter().map(Option::as_deref), event.measures.iter().copied());
+        Self { version, status: event.status, at: event.at, columns, held: None }
     }
 
     /// Whether the event says what is known already, apart from its version.
     pub fn says_the_same(&self, event: &Event) -> bool {
         self.status == event.status
             && self.at == event.at
-            && same(&self.dims, &event.dims)
-            && same(&self.measures, &event.measures)
+            && same(self.columns.dims(), event.dims.iter().map(Option::as_deref))
+            && same(self.columns.measures(), event.measures.iter().copied())
     }
 }
 
 /// Equal but for columns that were added to the kind since, which are null in the older one.
-fn same<T: PartialEq>(one: &[Option<T>], other: &[Option<T>]) -> bool {
-    let (short, long) = if one.len() < other.len() { (one, other) } else { (other, one) };
-    long.starts_with(short) && long[short.len()..].iter().all(Option::is_none)
+fn same<T: PartialEq>(mut one: impl Iterator<Item = Option<T>>, mut other: impl Iterator<Item = Option<T>>) -> bool {
+    loop {
+        let (next, theirs) = (one.next(), other.next());
+        if next.is_none() && theirs.is_none() {
+            return true;
+        }
+        if next.flatten() != theirs.flatten() {
+            return false;
+        }
+    }
 }
 
 impl Row for Version<'_> {
     fn dimension(&self, index: usize) -> Option<&str> {
-        self.dims.get(index)?.as_deref()
+        match self {
+            Self::Told(event) => event.dims.get(index)?.as_deref(),
+            Self::Kept(entity) => entity.columns.dims().nth(index)?,
+        }
     }
 
     fn measure(&self, index: usize) -> Option<i64> {
-        *self.measures.get(index)?
+        match self {
+            Self::Told(event) => *event.measures.get(index)?,
+            Self::Kept(entity) => entity.columns.measures().nth(index)?,
+        }
     }
 
     fn status(&self) -> Status {
-        self.status
+        match self {
+            Self::Told(event) => event.status,
+            Self::Kept(entity) => entity.status,
+        }
     }
 
     fn at(&self) -> Instant {
-        self.at
+        match self {
+            Self::Told(event) => event.at,
+            Self::Kept(entity) => entity.at,
+        }
+    }
+}
+
+/// An entity as it is stored, and as it goes into digests.
+#[derive(Deserialize)]
+struct Stored {
+    version: u64,
+    status: Status,
+    at: Instant,
+    dims: Vec<Option<CompactString>>,
+    measures: Vec<Option<i64>>,
+    held: Option<Box<Held>>,
+}
+
+impl From<Stored> for Entity {
+    fn from(stored: Stored) -> Self {
+        let Stored { version, status, at, dims, measures, held } = stored;
+        let columns = Columns::new(dims.iter().map(Option::as_deref), measures.into_iter());
+        Self { version, status, at, columns, held }
+    }
+}
+
+impl Serialize for Entity {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut stored = serializer.serialize_struct("Stored", 6)?;
+        stored.serialize_field("version", &self.version)?;
+        stored.serialize_field("status", &self.status)?;
+        stored.serialize_field("at", &self.at)?;
+        stored.serialize_field("dims", &self.columns.dims().collect::<SmallVec<[_; 8]>>())?;
+        stored.serialize_field("measures", &self.columns.measures().collect::<SmallVec<[_; 8]>>())?;
+        stored.serialize_field("held", &self.held)?;
+        stored.end()
     }
 }
 

@@ -11,6 +11,7 @@ pub mod answer;
 pub mod audit;
 pub mod backfill;
 pub mod checkpoint;
+pub mod columns;
 pub mod day;
 pub mod digest;
 pub mod entity;
@@ -221,7 +222,7 @@ impl PartitionState {
     }
 
     fn apply_events(&mut self, events: Events, rejects: &mut BTreeMap<String, Vec<Reject>>) {
-        let Events { inbox, tenant: tenant_id, kind, mut events } = events;
+        let Events { inbox, tenant: tenant_id, kind, events } = events;
         if self.scratch_skips(&kind) {
             return;
         }
@@ -235,7 +236,7 @@ impl PartitionState {
         let place = tenant::Place { tenant: &tenant_id, position: self.position, inbox, model, kind: kind_id, table };
         let mut taken = Taken::default();
         let are_alike = |one: &Event, next: &Event| one.id.is_none() && next.id.is_none() && one.date == next.date;
-        for stretch in events.chunk_by_mut(are_alike) {
+        for stretch in events.chunk_by(are_alike) {
             if tenant.is_plain(&stretch[0]) {
                 tenant.take_plain(&place, &mut self.jobs, stretch, &mut taken);
                 continue;

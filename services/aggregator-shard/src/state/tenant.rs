@@ -244,8 +244,8 @@ impl TenantState {
         }
     }
 
-    /// Takes one valid event in: exactly one disposition is counted for it. What is kept of it is taken out of it.
-    pub fn take(&mut self, place: &Place<'_>, jobs: &mut [Job], event: &mut Event, taken: &mut Taken) {
+    /// Takes one valid event in: exactly one disposition is counted for it.
+    pub fn take(&mut self, place: &Place<'_>, jobs: &mut [Job], event: &Event, taken: &mut Taken) {
         if event.date < self.expired_before {
             return self.refuse_expired(place, event, taken);
         }
@@ -300,7 +300,7 @@ impl TenantState {
         place: &Place<'_>,
         jobs: &mut [Job],
         entity: Option<(EntityKey, u64, Option<Date>)>,
-        event: &mut Event,
+        event: &Event,
         (version, into_closed): (u64, bool),
         taken: &mut Taken,
     ) {
@@ -318,7 +318,7 @@ impl TenantState {
         let from_closed = known_on.is_some_and(|on| self.has_closed(on));
         let change = late::Change {
             old,
-            new: (date, (&*event).into()),
+            new: (date, event.into()),
             from_closed,
             into_closed,
             held_closed: held_on.is_some_and(|on| self.has_closed(on)),

@@ -212,7 +212,7 @@ fn what_no_log_leads_to_is_refused() {
         ("its report", |state| first_day(state).sealed.as_mut().unwrap().version = u32::MAX),
         ("entity", |state| {
             let key = EntityKey { kind: 9, id: "x".into() };
-            first_day(state).entities.insert(key, Entity::of(&mut order("x", None, 0), 1));
+            first_day(state).entities.insert(key, Entity::of(&order("x", None, 0), 1));
         }),
         ("figures of view restate", |state| {
             let groups = &mut view(state, "restate").groups;
