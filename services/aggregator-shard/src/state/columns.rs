@@ -63,6 +63,7 @@ impl Columns {
 
 type Packed = SmallVec<[u8; 64]>;
 
+#[inline]
 fn write_number(to: &mut Packed, mut number: u64) {
     while number >= u64::from(MORE) {
         to.push(number as u8 & (MORE - 1) | MORE);

@@ -1,38 +1,34 @@
-//! How often keys occur, in their order: a sorted list while there are few, for a tree's node has room for eleven and most
-//! groups hold a value or two; a tree from then on.
+//! How often keys occur, in their order: one list while there are not many, as in most groups; in chunks from then on.
 
+use super::chunks::{self, CHUNK, Chunks, Full};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::collections::{BTreeMap, btree_map};
-use std::slice;
-
-/// Most keys of a list.
-const FEW: usize = 16;
+use std::collections::BTreeMap;
 
 /// Counts by key; zero counts are not kept. Equal ones are so whatever they were before, and are stored the same.
 #[derive(Clone, Debug)]
 pub(super) enum Counts<K> {
     Few(Vec<(K, i64)>),
     /// In a box, so that both are of the same size.
-    Many(Box<Tree<K>>),
+    Many(Box<Many<K>>),
 }
 
 /// Many counts, with their total, for which there is no need to look at all of them then.
 #[derive(Clone, Debug)]
-pub(super) struct Tree<K> {
-    counts: BTreeMap<K, i64>,
+pub(super) struct Many<K> {
+    counts: Chunks<K>,
     total: i64,
 }
 
-impl<K> Tree<K> {
-    fn of(counts: BTreeMap<K, i64>) -> Self {
-        let total = total(counts.values());
-        Self { counts, total }
+impl<K: Ord + Copy> Many<K> {
+    /// Of entries in order.
+    fn of(entries: impl Iterator<Item = (K, i64)> + Clone) -> Self {
+        Self { total: total(entries.clone().map(|(_, n)| n)), counts: Chunks::of(entries) }
     }
 }
 
 /// Of counts that are not made here, it may be any; [`Multiset::is_sane`](super::Multiset::is_sane) tells.
-fn total<'a>(counts: impl Iterator<Item = &'a i64>) -> i64 {
-    counts.fold(0, |total, n| total.wrapping_add(*n))
+fn total(counts: impl Iterator<Item = i64>) -> i64 {
+    counts.fold(0, i64::wrapping_add)
 }
 
 impl<K> Default for Counts<K> {
@@ -44,61 +40,51 @@ impl<K> Default for Counts<K> {
 impl<K: Ord + Copy> Counts<K> {
     pub(super) fn add(&mut self, key: K, n: i64) {
         match self {
-            Self::Few(list) => match list.binary_search_by(|(known, _)| known.cmp(&key)) {
-                Ok(at) if list[at].1 + n == 0 => {
-                    list.remove(at);
+            Self::Few(list) => {
+                if let Err(Full) = chunks::add(list, CHUNK, key, n) {
+                    let mut many = Many::of(list.iter().copied());
+                    many.total += n;
+                    many.counts.add(key, n);
+                    *self = Self::Many(Box::new(many));
                 }
-                Ok(at) => list[at].1 += n,
-                Err(_) if n == 0 => {}
-                Err(at) if list.len() < FEW => insert(list, at, (key, n)),
-                Err(_) => {
-                    let counts = std::mem::take(list).into_iter().chain([(key, n)]).collect();
-                    *self = Self::Many(Box::new(Tree::of(counts)));
-                }
-            },
-            Self::Many(tree) => {
-                tree.total += n;
-                let count = tree.counts.entry(key).or_insert(0);
-                *count += n;
-                if *count == 0 {
-                    tree.counts.remove(&key);
-                }
+            }
+            Self::Many(many) => {
+                many.total += n;
+                many.counts.add(key, n);
             }
         }
     }
 }
 
 impl<K> Counts<K> {
-    pub(super) fn is_empty(&self) -> bool {
+    fn keys(&self) -> usize {
         match self {
-            Self::Few(list) => list.is_empty(),
-            Self::Many(tree) => tree.counts.is_empty(),
+            Self::Few(list) => list.len(),
+            Self::Many(many) => many.counts.len(),
         }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.keys() == 0
     }
 
     /// The sum of all counts.
     pub(super) fn total(&self) -> i64 {
         match self {
-            Self::Few(list) => total(list.iter().map(|(_, n)| n)),
-            Self::Many(tree) => tree.total,
+            Self::Few(list) => total(list.iter().map(|(_, n)| *n)),
+            Self::Many(many) => many.total,
         }
     }
 
     /// In the order of keys.
-    pub(super) fn iter(&self) -> Iter<'_, K> {
-        match self {
-            Self::Few(list) => Iter::Few(list.iter()),
-            Self::Many(tree) => Iter::Many(tree.counts.iter()),
-        }
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &i64)> {
+        // One of the two is empty.
+        let (list, many) = match self {
+            Self::Few(list) => (list.as_slice(), None),
+            Self::Many(many) => (&[][..], Some(many.counts.iter())),
+        };
+        list.iter().chain(many.into_iter().flatten()).map(|(key, n)| (key, n))
     }
-}
-
-/// Inserts into a list that grows from one to two to four: there are millions of them.
-pub(super) fn insert<T>(list: &mut Vec<T>, at: usize, entry: T) {
-    if list.len() == list.capacity() {
-        list.reserve_exact(list.len().max(1));
-    }
-    list.insert(at, entry);
 }
 
 /// A list without room for more, where a collected one would have room for four at least.
@@ -118,50 +104,23 @@ impl<K: Eq> Eq for Counts<K> {}
 
 impl<K: Serialize> Serialize for Counts<K> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.iter())
+        use serde::ser::SerializeMap;
+        let mut map = serializer.serialize_map(Some(self.keys()))?;
+        for (key, n) in self.iter() {
+            map.serialize_entry(key, n)?;
+        }
+        map.end()
     }
 }
 
-impl<'de, K: Ord + Deserialize<'de>> Deserialize<'de> for Counts<K> {
+impl<'de, K: Ord + Copy + Deserialize<'de>> Deserialize<'de> for Counts<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let counts = BTreeMap::deserialize(deserializer)?;
-        if counts.len() > FEW {
-            return Ok(Self::Many(Box::new(Tree::of(counts))));
+        let entries = counts.iter().map(|(key, n)| (*key, *n));
+        if counts.len() > CHUNK {
+            return Ok(Self::Many(Box::new(Many::of(entries))));
         }
-        Ok(Self::Few(list_of(counts.into_iter())))
-    }
-}
-
-/// Keys with their counts, in order.
-pub(super) enum Iter<'a, K> {
-    Few(slice::Iter<'a, (K, i64)>),
-    Many(btree_map::Iter<'a, K, i64>),
-}
-
-impl<'a, K> Iterator for Iter<'a, K> {
-    type Item = (&'a K, &'a i64);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        match self {
-            Self::Few(list) => list.next().map(|(key, n)| (key, n)),
-            Self::Many(tree) => tree.next(),
-        }
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        match self {
-            Self::Few(list) => list.size_hint(),
-            Self::Many(tree) => tree.size_hint(),
-        }
-    }
-}
-
-impl<K> DoubleEndedIterator for Iter<'_, K> {
-    fn next_back(&mut self) -> Option<Self::Item> {
-        match self {
-            Self::Few(list) => list.next_back().map(|(key, n)| (key, n)),
-            Self::Many(tree) => tree.next_back(),
-        }
+        Ok(Self::Few(list_of(entries)))
     }
 }
 
@@ -173,7 +132,7 @@ mod tests {
     proptest! {
         /// Whatever is added in whatever order, it is what a tree alone makes of it, and stored as that is.
         #[test]
-        fn few_and_many_are_what_a_tree_is(changes in prop::collection::vec((0_i64..40, -2_i64..3), 0..200)) {
+        fn few_and_many_are_what_a_tree_is(changes in prop::collection::vec((0_i64..400, -2_i64..3), 0..900)) {
             let (mut counts, mut tree) = (Counts::default(), BTreeMap::<i64, i64>::new());
             for (key, n) in changes {
                 counts.add(key, n);

@@ -1,6 +1,7 @@
 //! Texts with how often each occurs, for an exact count of different ones.
 
-use super::counts::{insert, list_of};
+use super::chunks::insert;
+use super::counts::list_of;
 use compact_str::CompactString;
 use hashbrown::HashMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

@@ -7,6 +7,7 @@
 
 mod approx_distinct;
 mod approx_quantile;
+mod chunks;
 mod counts;
 mod distinct;
 mod extremes;
