@@ -267,6 +267,7 @@ mod tests {
     use super::*;
     use crate::sealed::tests::figures;
     use daybook_domain::accumulator::Accumulator;
+    use daybook_domain::catalogue::{Kind, Mode};
 
     #[test]
     fn what_is_left_tells_a_late_report_from_a_deleted_one() {
@@ -296,6 +297,22 @@ mod tests {
         let compressed = zstd::encode_all(&plain[..], 3).unwrap();
         let decoded = Decoded::read(&compressed).unwrap();
         assert_eq!((decoded.bytes, decoded.figures), (plain.len() * BYTES_IN_MEMORY, figures));
+    }
+
+    /// Versions before this one kept every value of facts, as of entities.
+    #[test]
+    fn figures_of_facts_as_they_were_before_are_read() {
+        let flights =
+            Figures { kind: Kind { mode: Mode::Fact, ..figures("2013-03-10", 1).kind }, ..figures("2013-03-10", 1) };
+        let figures = |cell: Accumulator| {
+            let mut figures = flights.clone();
+            figures.view.metrics[0].value = "max(delay)".to_owned();
+            figures.days[0].groups[0].cells = Box::new([cell]);
+            figures
+        };
+        let before: Accumulator = rmp_serde::from_slice(b"\x81\xa1m\x92\x82\x05\x01\x09\x02\x03").unwrap();
+        let extremes: Accumulator = rmp_serde::from_slice(b"\x81\xa1e\x92\x05\x09").unwrap();
+        assert_eq!(decode(&figures(before).encode()).unwrap(), figures(extremes));
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //! out by a second machine, the *scratch*, that reads the log from its beginning, beside the live one.
 //!
 //! A [`Job`] has a base, the position in the log at which it began. The scratch computes the wanted windows of
-//! everything up to the base; the live machine keeps, in windows of their own, what comes after it. Accumulators are
-//! group elements, so the sum of both is what a view from the start would hold: no gap, no double count, wherever the
+//! everything up to the base; the live machine keeps, in windows of their own, what comes after it. Accumulators
+//! add up in any order, so the sum of both is what a view from the start would hold: no gap, no double count, wherever the
 //! base is. Both run the same code, [`Job::change`].
 //!
 //! When the sum is there, the job is *ready*: seasons are answered from then on, and day-manager is told of views. It

@@ -3,7 +3,8 @@
 //!
 //! First stands how many dimensions there are, then each as its length and its text, then the measures. A number is
 //! written six bits at a time, the lowest first, each as the character of that code, 64 higher where more follow: so all
-//! of it is text, and what is read of it needs no check. Measures are zigzagged: 0, -1, 1, -2.
+//! of it is text, and what is read of it needs no check. Measures are zigzagged: 0, -1, 1, -2. What stands before a column is
+//! gone through to read it, which is less than to go elsewhere for it where columns are few, and 127 steps where they are many.
 
 use compact_str::CompactString;
 use smallvec::SmallVec;

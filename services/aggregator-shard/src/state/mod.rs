@@ -410,6 +410,10 @@ impl PartitionState {
 
     fn define_kind(&mut self, kind: Kind) {
         match self.models.iter_mut().find(|model| model.kind.name == kind.name) {
+            // Plans rest on it: of facts they keep what cannot be taken back.
+            Some(model) if model.kind.mode != kind.mode => {
+                tracing::error!(kind = %kind.name, "a kind in another mode, which day-manager should have refused");
+            }
             // Columns are only ever added at the end, so plans keep their meaning; scales and positions too.
             Some(model) => model.kind = kind,
             None => self.models.push(Model::new(kind)),

@@ -3,13 +3,14 @@
 //! [`fixtures`] defines kinds, views and tenants, [`specs`] tells what views mean, [`model`] recomputes everything from
 //! the whole list of events, [`histories`] makes random logs, [`replica`] reads them with jobs under way, and
 //! [`properties`] compares. [`rules`], [`late_rules`] and [`quota_rules`] have one small log per rule, [`stored`] what is stored and what
-//! comes back, [`digests`] what replicas compare.
+//! comes back, [`digests`] what replicas compare, [`plain_facts`] that it does not matter which facts come together.
 
 mod digests;
 mod fixtures;
 mod histories;
 mod late_rules;
 mod model;
+mod plain_facts;
 mod properties;
 mod quota_rules;
 mod replica;

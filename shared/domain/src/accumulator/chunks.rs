@@ -1,6 +1,7 @@
 //! Many keys with a number each, in order: a list in chunks. To add to one takes a search through the chunks' first keys,
 //! which stand together, and one within a chunk, which moves half of it on average: less than the way down a tree, whose
-//! nodes are all over memory.
+//! nodes are all over memory. A chunk that is split moves those behind it: for a million keys in no order a few microseconds, one
+//! time in sixty-four.
 
 /// Most keys of a chunk.
 pub(super) const CHUNK: usize = 128;

@@ -108,9 +108,9 @@ pub enum Accumulator {
     ApproxDistinct(ApproxDistinct),
     #[serde(rename = "e")]
     Extremes(Extremes),
-    /// Of event times, each with its value. In a box, so as not to be larger than the others.
+    /// Of event times, each with its value; `None` where there are none. In a box, so as not to be larger than the others.
     #[serde(rename = "f")]
-    TimedExtremes(Box<Extremes<(i64, i64)>>),
+    TimedExtremes(Option<Box<Extremes<(i64, i64)>>>),
 }
 
 const _: () = assert!(size_of::<Accumulator>() == 32);
@@ -128,7 +128,7 @@ impl Accumulator {
             Shape::Distinct { .. } => Self::Distinct(Distinct::default()),
             Shape::ApproxDistinct { .. } => Self::ApproxDistinct(ApproxDistinct::default()),
             Shape::Extremes { .. } | Shape::TimeExtremes => Self::Extremes(Extremes::default()),
-            Shape::TimedExtremes { .. } => Self::TimedExtremes(Box::default()),
+            Shape::TimedExtremes { .. } => Self::TimedExtremes(None),
         }
     }
 
@@ -136,7 +136,8 @@ impl Accumulator {
     /// one that this was made with.
     ///
     /// # Panics
-    /// When a row is retracted that nothing but its extremes was kept of: only [`Plan`](crate::plan::Plan)s of facts do so.
+    /// When a row is retracted of which nothing but extremes is kept: a [`Plan`](crate::plan::Plan) keeps them of facts only,
+    /// and nothing retracts those.
     pub fn update(&mut self, sign: Sign, shape: Shape, row: &impl Row) {
         match shape {
             Shape::Count => match self {
@@ -174,7 +175,9 @@ impl Accumulator {
             Self::ApproxQuantile(sketch) => sketch.add(value, sign.unit()),
             Self::Timed(timed) => timed.add(row.at(), value, sign.unit()),
             Self::Extremes(extremes) if sign == Sign::Add => extremes.add(value),
-            Self::TimedExtremes(extremes) if sign == Sign::Add => extremes.add((row.at().as_millis(), value)),
+            Self::TimedExtremes(extremes) if sign == Sign::Add => {
+                extremes.get_or_insert_default().add((row.at().as_millis(), value));
+            }
             other => unreachable!("{sign:?} of a value to {other:?}: one plan makes both"),
         }
     }
@@ -202,7 +205,11 @@ impl Accumulator {
             (Self::Distinct(ours), Self::Distinct(theirs)) => ours.merge(theirs),
             (Self::ApproxDistinct(ours), Self::ApproxDistinct(theirs)) => ours.merge(theirs),
             (Self::Extremes(ours), Self::Extremes(theirs)) => ours.merge(theirs),
-            (Self::TimedExtremes(ours), Self::TimedExtremes(theirs)) => ours.merge(theirs),
+            (Self::TimedExtremes(ours), Self::TimedExtremes(theirs)) => {
+                if let Some(theirs) = theirs {
+                    ours.get_or_insert_default().merge(theirs);
+                }
+            }
             (ours, theirs) => unreachable!("merging {ours:?} with {theirs:?}: one plan makes both"),
         }
     }
@@ -219,7 +226,7 @@ impl Accumulator {
             Self::Distinct(distinct) => distinct.is_empty(),
             Self::ApproxDistinct(sketch) => sketch.is_zero(),
             Self::Extremes(extremes) => extremes.is_zero(),
-            Self::TimedExtremes(extremes) => extremes.is_zero(),
+            Self::TimedExtremes(extremes) => extremes.is_none(),
         }
     }
 
@@ -230,7 +237,7 @@ impl Accumulator {
                 *self = Self::Extremes(Extremes::of(keys.min(), keys.max()));
             }
             (Self::Timed(timed), Shape::TimedExtremes { .. }) => {
-                *self = Self::TimedExtremes(Box::new(timed.extremes()));
+                *self = Self::TimedExtremes((!timed.is_zero()).then(|| Box::new(timed.extremes())));
             }
             _ => {}
         }
@@ -249,7 +256,9 @@ impl Accumulator {
             (Self::Distinct(distinct), Shape::Distinct { .. }) => distinct.is_sane(),
             (Self::ApproxDistinct(sketch), Shape::ApproxDistinct { .. }) => sketch.is_sane(),
             (Self::Extremes(extremes), Shape::Extremes { .. } | Shape::TimeExtremes) => extremes.is_sane(),
-            (Self::TimedExtremes(extremes), Shape::TimedExtremes { .. }) => extremes.is_sane(),
+            (Self::TimedExtremes(extremes), Shape::TimedExtremes { .. }) => {
+                extremes.as_ref().is_none_or(|extremes| !extremes.is_zero() && extremes.is_sane())
+            }
             _ => false,
         }
     }

@@ -49,9 +49,27 @@ impl Plan {
         }
         plan.check_late().map_err(|what| shape(view, what))?;
         if let Some(ranking) = &view.ranking {
-            plan.ranking = Some(ranking::compile(&mut plan, ranking, kind.mode).map_err(|what| shape(view, what))?);
+            plan.ranking = Some(ranking::compile(&mut plan, ranking).map_err(|what| shape(view, what))?);
+        }
+        if kind.mode == Mode::Fact {
+            plan.keep_extremes_only();
         }
         Ok(plan)
+    }
+
+    /// Facts are never retracted: of values off which no quantile is read, the extremes are all that is needed. Cells stay
+    /// where they are, so that what was stored before can be [adopted](Plan::adopt).
+    fn keep_extremes_only(&mut self) {
+        for (index, cell) in self.cells.iter_mut().enumerate() {
+            let has_quantile =
+                self.outputs.iter().any(|output| matches!(output, Output::Quantile(of, ..) if *of == index));
+            cell.shape = match cell.shape {
+                Shape::Multiset { measure } if !has_quantile => Shape::Extremes { measure },
+                Shape::Timed { measure } => Shape::TimedExtremes { measure },
+                Shape::Times => Shape::TimeExtremes,
+                other => other,
+            };
+        }
     }
 
     /// The position of a cell, which is made unless there is such a one.
@@ -92,22 +110,14 @@ impl Plan {
         let statuses = Status::ALL.map(|status| metric.status.contains(&status));
         let scale = |measure: usize| kind.measures[measure].scale;
         let condition = self.condition(Condition { statuses, filter });
-        let extremes = |measure: usize| match kind.mode {
-            Mode::Fact => Shape::Extremes { measure },
-            Mode::Entity => Shape::Multiset { measure },
-        };
-        let timed = |measure: usize| match kind.mode {
-            Mode::Fact => Shape::TimedExtremes { measure },
-            Mode::Entity => Shape::Timed { measure },
-        };
         let mut cell = |shape: Shape| self.cell(Cell { shape, condition });
         Ok(match aggregate {
             Aggregate::Count => Output::Count(cell(Shape::Count)),
             Aggregate::CountOf { measure } => Output::CountOf(cell(Shape::Sum { measure })),
             Aggregate::Sum { measure } => Output::Sum(cell(Shape::Sum { measure }), scale(measure)),
             Aggregate::Avg { measure } => Output::Average(cell(Shape::Sum { measure }), scale(measure)),
-            Aggregate::Min { measure } => Output::Min(cell(extremes(measure)), scale(measure)),
-            Aggregate::Max { measure } => Output::Max(cell(extremes(measure)), scale(measure)),
+            Aggregate::Min { measure } => Output::Min(cell(Shape::Multiset { measure }), scale(measure)),
+            Aggregate::Max { measure } => Output::Max(cell(Shape::Multiset { measure }), scale(measure)),
             Aggregate::Variance { measure } => Output::Variance(cell(Shape::Squares { measure }), scale(measure)),
             Aggregate::Stddev { measure } => Output::Deviation(cell(Shape::Squares { measure }), scale(measure)),
             Aggregate::Quantile { measure, q } => {
@@ -120,8 +130,8 @@ impl Plan {
             Aggregate::ApproxDistinct { dimension } => {
                 Output::ApproxDistinct(cell(Shape::ApproxDistinct { dimension }))
             }
-            Aggregate::First { measure } => Output::First(cell(timed(measure)), scale(measure)),
-            Aggregate::Last { measure } => Output::Last(cell(timed(measure)), scale(measure)),
+            Aggregate::First { measure } => Output::First(cell(Shape::Timed { measure }), scale(measure)),
+            Aggregate::Last { measure } => Output::Last(cell(Shape::Timed { measure }), scale(measure)),
             Aggregate::Ratio { numerator, denominator } => {
                 let other = |name: &Name| {
                     view.metrics[..index].iter().position(|metric| metric.name == *name).ok_or_else(|| {

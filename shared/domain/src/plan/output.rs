@@ -113,7 +113,8 @@ fn extremes(group: &[Accumulator], cell: usize) -> (Option<i64>, Option<i64>) {
 fn timed(group: &[Accumulator], cell: usize) -> (Option<i64>, Option<i64>) {
     match &group[cell] {
         Accumulator::Timed(timed) => (timed.first(), timed.last()),
-        Accumulator::TimedExtremes(extremes) => {
+        Accumulator::TimedExtremes(None) => (None, None),
+        Accumulator::TimedExtremes(Some(extremes)) => {
             (extremes.min().map(|(_, value)| value), extremes.max().map(|(_, value)| value))
         }
         other => unreachable!("timed values kept as {other:?}"),

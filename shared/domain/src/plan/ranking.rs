@@ -2,15 +2,14 @@
 
 use super::{Cell, Output, Plan, RankPlan};
 use crate::accumulator::Shape;
-use crate::catalogue::{Grain, MAX_RANKED_BY, Mode, Ranking};
+use crate::catalogue::{Grain, MAX_RANKED_BY, Ranking};
 use crate::nearest::nearest;
 
-/// Compiles the ranking of a plan whose metrics are, over a kind of `mode`, and adds the cell of event times that it may
-/// need.
+/// Compiles the ranking of a plan whose metrics are, and adds the cell of event times that it may need.
 ///
 /// # Errors
 /// What is wrong with it, in a sentence.
-pub(super) fn compile(plan: &mut Plan, ranking: &Ranking, mode: Mode) -> Result<RankPlan, String> {
+pub(super) fn compile(plan: &mut Plan, ranking: &Ranking) -> Result<RankPlan, String> {
     if plan.view.grain != Grain::Day {
         return Err(format!(
             "ranking needs grain: day, and this view has grain: {}; rank in a view of its own",
@@ -34,11 +33,7 @@ pub(super) fn compile(plan: &mut Plan, ranking: &Ranking, mode: Mode) -> Result<
     }
     let times = ranking.earliest.then(|| {
         let like = &plan.cells[plan.rows_of(by[0].0)];
-        let shape = match mode {
-            Mode::Fact => Shape::TimeExtremes,
-            Mode::Entity => Shape::Times,
-        };
-        let times = Cell { shape, ..like.clone() };
+        let times = Cell { shape: Shape::Times, ..like.clone() };
         plan.cell(times)
     });
     Ok(RankPlan { by, ties: ranking.ties, times })

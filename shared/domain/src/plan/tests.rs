@@ -220,6 +220,57 @@ fn groups_of_a_plan_fit_it_and_no_others_do() {
 }
 
 #[test]
+fn of_facts_only_extremes_are_kept_where_no_quantile_is_read_off() {
+    let facts = Kind { mode: Mode::Fact, ..kind() };
+    let metrics = [
+        ("least", "min(delay)", None),
+        ("most", "max(delay)", None),
+        ("first", "first(price)", None),
+        ("cheapest", "min(price)", None),
+        ("median", "quantile(price, 0.5)", None),
+        ("cheapest_late", "min(price)", Some("delay > 15")),
+    ];
+    let ranking = Ranking {
+        by: vec![RankedBy { metric: name("least"), direction: Direction::Asc }],
+        ties: Ties::Dense,
+        earliest: true,
+    };
+    let metrics = metrics.map(|(name, value, filter)| metric(name, value, filter));
+    let view = View { ranking: Some(ranking), ..view(metrics.into()) };
+    let shapes = |kind: &Kind| {
+        let plan = Plan::compile(&view, kind).unwrap();
+        plan.cells.iter().map(|cell| cell.shape).collect::<Vec<_>>()
+    };
+    let entities = shapes(&kind());
+    assert_eq!(entities[..2], [Shape::Multiset { measure: 0 }, Shape::Timed { measure: 1 }]);
+    // As many, and in the same places: what was stored before is adopted cell by cell.
+    assert_eq!(
+        shapes(&facts),
+        [
+            Shape::Extremes { measure: 0 },
+            Shape::TimedExtremes { measure: 1 },
+            Shape::Multiset { measure: 1 },
+            Shape::Extremes { measure: 1 },
+            Shape::TimeExtremes,
+        ]
+    );
+    assert_eq!(entities.len(), 5);
+
+    let (plan, other) = (Plan::compile(&view, &facts).unwrap(), Plan::compile(&view, &kind()).unwrap());
+    let (mut group, mut stored) = (plan.zero(), other.zero());
+    for price in [30, 10, 20] {
+        add(&plan, &mut group, Sign::Add, &Entity(Status::Final, Some(price)));
+        add(&other, &mut stored, Sign::Add, &Entity(Status::Final, Some(price)));
+    }
+    assert_eq!(plan.figures(&group), other.figures(&stored));
+    assert_eq!(plan.earliest(&group), other.earliest(&stored));
+    assert!(plan.earliest(&group).is_some() && !plan.fits(0, &[None], &stored));
+    plan.adopt(&mut stored);
+    assert_eq!(stored, group);
+    assert!(plan.fits(0, &[None], &stored));
+}
+
+#[test]
 fn what_cannot_be_ranked_is_refused() {
     let error = |view: View| Plan::compile(&view, &kind()).unwrap_err().to_string();
     assert!(error(ranked(&["totl"], false)).contains("did you mean total?"));

@@ -5,13 +5,13 @@ use super::replica::{commit, restore};
 use crate::state::PartitionState;
 use crate::state::checkpoint::RestoreError;
 use crate::state::day::Day;
-use crate::state::entity::{Entity, EntityKey};
+use crate::state::entity::{Entity, EntityKey, Version};
 use crate::state::tenant::TenantState;
 use crate::state::window::{GroupKey, Window};
 use daybook_contracts::ask::AskErrorCode;
-use daybook_contracts::log::Record;
-use daybook_domain::accumulator::Accumulator;
-use daybook_domain::catalogue::{Definition, LatePolicy, Status, View};
+use daybook_contracts::log::{Event, Record};
+use daybook_domain::accumulator::{Accumulator, Shape, Sign};
+use daybook_domain::catalogue::{Definition, Direction, LatePolicy, RankedBy, Ranking, Status, Ties, View};
 use daybook_domain::ids::{LogSeq, Partition, TenantId};
 use daybook_domain::time::Date;
 use std::collections::BTreeMap;
@@ -97,6 +97,44 @@ fn golden_bytes_of_a_tenant_and_a_day() {
 fn a_row_of_format_1_is_refused() {
     let meta = b"\x98\x01\x03\x02\x92\x03\x00\x90\x90\x90\x00\x00".to_vec();
     assert!(matches!(refusal(&Rows::from([(b"m".to_vec(), meta)])), Some(RestoreError::Format(1))));
+}
+
+/// Versions before this one kept every value of facts, as of entities.
+#[test]
+fn what_was_kept_of_facts_before_is_taken_over() {
+    let metrics = ["min(ms)", "last(ms)"].iter().enumerate();
+    let metrics = metrics.map(|(at, value)| metric(&format!("m{at}"), value, ANY, FINAL)).collect();
+    let by = vec![RankedBy { metric: name("m0"), direction: Direction::Asc }];
+    let ranking = Some(Ranking { by, ties: Ties::Dense, earliest: true });
+    let view = View { ranking, ..view("extremes", "click", &["page"], metrics) };
+    let clicks = [7, 3, 5].map(|ms| Event { measures: vec![Some(ms)].into(), ..click(None, 0) });
+    let shard = || {
+        let mut shard = Shard::new();
+        shard.define(Definition::View(view.clone()));
+        shard.define(tenant_with_seasons("ABQ", 2, vec![season("hunt", 0, 1)]));
+        shard.clicks(clicks.to_vec());
+        shard
+    };
+    let present = shard().state;
+
+    let before = [Shape::Multiset { measure: 0 }, Shape::Timed { measure: 0 }, Shape::Times];
+    let mut shard = shard();
+    let windows = &mut shard.state.tenants.get_mut("ABQ").unwrap().windows;
+    for window in [windows.days.get_mut(&date(0)).unwrap(), windows.seasons.get_mut("hunt").unwrap()] {
+        let groups = &mut window.get_mut("extremes").unwrap().groups;
+        let group = groups.get_mut(&GroupKey { piece: 0, dims: [Some("home".into())].into_iter().collect() }).unwrap();
+        assert_eq!(group.len(), before.len());
+        for (accumulator, shape) in group.iter_mut().zip(before) {
+            *accumulator = Accumulator::zero(shape);
+            clicks.iter().for_each(|click| accumulator.update(Sign::Add, shape, &Version::from(click)));
+            assert!(!matches!(accumulator, Accumulator::Extremes(_) | Accumulator::TimedExtremes(_)));
+        }
+    }
+    let restored = restore(&rows(&mut shard));
+    let [mut present, mut restored] = [present, restored];
+    present.keep_digests();
+    restored.keep_digests();
+    assert_eq!(restored.digest(), present.digest());
 }
 
 #[test]
