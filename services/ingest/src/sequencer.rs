@@ -249,14 +249,21 @@ impl Sequencer {
                 return;
             }
         };
-        for (index, event) in events.read(tenant_token, &kind).into_iter().enumerate().skip(skip as usize) {
+        let count = events.events() as usize;
+        for (index, event) in events.read(tenant_token, &kind).enumerate().skip(skip as usize) {
+            // The events of most messages stay together: their list need not grow. It may be cut short by a reject.
+            let room = if index == 0 { count } else { 0 };
             let index = index as u32;
             let stamped = event.outcome.and_then(|valid| match self.stamp(&tenant, &valid) {
                 Ok(date) => Ok((date, valid)),
                 Err(problem) => Err(problem),
             });
             match stamped {
-                Ok((date, valid)) => self.push_event(sequence, &tenant, &kind.name, index, date, valid),
+                Ok((date, valid)) => {
+                    let ValidEvent { at, id, version, status, dims, measures } = valid;
+                    let event = Event { index, date, at, id, version, status, dims, measures };
+                    self.push_event(sequence, &tenant, &kind.name, event, room);
+                }
                 Err(problem) => self.push_reject(source.reject(index, event.original, problem)),
             }
             self.marks.through = Through { inbox: sequence, events: index + 1 };
@@ -347,28 +354,21 @@ impl Sequencer {
         }
     }
 
-    fn push_event(
-        &mut self,
-        inbox: InboxSeq,
-        tenant: &TenantId,
-        kind: &Name,
-        index: u32,
-        date: Date,
-        valid: ValidEvent,
-    ) {
+    /// `room` is for how many events a new list has room.
+    fn push_event(&mut self, inbox: InboxSeq, tenant: &TenantId, kind: &Name, event: Event, room: usize) {
         let bytes = 40
-            + valid.id.as_ref().map_or(1, |id| id.len() + 3)
-            + valid.dims.iter().map(|dim| dim.as_ref().map_or(1, |text| text.len() + 3)).sum::<usize>()
-            + valid.measures.len() * 9;
-        let ValidEvent { at, id, version, status, dims, measures } = valid;
-        let event = Event { index, date, at, id, version, status, dims, measures };
+            + event.id.as_ref().map_or(1, |id| id.len() + 3)
+            + event.dims.iter().map(|dim| dim.as_ref().map_or(1, |text| text.len() + 3)).sum::<usize>()
+            + event.measures.len() * 9;
         match self.records.last_mut() {
             Some(Record::Events(events)) if events.inbox == inbox => {
                 events.events.push(event);
                 self.bytes += bytes;
             }
             _ => {
-                let events = Events { inbox, tenant: tenant.clone(), kind: kind.clone(), events: vec![event] };
+                let mut events = Vec::with_capacity(room);
+                events.push(event);
+                let events = Events { inbox, tenant: tenant.clone(), kind: kind.clone(), events };
                 self.push(Record::Events(events), bytes + 40 + tenant.as_str().len() + kind.as_str().len());
             }
         }

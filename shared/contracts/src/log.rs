@@ -4,6 +4,7 @@
 //! Nothing else decides state: an aggregator-shard is a function of these records in this order.
 
 mod decode;
+mod encode;
 
 use crate::day::DayMarker;
 use crate::reject::Reject;
@@ -124,7 +125,7 @@ pub enum DecodeError {
 
 impl Batch {
     pub fn encode(&self) -> Vec<u8> {
-        rmp_serde::to_vec(self).expect("a batch holds nothing that MessagePack cannot")
+        encode::batch(self)
     }
 
     /// # Errors

@@ -3,7 +3,7 @@
 use super::{Encoding, MAX_DIMENSION_BYTES, MAX_ID_BYTES, Problem, ValidEvent};
 use crate::log::{Dims, Measures};
 use crate::reject::Code;
-use compact_str::{CompactString, ToCompactString};
+use compact_str::CompactString;
 use daybook_domain::catalogue::{Kind, Mode, Status};
 use daybook_domain::time::Instant;
 use daybook_domain::value::{Number, NumberError};
@@ -172,7 +172,7 @@ impl Draft<'_> {
                 match taken {
                     Some(index) => {
                         let value: Scalar<'_> = map.next_value()?;
-                        self.dimension(index, name, &value)?;
+                        self.dimension(index, Place { object: None, name }, &value)?;
                     }
                     None => {
                         map.next_value::<IgnoredAny>()?;
@@ -183,31 +183,32 @@ impl Draft<'_> {
         Ok(())
     }
 
-    fn dimension<E: serde::de::Error>(&mut self, index: usize, field: &str, value: &Scalar<'_>) -> Result<(), E> {
+    fn dimension<E: serde::de::Error>(&mut self, index: usize, place: Place<'_>, value: &Scalar<'_>) -> Result<(), E> {
         self.dims[index] = match value.text() {
             None if matches!(value, Scalar::Null) => None,
             Some(text) if text.len() <= MAX_DIMENSION_BYTES => Some(CompactString::new(text)),
             Some(text) => {
-                let reason = format!("{field} is {} bytes long; at most {MAX_DIMENSION_BYTES} are allowed", text.len());
-                return self.fail(Problem::new(Code::InvalidText, Some(field), reason));
+                let reason = format!("{place} is {} bytes long; at most {MAX_DIMENSION_BYTES} are allowed", text.len());
+                return self.fail(Problem::new(Code::InvalidText, Some(&place.to_string()), reason));
             }
-            None => return self.wrong_type(field, "a text", value),
+            None => return self.wrong_type(&place.to_string(), "a text", value),
         };
         Ok(())
     }
 
-    fn measure<E: serde::de::Error>(&mut self, index: usize, field: &str, value: &NumberText<'_>) -> Result<(), E> {
+    fn measure<E: serde::de::Error>(&mut self, index: usize, place: Place<'_>, value: &Amount<'_>) -> Result<(), E> {
         let scale = self.kind.measures[index].scale;
         let number = match value {
-            NumberText::Null => {
+            Amount::Null => {
                 self.measures[index] = None;
                 return Ok(());
             }
-            NumberText::Other(found) => {
-                let reason = format!("{field} is {found}; it must be a number");
-                return self.fail(Problem::new(Code::WrongType, Some(field), reason));
+            Amount::Other(found) => {
+                let reason = format!("{place} is {found}; it must be a number");
+                return self.fail(Problem::new(Code::WrongType, Some(&place.to_string()), reason));
             }
-            NumberText::Number(text) => match (scale, text.parse::<i64>()) {
+            Amount::Integer(integer) => Number::integer(*integer).at_scale(scale),
+            Amount::Text(text) => match (scale, text.parse::<i64>()) {
                 (0, Ok(integer)) => Ok(integer),
                 _ => Number::parse(text).and_then(|number| number.at_scale(scale)),
             },
@@ -223,7 +224,7 @@ impl Draft<'_> {
                     NumberError::Digits { .. } => Code::TooManyDigits,
                     NumberError::Overflow(_) => Code::Overflow,
                 };
-                self.fail(Problem::new(code, Some(field), format!("{field}: {error}")))
+                self.fail(Problem::new(code, Some(&place.to_string()), format!("{place}: {error}")))
             }
         }
     }
@@ -287,26 +288,26 @@ impl<'de> Visitor<'de> for Columns<'_, '_> {
             } else {
                 kind.measure(&name)
             };
-            let field = || format!("{}.{name}", if dims { "dims" } else { "measures" });
+            let place = Place { object: Some(if dims { "dims" } else { "measures" }), name: &name };
             match index {
                 Some(index) if dims => {
                     let value: Scalar<'_> = map.next_value()?;
-                    draft.dimension(index, &field(), &value)?;
+                    draft.dimension(index, place, &value)?;
                 }
                 Some(index) if draft.encoding == Encoding::Json => {
                     // The number's own text: a binary float in between would lose digits.
                     let raw: &RawValue = map.next_value()?;
-                    draft.measure(index, &field(), &NumberText::of_json(raw.get()))?;
+                    draft.measure(index, place, &Amount::of_json(raw.get()))?;
                 }
                 Some(index) => {
                     let value: Scalar<'_> = map.next_value()?;
-                    draft.measure(index, &field(), &NumberText::of_scalar(&value))?;
+                    draft.measure(index, place, &Amount::of_scalar(&value))?;
                 }
                 None => {
                     let shown: String = name.chars().take(64).collect();
                     let what = if dims { "dimension" } else { "measure" };
                     let reason = format!("{} has no {what} {shown:?}; add it to the kind or leave it out", kind.name);
-                    return draft.fail(Problem::new(Code::UnknownField, Some(&field()), reason));
+                    return draft.fail(Problem::new(Code::UnknownField, Some(&place.to_string()), reason));
                 }
             }
         }
@@ -399,21 +400,39 @@ impl<'de> serde::Deserialize<'de> for Scalar<'de> {
     }
 }
 
-/// A measure's value as text, exact to the last digit.
-enum NumberText<'a> {
+/// Where a value stands in the event, to be told where it is wrong.
+#[derive(Clone, Copy)]
+struct Place<'n> {
+    /// `dims` or `measures`, unless it is a field of the event itself.
+    object: Option<&'static str>,
+    name: &'n str,
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.object {
+            Some(object) => write!(f, "{object}.{}", self.name),
+            None => f.write_str(self.name),
+        }
+    }
+}
+
+/// A measure's value, exact to the last digit.
+enum Amount<'a> {
     Null,
-    Number(Cow<'a, str>),
+    Integer(i128),
+    Text(Cow<'a, str>),
     /// What it is instead, for the reason.
     Other(String),
 }
 
-impl<'a> NumberText<'a> {
+impl<'a> Amount<'a> {
     fn of_json(raw: &'a str) -> Self {
         match raw.as_bytes().first() {
             Some(b'n') => Self::Null,
-            Some(b'-' | b'0'..=b'9') => Self::Number(Cow::Borrowed(raw)),
+            Some(b'-' | b'0'..=b'9') => Self::Text(Cow::Borrowed(raw)),
             // A number in quotes, as many producers send decimals.
-            Some(b'"') if raw.len() > 2 && !raw.contains('\\') => Self::Number(Cow::Borrowed(&raw[1..raw.len() - 1])),
+            Some(b'"') if raw.len() > 2 && !raw.contains('\\') => Self::Text(Cow::Borrowed(&raw[1..raw.len() - 1])),
             _ => Self::Other(raw.chars().take(64).collect()),
         }
     }
@@ -421,10 +440,10 @@ impl<'a> NumberText<'a> {
     fn of_scalar(value: &'a Scalar<'_>) -> Self {
         match value {
             Scalar::Null => Self::Null,
-            Scalar::Integer(integer) => Self::Number(Cow::Owned(integer.to_compact_string().into())),
+            Scalar::Integer(integer) => Self::Integer(*integer),
             // The shortest decimal that stands for the float: what the producer meant.
-            Scalar::Float(float) if float.is_finite() => Self::Number(Cow::Owned(float.to_string())),
-            Scalar::Text(text) => Self::Number(Cow::Borrowed(text)),
+            Scalar::Float(float) if float.is_finite() => Self::Text(Cow::Owned(float.to_string())),
+            Scalar::Text(text) => Self::Text(Cow::Borrowed(text)),
             other => Self::Other(other.to_string()),
         }
     }

@@ -95,20 +95,21 @@ impl<'a> Message<'a> {
         self.parts.as_ref().map_or(1, |parts| parts.len() as u64)
     }
 
-    /// Reads the events. A message that cannot be split is one problem.
-    pub fn read(self, tenant: &str, kind: &Kind) -> Vec<Read<'a>> {
+    /// Reads the events, each when its turn comes. A message that cannot be split is one problem.
+    pub fn read<'k>(self, tenant: &'k str, kind: &'k Kind) -> impl Iterator<Item = Read<'a>> + use<'a, 'k> {
         let Self { payload, encoding, parts } = self;
-        let read = |original| Read { original, outcome: read_one(original, encoding, tenant, kind) };
-        match parts {
-            Ok(parts) => parts.into_iter().map(read).collect(),
-            Err(problem) => vec![Read { original: payload, outcome: Err(problem) }],
-        }
+        let (parts, whole) = match parts {
+            Ok(parts) => (parts, None),
+            Err(problem) => (Vec::new(), Some(Read { original: payload, outcome: Err(problem) })),
+        };
+        let read = move |original| Read { original, outcome: read_one(original, encoding, tenant, kind) };
+        parts.into_iter().map(read).chain(whole)
     }
 }
 
 /// Reads the events of one message. A message that cannot be split into events is one problem.
 pub fn read<'a>(payload: &'a [u8], encoding: Encoding, tenant: &str, kind: &Kind) -> Vec<Read<'a>> {
-    Message::split(payload, encoding).read(tenant, kind)
+    Message::split(payload, encoding).read(tenant, kind).collect()
 }
 
 fn read_one(bytes: &[u8], encoding: Encoding, tenant: &str, kind: &Kind) -> Result<ValidEvent, Problem> {

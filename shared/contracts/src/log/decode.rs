@@ -248,7 +248,9 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(128))]
         #[test]
         fn what_was_encoded_is_read(written in any_batch()) {
-            prop_assert_eq!(batch(&written.encode()), Some(written));
+            let bytes = written.encode();
+            prop_assert_eq!(&bytes, &rmp_serde::to_vec(&written).unwrap(), "what serde writes");
+            prop_assert_eq!(batch(&bytes), Some(written));
         }
 
         /// What it reads of damaged bytes is what serde reads.
