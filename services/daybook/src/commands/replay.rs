@@ -70,7 +70,10 @@ pub async fn run(arguments: Arguments) -> Outcome {
     let outcome = tokio::select! {
         outcome = work => outcome?,
         () = daybook_runtime::process::wait_for_signal() => {
-            bar.abandon_with_message("stopped; what was acknowledged is counted");
+            let so_far = bar.message();
+            bar.finish_and_clear();
+            let so_far = if so_far.is_empty() { "at the beginning" } else { &so_far };
+            eprintln!("stopped: {so_far}; every event that was acknowledged is counted");
             return Ok(ExitCode::from(130));
         }
     };
@@ -116,7 +119,7 @@ pub async fn replay(
         if number % 512 == 0 {
             bar.set_position(source.position());
             let time = replayer.last_time().map(|time| format!(", at {time}")).unwrap_or_default();
-            bar.set_message(format!("{} events{time}", count(replayer.tally.published)));
+            bar.set_message(format!("{} events published{time}", count(replayer.tally.published)));
         }
     }
     replayer.flush().await?;

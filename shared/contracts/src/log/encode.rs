@@ -1,4 +1,4 @@
-//! Writes batches field after field, to the bytes that serde would write, in a third of the time: nothing else is written for
+//! Writes batches field after field, to the bytes that serde would write, in seven tenths of its time: nothing else is written for
 //! every event. Records that are no events are left to serde.
 
 use super::{Batch, Event, Events, Record};
