@@ -287,7 +287,9 @@ mod tests {
         records.extend(more);
         for record in records {
             let batch = Batch { format: FORMAT, through: Through::default(), records: vec![record] };
-            assert_eq!(Batch::decode(&batch.encode()).map_err(|error| format!("{error:?}")), Ok(batch));
+            let bytes = batch.encode();
+            assert_eq!(bytes, rmp_serde::to_vec(&batch).unwrap(), "what serde writes");
+            assert_eq!(Batch::decode(&bytes).map_err(|error| format!("{error:?}")), Ok(batch));
         }
     }
 

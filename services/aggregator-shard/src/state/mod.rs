@@ -2,10 +2,10 @@
 //! order taken from a hash map. So replicas agree, reports are byte-identical, and outputs can be made again.
 //!
 //! [`PartitionState::apply`] takes a batch and returns the effects. Follow an event: [`tenant`] finds what was known of
-//! its entity and judges it, [`late`] says what the change does to each view by its policy, [`window`] retracts the old
-//! contribution and adds the new one, [`seal`] makes the report, [`answer`] reads figures. [`backfill`] makes views that
-//! come later than events. [`checkpoint`] stores the state in pages ([`pages`]) and brings it back, if it is sound.
-//! [`digest`] tells whether replicas hold the same. [`audit`] follows one entity.
+//! its entity ([`entity`], kept in short as [`columns`]) and judges it, [`late`] says what the change does to each view by
+//! its policy, [`window`] retracts the old contribution and adds the new one, [`seal`] makes the report, [`answer`] reads
+//! figures. [`backfill`] makes views that come later than events. [`checkpoint`] stores the state in pages ([`pages`]) and
+//! brings it back, if it is sound. [`digest`] tells whether replicas hold the same. [`audit`] follows one entity.
 
 pub mod answer;
 pub mod audit;

@@ -77,7 +77,7 @@ impl<K: Ord + Copy, const MOST: usize> Chunks<K, MOST> {
             index += usize::from(self.firsts[index + 1] <= key);
             add(&mut self.chunks[index], MOST, key, n).expect("half of it has room")
         });
-        self.len = self.len.strict_add_signed(more);
+        self.len = self.len.saturating_add_signed(more);
         match self.chunks[index].first() {
             Some((first, _)) => self.firsts[index] = *first,
             None => drop(self.remove(index)),
