@@ -173,10 +173,6 @@ fn value<'g>(source: Source, group: &Group<'g>, figures: &[Option<Number>]) -> V
         Source::Time => Value::Number(Number::integer(group.time.into())),
         Source::Dimension(position) => group.dims[position].as_deref().map_or(Value::Null, Value::Text),
         Source::Metric(position) => number(figures[position]),
-        Source::Reached(cell) => number(match &group.cells[cell] {
-            Accumulator::Multiset(times) => times.max().map(|millis| Number::integer(millis.into())),
-            Accumulator::Extremes(times) => times.max().map(|millis| Number::integer(millis.into())),
-            other => unreachable!("event times kept as {other:?}"),
-        }),
+        Source::Reached(cell) => number(group.cells[cell].extremes().1.map(|millis| Number::integer(millis.into()))),
     }
 }

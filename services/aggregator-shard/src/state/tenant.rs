@@ -224,23 +224,18 @@ impl TenantState {
         let opens_at = |date| day_opens_at(&self.days, place.table, date);
         let cap = self.definition.quotas.groups.map(|groups| Cap { groups, position: place.position });
         let complete = self.definition.seasons.iter().filter(|season| self.complete_seasons.contains(&season.name));
+        let changes = || events.iter().map(|event| late::Change::in_time(date, event.into()));
         for plan in place.model.plans().filter(|plan| plan.view.is_for(place.tenant)) {
             self.windows.add_to_day(plan, date, events, opens_at, cap);
-            for season in complete.clone() {
-                let changes = events.iter().map(|event| late::Change::in_time(date, event.into()));
-                let touches = |change: late::Change<'_>| {
-                    !self.windows.change_seasons(plan, &change, [season].into_iter()).is_empty()
-                };
-                if changes.map(touches).fold(false, |any, touches| any | touches) {
-                    taken.seasons.insert(season.name.clone());
+            if !self.complete_seasons.is_empty() {
+                for change in changes() {
+                    let touched = self.windows.change_seasons(plan, &change, complete.clone());
+                    taken.seasons.extend(touched.into_iter().cloned());
                 }
             }
         }
         for job in jobs {
-            for event in events {
-                let change = late::Change::in_time(date, event.into());
-                job.change(place.tenant, &place.model.kind.name, &change, opens_at);
-            }
+            changes().for_each(|change| job.change(place.tenant, &place.model.kind.name, &change, opens_at));
         }
     }
 

@@ -230,6 +230,18 @@ impl Accumulator {
         }
     }
 
+    /// The smallest and the largest value, or event time.
+    ///
+    /// # Panics
+    /// When it is an accumulator that keeps neither all of them nor these: one plan makes what is kept and what is read.
+    pub fn extremes(&self) -> (Option<i64>, Option<i64>) {
+        match self {
+            Self::Multiset(multiset) => (multiset.min(), multiset.max()),
+            Self::Extremes(extremes) => (extremes.min(), extremes.max()),
+            other => unreachable!("extremes kept as {other:?}"),
+        }
+    }
+
     /// What was stored or sent, in the form that `shape` has now: versions before this one kept all keys of facts too.
     pub fn adopt(&mut self, shape: Shape) {
         match (&*self, shape) {

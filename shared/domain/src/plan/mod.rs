@@ -151,11 +151,7 @@ impl Plan {
     /// time that is in the figures. `None` without such a ranking and for a group that it takes no row of.
     pub fn earliest(&self, group: &[Accumulator]) -> Option<Instant> {
         let times = self.ranking.as_ref()?.times?;
-        match &group[times] {
-            Accumulator::Multiset(times) => times.max().map(Instant::from_millis),
-            Accumulator::Extremes(times) => times.max().map(Instant::from_millis),
-            other => unreachable!("event times kept as {other:?}"),
-        }
+        group[times].extremes().1.map(Instant::from_millis)
     }
 
     /// What was stored or sent of a group of this plan, in the form that it has now: see [`Accumulator::adopt`].

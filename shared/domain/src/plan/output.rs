@@ -40,8 +40,8 @@ impl Output {
                 let (n, sum) = sum(group, cell);
                 (n > 0).then(|| Number::ratio(sum, n.into(), scale))
             }
-            Self::Min(cell, scale) => extremes(group, cell).0.map(|value| scaled(value, scale)),
-            Self::Max(cell, scale) => extremes(group, cell).1.map(|value| scaled(value, scale)),
+            Self::Min(cell, scale) => group[cell].extremes().0.map(|value| scaled(value, scale)),
+            Self::Max(cell, scale) => group[cell].extremes().1.map(|value| scaled(value, scale)),
             Self::Variance(cell, scale) => squares(group, cell).variance(scale),
             Self::Deviation(cell, scale) => squares(group, cell).stddev(scale),
             Self::Quantile(cell, scale, q) => {
@@ -97,15 +97,6 @@ fn sketch(group: &[Accumulator], cell: usize) -> &ApproxQuantile {
     match &group[cell] {
         Accumulator::ApproxQuantile(sketch) => sketch,
         other => unreachable!("a sketch of values kept as {other:?}"),
-    }
-}
-
-/// The smallest and the largest value.
-fn extremes(group: &[Accumulator], cell: usize) -> (Option<i64>, Option<i64>) {
-    match &group[cell] {
-        Accumulator::Multiset(multiset) => (multiset.min(), multiset.max()),
-        Accumulator::Extremes(extremes) => (extremes.min(), extremes.max()),
-        other => unreachable!("extremes kept as {other:?}"),
     }
 }
 
