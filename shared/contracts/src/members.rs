@@ -21,7 +21,7 @@ pub const MAX_PARTS: usize = 256;
 /// Most digests that are told of a partition: those of two replicas meet though one is some of them behind.
 pub const MAX_DIGESTS: usize = 4;
 /// Version of how a state's digest is made; those of another are not compared.
-pub const DIGEST_FORMAT: u8 = 3;
+pub const DIGEST_FORMAT: u8 = 4;
 
 /// What a process tells of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

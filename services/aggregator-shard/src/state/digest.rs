@@ -49,6 +49,10 @@ fn hash_of(value: &impl Serialize) -> u128 {
     hash(&bytes)
 }
 
+fn sum_of<T: Serialize>(values: impl Iterator<Item = T>) -> u128 {
+    values.fold(0, |sum, value| sum.wrapping_add(hash_of(&value)))
+}
+
 impl Canonical for EntityKey {
     fn write(&self, bytes: &mut Vec<u8>) {
         pack(self, bytes);
@@ -71,11 +75,9 @@ impl Canonical for Group {
     fn write(&self, bytes: &mut Vec<u8>) {
         for accumulator in self {
             match accumulator {
-                // Its texts are in no order.
-                Accumulator::Distinct(distinct) => {
-                    let sum = distinct.iter().fold(0_u128, |sum, entry| sum.wrapping_add(hash_of(&entry)));
-                    pack(&(distinct.len(), sum), bytes);
-                }
+                // Texts are in no order.
+                Accumulator::Distinct(distinct) => pack(&(distinct.len(), sum_of(distinct.iter())), bytes),
+                Accumulator::Seen(seen) => pack(&(seen.len(), sum_of(seen.iter())), bytes),
                 other => pack(other, bytes),
             }
         }

@@ -131,11 +131,7 @@ impl Window {
         if let Some(index) = &mut self.index {
             index.ranks.remove(plan, &key.dims, group);
         }
-        for (cell, accumulator) in plan.cells.iter().zip(group.iter_mut()) {
-            if met.takes(cell) {
-                cell.update(accumulator, sign, &row);
-            }
-        }
+        plan.update(group, sign, met, &row);
         if let Some(index) = &mut self.index {
             index.ranks.insert(plan, &key.dims, group);
         }

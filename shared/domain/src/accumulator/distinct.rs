@@ -1,4 +1,4 @@
-//! Texts with how often each occurs, for an exact count of different ones.
+//! Texts, each with how often it occurs or not, for an exact count of different ones.
 
 use super::chunks::insert;
 use super::counts::list_of;
@@ -12,31 +12,24 @@ const FEW: usize = 8;
 /// Texts with how often each occurs; zero counts are not kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Distinct {
-    values: Texts,
+    values: Texts<i64>,
 }
 
-/// A sorted list while there are few, as most groups have; a map from then on.
-#[derive(Clone, Debug)]
-enum Texts {
-    Few(Vec<(CompactString, i64)>),
-    /// In a box, so that both are of the same size.
-    Many(Box<HashMap<CompactString, i64, foldhash::fast::FixedState>>),
+/// Texts that are never taken back, so that nothing needs to be known of how often each occurs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    values: Texts<()>,
 }
 
 impl Distinct {
     pub(super) fn add(&mut self, value: &str, n: i64) {
         match &mut self.values {
-            Texts::Few(list) => match list.binary_search_by(|(known, _)| known.as_str().cmp(value)) {
+            Texts::Few(list) => match position(list, value) {
                 Ok(at) if list[at].1 + n == 0 => {
                     list.remove(at);
                 }
                 Ok(at) => list[at].1 += n,
-                Err(at) if list.len() < FEW => insert(list, at, (CompactString::new(value), n)),
-                Err(_) => {
-                    let new = (CompactString::new(value), n);
-                    let map = std::mem::take(list).into_iter().chain([new]).collect();
-                    self.values = Texts::Many(Box::new(map));
-                }
+                Err(at) => self.values.insert(at, value, n),
             },
             Texts::Many(map) => match map.get_mut(value) {
                 Some(count) if *count + n == 0 => {
@@ -75,7 +68,78 @@ impl Distinct {
     }
 }
 
-impl Texts {
+impl Seen {
+    pub(super) fn of<'t>(texts: impl Iterator<Item = &'t str>) -> Self {
+        let mut seen = Self::default();
+        texts.for_each(|text| {
+            seen.add(text);
+        });
+        seen
+    }
+
+    /// Whether it is new.
+    pub(super) fn add(&mut self, value: &str) -> bool {
+        match &mut self.values {
+            Texts::Few(list) => match position(list, value) {
+                Ok(_) => return false,
+                Err(at) => self.values.insert(at, value, ()),
+            },
+            Texts::Many(map) if map.contains_key(value) => return false,
+            Texts::Many(map) => {
+                map.insert(CompactString::new(value), ());
+            }
+        }
+        true
+    }
+
+    pub(super) fn merge(&mut self, other: &Self) {
+        for value in other.iter() {
+            self.add(value);
+        }
+    }
+
+    /// The texts, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.values.iter().map(|(text, ())| text.as_str())
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A sorted list while there are few, as most groups have; a map from then on.
+#[derive(Clone, Debug)]
+enum Texts<N> {
+    Few(Vec<(CompactString, N)>),
+    /// In a box, so that both are of the same size.
+    Many(Box<HashMap<CompactString, N, foldhash::fast::FixedState>>),
+}
+
+/// Where the text is in a list, or belongs.
+fn position<N>(list: &[(CompactString, N)], text: &str) -> Result<usize, usize> {
+    list.binary_search_by(|(known, _)| known.as_str().cmp(text))
+}
+
+impl<N> Texts<N> {
+    /// Puts a new text into the list, where it belongs there; it may become a map by that.
+    fn insert(&mut self, at: usize, text: &str, n: N) {
+        let new = (CompactString::new(text), n);
+        match self {
+            Self::Few(list) if list.len() < FEW => insert(list, at, new),
+            Self::Few(list) => {
+                let map = std::mem::take(list).into_iter().chain([new]).collect();
+                *self = Self::Many(Box::new(map));
+            }
+            Self::Many(_) => unreachable!("a place in a list that is none"),
+        }
+    }
+
     fn len(&self) -> usize {
         match self {
             Self::Few(list) => list.len(),
@@ -84,7 +148,7 @@ impl Texts {
     }
 
     /// One of the two is empty.
-    fn iter(&self) -> impl Iterator<Item = (&CompactString, &i64)> {
+    fn iter(&self) -> impl Iterator<Item = (&CompactString, &N)> {
         let (list, map) = match self {
             Self::Few(list) => (list.as_slice(), None),
             Self::Many(map) => (&[][..], Some(map.iter())),
@@ -92,29 +156,29 @@ impl Texts {
         list.iter().map(|(text, n)| (text, n)).chain(map.into_iter().flatten())
     }
 
-    fn get(&self, text: &CompactString) -> Option<i64> {
+    fn get(&self, text: &CompactString) -> Option<&N> {
         match self {
-            Self::Few(list) => list.iter().find(|(known, _)| known == text).map(|(_, n)| *n),
-            Self::Many(map) => map.get(text).copied(),
+            Self::Few(list) => list.iter().find(|(known, _)| known == text).map(|(_, n)| n),
+            Self::Many(map) => map.get(text),
         }
     }
 }
 
-impl Default for Texts {
+impl<N> Default for Texts<N> {
     fn default() -> Self {
         Self::Few(Vec::new())
     }
 }
 
-impl PartialEq for Texts {
+impl<N: PartialEq> PartialEq for Texts<N> {
     fn eq(&self, other: &Self) -> bool {
-        self.len() == other.len() && self.iter().all(|(text, n)| other.get(text) == Some(*n))
+        self.len() == other.len() && self.iter().all(|(text, n)| other.get(text) == Some(n))
     }
 }
 
-impl Eq for Texts {}
+impl<N: Eq> Eq for Texts<N> {}
 
-impl Serialize for Texts {
+impl<N: Serialize> Serialize for Texts<N> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeMap;
         let mut map = serializer.serialize_map(Some(self.len()))?;
@@ -125,7 +189,7 @@ impl Serialize for Texts {
     }
 }
 
-impl<'de> Deserialize<'de> for Texts {
+impl<'de, N: Deserialize<'de> + Ord> Deserialize<'de> for Texts<N> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let map = HashMap::deserialize(deserializer)?;
         if map.len() > FEW {
@@ -161,6 +225,20 @@ mod tests {
             let mut other = distinct.clone();
             other.add("another", 1);
             prop_assert!(other != distinct);
+        }
+
+        #[test]
+        fn what_was_seen_is_a_set(texts in prop::collection::vec(0_u8..20, 0..100)) {
+            let (mut seen, mut set) = (Seen::default(), std::collections::BTreeSet::<String>::new());
+            for text in texts {
+                let text = format!("text {text}");
+                prop_assert_eq!(seen.add(&text), set.insert(text));
+                let held: std::collections::BTreeSet<String> = seen.iter().map(str::to_owned).collect();
+                prop_assert_eq!(&held, &set);
+                prop_assert_eq!(seen.len(), set.len());
+            }
+            let read: Seen = rmp_serde::from_slice(&rmp_serde::to_vec(&seen).unwrap()).unwrap();
+            prop_assert_eq!(&read, &seen);
         }
     }
 }

@@ -1,9 +1,9 @@
 //! What figures are made of. Every accumulator is an element of an abelian group: contributions are added with a sign,
-//! and two accumulators merge by adding. So order, batching and retraction never change a result. Only [`Extremes`] take
-//! nothing back: they are of facts, which happen once and for all.
+//! and two accumulators merge by adding. So order, batching and retraction never change a result. Only [`Extremes`] and
+//! [`Seen`] take nothing back: they are of facts, which happen once and for all.
 //!
 //! Each has its file: [`Multiset`] counts values and is what [`Timed`] and the sketches [`ApproxQuantile`] and
-//! [`ApproxDistinct`] are built on, [`Distinct`] counts texts, [`Squares`] sums.
+//! [`ApproxDistinct`] are built on, [`Distinct`] counts texts, [`Seen`] keeps them, [`Squares`] sums.
 
 mod approx_distinct;
 mod approx_quantile;
@@ -20,7 +20,7 @@ mod total;
 
 pub use approx_distinct::{APPROX_DISTINCT_STANDARD_ERROR_PPM, ApproxDistinct};
 pub use approx_quantile::{APPROX_QUANTILE_ERROR_DIVISOR, ApproxQuantile};
-pub use distinct::Distinct;
+pub use distinct::{Distinct, Seen};
 pub use extremes::Extremes;
 pub use multiset::Multiset;
 pub use squares::Squares;
@@ -85,6 +85,8 @@ pub enum Shape {
     TimedExtremes { measure: usize },
     /// Likewise the earliest and the latest event time.
     TimeExtremes,
+    /// Likewise every value of a dimension.
+    Seen { dimension: usize },
 }
 
 /// An accumulator of one [`Shape`]: four words, whatever it is of.
@@ -111,6 +113,8 @@ pub enum Accumulator {
     /// Of event times, each with its value; `None` where there are none. In a box, so as not to be larger than the others.
     #[serde(rename = "f")]
     TimedExtremes(Option<Box<Extremes<(i64, i64)>>>),
+    #[serde(rename = "n")]
+    Seen(Seen),
 }
 
 const _: () = assert!(size_of::<Accumulator>() == 32);
@@ -129,16 +133,17 @@ impl Accumulator {
             Shape::ApproxDistinct { .. } => Self::ApproxDistinct(ApproxDistinct::default()),
             Shape::Extremes { .. } | Shape::TimeExtremes => Self::Extremes(Extremes::default()),
             Shape::TimedExtremes { .. } => Self::TimedExtremes(None),
+            Shape::Seen { .. } => Self::Seen(Seen::default()),
         }
     }
 
     /// Adds or retracts one row by the column that `shape` names; null is no value and changes nothing. `shape` is the
-    /// one that this was made with.
+    /// one that this was made with. False when that left it as it was: a value that had been [seen](Seen) before, or none.
     ///
     /// # Panics
-    /// When a row is retracted of which nothing but extremes is kept: a [`Plan`](crate::plan::Plan) keeps them of facts only,
+    /// When a row is retracted of which too little is kept for that: a [`Plan`](crate::plan::Plan) does so with facts only,
     /// and nothing retracts those.
-    pub fn update(&mut self, sign: Sign, shape: Shape, row: &impl Row) {
+    pub fn update(&mut self, sign: Sign, shape: Shape, row: &impl Row) -> bool {
         match shape {
             Shape::Count => match self {
                 Self::Count(n) => *n += sign.unit(),
@@ -152,16 +157,14 @@ impl Accumulator {
             | Shape::Timed { measure }
             | Shape::Extremes { measure }
             | Shape::TimedExtremes { measure } => {
-                if let Some(value) = row.measure(measure) {
-                    self.add_value(sign, value, row);
-                }
+                let Some(value) = row.measure(measure) else { return false };
+                self.add_value(sign, value, row);
             }
-            Shape::Distinct { dimension } | Shape::ApproxDistinct { dimension } => {
-                if let Some(value) = row.dimension(dimension) {
-                    self.add_text(sign, value);
-                }
+            Shape::Distinct { dimension } | Shape::ApproxDistinct { dimension } | Shape::Seen { dimension } => {
+                return row.dimension(dimension).is_some_and(|value| self.add_text(sign, value));
             }
         }
+        true
     }
 
     fn add_value(&mut self, sign: Sign, value: i64, row: &impl Row) {
@@ -182,12 +185,14 @@ impl Accumulator {
         }
     }
 
-    fn add_text(&mut self, sign: Sign, value: &str) {
+    fn add_text(&mut self, sign: Sign, value: &str) -> bool {
         match self {
+            Self::Seen(seen) if sign == Sign::Add => return seen.add(value),
             Self::Distinct(distinct) => distinct.add(value, sign.unit()),
             Self::ApproxDistinct(sketch) => sketch.add(value, sign.unit()),
-            other => unreachable!("a text put into {other:?}: one plan makes both"),
+            other => unreachable!("{sign:?} of a text to {other:?}: one plan makes both"),
         }
+        true
     }
 
     /// Adds another accumulator of the same shape.
@@ -210,6 +215,7 @@ impl Accumulator {
                     ours.get_or_insert_default().merge(theirs);
                 }
             }
+            (Self::Seen(ours), Self::Seen(theirs)) => ours.merge(theirs),
             (ours, theirs) => unreachable!("merging {ours:?} with {theirs:?}: one plan makes both"),
         }
     }
@@ -227,6 +233,7 @@ impl Accumulator {
             Self::ApproxDistinct(sketch) => sketch.is_zero(),
             Self::Extremes(extremes) => extremes.is_zero(),
             Self::TimedExtremes(extremes) => extremes.is_none(),
+            Self::Seen(seen) => seen.is_empty(),
         }
     }
 
@@ -242,7 +249,8 @@ impl Accumulator {
         }
     }
 
-    /// What was stored or sent, in the form that `shape` has now: versions before this one kept all keys of facts too.
+    /// What was stored or sent, in the form that `shape` has now: versions before this one kept all keys of facts
+    /// too, and how often each text occurred.
     pub fn adopt(&mut self, shape: Shape) {
         match (&*self, shape) {
             (Self::Multiset(keys), Shape::Extremes { .. } | Shape::TimeExtremes) => {
@@ -250,6 +258,9 @@ impl Accumulator {
             }
             (Self::Timed(timed), Shape::TimedExtremes { .. }) => {
                 *self = Self::TimedExtremes((!timed.is_zero()).then(|| Box::new(timed.extremes())));
+            }
+            (Self::Distinct(distinct), Shape::Seen { .. }) => {
+                *self = Self::Seen(Seen::of(distinct.iter().map(|(text, _)| text)));
             }
             _ => {}
         }
@@ -271,6 +282,7 @@ impl Accumulator {
             (Self::TimedExtremes(extremes), Shape::TimedExtremes { .. }) => {
                 extremes.as_ref().is_none_or(|extremes| !extremes.is_zero() && extremes.is_sane())
             }
+            (Self::Seen(_), Shape::Seen { .. }) => true,
             _ => false,
         }
     }

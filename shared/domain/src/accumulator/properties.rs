@@ -18,7 +18,12 @@ const GROUPS: [Shape; 9] = [
     Shape::Times,
 ];
 /// Of facts.
-const MONOIDS: [Shape; 3] = [Shape::Extremes { measure: 0 }, Shape::TimedExtremes { measure: 0 }, Shape::TimeExtremes];
+const MONOIDS: [Shape; 4] = [
+    Shape::Extremes { measure: 0 },
+    Shape::TimedExtremes { measure: 0 },
+    Shape::TimeExtremes,
+    Shape::Seen { dimension: 0 },
+];
 
 fn all() -> impl Iterator<Item = Shape> {
     GROUPS.into_iter().chain(MONOIDS)
@@ -67,7 +72,9 @@ fn events(most: usize) -> impl Strategy<Value = Vec<Event>> {
 }
 
 fn update(total: &mut Accumulator, sign: Sign, shape: Shape, events: &[Event]) {
-    events.iter().for_each(|event| total.update(sign, shape, event));
+    for event in events {
+        total.update(sign, shape, event);
+    }
 }
 
 fn of(shape: Shape, events: &[Event]) -> Accumulator {
@@ -117,7 +124,7 @@ proptest! {
         for shape in all() {
             let given = match shape {
                 Shape::Count | Shape::Times | Shape::TimeExtremes => true,
-                Shape::Distinct { .. } | Shape::ApproxDistinct { .. } => row.dimension.is_some(),
+                Shape::Distinct { .. } | Shape::ApproxDistinct { .. } | Shape::Seen { .. } => row.dimension.is_some(),
                 _ => row.measure.is_some(),
             };
             let total = of(shape, std::slice::from_ref(&row));
@@ -138,10 +145,11 @@ proptest! {
         }
     }
 
-    /// Whatever a version that kept all keys of facts stored is what this one keeps of the same facts.
+    /// Whatever a version that kept all keys of facts, and their counts, stored is what this one keeps of the same facts.
     #[test]
     fn what_was_kept_of_facts_before_is_adopted(rows in events(20)) {
-        let before = [Shape::Multiset { measure: 0 }, Shape::Timed { measure: 0 }, Shape::Times];
+        let before =
+            [Shape::Multiset { measure: 0 }, Shape::Timed { measure: 0 }, Shape::Times, Shape::Distinct { dimension: 0 }];
         for (before, now) in before.into_iter().zip(MONOIDS) {
             let mut stored = of(before, &rows);
             stored.adopt(before);
@@ -166,7 +174,7 @@ fn the_stored_form_is_fixed() {
 }
 
 /// In the order of [`all`].
-const GOLDEN: [&str; 12] = [
+const GOLDEN: [&str; 13] = [
     "81a16302",
     "81a1739202c410fffffffffffffffffffffffffffffda8",
     "81a1769402c410fffffffffffffffffffffffffffffda8c41000000000000000000000000000000000ce0002bf20",
@@ -179,4 +187,5 @@ const GOLDEN: [&str; 12] = [
     "81a16592d1fed4d1fed4",
     "81a166929207d1fed49207d1fed4",
     "81a165920707",
+    "81a16e9181a24236c0",
 ];

@@ -52,14 +52,15 @@ impl Plan {
             plan.ranking = Some(ranking::compile(&mut plan, ranking).map_err(|what| shape(view, what))?);
         }
         if kind.mode == Mode::Fact {
-            plan.keep_extremes_only();
+            plan.keep_what_facts_need();
+            plan.look_up_once();
         }
         Ok(plan)
     }
 
-    /// Facts are never retracted: of values off which no quantile is read, the extremes are all that is needed. Cells stay
-    /// where they are, so that what was stored before can be [adopted](Plan::adopt).
-    fn keep_extremes_only(&mut self) {
+    /// Facts are never retracted: of values off which no quantile is read, the extremes are all that is needed, and of texts
+    /// that they are there. Cells stay where they are, so that what was stored before can be [adopted](Plan::adopt).
+    fn keep_what_facts_need(&mut self) {
         for (index, cell) in self.cells.iter_mut().enumerate() {
             let has_quantile =
                 self.outputs.iter().any(|output| matches!(output, Output::Quantile(of, ..) if *of == index));
@@ -67,8 +68,27 @@ impl Plan {
                 Shape::Multiset { measure } if !has_quantile => Shape::Extremes { measure },
                 Shape::Timed { measure } => Shape::TimedExtremes { measure },
                 Shape::Times => Shape::TimeExtremes,
+                Shape::Distinct { dimension } => Shape::Seen { dimension },
                 other => other,
             };
+        }
+    }
+
+    /// What was seen under a condition has been seen without it too, so that it need not be looked up there.
+    fn look_up_once(&mut self) {
+        for index in 0..self.cells.len() {
+            let Cell { shape: shape @ Shape::Seen { .. }, condition, .. } = self.cells[index] else { continue };
+            let own = &self.conditions[condition];
+            let is_wider = |cell: &Cell| {
+                let other = &self.conditions[cell.condition];
+                cell.shape == shape && other.filter.is_none() && other.statuses == own.statuses
+            };
+            if own.filter.is_some()
+                && let Some(wider) = self.cells.iter().position(is_wider)
+            {
+                self.cells[index].wider = Some(wider);
+                self.cells[wider].narrower.0 |= 1 << condition;
+            }
         }
     }
 
@@ -110,7 +130,7 @@ impl Plan {
         let statuses = Status::ALL.map(|status| metric.status.contains(&status));
         let scale = |measure: usize| kind.measures[measure].scale;
         let condition = self.condition(Condition { statuses, filter });
-        let mut cell = |shape: Shape| self.cell(Cell { shape, condition });
+        let mut cell = |shape: Shape| self.cell(Cell::new(shape, condition));
         Ok(match aggregate {
             Aggregate::Count => Output::Count(cell(Shape::Count)),
             Aggregate::CountOf { measure } => Output::CountOf(cell(Shape::Sum { measure })),

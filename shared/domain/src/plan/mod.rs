@@ -53,12 +53,15 @@ pub struct Cell {
     pub shape: Shape,
     /// The position of the plan's condition.
     condition: usize,
+    /// The position of a cell with every value that this one has [seen](Shape::Seen): what is new here is passed on to it.
+    wider: Option<usize>,
+    /// The conditions of the cells that pass on to this one.
+    narrower: Met,
 }
 
 impl Cell {
-    /// Adds a row that its condition is among those [`Met`], or takes it back.
-    pub fn update(&self, accumulator: &mut Accumulator, sign: Sign, row: &impl Row) {
-        accumulator.update(sign, self.shape, row);
+    fn new(shape: Shape, condition: usize) -> Self {
+        Self { shape, condition, wider: None, narrower: Met::default() }
     }
 }
 
@@ -77,7 +80,7 @@ impl Condition {
 }
 
 /// Which conditions of a plan a row meets: a bit for each, and a plan has no more of them than metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Met(u64);
 
 const _: () = assert!(MAX_METRICS <= u64::BITS as usize);
@@ -92,6 +95,11 @@ impl Met {
     pub fn takes(self, cell: &Cell) -> bool {
         self.0 >> cell.condition & 1 == 1
     }
+
+    /// Whether the cell takes the row by way of another.
+    fn passes_on_to(self, cell: &Cell) -> bool {
+        self.0 & cell.narrower.0 != 0
+    }
 }
 
 impl Plan {
@@ -104,6 +112,18 @@ impl Plan {
     pub fn met(&self, row: &impl Row) -> Met {
         let bit = |(index, condition): (usize, &Condition)| u64::from(condition.holds(row)) << index;
         Met(self.conditions.iter().enumerate().map(bit).sum())
+    }
+
+    /// Adds a row, of which is told what it has [`Met`], to a group, or takes it back.
+    pub fn update(&self, group: &mut [Accumulator], sign: Sign, met: Met, row: &impl Row) {
+        for (index, cell) in self.cells.iter().enumerate().filter(|(_, cell)| met.takes(cell)) {
+            if !met.passes_on_to(cell)
+                && group[index].update(sign, cell.shape, row)
+                && let Some(wider) = cell.wider
+            {
+                group[wider].update(sign, self.cells[wider].shape, row);
+            }
+        }
     }
 
     /// Which piece of the day, from 0, an event at `at` falls into at the view's grain; always 0 at grain day.

@@ -54,6 +54,7 @@ impl Output {
             }
             Self::Distinct(cell) => match &group[cell] {
                 Accumulator::Distinct(distinct) => Some(Number::integer(distinct.len() as i128)),
+                Accumulator::Seen(seen) => Some(Number::integer(seen.len() as i128)),
                 other => unreachable!("a distinct count kept as {other:?}"),
             },
             Self::ApproxDistinct(cell) => match &group[cell] {

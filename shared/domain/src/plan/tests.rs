@@ -49,11 +49,7 @@ impl Row for Entity {
 }
 
 fn add(plan: &Plan, group: &mut [Accumulator], sign: Sign, row: &impl Row) {
-    for (cell, accumulator) in plan.cells.iter().zip(group) {
-        if plan.met(row).takes(cell) {
-            cell.update(accumulator, sign, row);
-        }
-    }
+    plan.update(group, sign, plan.met(row), row);
 }
 
 fn shown(figures: &[Option<Number>]) -> Vec<String> {
@@ -268,6 +264,63 @@ fn of_facts_only_extremes_are_kept_where_no_quantile_is_read_off() {
     plan.adopt(&mut stored);
     assert_eq!(stored, group);
     assert!(plan.fits(0, &[None], &stored));
+}
+
+struct Bid(String, i64);
+
+impl Row for Bid {
+    fn dimension(&self, _: usize) -> Option<&str> {
+        Some(&self.0)
+    }
+    fn measure(&self, _: usize) -> Option<i64> {
+        Some(self.1)
+    }
+    fn status(&self) -> Status {
+        Status::Final
+    }
+    fn at(&self) -> Instant {
+        Instant::MIN
+    }
+}
+
+proptest! {
+    /// Conditions that exclude each other, overlap, lie within each other, and none; also where nothing is without one.
+    #[test]
+    fn texts_of_facts_are_those_that_each_condition_takes(
+        bids in prop::collection::vec(("[a-e]", 0_i64..100), 0..60),
+        cut in 0_usize..60,
+        has_all in prop::bool::ANY,
+    ) {
+        let filters = [Some("delay < 10"), Some("delay >= 10 and delay < 60"), Some("delay >= 50"), Some("delay < 30"), None];
+        let takes = |filter: usize, delay: i64| match filter {
+            0 => delay < 10,
+            1 => (10..60).contains(&delay),
+            2 => delay >= 50,
+            3 => delay < 30,
+            _ => true,
+        };
+        let filters = &filters[..filters.len() - usize::from(!has_all)];
+        let metrics = filters.iter().enumerate();
+        let metrics = metrics.map(|(at, filter)| metric(&format!("m{at}"), "distinct(carrier)", *filter)).collect();
+        let facts = Kind { mode: Mode::Fact, ..kind() };
+        let plan = Plan::compile(&view(metrics), &facts).unwrap();
+        let bids: Vec<_> = bids.into_iter().map(|(text, delay)| Bid(text, delay)).collect();
+        // Of two groups that are merged, as a backfill's and the live one.
+        let (left, right) = bids.split_at(cut.min(bids.len()));
+        let of = |bids: &[Bid]| {
+            let mut group = plan.zero();
+            bids.iter().for_each(|bid| add(&plan, &mut group, Sign::Add, bid));
+            group
+        };
+        let mut group = of(left);
+        group.iter_mut().zip(&of(right)).for_each(|(ours, theirs)| ours.merge(theirs));
+        left.iter().for_each(|bid| add(&plan, &mut group, Sign::Add, bid));
+        let expected = (0..filters.len()).map(|filter| {
+            let texts: BTreeSet<_> = bids.iter().filter(|bid| takes(filter, bid.1)).map(|bid| &bid.0).collect();
+            texts.len().to_string()
+        });
+        prop_assert_eq!(shown(&plan.figures(&group)), expected.collect::<Vec<_>>());
+    }
 }
 
 #[test]

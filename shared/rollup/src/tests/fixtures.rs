@@ -92,9 +92,7 @@ impl Row for Entry {
 pub(super) fn cells<'e>(plan: &Plan, entries: impl IntoIterator<Item = &'e Entry>) -> Box<[Accumulator]> {
     let mut cells = plan.zero();
     for entry in entries {
-        for (cell, accumulator) in plan.cells.iter().zip(&mut cells) {
-            cell.update(accumulator, entry.sign, entry);
-        }
+        plan.update(&mut cells, entry.sign, plan.met(entry), entry);
     }
     cells
 }
