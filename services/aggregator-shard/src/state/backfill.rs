@@ -253,7 +253,7 @@ impl PartitionState {
         // Quotas come with the log, as they stood for each event.
         let fresh = |tenant: &TenantState| {
             let definition = Tenant { quotas: Quotas::default(), ..tenant.definition.clone() };
-            TenantState::since(tenant.first_day, definition)
+            Box::new(TenantState::since(tenant.first_day, definition))
         };
         let mut scratch = Self::new(self.partition);
         scratch.is_scratch = true;

@@ -298,7 +298,7 @@ impl PartitionState {
                     if tenant.is_unfinished() {
                         state.unfinished.insert(id.clone());
                     }
-                    state.tenants.insert(id, tenant);
+                    state.tenants.insert(id, Box::new(tenant));
                 }
                 Some((b's', rest)) => read_season_row(key, rest, value, &mut loose_seasons)?,
                 Some((b'd', rest)) => read_day_row(key, rest, value, &mut loose_days)?,
@@ -332,7 +332,7 @@ impl PartitionState {
         state.partial_views = partial.map(|(view, _)| view.clone()).collect();
         adopt(&state.models, &mut state.tenants);
         super::soundness::check(&state).map_err(RestoreError::Unsound)?;
-        state.tenants.values_mut().for_each(TenantState::reindex);
+        state.tenants.values_mut().for_each(|tenant| tenant.reindex());
         Ok(Some(state))
     }
 }
@@ -351,7 +351,7 @@ fn models(kinds: Vec<(Kind, u64)>, views: Vec<View>) -> Result<Vec<Model>, Resto
 }
 
 /// Brings the groups of all windows into the form that they have now.
-fn adopt(models: &[Model], tenants: &mut BTreeMap<TenantId, TenantState>) {
+fn adopt(models: &[Model], tenants: &mut BTreeMap<TenantId, Box<TenantState>>) {
     let plans: BTreeMap<&Name, &Plan> =
         models.iter().flat_map(Model::plans).map(|plan| (&plan.view.name, plan)).collect();
     for Windows { days, seasons } in tenants.values_mut().map(|tenant| &mut tenant.windows) {

@@ -137,7 +137,7 @@ impl PartitionState {
             return;
         }
         let mut digests = Digests::default();
-        let days = |(id, tenant): (&TenantId, &TenantState)| {
+        let days = |(id, tenant): (&TenantId, &Box<TenantState>)| {
             tenant.days.keys().map(|date| (*date, id.clone())).collect::<Vec<_>>()
         };
         digests.changed = Changed {

@@ -4,7 +4,7 @@
 //! [`PartitionState::apply`] takes a batch and returns the effects. Follow an event: [`tenant`] finds what was known of
 //! its entity ([`entity`], kept in short as [`columns`]) and judges it, [`late`] says what the change does to each view by
 //! its policy, [`window`] retracts the old contribution and adds the new one, [`seal`] makes the report, [`answer`] reads
-//! figures. [`backfill`] makes views that come later than events. [`checkpoint`] stores the state in pages ([`pages`]) and
+//! figures. [`backfill`] makes views that come later than events. [`checkpoint`] stores the state in pages ([`pages`], of [`rows`]) and
 //! brings it back, if it is sound. [`digest`] tells whether replicas hold the same. [`audit`] follows one entity.
 
 pub mod answer;
@@ -17,6 +17,7 @@ pub mod digest;
 pub mod entity;
 pub mod late;
 pub mod pages;
+pub mod rows;
 pub mod seal;
 mod soundness;
 pub mod tenant;
@@ -104,7 +105,8 @@ pub struct PartitionState {
     /// The newest revision of each view that is not in force yet.
     pending: BTreeMap<Name, View>,
     tables: BTreeMap<Name, CalendarTable>,
-    tenants: BTreeMap<TenantId, TenantState>,
+    /// In boxes, for they are large, and a tree has places for half as many again as there are.
+    tenants: BTreeMap<TenantId, Box<TenantState>>,
     /// Those of whose seasons some wait for a backfill, so that nobody has to look at all tenants for them.
     unfinished: BTreeSet<TenantId>,
     /// Views that have had a day of partial coverage.
@@ -482,7 +484,7 @@ impl PartitionState {
                 };
             }
             None => {
-                self.tenants.insert(id, TenantState::new(definition));
+                self.tenants.insert(id, Box::new(TenantState::new(definition)));
             }
         }
     }

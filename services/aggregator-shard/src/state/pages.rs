@@ -1,8 +1,7 @@
 //! A map whose rows are kept in pages, so that a checkpoint writes only the pages that changed, many rows in one value.
 
 use super::digest::{self, Canonical};
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
+use super::rows::{Entry, Rows};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
@@ -58,7 +57,7 @@ pub struct Pages<K, V> {
 
 #[derive(Debug, Clone)]
 struct Page<K, V> {
-    rows: HashTable<(K, V)>,
+    rows: Rows<K, V>,
     /// Changed since it was written.
     dirty: bool,
     /// The sum of its rows' hashes, unless it changed since that was asked for.
@@ -67,7 +66,7 @@ struct Page<K, V> {
 
 impl<K, V> Page<K, V> {
     /// The rows, to be changed.
-    fn change(&mut self) -> &mut HashTable<(K, V)> {
+    fn change(&mut self) -> &mut Rows<K, V> {
         (self.dirty, self.sum) = (true, None);
         &mut self.rows
     }
@@ -75,7 +74,7 @@ impl<K, V> Page<K, V> {
 
 impl<K, V> Default for Page<K, V> {
     fn default() -> Self {
-        Self { rows: HashTable::new(), dirty: false, sum: None }
+        Self { rows: Rows::default(), dirty: false, sum: None }
     }
 }
 
@@ -88,10 +87,6 @@ impl<K, V> Default for Pages<K, V> {
 /// The page of a hash: by its upper half, for the tables within go by the lower one.
 fn page_of(hash: u64, pages: usize) -> usize {
     (hash >> 32) as usize & (pages - 1)
-}
-
-fn hash_of<K: PageKey, V>(row: &(K, V)) -> u64 {
-    row.0.page_hash()
 }
 
 impl<K: PageKey, V: Canonical> Pages<K, V> {
@@ -113,8 +108,8 @@ impl<K: PageKey, V: Canonical> Pages<K, V> {
         if self.pages.is_empty() {
             return None;
         }
-        let row = self.pages[page_of(hash, self.pages.len())].rows.find(hash, |(key, _)| is(key))?;
-        Some(&row.1)
+        let (_, value) = self.pages[page_of(hash, self.pages.len())].rows.find(hash, is)?;
+        Some(value)
     }
 
     /// The row of the key that `is` tells, whose hash is `hash`; made by `make` if it is not there. Its page counts as
@@ -122,14 +117,14 @@ impl<K: PageKey, V: Canonical> Pages<K, V> {
     pub fn find_or_make(&mut self, hash: u64, is: impl Fn(&K) -> bool, make: impl FnOnce() -> (K, V)) -> (&K, &mut V) {
         self.grow();
         let index = page_of(hash, self.pages.len());
-        let row = match self.pages[index].change().entry(hash, |(key, _)| is(key), hash_of) {
-            Entry::Occupied(row) => row.into_mut(),
+        let (key, value) = match self.pages[index].change().entry(hash, is) {
+            Entry::Occupied(row) => row,
             Entry::Vacant(place) => {
                 self.len += 1;
-                place.insert(make()).into_mut()
+                place.insert(make())
             }
         };
-        (&row.0, &mut row.1)
+        (key, value)
     }
 
     /// Takes the key that `is` tells out, whose hash is `hash`.
@@ -139,7 +134,7 @@ impl<K: PageKey, V: Canonical> Pages<K, V> {
         }
         let index = page_of(hash, self.pages.len());
         let page = &mut self.pages[index];
-        let (row, _) = page.rows.find_entry(hash, |(key, _)| is(key)).ok()?.remove();
+        let row = page.rows.take(hash, is)?;
         (page.dirty, page.sum) = (true, None);
         self.len -= 1;
         Some(row)
@@ -156,7 +151,10 @@ impl<K: PageKey, V: Canonical> Pages<K, V> {
         }
         let hash = key.page_hash();
         let index = page_of(hash, self.pages.len());
-        self.pages[index].change().find_mut(hash, |(known, _)| known == key).map(|row| &mut row.1)
+        match self.pages[index].change().entry(hash, |known| known == key) {
+            Entry::Occupied((_, value)) => Some(value),
+            Entry::Vacant(_) => None,
+        }
     }
 
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
@@ -167,8 +165,8 @@ impl<K: PageKey, V: Canonical> Pages<K, V> {
     pub fn put(&mut self, hash: u64, key: K, value: V) -> Option<V> {
         self.grow();
         let index = page_of(hash, self.pages.len());
-        match self.pages[index].change().entry(hash, |(known, _)| *known == key, hash_of) {
-            Entry::Occupied(row) => Some(std::mem::replace(&mut row.into_mut().1, value)),
+        match self.pages[index].change().entry(hash, |known| *known == key) {
+            Entry::Occupied((_, known)) => Some(std::mem::replace(known, value)),
             Entry::Vacant(place) => {
                 self.len += 1;
                 place.insert((key, value));
@@ -188,7 +186,7 @@ impl<K: PageKey, V: Canonical> Pages<K, V> {
 
     /// All rows, taken out, in no particular order.
     pub fn into_rows(self) -> impl Iterator<Item = (K, V)> {
-        self.pages.into_iter().flat_map(|page| page.rows)
+        self.pages.into_iter().flat_map(|page| page.rows.into_list())
     }
 
     /// The sum of the hashes of all rows, modulo 2^128: it depends on the rows alone. Looks at the pages that changed since
@@ -226,9 +224,12 @@ impl<K: PageKey, V: Canonical> Pages<K, V> {
         let count = self.pages.len() * 2;
         let old =
             std::mem::replace(&mut self.pages, (0..count).map(|_| Page { dirty: true, ..Page::default() }).collect());
-        for row in old.into_iter().flat_map(|page| page.rows) {
+        for row in old.into_iter().flat_map(|page| page.rows.into_list()) {
             let hash = row.0.page_hash();
-            self.pages[page_of(hash, count)].rows.insert_unique(hash, row, hash_of);
+            match self.pages[page_of(hash, count)].rows.entry(hash, |_| false) {
+                Entry::Vacant(place) => place.insert(row),
+                Entry::Occupied(_) => unreachable!("no key is any other"),
+            };
         }
     }
 
@@ -254,14 +255,15 @@ impl<K: PageKey, V: Canonical> Pages<K, V> {
 
     /// Brings every value that was restored into another form, which is not worth writing it anew.
     pub fn adopt(&mut self, mut adopt: impl FnMut(&mut V)) {
-        self.pages.iter_mut().flat_map(|page| page.rows.iter_mut()).for_each(|(_, value)| adopt(value));
+        self.pages.iter_mut().flat_map(|page| page.rows.values_mut()).for_each(&mut adopt);
     }
 
     /// Whether what was restored is whole: a power of two of pages, each row in its place.
     pub fn is_sound(&self) -> bool {
         let count = self.pages.len();
-        let is_in_place =
-            |(index, page): (usize, &Page<K, V>)| page.rows.iter().all(|row| page_of(hash_of(row), count) == index);
+        let is_in_place = |(index, page): (usize, &Page<K, V>)| {
+            page.rows.iter().all(|(key, _)| page_of(key.page_hash(), count) == index)
+        };
         self.pages.is_empty() || (count.is_power_of_two() && self.pages.iter().enumerate().all(is_in_place))
     }
 }
@@ -284,7 +286,7 @@ impl<K: PageKey, V: Canonical> FromIterator<(K, V)> for Pages<K, V> {
 }
 
 /// The rows of a page, to be stored: a map.
-pub struct PageRows<'p, K, V>(&'p HashTable<(K, V)>);
+pub struct PageRows<'p, K, V>(&'p Rows<K, V>);
 
 impl<K: Serialize, V: Serialize> Serialize for PageRows<'_, K, V> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -293,31 +295,29 @@ impl<K: Serialize, V: Serialize> Serialize for PageRows<'_, K, V> {
 }
 
 /// A page that was stored.
-pub struct StoredPage<K, V>(HashTable<(K, V)>);
+pub struct StoredPage<K, V>(Rows<K, V>);
 
 impl<'de, K: PageKey + Deserialize<'de>, V: Deserialize<'de>> Deserialize<'de> for StoredPage<K, V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Rows<K, V>(PhantomData<(K, V)>);
-        impl<'de, K: PageKey + Deserialize<'de>, V: Deserialize<'de>> Visitor<'de> for Rows<K, V> {
-            type Value = HashTable<(K, V)>;
+        struct List<K, V>(PhantomData<(K, V)>);
+        impl<'de, K: PageKey + Deserialize<'de>, V: Deserialize<'de>> Visitor<'de> for List<K, V> {
+            type Value = Rows<K, V>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("the rows of a page")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut rows = HashTable::new();
-                while let Some(row) = map.next_entry::<K, V>()? {
-                    let hash = hash_of(&row);
-                    match rows.entry(hash, |(key, _): &(K, V)| *key == row.0, hash_of) {
-                        Entry::Occupied(_) => return Err(de::Error::custom("a key that is there twice")),
-                        Entry::Vacant(place) => place.insert(row),
-                    };
+                // A number that was damaged costs no more memory than a page has.
+                let most = map.size_hint().unwrap_or_default().min(2 * ROWS_PER_PAGE);
+                let mut list = Vec::with_capacity(most);
+                while let Some(row) = map.next_entry()? {
+                    list.push(row);
                 }
-                Ok(rows)
+                Rows::of(list).ok_or_else(|| de::Error::custom("a key that is there twice"))
             }
         }
-        deserializer.deserialize_map(Rows(PhantomData)).map(Self)
+        deserializer.deserialize_map(List(PhantomData)).map(Self)
     }
 }
 
@@ -433,7 +433,7 @@ mod tests {
                 stored.insert(index, rmp_serde::to_vec(&rows).unwrap());
             });
             let mut restored = Pages::<u64, u64>::default();
-            prop_assert!(!restored.restore(1, StoredPage(HashTable::new())), "the first comes first");
+            prop_assert!(!restored.restore(1, StoredPage(Rows::default())), "the first comes first");
             for (index, rows) in stored {
                 prop_assert!(restored.restore(index, rmp_serde::from_slice(&rows).unwrap()));
             }

@@ -133,14 +133,13 @@ impl Draft<'_> {
                 let value: Scalar<'_> = map.next_value()?;
                 self.version = match value {
                     Scalar::Null => None,
-                    Scalar::Integer(version) => match u64::try_from(version) {
-                        // The largest one has no successor for an event without a version.
-                        Ok(version) if version < u64::MAX => Some(version),
-                        _ => {
-                            let reason = format!("version {version} is out of range; use 0 to {}", u64::MAX - 1);
-                            return self.fail(Problem::new(Code::Overflow, Some("version"), reason));
-                        }
-                    },
+                    Scalar::Integer(version) if version >= 0 => Some(version as u64),
+                    // The largest one has no successor for an event without a version.
+                    Scalar::Large(version) if version < u64::MAX => Some(version),
+                    Scalar::Integer(_) | Scalar::Large(_) => {
+                        let reason = format!("version {value} is out of range; use 0 to {}", u64::MAX - 1);
+                        return self.fail(Problem::new(Code::Overflow, Some("version"), reason));
+                    }
                     _ => return self.wrong_type("version", "a whole number", &value),
                 };
             }
@@ -320,12 +319,17 @@ impl<'de> Visitor<'de> for Columns<'_, '_> {
 enum Scalar<'a> {
     Null,
     Bool(bool),
-    Integer(i128),
+    Integer(i64),
+    /// A whole number beyond those.
+    Large(u64),
     Float(f64),
     Text(Cow<'a, str>),
     /// An array, an object or bytes.
     Compound,
 }
+
+// One is made of every key and value of every event.
+const _: () = assert!(size_of::<Scalar<'_>>() == 24);
 
 impl Scalar<'_> {
     /// As a dimension value or id: texts, and whole numbers and booleans by their text.
@@ -333,6 +337,7 @@ impl Scalar<'_> {
         match self {
             Self::Text(text) => Some(Cow::Borrowed(text)),
             Self::Integer(integer) => Some(Cow::Owned(integer.to_string())),
+            Self::Large(integer) => Some(Cow::Owned(integer.to_string())),
             Self::Bool(flag) => Some(Cow::Borrowed(if *flag { "true" } else { "false" })),
             Self::Null | Self::Float(_) | Self::Compound => None,
         }
@@ -345,6 +350,7 @@ impl fmt::Display for Scalar<'_> {
             Self::Null => f.write_str("null"),
             Self::Bool(flag) => flag.fmt(f),
             Self::Integer(integer) => integer.fmt(f),
+            Self::Large(integer) => integer.fmt(f),
             Self::Float(float) => float.fmt(f),
             Self::Text(text) => write!(f, "{:?}", text.chars().take(64).collect::<String>()),
             Self::Compound => f.write_str("an array or object"),
@@ -370,10 +376,10 @@ impl<'de> serde::Deserialize<'de> for Scalar<'de> {
                 Ok(Scalar::Bool(flag))
             }
             fn visit_i64<E>(self, integer: i64) -> Result<Self::Value, E> {
-                Ok(Scalar::Integer(integer.into()))
+                Ok(Scalar::Integer(integer))
             }
             fn visit_u64<E>(self, integer: u64) -> Result<Self::Value, E> {
-                Ok(Scalar::Integer(integer.into()))
+                Ok(i64::try_from(integer).map_or(Scalar::Large(integer), Scalar::Integer))
             }
             fn visit_f64<E>(self, float: f64) -> Result<Self::Value, E> {
                 Ok(Scalar::Float(float))
@@ -440,7 +446,8 @@ impl<'a> Amount<'a> {
     fn of_scalar(value: &'a Scalar<'_>) -> Self {
         match value {
             Scalar::Null => Self::Null,
-            Scalar::Integer(integer) => Self::Integer(*integer),
+            Scalar::Integer(integer) => Self::Integer((*integer).into()),
+            Scalar::Large(integer) => Self::Integer((*integer).into()),
             // The shortest decimal that stands for the float: what the producer meant.
             Scalar::Float(float) if float.is_finite() => Self::Text(Cow::Owned(float.to_string())),
             Scalar::Text(text) => Self::Text(Cow::Borrowed(text)),

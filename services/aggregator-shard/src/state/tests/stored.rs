@@ -229,7 +229,7 @@ fn what_no_log_leads_to_is_refused() {
         spoil(&mut shard.state);
         // So that all of it is stored.
         let day =
-            |(id, tenant): (&TenantId, &TenantState)| tenant.days.keys().map(|date| (id.clone(), *date)).collect();
+            |(id, tenant): (&TenantId, &Box<TenantState>)| tenant.days.keys().map(|date| (id.clone(), *date)).collect();
         let days: Vec<(TenantId, Date)> = shard.state.tenants.iter().flat_map::<Vec<_>, _>(day).collect();
         for (id, date) in days {
             shard.state.dirty.tenant(&id);
