@@ -249,15 +249,14 @@ impl Sequencer {
                 return;
             }
         };
+        let customer = &self.tenants[&tenant];
+        let days = Days { tenant: &tenant, table: customer.table.clone(), first: customer.tenant.first_day };
         let count = events.events() as usize;
         for (index, event) in events.read(tenant_token, &kind).enumerate().skip(skip as usize) {
             // The events of most messages stay together: their list need not grow. It may be cut short by a reject.
             let room = if index == 0 { count } else { 0 };
             let index = index as u32;
-            let stamped = event.outcome.and_then(|valid| match self.stamp(&tenant, &valid) {
-                Ok(date) => Ok((date, valid)),
-                Err(problem) => Err(problem),
-            });
+            let stamped = event.outcome.and_then(|valid| Ok((days.stamp(valid.at)?, valid)));
             match stamped {
                 Ok((date, valid)) => {
                     let ValidEvent { at, id, version, status, dims, measures } = valid;
@@ -329,31 +328,6 @@ impl Sequencer {
         })
     }
 
-    /// The business day of an event.
-    fn stamp(&self, tenant: &TenantId, event: &ValidEvent) -> Result<Date, Problem> {
-        let customer = &self.tenants[tenant];
-        let at = event.at;
-        let Some(table) = &customer.table else {
-            let reason = format!("the calendar of tenant {tenant} is not published yet; publish again in a moment");
-            return Err(Problem::new(Code::TooFarAhead, Some("at"), reason));
-        };
-        let first = customer.tenant.first_day;
-        let before = || {
-            let reason =
-                format!("{at} is before the tenant's first business day {first}; move first_day or drop the event");
-            Problem::new(Code::BeforeFirstDay, Some("at"), reason)
-        };
-        match table.day_at(at) {
-            Lookup::Before => Err(before()),
-            Lookup::Day(day) if day.date < first => Err(before()),
-            Lookup::Day(day) => Ok(day.date),
-            Lookup::Beyond => {
-                let reason = format!("{at} is too far ahead; business days are published up to {}", table.horizon());
-                Err(Problem::new(Code::TooFarAhead, Some("at"), reason))
-            }
-        }
-    }
-
     /// `room` is for how many events a new list has room.
     fn push_event(&mut self, inbox: InboxSeq, tenant: &TenantId, kind: &Name, event: Event, room: usize) {
         let bytes = 40
@@ -401,6 +375,39 @@ impl Sequencer {
         self.refusals = Refusals::default();
         self.bytes = 0;
         self.ready.push(Cut { batch: Batch { format: FORMAT, through: marks.through, records }, marks });
+    }
+}
+
+/// The business days that events of a tenant may be of.
+struct Days<'a> {
+    tenant: &'a TenantId,
+    /// Absent while it has not arrived.
+    table: Option<Arc<CalendarTable>>,
+    first: Date,
+}
+
+impl Days<'_> {
+    /// The business day of an event at that time.
+    fn stamp(&self, at: Instant) -> Result<Date, Problem> {
+        let Self { tenant, table, first } = self;
+        let Some(table) = table else {
+            let reason = format!("the calendar of tenant {tenant} is not published yet; publish again in a moment");
+            return Err(Problem::new(Code::TooFarAhead, Some("at"), reason));
+        };
+        let before = || {
+            let reason =
+                format!("{at} is before the tenant's first business day {first}; move first_day or drop the event");
+            Problem::new(Code::BeforeFirstDay, Some("at"), reason)
+        };
+        match table.day_at(at) {
+            Lookup::Before => Err(before()),
+            Lookup::Day(day) if day.date < *first => Err(before()),
+            Lookup::Day(day) => Ok(day.date),
+            Lookup::Beyond => {
+                let reason = format!("{at} is too far ahead; business days are published up to {}", table.horizon());
+                Err(Problem::new(Code::TooFarAhead, Some("at"), reason))
+            }
+        }
     }
 }
 

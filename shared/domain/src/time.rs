@@ -51,7 +51,8 @@ impl Instant {
 impl From<jiff::Timestamp> for Instant {
     fn from(timestamp: jiff::Timestamp) -> Self {
         // Floor, so that an instant never moves past a boundary it stands before.
-        Self::from_millis(timestamp.as_nanosecond().div_euclid(1_000_000) as i64)
+        let millis = timestamp.subsec_nanosecond().div_euclid(1_000_000);
+        Self::from_millis(timestamp.as_second() * 1_000 + i64::from(millis))
     }
 }
 

@@ -20,12 +20,16 @@ use daybook_domain::time::{Date, Instant};
 use daybook_runtime::store::Changes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Version of the stored form. Another one is not read: the state is made again from the log.
 pub const FORMAT: u8 = 3;
 
 const META_KEY: &[u8] = b"m";
+/// Most bytes of a page that is stored in its day's head. Engines take some ten microseconds for a row, and most tenants have a
+/// small day; larger pages would be written anew for things that are not in them.
+const SMALL_PAGE_BYTES: usize = if cfg!(test) { 256 } else { 8 << 10 };
 
 /// What changed since the last checkpoint.
 #[derive(Debug, Default)]
@@ -146,6 +150,22 @@ struct DayRow {
     /// How many entities the pages hold.
     entities: u64,
     views: BTreeMap<Name, ViewRow>,
+    /// The last field, and left out when there are none, as it was before there were any.
+    #[serde(default, skip_serializing_if = "SmallPages::are_none")]
+    small: SmallPages,
+}
+
+/// Pages of a day that are stored in its head.
+#[derive(Default, Serialize, Deserialize)]
+struct SmallPages {
+    entities: Option<ByteBuf>,
+    views: BTreeMap<Name, ByteBuf>,
+}
+
+impl SmallPages {
+    fn are_none(&self) -> bool {
+        self.entities.is_none() && self.views.is_empty()
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -234,7 +254,10 @@ impl PartitionState {
         }
         for (id, season) in dirty.seasons {
             let windows = self.tenants.get_mut(&id).and_then(|tenant| tenant.windows.seasons.get_mut(&season));
-            write_views(&season_prefix(&id, &season), windows, &mut changes);
+            let prefix = season_prefix(&id, &season);
+            for (view, window) in windows.into_iter().flatten() {
+                write_pages(&mut window.groups, |page| view_key(&prefix, view, page), &mut changes);
+            }
         }
         for (date, id) in dirty.days {
             let tenant = self.tenants.get_mut(&id).expect("days of tenants that are known");
@@ -363,8 +386,19 @@ fn adopt(models: &[Model], tenants: &mut BTreeMap<TenantId, Box<TenantState>>) {
     }
 }
 
-fn write_day(prefix: &[u8], day: &mut Day, views: Option<&mut Views>, changes: &mut Changes) {
-    let rows = views.iter().flat_map(|views| views.iter()).map(|(name, window)| (name.clone(), ViewRow::of(window)));
+fn write_day(prefix: &[u8], day: &mut Day, mut views: Option<&mut Views>, changes: &mut Changes) {
+    let windows = || views.iter().flat_map(|views| views.iter());
+    let rows = windows().map(|(name, window)| (name.clone(), ViewRow::of(window))).collect();
+    let small_views = windows().filter_map(|(name, window)| Some((name.clone(), small_page(&window.groups)?)));
+    let small = SmallPages { entities: small_page(&day.entities), views: small_views.collect() };
+    if small.entities.is_none() {
+        write_pages(&mut day.entities, |page| entity_key(prefix, page), changes);
+    }
+    for (name, window) in views.iter_mut().flat_map(|views| views.iter_mut()) {
+        if !small.views.contains_key(name) {
+            write_pages(&mut window.groups, |page| view_key(prefix, name, page), changes);
+        }
+    }
     let row = DayRow {
         state: day.state,
         marker: day.marker.clone(),
@@ -374,18 +408,21 @@ fn write_day(prefix: &[u8], day: &mut Day, views: Option<&mut Views>, changes: &
         changes: day.changes.clone(),
         changes_omitted: day.changes_omitted,
         entities: day.entities.len() as u64,
-        views: rows.collect(),
+        views: rows,
+        small,
     };
     day.is_noted = false;
     changes.put.push((head_key(prefix), encode(&row)));
-    write_pages(&mut day.entities, |page| entity_key(prefix, page), changes);
-    write_views(prefix, views, changes);
 }
 
-fn write_views(prefix: &[u8], views: Option<&mut Views>, changes: &mut Changes) {
-    for (name, window) in views.into_iter().flatten() {
-        write_pages(&mut window.groups, |page| view_key(prefix, name, page), changes);
-    }
+/// The only page, if it is to be stored in the day's head.
+fn small_page<K, V>(pages: &Pages<K, V>) -> Option<ByteBuf>
+where
+    K: PageKey + Serialize,
+    V: Serialize + Canonical,
+{
+    let bytes = encode(&pages.together()?);
+    (bytes.len() <= SMALL_PAGE_BYTES).then(|| ByteBuf::from(bytes))
 }
 
 fn write_pages<K, V>(pages: &mut Pages<K, V>, key: impl Fn(u32) -> Vec<u8>, changes: &mut Changes)
@@ -441,6 +478,17 @@ fn read_day_row(
             day.changes_omitted = row.changes_omitted;
             loose.entities = row.entities;
             loose.views.head(row.views);
+            let mut are_whole = match row.small.entities {
+                None => true,
+                Some(page) => day.entities.restore_together(decode(key, &page)?),
+            };
+            for (name, page) in row.small.views {
+                let window = loose.views.windows.entry(name).or_default();
+                are_whole &= window.groups.restore_together(decode(key, &page)?);
+            }
+            if !are_whole {
+                return Err(damaged(key, "a page that is there twice"));
+            }
         }
         (b'e', page) => restore_page::<EntityKey, Entity>(&mut day.entities, key, page, value)?,
         (b'v', rest) => read_view_page(key, rest, value, &mut loose.views)?,

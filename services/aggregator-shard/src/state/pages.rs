@@ -53,6 +53,8 @@ pub fn stable_hash(seed: u64, bytes: &[u8]) -> u64 {
 pub struct Pages<K, V> {
     pages: Vec<Page<K, V>>,
     len: usize,
+    /// They are stored each by itself, for good. One that is small is stored [with other things](Pages::together) until then.
+    is_apart: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -80,7 +82,7 @@ impl<K, V> Default for Page<K, V> {
 
 impl<K, V> Default for Pages<K, V> {
     fn default() -> Self {
-        Self { pages: Vec::new(), len: 0 }
+        Self { pages: Vec::new(), len: 0, is_apart: false }
     }
 }
 
@@ -209,6 +211,7 @@ impl<K: PageKey, V: Canonical> Pages<K, V> {
     pub fn swap_with_larger(&mut self, other: &mut Self) {
         if self.pages.len() <= other.pages.len() {
             std::mem::swap(self, other);
+            self.is_apart |= other.is_apart;
             self.pages.iter_mut().for_each(|page| page.dirty = true);
         }
     }
@@ -233,10 +236,22 @@ impl<K: PageKey, V: Canonical> Pages<K, V> {
         }
     }
 
-    /// Hands every changed page to `write` as its number and rows, and takes them for written.
+    /// All rows, to be stored with other things, whenever any of those has changed: if they make a page at most that has not
+    /// been stored by itself.
+    pub fn together(&self) -> Option<PageRows<'_, K, V>> {
+        match &self.pages[..] {
+            [page] if !self.is_apart => Some(PageRows(&page.rows)),
+            _ => None,
+        }
+    }
+
+    /// Hands every changed page to `write` as its number and rows, and takes them for written: from now on each is stored by
+    /// itself.
     pub fn take_dirty(&mut self, mut write: impl FnMut(u32, PageRows<'_, K, V>)) {
+        let are_new = !self.is_apart && !self.pages.is_empty();
+        self.is_apart |= are_new;
         for (index, page) in self.pages.iter_mut().enumerate() {
-            if std::mem::take(&mut page.dirty) {
+            if std::mem::take(&mut page.dirty) || are_new {
                 write(index as u32, PageRows(&page.rows));
             }
         }
@@ -250,7 +265,15 @@ impl<K: PageKey, V: Canonical> Pages<K, V> {
         }
         self.len += page.0.len();
         self.pages.push(Page { rows: page.0, ..Page::default() });
+        self.is_apart = true;
         true
+    }
+
+    /// Likewise the only page, which was stored [with other things](Pages::together).
+    pub fn restore_together(&mut self, page: StoredPage<K, V>) -> bool {
+        let is_first = self.restore(0, page);
+        self.is_apart &= !is_first;
+        is_first
     }
 
     /// Brings every value that was restored into another form, which is not worth writing it anew.
