@@ -173,7 +173,8 @@ fn make() -> World {
             world.log.push((LogSeq(world.log.len() as u64 * 2 + 1), cut.batch));
         }
     }
-    let mut state = PartitionState::new(PARTITION);
+    // Of some pages each form.
+    let mut state = PartitionState::new(PARTITION).with_small_pages(100);
     for (position, batch) in world.log.iter().cloned() {
         state.apply(position, batch);
     }

@@ -22,6 +22,9 @@ use daybook_runtime::store::Changes;
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
+/// Days are small: so some pages are stored in their day's head, and some by themselves.
+const SMALL_PAGE_BYTES: usize = 150;
+
 /// Batches that wait at most, as in the real feed.
 const AHEAD: usize = 4;
 /// It stands still once in so many turns.
@@ -177,7 +180,8 @@ impl Replica {
 
     fn start(&mut self, shell: &mut Shell) -> Result<(), Violation> {
         let name = format!("{}/{}", self.partition, self.number);
-        let Some(mut state) = open(shell, self.partition, &name, &mut self.store)? else { return Ok(()) };
+        let Some(state) = open(shell, self.partition, &name, &mut self.store)? else { return Ok(()) };
+        let mut state = state.with_small_pages(SMALL_PAGE_BYTES);
         state.keep_digests();
         let position = state.position();
         shell.trace.note(|| format!("replica {name}: begins at {position}"));

@@ -1,5 +1,5 @@
-//! The stored form of the state: only what changed since the last checkpoint is written, and position and rows are
-//! one atomic commit. Keys begin with the day, so that a day's rows lie together and go together.
+//! The stored form of the state: of what is large only the pages that changed since the last checkpoint are written, and
+//! position and rows are one atomic commit. Keys begin with the day, so that a day's rows lie together and go together.
 
 use super::day::{Day, Sealed};
 use super::digest::Canonical;
@@ -28,8 +28,10 @@ pub const FORMAT: u8 = 3;
 
 const META_KEY: &[u8] = b"m";
 /// Most bytes of a page that is stored in its day's head. Engines take some ten microseconds for a row, and most tenants have a
-/// small day; larger pages would be written anew for things that are not in them.
-const SMALL_PAGE_BYTES: usize = if cfg!(test) { 256 } else { 8 << 10 };
+/// small day; larger pages would be written anew for things that are not in them. In tests, days are small.
+pub const SMALL_PAGE_BYTES: usize = if cfg!(test) { 64 } else { 8 << 10 };
+/// So many of them at most are in one head: each is written whenever anything in the day has changed.
+const SMALL_PAGES: usize = 4;
 
 /// What changed since the last checkpoint.
 #[derive(Debug, Default)]
@@ -70,7 +72,7 @@ impl Dirty {
     pub fn removed_day(&mut self, tenant: &TenantId, date: Date, day: &Day, windows: &Views) {
         let prefix = day_prefix(tenant, date);
         self.removed.push(head_key(&prefix));
-        self.removed.extend((0..day.entities.page_count()).map(|page| entity_key(&prefix, page as u32)));
+        self.removed.extend(day.entities.stored().map(|page| entity_key(&prefix, page)));
         self.removed_views(&prefix, windows);
         self.days.remove(&(date, tenant.clone()));
     }
@@ -89,7 +91,7 @@ impl Dirty {
 
     fn removed_views(&mut self, prefix: &[u8], views: &Views) {
         for (name, window) in views {
-            self.removed.extend((0..window.groups.page_count()).map(|page| view_key(prefix, name, page as u32)));
+            self.removed.extend(window.groups.stored().map(|page| view_key(prefix, name, page)));
         }
     }
 }
@@ -256,13 +258,14 @@ impl PartitionState {
             let windows = self.tenants.get_mut(&id).and_then(|tenant| tenant.windows.seasons.get_mut(&season));
             let prefix = season_prefix(&id, &season);
             for (view, window) in windows.into_iter().flatten() {
-                write_pages(&mut window.groups, |page| view_key(&prefix, view, page), &mut changes);
+                window.groups.take_dirty(|page, rows| changes.put.push((view_key(&prefix, view, page), encode(&rows))));
             }
         }
         for (date, id) in dirty.days {
             let tenant = self.tenants.get_mut(&id).expect("days of tenants that are known");
             let day = tenant.days.get_mut(&date).expect("dirty days are kept");
-            write_day(&day_prefix(&id, date), day, tenant.windows.days.get_mut(&date), &mut changes);
+            let room = Room { page: self.small_page_bytes, head: self.small_page_bytes * SMALL_PAGES };
+            write_day(&day_prefix(&id, date), day, tenant.windows.days.get_mut(&date), room, &mut changes);
         }
         let meta = MetaRow {
             format: FORMAT,
@@ -278,6 +281,12 @@ impl PartitionState {
         };
         changes.put.push((META_KEY.to_vec(), encode(&meta)));
         changes
+    }
+
+    /// The same state, which stores pages of more than so many bytes apart from their day's head, instead of
+    /// [`SMALL_PAGE_BYTES`]: for tests, whose days are small.
+    pub fn with_small_pages(self, bytes: usize) -> Self {
+        Self { small_page_bytes: bytes, ..self }
     }
 
     /// Forgets what changed: for machines of which no checkpoint is made and no digest kept, so that it does not gather.
@@ -386,18 +395,20 @@ fn adopt(models: &[Model], tenants: &mut BTreeMap<TenantId, Box<TenantState>>) {
     }
 }
 
-fn write_day(prefix: &[u8], day: &mut Day, mut views: Option<&mut Views>, changes: &mut Changes) {
-    let windows = || views.iter().flat_map(|views| views.iter());
-    let rows = windows().map(|(name, window)| (name.clone(), ViewRow::of(window))).collect();
-    let small_views = windows().filter_map(|(name, window)| Some((name.clone(), small_page(&window.groups)?)));
-    let small = SmallPages { entities: small_page(&day.entities), views: small_views.collect() };
-    if small.entities.is_none() {
-        write_pages(&mut day.entities, |page| entity_key(prefix, page), changes);
-    }
-    for (name, window) in views.iter_mut().flat_map(|views| views.iter_mut()) {
-        if !small.views.contains_key(name) {
-            write_pages(&mut window.groups, |page| view_key(prefix, name, page), changes);
-        }
+/// How many bytes a page in a day's head may have, and how many all that are still to come.
+struct Room {
+    page: usize,
+    head: usize,
+}
+
+fn write_day(prefix: &[u8], day: &mut Day, views: Option<&mut Views>, mut room: Room, changes: &mut Changes) {
+    let mut small = SmallPages::default();
+    small.entities = write_pages(&mut day.entities, |page| entity_key(prefix, page), &mut room, changes);
+    let mut rows = BTreeMap::new();
+    for (name, window) in views.into_iter().flatten() {
+        let page = write_pages(&mut window.groups, |page| view_key(prefix, name, page), &mut room, changes);
+        small.views.extend(page.map(|page| (name.clone(), page)));
+        rows.insert(name.clone(), ViewRow::of(window));
     }
     let row = DayRow {
         state: day.state,
@@ -415,22 +426,25 @@ fn write_day(prefix: &[u8], day: &mut Day, mut views: Option<&mut Views>, change
     changes.put.push((head_key(prefix), encode(&row)));
 }
 
-/// The only page, if it is to be stored in the day's head.
-fn small_page<K, V>(pages: &Pages<K, V>) -> Option<ByteBuf>
+/// The only page, if there is room for it in the day's head; else writes those that changed by themselves, for good.
+fn write_pages<K, V>(
+    pages: &mut Pages<K, V>,
+    key: impl Fn(u32) -> Vec<u8>,
+    room: &mut Room,
+    changes: &mut Changes,
+) -> Option<ByteBuf>
 where
     K: PageKey + Serialize,
     V: Serialize + Canonical,
 {
-    let bytes = encode(&pages.together()?);
-    (bytes.len() <= SMALL_PAGE_BYTES).then(|| ByteBuf::from(bytes))
-}
-
-fn write_pages<K, V>(pages: &mut Pages<K, V>, key: impl Fn(u32) -> Vec<u8>, changes: &mut Changes)
-where
-    K: PageKey + Serialize,
-    V: Serialize + Canonical,
-{
+    if let Some(bytes) = pages.together().map(|rows| encode(&rows))
+        && bytes.len() <= room.page.min(room.head)
+    {
+        room.head -= bytes.len();
+        return Some(ByteBuf::from(bytes));
+    }
     pages.take_dirty(|page, rows| changes.put.push((key(page), encode(&rows))));
+    None
 }
 
 fn read_meta(value: &[u8], partition: Partition) -> Result<MetaRow, RestoreError> {

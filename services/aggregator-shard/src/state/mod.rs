@@ -120,6 +120,8 @@ pub struct PartitionState {
     jobs: Vec<Job>,
     /// Only makes what its job wants: no view is in force here, and nothing is sealed.
     is_scratch: bool,
+    /// Up to so many bytes a page is stored in its day's head. Not part of the state.
+    small_page_bytes: usize,
     /// An entity that is followed. Not part of the state.
     audit: Option<audit::Audit>,
 }
@@ -142,6 +144,7 @@ impl PartitionState {
             digests: None,
             jobs: Vec::new(),
             is_scratch: false,
+            small_page_bytes: checkpoint::SMALL_PAGE_BYTES,
             audit: None,
         }
     }

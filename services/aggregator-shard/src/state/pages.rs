@@ -1,4 +1,5 @@
-//! A map whose rows are kept in pages, so that a checkpoint writes only the pages that changed, many rows in one value.
+//! A map whose rows are kept in pages, many rows in one stored value, so that a checkpoint of a large map writes only those that
+//! changed. A small one is stored with what it is a part of.
 
 use super::digest::{self, Canonical};
 use super::rows::{Entry, Rows};
@@ -101,6 +102,7 @@ impl<K: PageKey, V: Canonical> Pages<K, V> {
     }
 
     /// How many pages there are, dirty or not.
+    #[cfg(test)]
     pub fn page_count(&self) -> usize {
         self.pages.len()
     }
@@ -281,6 +283,11 @@ impl<K: PageKey, V: Canonical> Pages<K, V> {
         self.pages.iter_mut().flat_map(|page| page.rows.values_mut()).for_each(&mut adopt);
     }
 
+    /// The numbers of the pages that are stored by themselves, or would be had that not failed.
+    pub fn stored(&self) -> impl Iterator<Item = u32> + use<K, V> {
+        0..if self.is_apart { self.pages.len() as u32 } else { 0 }
+    }
+
     /// Whether what was restored is whole: a power of two of pages, each row in its place.
     pub fn is_sound(&self) -> bool {
         let count = self.pages.len();
@@ -436,6 +443,15 @@ mod tests {
             let mut pages = Pages::<u64, u64>::default();
             let mut model = BTreeMap::new();
             let mut stored: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
+            let mut small = None;
+            let store = |pages: &mut Pages<u64, u64>, stored: &mut BTreeMap<u32, Vec<u8>>, small: &mut Option<Vec<u8>>| {
+                *small = pages.together().map(|rows| rmp_serde::to_vec(&rows).unwrap()).filter(|bytes| bytes.len() < 100);
+                if small.is_none() {
+                    pages.take_dirty(|index, rows| {
+                        stored.insert(index, rmp_serde::to_vec(&rows).unwrap());
+                    });
+                }
+            };
             for (at, (key, keep, checkpoint)) in steps.into_iter().enumerate() {
                 if keep {
                     pages.insert(key, at as u64);
@@ -447,18 +463,21 @@ mod tests {
                     pages.sum();
                 }
                 if checkpoint == 0 {
-                    pages.take_dirty(|index, rows| {
-                        stored.insert(index, rmp_serde::to_vec(&rows).unwrap());
-                    });
+                    store(&mut pages, &mut stored, &mut small);
                 }
             }
-            pages.take_dirty(|index, rows| {
-                stored.insert(index, rmp_serde::to_vec(&rows).unwrap());
-            });
+            store(&mut pages, &mut stored, &mut small);
+            prop_assert_eq!(pages.stored().count(), stored.len());
             let mut restored = Pages::<u64, u64>::default();
             prop_assert!(!restored.restore(1, StoredPage(Rows::default())), "the first comes first");
+            if let Some(rows) = small {
+                let again = || rmp_serde::from_slice(&rows).unwrap();
+                prop_assert!(stored.is_empty() && restored.restore_together(again()) && !restored.restore_together(again()));
+                prop_assert_eq!(restored.stored().count(), 0);
+            }
             for (index, rows) in stored {
                 prop_assert!(restored.restore(index, rmp_serde::from_slice(&rows).unwrap()));
+                prop_assert!(restored.together().is_none());
             }
             prop_assert!(restored.is_sound());
             prop_assert_eq!(restored.len(), model.len());

@@ -98,6 +98,10 @@ impl Seen {
         }
     }
 
+    pub(super) fn is_within(&self, wider: &Self) -> bool {
+        self.values.iter().all(|(text, ())| wider.values.get(text).is_some())
+    }
+
     /// The texts, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.values.iter().map(|(text, ())| text.as_str())

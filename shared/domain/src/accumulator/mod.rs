@@ -249,6 +249,14 @@ impl Accumulator {
         }
     }
 
+    /// Whether every text that was [seen](Seen) here was seen there.
+    pub(crate) fn is_within(&self, wider: &Self) -> bool {
+        match (self, wider) {
+            (Self::Seen(seen), Self::Seen(wider)) => seen.is_within(wider),
+            _ => false,
+        }
+    }
+
     /// What was stored or sent, in the form that `shape` has now: versions before this one kept all keys of facts
     /// too, and how often each text occurred.
     pub fn adopt(&mut self, shape: Shape) {

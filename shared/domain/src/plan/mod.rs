@@ -154,7 +154,9 @@ impl Plan {
         dims.len() == self.group_by.len()
             && (piece == 0 || self.view.grain != Grain::Day)
             && cells.len() == self.cells.len()
-            && self.cells.iter().zip(cells).all(|(cell, accumulator)| accumulator.fits(cell.shape))
+            && self.cells.iter().zip(cells).all(|(cell, accumulator)| {
+                accumulator.fits(cell.shape) && cell.wider.is_none_or(|wider| accumulator.is_within(&cells[wider]))
+            })
     }
 
     /// The metrics of a group, in the view's order; `None` where there is nothing to tell, as for the average of none,

@@ -320,6 +320,11 @@ proptest! {
             texts.len().to_string()
         });
         prop_assert_eq!(shown(&plan.figures(&group)), expected.collect::<Vec<_>>());
+        prop_assert!(plan.fits(0, &[None], &group));
+        if let Some(all) = group.get_mut(4).filter(|all| !all.is_zero()) {
+            *all = Accumulator::zero(Shape::Seen { dimension: 0 });
+            prop_assert!(!plan.fits(0, &[None], &group), "what is seen under a condition is seen without it");
+        }
     }
 }
 

@@ -140,6 +140,16 @@ fn click_metrics() -> Vec<(Metric, Meaning)> {
     vec![count("n", FINAL), means("ms", "sum(ms)", What::Sum(MS), FINAL, ANY, always)]
 }
 
+/// Those of slow clicks are among all.
+fn page_metrics() -> Vec<(Metric, Meaning)> {
+    vec![
+        means("slow_pages", "distinct(page)", What::Distinct(0), FINAL, Some("ms >= 1"), |e| {
+            measure(e, MS).is_some_and(|ms| ms >= 1)
+        }),
+        means("pages", "distinct(page)", What::Distinct(0), FINAL, ANY, always),
+    ]
+}
+
 /// Every view that a history may have. Those of one name are revisions of each other.
 pub(super) fn specs() -> Vec<Spec> {
     const BOTH: &[(&str, usize)] = &[("sku", 1), ("city", 0)];
@@ -155,9 +165,9 @@ pub(super) fn specs() -> Vec<Spec> {
         spec("order-hours", "order", CITY, city_metrics()).at(Grain::Hour),
         spec("order-carried", "order", CITY, city_metrics()).late(LatePolicy::CarryForward),
         spec("order-firm", "order", &[], total_metrics()).late(LatePolicy::Reject),
-        spec("click-totals", "click", &[], [click_metrics(), vec![slowest]].concat()),
+        spec("click-totals", "click", &[], [click_metrics(), page_metrics(), vec![slowest]].concat()),
         spec("click-pages", "click", PAGE, vec![count("n", FINAL)]).late(LatePolicy::Reject),
-        spec("click-quarters", "click", &[], click_metrics()).at(Grain::QuarterHour),
+        spec("click-quarters", "click", &[], [click_metrics(), page_metrics()].concat()).at(Grain::QuarterHour),
         spec("click-carried", "click", &[], click_metrics()).late(LatePolicy::CarryForward),
         spec("order-cities", "order", CITY, city_metrics()).late(LatePolicy::Reject),
         spec("order-cities", "order", CITY, city_metrics()).late(LatePolicy::CarryForward),
