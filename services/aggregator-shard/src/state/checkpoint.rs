@@ -402,12 +402,11 @@ struct Room {
 }
 
 fn write_day(prefix: &[u8], day: &mut Day, views: Option<&mut Views>, mut room: Room, changes: &mut Changes) {
-    let mut small = SmallPages::default();
-    small.entities = write_pages(&mut day.entities, |page| entity_key(prefix, page), &mut room, changes);
-    let mut rows = BTreeMap::new();
+    let entities = write_pages(&mut day.entities, |page| entity_key(prefix, page), &mut room, changes);
+    let (mut rows, mut pages) = (BTreeMap::new(), BTreeMap::new());
     for (name, window) in views.into_iter().flatten() {
         let page = write_pages(&mut window.groups, |page| view_key(prefix, name, page), &mut room, changes);
-        small.views.extend(page.map(|page| (name.clone(), page)));
+        pages.extend(page.map(|page| (name.clone(), page)));
         rows.insert(name.clone(), ViewRow::of(window));
     }
     let row = DayRow {
@@ -420,7 +419,7 @@ fn write_day(prefix: &[u8], day: &mut Day, views: Option<&mut Views>, mut room: 
         changes_omitted: day.changes_omitted,
         entities: day.entities.len() as u64,
         views: rows,
-        small,
+        small: SmallPages { entities, views: pages },
     };
     day.is_noted = false;
     changes.put.push((head_key(prefix), encode(&row)));

@@ -8,7 +8,7 @@ use daybook_domain::catalogue::{Kind, Status};
 use daybook_domain::expression::Row;
 use daybook_domain::time::{Date, Instant};
 use serde::ser::SerializeStruct;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
 
 /// The number of a kind in its partition, in the order in which kinds were defined there.
@@ -28,8 +28,7 @@ impl PageKey for EntityKey {
 }
 
 /// The newest version of an entity.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(from = "Stored")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entity {
     pub version: u64,
     pub status: Status,
@@ -125,22 +124,25 @@ impl Row for Version<'_> {
     }
 }
 
-/// An entity as it is stored, and as it goes into digests.
+/// An entity as it is stored, and as it goes into digests. Read without memory for its columns: there are millions of them
+/// when a shard starts.
 #[derive(Deserialize)]
-struct Stored {
+struct Stored<'de> {
     version: u64,
     status: Status,
     at: Instant,
-    dims: Vec<Option<CompactString>>,
-    measures: Vec<Option<i64>>,
+    #[serde(borrow)]
+    dims: SmallVec<[Option<&'de str>; 8]>,
+    measures: SmallVec<[Option<i64>; 8]>,
     held: Option<Box<Held>>,
 }
 
-impl From<Stored> for Entity {
-    fn from(stored: Stored) -> Self {
-        let Stored { version, status, at, dims, measures, held } = stored;
-        let columns = Columns::new(dims.iter().map(Option::as_deref), measures.into_iter());
-        Self { version, status, at, columns, held }
+impl<'de> Deserialize<'de> for Entity {
+    /// Of bytes that are at hand, not of a reader: its texts are borrowed.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Stored { version, status, at, dims, measures, held } = Stored::deserialize(deserializer)?;
+        let columns = Columns::new(dims.into_iter(), measures.into_iter());
+        Ok(Self { version, status, at, columns, held })
     }
 }
 

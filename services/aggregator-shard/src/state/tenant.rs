@@ -491,6 +491,7 @@ impl TenantState {
             .iter()
             .flat_map(|(date, day)| day.entities.iter().map(|(key, _)| (key.kind, key.page_hash(), *date)))
             .collect();
+        self.index.reserve(hashes.len());
         for (kind, hash, date) in hashes {
             self.remember(kind, hash, date);
         }
