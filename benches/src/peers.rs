@@ -108,13 +108,14 @@ async fn environment() -> PathBuf {
         return python;
     }
     eprintln!("installing the clients of the peers");
-    let mut failed = false;
+    // There, for Python would take modules from where we are, whatever they are.
+    let mut failed = std::fs::create_dir_all(&folder).is_err();
     let mut venv = Command::new("python3");
-    failed |= !succeeds(venv.args(["-m", "venv"]).arg(&folder)).await;
+    failed |= !succeeds(venv.current_dir(&folder).args(["-m", "venv"]).arg(&folder)).await;
     let text = std::fs::read_to_string(&requirements).unwrap_or_default();
     for package in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let mut pip = Command::new(&python);
-        failed |= !succeeds(pip.args(["-m", "pip", "install", "--quiet", package])).await;
+        failed |= !succeeds(pip.current_dir(&folder).args(["-m", "pip", "install", "--quiet", package])).await;
     }
     if !failed {
         // Without this copy it is tried again the next time.

