@@ -137,14 +137,8 @@ impl PartitionState {
             return;
         }
         let mut digests = Digests::default();
-        let days = |(id, tenant): (&TenantId, &Box<TenantState>)| {
-            tenant.days.keys().map(|date| (*date, id.clone())).collect::<Vec<_>>()
-        };
-        digests.changed = Changed {
-            meta: true,
-            tenants: self.tenants.keys().cloned().collect(),
-            days: self.tenants.iter().flat_map(days).collect(),
-        };
+        let days = self.tenants.iter().flat_map(|(id, tenant)| tenant.days.keys().map(|date| (*date, id.clone())));
+        digests.changed = Changed { meta: true, tenants: self.tenants.keys().cloned().collect(), days: days.collect() };
         self.digests = Some(Box::new(digests));
         self.digest();
     }

@@ -127,12 +127,12 @@ impl Row for Version<'_> {
 /// An entity as it is stored, and as it goes into digests. Read without memory for its columns: there are millions of them
 /// when a shard starts.
 #[derive(Deserialize)]
-struct Stored<'de> {
+struct Stored<'s> {
     version: u64,
     status: Status,
     at: Instant,
     #[serde(borrow)]
-    dims: SmallVec<[Option<&'de str>; 8]>,
+    dims: SmallVec<[Option<&'s str>; 8]>,
     measures: SmallVec<[Option<i64>; 8]>,
     held: Option<Box<Held>>,
 }

@@ -96,7 +96,7 @@ impl<K: PageKey, V> Rows<K, V> {
 }
 
 impl<K, V> Rows<K, V> {
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.list.len()
     }
 

@@ -6,7 +6,6 @@ use crate::state::PartitionState;
 use crate::state::checkpoint::RestoreError;
 use crate::state::day::Day;
 use crate::state::entity::{Entity, EntityKey, Version};
-use crate::state::tenant::TenantState;
 use crate::state::window::{GroupKey, Window};
 use daybook_contracts::ask::AskErrorCode;
 use daybook_contracts::log::{Event, Record};
@@ -257,9 +256,9 @@ fn what_no_log_leads_to_is_refused() {
         let mut shard = with_late_events();
         spoil(&mut shard.state);
         // So that all of it is stored.
-        let day =
-            |(id, tenant): (&TenantId, &Box<TenantState>)| tenant.days.keys().map(|date| (id.clone(), *date)).collect();
-        let days: Vec<(TenantId, Date)> = shard.state.tenants.iter().flat_map::<Vec<_>, _>(day).collect();
+        let days = shard.state.tenants.iter();
+        let days = days.flat_map(|(id, tenant)| tenant.days.keys().map(|date| (id.clone(), *date)));
+        let days: Vec<(TenantId, Date)> = days.collect();
         for (id, date) in days {
             shard.state.dirty.tenant(&id);
             shard.state.dirty.day(&id, date);
