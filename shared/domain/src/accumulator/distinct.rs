@@ -23,23 +23,10 @@ pub struct Seen {
 
 impl Distinct {
     pub(super) fn add(&mut self, value: &str, n: i64) {
-        match &mut self.values {
-            Texts::Few(list) => match position(list, value) {
-                Ok(at) if list[at].1 + n == 0 => {
-                    list.remove(at);
-                }
-                Ok(at) => list[at].1 += n,
-                Err(at) => self.values.insert(at, value, n),
-            },
-            Texts::Many(map) => match map.get_mut(value) {
-                Some(count) if *count + n == 0 => {
-                    map.remove(value);
-                }
-                Some(count) => *count += n,
-                None => {
-                    map.insert(CompactString::new(value), n);
-                }
-            },
+        match self.values.get_mut(value) {
+            Some(count) if *count + n == 0 => self.values.remove(value),
+            Some(count) => *count += n,
+            None => self.values.insert(value, n),
         }
     }
 
@@ -71,25 +58,19 @@ impl Distinct {
 impl Seen {
     pub(super) fn of<'t>(texts: impl Iterator<Item = &'t str>) -> Self {
         let mut seen = Self::default();
-        texts.for_each(|text| {
+        for text in texts {
             seen.add(text);
-        });
+        }
         seen
     }
 
     /// Whether it is new.
     pub(super) fn add(&mut self, value: &str) -> bool {
-        match &mut self.values {
-            Texts::Few(list) => match position(list, value) {
-                Ok(_) => return false,
-                Err(at) => self.values.insert(at, value, ()),
-            },
-            Texts::Many(map) if map.contains_key(value) => return false,
-            Texts::Many(map) => {
-                map.insert(CompactString::new(value), ());
-            }
+        let is_new = self.values.get(value).is_none();
+        if is_new {
+            self.values.insert(value, ());
         }
-        true
+        is_new
     }
 
     pub(super) fn merge(&mut self, other: &Self) {
@@ -131,16 +112,26 @@ fn position<N>(list: &[(CompactString, N)], text: &str) -> Result<usize, usize> 
 }
 
 impl<N> Texts<N> {
-    /// Puts a new text into the list, where it belongs there; it may become a map by that.
-    fn insert(&mut self, at: usize, text: &str, n: N) {
+    /// Puts a text in that is not there; a list may become a map by that.
+    fn insert(&mut self, text: &str, n: N) {
         let new = (CompactString::new(text), n);
         match self {
-            Self::Few(list) if list.len() < FEW => insert(list, at, new),
+            Self::Few(list) if list.len() < FEW => {
+                let at = position(list, text).unwrap_or_else(|at| at);
+                insert(list, at, new);
+            }
             Self::Few(list) => {
                 let map = std::mem::take(list).into_iter().chain([new]).collect();
                 *self = Self::Many(Box::new(map));
             }
-            Self::Many(_) => unreachable!("a place in a list that is none"),
+            Self::Many(map) => drop(map.insert(new.0, new.1)),
+        }
+    }
+
+    fn remove(&mut self, text: &str) {
+        match self {
+            Self::Few(list) => drop(position(list, text).map(|at| list.remove(at))),
+            Self::Many(map) => drop(map.remove(text)),
         }
     }
 
@@ -160,10 +151,17 @@ impl<N> Texts<N> {
         list.iter().map(|(text, n)| (text, n)).chain(map.into_iter().flatten())
     }
 
-    fn get(&self, text: &CompactString) -> Option<&N> {
+    fn get(&self, text: &str) -> Option<&N> {
         match self {
-            Self::Few(list) => list.iter().find(|(known, _)| known == text).map(|(_, n)| n),
+            Self::Few(list) => position(list, text).ok().map(|at| &list[at].1),
             Self::Many(map) => map.get(text),
+        }
+    }
+
+    fn get_mut(&mut self, text: &str) -> Option<&mut N> {
+        match self {
+            Self::Few(list) => position(list, text).ok().map(|at| &mut list[at].1),
+            Self::Many(map) => map.get_mut(text),
         }
     }
 }

@@ -46,6 +46,11 @@ impl Entry {
     }
 }
 
+/// By which a row is known.
+fn id_of(key: &[u8]) -> Hash {
+    half(&blake3::hash(key))
+}
+
 fn half(hash: &blake3::Hash) -> Hash {
     *hash.as_bytes().first_chunk().expect("a hash has 32 bytes")
 }
@@ -74,7 +79,7 @@ impl Ledger {
     pub fn holds(&self, batch: &Batch) -> bool {
         batch.iter().all(|(key, value)| {
             let new = value.map(|value| Entry::of(key, value));
-            self.rows.get(&half(&blake3::hash(key))).copied() == new
+            self.rows.get(&id_of(key)).copied() == new
         })
     }
 
@@ -85,7 +90,7 @@ impl Ledger {
 
     fn set(&mut self, key: &[u8], value: Option<&[u8]>) {
         let entry = value.map(|value| Entry::of(key, value));
-        let id = half(&blake3::hash(key));
+        let id = id_of(key);
         let before = match entry {
             Some(entry) => self.rows.insert(id, entry),
             None => self.rows.remove(&id),
