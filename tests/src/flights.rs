@@ -40,7 +40,7 @@ pub fn replay_options() -> ReplayOptions {
 /// The newest version of every airport's reports in the range.
 pub async fn reports(client: &Client, from: Date, to: Date) -> Vec<Report> {
     let mut reports = Vec::new();
-    for tenant in client.tenants().await {
+    for tenant in client.tenants().await.unwrap() {
         reports.extend(client.reports(&tenant.id, from, to).await.unwrap().into_iter().map(|sealed| sealed.report));
     }
     reports

@@ -264,13 +264,28 @@ async fn one_bad_event_does_not_take_its_batch_along() {
     let parts: Vec<String> = (0..MAX_MESSAGE_EVENTS)
         .map(|n| if n % 2 == 0 { format!(r#"{{"id":"n{n}","at":"{NOON}"}}"#) } else { format!("{{\"id\":{n}}}") })
         .collect();
-    let sequence = shop.daybook.publish("acme", "order", format!("[{}]", parts.join(","))).await;
-    for (n, part) in parts.iter().enumerate().filter(|(n, _)| n % 2 == 1) {
-        shop.expect("order", sequence, n as u32, Code::MissingField, "at", part.as_bytes());
-    }
+    let payload = format!("[{}]", parts.join(","));
+    let bytes = payload.len();
+    let sequence = shop.daybook.publish("acme", "order", payload).await;
     shop.good += MAX_MESSAGE_EVENTS as u64 / 2;
     shop.still_counts().await;
-    shop.close().await;
+    // The first ones are told one by one; when they take as much as the message, the others are told together.
+    for _ in 0..2 {
+        let rejects: Vec<Reject> =
+            rejects_of(&shop.daybook, "acme").await.into_iter().filter(|reject| reject.inbox == sequence).collect();
+        let (alone, together): (Vec<&Reject>, Vec<&Reject>) = rejects.iter().partition(|it| it.span.is_none());
+        for (reject, n) in alone.iter().zip((1..).step_by(2)) {
+            assert_eq!((reject.index as usize, reject.original.bytes()), (n, parts[n].as_bytes()));
+        }
+        assert!(alone.len() > 500, "{}", alone.len());
+        assert_eq!(rejects.iter().map(Reject::events).sum::<u64>(), MAX_MESSAGE_EVENTS as u64 / 2);
+        assert!(together.iter().all(|reject| reject.code == Code::MissingField && reject.original.bytes().is_empty()));
+        assert!(serde_json::to_vec(&rejects).unwrap().len() < bytes * 3 / 2, "{bytes}");
+        shop.daybook.restart_without_checkpoints().await;
+        shop.daybook.settle().await;
+    }
+    let account = account(&shop.daybook, "acme").await;
+    assert_eq!((account.counted, account.rejected), (shop.good, 3 + MAX_MESSAGE_EVENTS as u64 / 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! day-manager alone, with shards that say what the test has them say: views come into force partition by partition,
 //! days close by hand, and two day-managers are as good as one.
 #![allow(clippy::unwrap_used)]
+use async_nats::HeaderMap;
 use async_nats::service::NATS_SERVICE_ERROR;
 use daybook::client::Client;
 use daybook_contracts::admin::{Apply, ApplyReply, CatalogueReply, ClockAdvance, ClockReply, CloseDay, CloseReply};
@@ -10,7 +11,7 @@ use daybook_contracts::members::{HEARTBEAT, Heartbeat};
 use daybook_contracts::report::Coverage;
 use daybook_domain::catalogue::{Activation, Definition, Kind, Mode};
 use daybook_domain::ids::{LogSeq, Name, Partition, TenantId};
-use daybook_runtime::append::last_message;
+use daybook_runtime::append::{Appended, append, last_message};
 use daybook_runtime::connection::connect_service;
 use daybook_runtime::http::Health;
 use daybook_runtime::membership::assignment::owners;
@@ -310,7 +311,9 @@ async fn one_that_does_not_lead_leaves_alone_what_is_being_published() {
     let newer = Definition::Kind(Kind { revision: 2, ..kind(0).await });
     let payload = serde_json::to_vec(&newer).unwrap();
     let subject = subjects.catalog(Partition(0), "kind", "click");
-    connection.jetstream.publish(subject, payload.into()).await.unwrap().await.unwrap();
+    let known = last_message(connection, &subjects.catalog_stream(), &subject).await.unwrap().sequence;
+    let appended = append(connection, &subject, known, HeaderMap::new(), payload.into()).await;
+    assert!(matches!(appended, Appended::At(_)), "{appended:?}");
     managed.say(0, 1, backfilling(100));
     // Ten looks at the clock, four at the backfills.
     beats(4).await;

@@ -18,7 +18,7 @@ use daybook_contracts::log::{Batch, FORMAT, Through};
 use daybook_contracts::report::Coverage;
 use daybook_domain::ids::{InboxSeq, LogSeq, Partition, TenantId};
 use daybook_runtime::append::last_message;
-use daybook_runtime::log::{beginning, through};
+use daybook_runtime::log::{Logged, beginning};
 use daybook_runtime::store::{Backend, Store};
 use daybook_runtime::usage;
 use daybook_tests::asking::{ask, refused, shown};
@@ -330,7 +330,7 @@ async fn end_of_log(daybook: &Daybook) -> (LogSeq, Through) {
     let (connection, subjects) = (&daybook.client.connection, &daybook.client.connection.subjects);
     let events = subjects.events(partition(daybook));
     let end = last_message(connection, &subjects.events_stream(), &events).await.unwrap();
-    (LogSeq(end.sequence), through(&end.headers).unwrap())
+    (LogSeq(end.sequence), Logged::read((&end).into()).unwrap().marks.through)
 }
 
 #[tokio::test(flavor = "multi_thread")]

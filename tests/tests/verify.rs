@@ -15,6 +15,7 @@ use daybook_contracts::reject::Code;
 use daybook_contracts::report::Report;
 use daybook_domain::catalogue::Status;
 use daybook_domain::ids::{Name, TenantId};
+use daybook_runtime::append::{Appended, append, last_message};
 use daybook_runtime::reader::{Delivered, read_all};
 use daybook_tests::orders::{self, FIRST_DAY, NOON, order};
 use daybook_tests::{Daybook, eventually, flights, processes};
@@ -75,11 +76,25 @@ async fn rewrite_reports(daybook: &Daybook, change: impl FnOnce(&mut Vec<Deliver
     jetstream.delete_stream(&name).await.unwrap();
     jetstream.create_stream(config).await.unwrap();
     for message in messages {
-        let mut kept = HeaderMap::new();
-        for name in [headers::HASH, headers::POSITION] {
-            kept.insert(name, message.headers.get(name).unwrap().as_str());
-        }
-        jetstream.publish_with_headers(message.subject, kept, message.payload).await.unwrap().await.unwrap();
+        write_report(daybook, &message, message.payload.clone()).await;
+    }
+}
+
+/// Appends `payload` with the position and hash of `message`, as a shard would that has gone wrong; returns its sequence.
+async fn write_report(daybook: &Daybook, message: &Delivered, payload: bytes::Bytes) -> u64 {
+    let mut kept = HeaderMap::new();
+    for name in [headers::HASH, headers::POSITION] {
+        kept.insert(name, message.headers.get(name).unwrap().as_str());
+    }
+    append_report(daybook, &message.subject, kept, payload).await
+}
+
+async fn append_report(daybook: &Daybook, subject: &str, headers: HeaderMap, payload: bytes::Bytes) -> u64 {
+    let connection = &daybook.client.connection;
+    let last = last_message(connection, &connection.subjects.reports_stream(), subject).await;
+    match append(connection, subject, last.map_or(0, |last| last.sequence), headers, payload).await {
+        Appended::At(sequence) => sequence,
+        appended => panic!("{appended:?}"),
     }
 }
 
@@ -129,13 +144,7 @@ async fn a_report_that_was_changed_is_named_with_the_place() {
     assert_eq!(sound(&daybook).await, 2);
     // Behind the sound one, with headers that lie.
     let newest = stored(&daybook).await.pop().unwrap();
-    let jetstream = &daybook.client.connection.jetstream;
-    let mut lie = HeaderMap::new();
-    for name in [headers::HASH, headers::POSITION] {
-        lie.insert(name, newest.headers.get(name).unwrap().as_str());
-    }
-    let ack = jetstream.publish_with_headers(newest.subject.clone(), lie, forged(&newest).into()).await.unwrap();
-    let sequence = ack.await.unwrap().sequence;
+    let sequence = write_report(&daybook, &newest, forged(&newest).into()).await;
     for scope in [Scope::All, first_day()] {
         let outcome = verified(&daybook, scope).await;
         assert_eq!(whats(&outcome), [(2, "bytes"), (2, "header"), (2, "repeated")]);
@@ -163,14 +172,13 @@ async fn what_the_log_does_not_make_is_named() {
     report.version = 3;
     report.dispositions.counted += 1;
     report.day.opens_at = NOON.parse().unwrap();
-    let jetstream = &daybook.client.connection.jetstream;
-    jetstream
-        .publish(newest.subject.clone(), serde_json::to_vec(&report).unwrap().into())
-        .await
-        .unwrap()
-        .await
-        .unwrap();
-    jetstream.publish(newest.subject, "no report".into()).await.unwrap().await.unwrap();
+    let at = |position: u64| {
+        let mut headers = HeaderMap::new();
+        headers.insert(headers::POSITION, position.to_string());
+        headers
+    };
+    append_report(&daybook, &newest.subject, at(3), serde_json::to_vec(&report).unwrap().into()).await;
+    append_report(&daybook, &newest.subject, at(0), "no report".into()).await;
     let outcome = verified(&daybook, first_day()).await;
     let mut found = whats(&outcome);
     found.sort_unstable();

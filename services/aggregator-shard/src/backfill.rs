@@ -5,11 +5,12 @@ use crate::partition::Message;
 use crate::snapshots;
 use crate::state::PartitionState;
 use crate::state::backfill::Found;
-use daybook_contracts::log::{Batch, DecodeError};
+use daybook_contracts::log::Batch;
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_runtime::connection::Connection;
-use daybook_runtime::log::{Beginning, beginning, follows};
-use daybook_runtime::reader::{Delivered, Reader};
+use daybook_runtime::log::{Beginning, Logged, beginning};
+use daybook_runtime::reader::Reader;
+use daybook_runtime::written::NotWritten;
 use ractor::ActorRef;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,9 +67,20 @@ pub async fn run(task: Task, mut scratch: PartitionState, base: LogSeq, actor: A
     let mut records = 0;
     while last < base {
         let message = reader.next().await;
-        // Every batch was appended behind one that it names: when that is not the last one, something was deleted meanwhile.
         let position = LogSeq(message.sequence);
-        if follows(&message.headers).is_some_and(|follows| follows != last) {
+        let logged = match Logged::read((&message).into()) {
+            Ok(logged) => logged,
+            Err(why @ NotWritten::Foreign(_)) => {
+                connection.foreign.note(&subjects.events_stream(), position.0, &message.subject, &why);
+                continue;
+            }
+            Err(why) => {
+                tracing::error!(%partition, %position, %why, "a batch that cannot be read");
+                return;
+            }
+        };
+        // Every batch was appended behind one that it names: when that is not the last one, something was deleted meanwhile.
+        if logged.follows != last {
             tracing::warn!(%partition, %position, %last, "the log was trimmed meanwhile; backfilling again");
             let _ = actor.cast(Message::BackfillLost);
             return;
@@ -77,19 +89,13 @@ pub async fn run(task: Task, mut scratch: PartitionState, base: LogSeq, actor: A
             break;
         }
         last = position;
+        records += logged.batch.records.len();
         let read = blocking(move || {
-            let records = read(&mut scratch, &message, duty_percent);
-            (scratch, records)
+            read(&mut scratch, position, logged.batch, duty_percent);
+            scratch
         });
-        let Some((back, outcome)) = read.await else { return };
+        let Some(back) = read.await else { return };
         scratch = back;
-        match outcome {
-            Ok(count) => records += count,
-            Err(error) => {
-                tracing::error!(%partition, %position, %error, "a batch that cannot be read");
-                return;
-            }
-        }
         let percent = (position.0.saturating_sub(first) * 100) / (base.0.saturating_sub(first) + 1);
         progress.store(percent.min(99) as u8, Ordering::Relaxed);
         metrics::counter!("daybook_backfill_batches_total").increment(1);
@@ -158,12 +164,10 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     }
 }
 
-/// Reads a batch in pieces, and rests after each. Blocking; returns how many records it held.
-fn read(scratch: &mut PartitionState, message: &Delivered, duty_percent: u8) -> Result<usize, DecodeError> {
+/// Reads a batch in pieces, and rests after each. Blocking.
+fn read(scratch: &mut PartitionState, position: LogSeq, batch: Batch, duty_percent: u8) {
     let mut began = Instant::now();
-    let batch = Batch::decode(&message.payload)?;
-    let records = batch.records.len();
-    scratch.read(LogSeq(message.sequence), batch, PIECE, || {
+    scratch.read(position, batch, PIECE, || {
         // Small records are many pieces: one rest for all of them is enough.
         if began.elapsed() >= WORK {
             std::thread::sleep(rest(began.elapsed(), duty_percent));
@@ -171,7 +175,6 @@ fn read(scratch: &mut PartitionState, message: &Delivered, duty_percent: u8) -> 
         }
     });
     std::thread::sleep(rest(began.elapsed(), duty_percent));
-    Ok(records)
 }
 
 /// How long to leave the processor to others, so that work takes no more than its share of the time.

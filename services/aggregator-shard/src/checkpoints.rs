@@ -73,6 +73,7 @@ impl Reach {
     async fn of(connection: &Connection, partition: Partition) -> Self {
         let subjects = &connection.subjects;
         let beginning = beginning(connection, partition).await;
+        // What someone else wrote behind the last batch takes nothing from the log.
         let end = last_message(connection, &subjects.events_stream(), &subjects.events(partition)).await;
         Self { beginning, end: LogSeq(end.map_or(0, |message| message.sequence)) }
     }

@@ -2,13 +2,15 @@
 //! own, so the feed waits for a permit before each, and for the outbox to have room.
 
 use crate::partition::Message;
-use daybook_contracts::log::{Batch, DecodeError};
+use daybook_contracts::log::Batch;
 use daybook_domain::ids::LogSeq;
 use daybook_domain::time::Instant;
-use daybook_runtime::log::follows;
+use daybook_runtime::connection::Connection;
+use daybook_runtime::log::Logged;
 use daybook_runtime::outbox::Outbox;
 use daybook_runtime::reader::Reader;
 use daybook_runtime::telemetry;
+use daybook_runtime::written::NotWritten;
 use ractor::ActorRef;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -23,7 +25,8 @@ pub struct Fed {
     pub position: LogSeq,
     /// When the broker stored it.
     pub stored_at: Instant,
-    pub batch: Result<Batch, DecodeError>,
+    /// Or why it cannot be read.
+    pub batch: Result<Batch, NotWritten>,
     /// Batches that stood behind it in the log when it was read.
     pub pending: u64,
     pub trace: Option<opentelemetry::Context>,
@@ -32,25 +35,45 @@ pub struct Fed {
 }
 
 /// Feeds what follows the batch at `last` until the actor is gone, or the log was trimmed beneath it: then the actor is
-/// to begin again, with a snapshot.
-pub async fn feed(mut reader: Reader, mut last: LogSeq, outbox: Outbox, actor: ActorRef<Message>) {
+/// to begin again, with a snapshot. What ingest did not write is passed over.
+pub async fn feed(
+    mut reader: Reader,
+    mut last: LogSeq,
+    connection: Connection,
+    outbox: Outbox,
+    actor: ActorRef<Message>,
+) {
     let ahead = Arc::new(Semaphore::new(AHEAD));
+    let stream = connection.subjects.events_stream();
     loop {
         let Ok(permit) = ahead.clone().acquire_owned().await else { return };
         if !outbox.wait_for_backlog(MAX_BACKLOG).await {
             return;
         }
         let message = reader.next().await;
-        // Behind another one there are batches between that are gone, or it is another log that was made in the place of this.
-        if let Some(follows) = follows(&message.headers).filter(|follows| *follows != last) {
-            tracing::warn!(position = message.sequence, %follows, %last, "the log does not go on here; beginning again");
-            return;
-        }
+        let batch = match Logged::read((&message).into()) {
+            Err(why @ NotWritten::Foreign(_)) => {
+                connection.foreign.note(&stream, message.sequence, &message.subject, &why);
+                if actor.cast(Message::PassedOver { pending: message.pending, permit }).is_err() {
+                    return;
+                }
+                continue;
+            }
+            // Behind another one there are batches between that are gone, or it is another log that was made in the place of
+            // this.
+            Ok(Logged { follows, .. }) if follows != last => {
+                let position = message.sequence;
+                tracing::warn!(position, %follows, %last, "the log does not go on here; beginning again");
+                return;
+            }
+            Ok(logged) => Ok(logged.batch),
+            Err(why) => Err(why),
+        };
         last = LogSeq(message.sequence);
         let fed = Fed {
             position: LogSeq(message.sequence),
             stored_at: message.stored_at,
-            batch: Batch::decode(&message.payload),
+            batch,
             pending: message.pending,
             trace: telemetry::context_of(&message.headers),
             permit,

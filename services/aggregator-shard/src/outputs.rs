@@ -10,14 +10,13 @@ use daybook_contracts::subjects::Subjects;
 use daybook_domain::ids::{LogSeq, Name, TenantId};
 use daybook_domain::time::Date;
 use daybook_runtime::outbox::Output;
+use daybook_runtime::streams::REJECTS_MESSAGE_BYTES;
 use daybook_runtime::telemetry;
 use std::collections::HashMap;
 use zstd::bulk::Compressor;
 
 /// Zstandard's level for figures: its fastest but for the negative ones.
 const FIGURES_LEVEL: i32 = 1;
-/// Size at which a message of rejects is cut, in estimated bytes of JSON.
-const REJECTS_BYTES: usize = 512 * 1024;
 /// Messages of rejects that one batch of the log can make for a tenant at most; it is far from reaching it.
 const MAX_REJECTS_MESSAGES: u64 = 1 << 16;
 /// Tenant-days whose last producer's trace is remembered.
@@ -122,11 +121,12 @@ fn rejects_outputs(subjects: &Subjects, position: LogSeq, tenant: &str, rejects:
     while rejects.peek().is_some() {
         let mut part = Vec::new();
         let mut bytes = 0;
-        while let Some(reject) =
-            rejects.next_if(|reject| part.is_empty() || bytes + json_bytes(reject) <= REJECTS_BYTES)
-        {
-            bytes += json_bytes(&reject);
-            part.push(reject);
+        while let Some(reject) = rejects.peek() {
+            bytes += json_bytes(reject);
+            if !part.is_empty() && bytes > REJECTS_MESSAGE_BYTES {
+                break;
+            }
+            part.extend(rejects.next());
         }
         let number = outputs.len() as u64;
         assert!(number < MAX_REJECTS_MESSAGES, "a batch of the log is too small for so many rejects");
@@ -143,10 +143,9 @@ fn rejects_outputs(subjects: &Subjects, position: LogSeq, tenant: &str, rejects:
     outputs
 }
 
-/// At most how long the reject is in JSON: a control character takes six bytes.
+/// How long the reject is in JSON.
 fn json_bytes(reject: &Reject) -> usize {
-    let texts = [&reject.reason, &reject.tenant, &reject.kind].map(String::len).iter().sum::<usize>();
-    400 + 6 * (texts + reject.field.as_ref().map_or(0, String::len) + reject.original.bytes().len())
+    serde_json::to_vec(reject).expect("rejects are plain values").len()
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use daybook_contracts::log::{Batch, Record};
 use daybook_contracts::members::Part;
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_domain::time::Instant as Stamp;
+use daybook_runtime::log;
 use daybook_runtime::membership::Readiness;
 use daybook_runtime::outbox::Outbox;
 use daybook_runtime::process::Context;
@@ -88,6 +89,11 @@ struct Arguments {
 /// What the actor is told.
 pub enum Message {
     Apply(Box<Fed>),
+    /// A message of the log was passed over, behind which so many stood.
+    PassedOver {
+        pending: u64,
+        permit: OwnedSemaphorePermit,
+    },
     Ask {
         question: Vec<u8>,
         reply: Subject,
@@ -162,14 +168,15 @@ impl Actor for PartitionActor {
         let reader = Reader::new(connection, subjects.events_stream(), subjects.events(partition), from);
         let to_any = connection.client.queue_subscribe(subjects.shard(partition), QUEUE_GROUP.to_owned()).await?;
         let to_this = connection.client.subscribe(subjects.shard_at(partition, &instance)).await?;
-        let end =
-            daybook_runtime::append::last_message(connection, &subjects.events_stream(), &subjects.events(partition))
-                .await;
-        let is_level = end.is_none_or(|end| end.sequence <= state.position().0);
+        let is_level = log::end(connection, partition).await?.position() <= state.position();
         tracing::info!(%partition, position = %state.position(), is_level, "aggregating");
         let heard = reader.heard();
         let tasks = vec![
-            essential("feed", feed(reader, state.position(), outbox.clone(), myself.clone()), myself.clone()),
+            essential(
+                "feed",
+                feed(reader, state.position(), connection.clone(), outbox.clone(), myself.clone()),
+                myself.clone(),
+            ),
             essential(
                 "questions",
                 listen(futures::stream::select(to_any, to_this), connection.client.clone(), myself.clone()),
@@ -222,6 +229,11 @@ impl Actor for PartitionActor {
             Message::Apply(fed) => {
                 state.waiting.push_back(*fed);
                 state.apply_waiting(&myself)
+            }
+            Message::PassedOver { pending, permit } => {
+                state.stands(pending);
+                drop(permit);
+                Ok(())
             }
             Message::Ask { question, reply, permit } => {
                 let answer = state.answer(&question);
@@ -368,22 +380,27 @@ impl State {
                 self.outbox.put(output, stored_at);
             }
         }
-        self.is_level = pending == 0 && self.waiting.is_empty();
-        if self.is_level {
-            if self.level_at.is_none() {
-                tracing::info!(partition = %self.partition, %position, "level with the log");
-                self.readiness.reached();
-            }
-            self.level_at = Some(Instant::now());
-        }
-        self.pending = pending;
-        self.tell();
+        self.stands(pending);
         let partition = self.partition.to_string();
         metrics::counter!("daybook_shard_batches_total").increment(1);
         metrics::counter!("daybook_shard_records_total").increment(records as u64);
         metrics::gauge!("daybook_shard_lag_batches", "partition" => partition.clone()).set(pending as f64);
         metrics::gauge!("daybook_shard_inbox_sequence", "partition" => partition).set(through.inbox.0 as f64);
         metrics::histogram!("daybook_shard_apply_seconds").record(started.elapsed().as_secs_f64());
+    }
+
+    /// Takes note that so many messages stand behind what was read of the log last.
+    fn stands(&mut self, pending: u64) {
+        self.is_level = pending == 0 && self.waiting.is_empty();
+        if self.is_level {
+            if self.level_at.is_none() {
+                tracing::info!(partition = %self.partition, position = %self.state.position(), "level with the log");
+                self.readiness.reached();
+            }
+            self.level_at = Some(Instant::now());
+        }
+        self.pending = pending;
+        self.tell();
     }
 
     /// Starts a backfill if one is wanted and none is under way.

@@ -4,17 +4,21 @@
 //! An object is there as a whole or not at all, and the broker's client checks its digest. Which of them are kept is
 //! said by [`crate::retention`].
 
+use async_nats::header::NATS_ROLLUP;
+use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::object_store::{Config, DeleteErrorKind, ObjectInfo, ObjectMetadata, ObjectStore};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
+use bytes::Bytes;
 use daybook_contracts::log::Through;
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_domain::time::Instant;
-use daybook_runtime::append::{last_message, stream_handle};
+use daybook_runtime::append::{Found, last_written, stream_handle};
 use daybook_runtime::connection::Connection;
 use daybook_runtime::kept::Kept;
 use daybook_runtime::log::{beginning, through_at};
 use daybook_runtime::store::{Changes, Store, StoreError};
+use daybook_runtime::written::{Message, NotWritten};
 use futures::TryStreamExt;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
@@ -151,15 +155,45 @@ pub(crate) async fn objects(
         if !object.is_some_and(|object| std::str::from_utf8(&object).is_ok_and(&is_wanted)) {
             continue;
         }
-        objects.push(match last_message(connection, &name, &subject).await {
-            Some(word) => {
-                let info = serde_json::from_slice(&word.payload).map_err(broker)?;
-                Some(Object { info, subject, sequence: word.sequence, stored_at: word.stored_at })
+        let newest = last_written(connection, &name, &subject, |word| read_word(&told, word)).await.map_err(broker)?;
+        match newest.found {
+            Some(Found { sequence, stored_at, value: ObjectWord { info, payload } }) => {
+                if newest.end > sequence {
+                    tell_again(connection, &subject, payload).await?;
+                }
+                objects.push(Some(Object { info, subject, sequence, stored_at }));
             }
-            None => None,
-        });
+            None if newest.end == 0 => objects.push(None),
+            // Nobody of ours wrote there.
+            None => {}
+        }
     }
     Ok(objects)
+}
+
+/// What a message says of an object.
+struct ObjectWord {
+    info: ObjectInfo,
+    payload: Bytes,
+}
+
+/// Reads what a message says of the object that its subject names.
+fn read_word(told: &str, word: Message<'_>) -> Result<ObjectWord, NotWritten> {
+    let foreign = |why: String| NotWritten::Foreign(why.into());
+    let info: ObjectInfo =
+        serde_json::from_slice(word.payload).map_err(|error| foreign(format!("it tells of no object: {error}")))?;
+    if word.subject.strip_prefix(told) != Some(URL_SAFE.encode(&info.name).as_str()) {
+        return Err(foreign("it tells of another object".to_owned()));
+    }
+    Ok(ObjectWord { info, payload: Bytes::copy_from_slice(word.payload) })
+}
+
+/// Puts the word of an object behind what someone else wrote there: the client library reads the last message only.
+async fn tell_again(connection: &Connection, subject: &str, payload: Bytes) -> Result<(), SnapshotError> {
+    let message = PublishMessage::build().header(NATS_ROLLUP, "sub").payload(payload);
+    let sent = connection.jetstream.send_publish(subject.to_owned(), message).await.map_err(broker)?;
+    sent.await.map_err(broker)?;
+    Ok(())
 }
 
 /// Whether the batch that a snapshot has applied last stands in the partition's log, or in the part of it that is trimmed.

@@ -2,6 +2,7 @@
 
 use crate::publishing::PublishError;
 use daybook_contracts::admin::AdminError;
+use daybook_runtime::written::NotWritten;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -24,6 +25,8 @@ pub enum Failure {
     },
     #[error("the broker does not tell in {0:?} what is in its streams")]
     Reading(Duration),
+    #[error("what is published cannot be read: {0}")]
+    Unreadable(#[from] NotWritten),
     #[error("a definition that was published cannot be used: {0}")]
     Unusable(String),
 }

@@ -1,13 +1,16 @@
 //! Reads back what was published: the catalogue, the days and the clocks.
 
-use crate::publishing::{Arrival, Outgoing, Publisher, describe};
+use crate::publishing::{Arrival, Ends, Outgoing, Publisher};
 use crate::registry::Registry;
 use crate::schedule::Observed;
 use daybook_contracts::day::DayMarker;
 use daybook_domain::catalogue::{Activation, Clocks, Definition};
 use daybook_domain::ids::{Name, Partition};
+use daybook_domain::time::Instant;
+use daybook_runtime::append::Newest;
 use daybook_runtime::connection::Connection;
-use daybook_runtime::reader::{Delivered, read_last_per_subject};
+use daybook_runtime::reader::read_newest_written;
+use daybook_runtime::written::{self, NotWritten};
 use std::collections::BTreeMap;
 
 /// What a day-manager begins with.
@@ -69,31 +72,58 @@ fn with_revision(mut definition: Definition, revision: u64) -> Definition {
     definition
 }
 
-/// Reads everything.
-pub async fn load(connection: &Connection) -> Loaded {
-    let subjects = &connection.subjects;
-    let catalog = read_last_per_subject(connection, subjects.catalog_stream(), subjects.every_catalog()).await;
-    let days = read_last_per_subject(connection, subjects.days_stream(), subjects.every_day()).await;
-    let clocks = read_last_per_subject(connection, subjects.clocks_stream(), subjects.clock("*")).await;
+/// What is read of a stream: by subject, how it ends and the newest that a day-manager wrote there.
+type Read<T> = Vec<(String, Newest<T>)>;
 
-    let publisher = Publisher::new(connection.clone(), &catalog, &days, &clocks);
-    let Assembled { registry, repairs } = assemble(&catalog, &days, &clocks, connection.partitions);
+/// The subjects of what was read, with their last sequences.
+fn ends<T>(read: &Read<T>) -> Ends {
+    read.iter().map(|(subject, newest)| (subject.clone(), newest.end)).collect()
+}
+
+/// What was read, without what nobody of ours wrote.
+fn found<T>(read: Read<T>) -> Vec<T> {
+    read.into_iter().filter_map(|(_, newest)| Some(newest.found?.value)).collect()
+}
+
+/// Reads everything.
+///
+/// # Errors
+/// When a definition or a marker cannot be read: a newer version published it, and to go on without it would take it back.
+pub async fn load(connection: &Connection) -> Result<Loaded, NotWritten> {
+    let subjects = &connection.subjects;
+    let (stream, filter) = (subjects.catalog_stream(), subjects.every_catalog());
+    let catalog = read_newest_written(connection, stream, filter, |m| written::definition(subjects, m)).await?;
+    let (stream, filter) = (subjects.days_stream(), subjects.every_day());
+    let days = read_newest_written(connection, stream, filter, |m| written::marker(subjects, m)).await?;
+    let clocks = read_clocks(connection).await?;
+
+    let publisher = Publisher::new(connection.clone(), ends(&catalog), ends(&days), ends(&clocks));
+    let last_of = |ends: Ends| {
+        let (subject, end) = ends.into_iter().max_by_key(|(_, end)| *end)?;
+        Some((end, publisher.arrival(&subject)?))
+    };
+    let unarrived = [last_of(ends(&catalog)), last_of(ends(&days))].into_iter().flatten().collect();
+    let Assembled { registry, repairs } =
+        assemble(found(catalog), &found(days), found(clocks).into_iter().collect(), connection.partitions);
     let repairs =
         repairs.iter().map(|(partition, definition)| publisher.definition_for(*partition, definition)).collect();
-    let last = |messages: &[Delivered]| {
-        let message = messages.iter().max_by_key(|message| message.sequence)?;
-        Some((message.sequence, publisher.arrival(message.subject.as_str())?))
-    };
-    let unarrived = [last(&catalog), last(&days)].into_iter().flatten().collect();
-    Loaded { registry, publisher, repairs, unarrived }
+    Ok(Loaded { registry, publisher, repairs, unarrived })
+}
+
+async fn read_clocks(connection: &Connection) -> Result<Read<(Name, Instant)>, NotWritten> {
+    let subjects = &connection.subjects;
+    let (stream, filter) = (subjects.clocks_stream(), subjects.clock("*"));
+    read_newest_written(connection, stream, filter, |message| written::clock(subjects, message)).await
 }
 
 /// Reads where the clocks stand, for one that knows everything else.
-pub async fn load_clocks(connection: &Connection, publisher: &mut Publisher) -> Clocks {
-    let subjects = &connection.subjects;
-    let clocks = read_last_per_subject(connection, subjects.clocks_stream(), subjects.clock("*")).await;
-    publisher.read_clocks(&clocks);
-    clocks_of(&clocks)
+///
+/// # Errors
+/// When one cannot be read.
+pub async fn load_clocks(connection: &Connection, publisher: &mut Publisher) -> Result<Clocks, NotWritten> {
+    let clocks = read_clocks(connection).await?;
+    publisher.read_clocks(ends(&clocks));
+    Ok(found(clocks).into_iter().collect())
 }
 
 /// What follows from the last messages of each subject.
@@ -103,9 +133,15 @@ pub struct Assembled {
     pub repairs: Vec<(Partition, Definition)>,
 }
 
-/// What follows from the last message of each subject of CATALOG, of DAYS and of CLOCKS. Pure.
-pub fn assemble(catalog: &[Delivered], days: &[Delivered], clocks: &[Delivered], partitions: u16) -> Assembled {
-    let mut registry = Registry { clocks: clocks_of(clocks), ..Registry::default() };
+/// What follows from the last definition of each subject of CATALOG, the last marker of each of DAYS, and where the clocks
+/// stand. Pure.
+pub fn assemble(
+    catalog: Vec<(Partition, Definition)>,
+    days: &[DayMarker],
+    clocks: Clocks,
+    partitions: u16,
+) -> Assembled {
+    let mut registry = Registry { clocks, ..Registry::default() };
     let (shared, activations) = collect(catalog);
     for (partition, activation) in &activations {
         registry.activate(*partition, activation);
@@ -123,14 +159,10 @@ pub fn assemble(catalog: &[Delivered], days: &[Delivered], clocks: &[Delivered],
             tracing::error!(error, "a published definition cannot be used");
         }
     }
-    for message in days {
-        match serde_json::from_slice::<DayMarker>(&message.payload) {
-            Ok(marker) => {
-                if registry.schedule.observe(&marker) == Observed::Contradicts {
-                    tracing::error!(subject = %message.subject, "a published day contradicts the tenant's calendar");
-                }
-            }
-            Err(error) => tracing::error!(subject = %message.subject, %error, "a day marker that cannot be read"),
+    for marker in days {
+        if registry.schedule.observe(marker) == Observed::Contradicts {
+            let (tenant, date) = (&marker.tenant, marker.day.date);
+            tracing::error!(%tenant, %date, "a published day contradicts the tenant's calendar");
         }
     }
     Assembled { registry, repairs }
@@ -138,31 +170,21 @@ pub fn assemble(catalog: &[Delivered], days: &[Delivered], clocks: &[Delivered],
 
 /// The newest revision of every definition: kinds, then views, calendars and tenants, as each needs the ones before.
 /// And what was activated where, which differs between partitions.
-fn collect(catalog: &[Delivered]) -> (Vec<Shared>, Vec<(Partition, Activation)>) {
+fn collect(catalog: Vec<(Partition, Definition)>) -> (Vec<Shared>, Vec<(Partition, Activation)>) {
     let mut activations = Vec::new();
     let mut newest: BTreeMap<(u8, String), Shared> = BTreeMap::new();
-    for message in catalog {
-        let definition: Definition = match serde_json::from_slice(&message.payload) {
-            Ok(definition) => definition,
-            Err(error) => {
-                tracing::error!(subject = %message.subject, %error, "a definition that cannot be read");
-                continue;
-            }
-        };
-        // `<prefix>.catalog.<partition>.<what>.<name>`
-        let token = message.subject.as_str().split('.').nth(2);
-        let partition: Option<Partition> = token.and_then(|token| token.parse().ok()).map(Partition);
+    for (partition, definition) in catalog {
         let rank = match &definition {
             Definition::Kind(_) => 0,
             Definition::View(_) => 1,
             Definition::Calendar(_) => 2,
             Definition::Tenant(_) => 3,
             Definition::Activation(activation) => {
-                activations.extend(partition.map(|partition| (partition, activation.clone())));
+                activations.push((partition, activation.clone()));
                 continue;
             }
         };
-        let key = (rank, describe(&definition).1.to_owned());
+        let key = (rank, definition.name().to_owned());
         let revision = revision_of(&definition);
         let shared = newest.entry(key).or_insert_with(|| Shared {
             definition: definition.clone(),
@@ -173,30 +195,18 @@ fn collect(catalog: &[Delivered]) -> (Vec<Shared>, Vec<(Partition, Activation)>)
             shared.definition = definition.clone();
             shared.revision = revision;
         }
-        shared.partitions.extend(partition.map(|partition| (partition, definition)));
+        shared.partitions.insert(partition, definition);
     }
     newest.values_mut().for_each(Shared::settle);
     (newest.into_values().collect(), activations)
 }
 
-fn clocks_of(messages: &[Delivered]) -> Clocks {
-    messages
-        .iter()
-        .filter_map(|message| {
-            let name = message.subject.as_str().rsplit('.').next()?;
-            let instant = std::str::from_utf8(&message.payload).ok()?.parse().ok()?;
-            Some((Name::new(name).ok()?, instant))
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use async_nats::HeaderMap;
     use daybook_domain::calendar::CalendarTable;
     use daybook_domain::catalogue::{Kind, Mode};
-    use daybook_domain::time::{Date, Instant};
+    use daybook_domain::time::Date;
 
     fn name(text: &str) -> Name {
         Name::new(text).unwrap()
@@ -206,26 +216,15 @@ mod tests {
         Definition::Kind(Kind { name: name("k"), mode, dimensions: vec![], measures: vec![], revision })
     }
 
-    fn message(subject: &str, definition: &Definition) -> Delivered {
-        Delivered {
-            stored_at: Instant::from_millis(0),
-            sequence: 1,
-            subject: subject.into(),
-            headers: HeaderMap::new(),
-            payload: serde_json::to_vec(definition).unwrap().into(),
-            pending: 0,
-        }
-    }
-
     #[test]
     fn activations_are_kept_apart_by_partition() {
         let activation = |revision| Activation { view: name("v"), revision, since: None };
         let (one, two) = (kind(1, Mode::Fact), kind(2, Mode::Fact));
-        let (shared, activations) = collect(&[
-            message("x.catalog.0.activation.v", &Definition::Activation(activation(2))),
-            message("x.catalog.0.kind.k", &one),
-            message("x.catalog.3.activation.v", &Definition::Activation(activation(1))),
-            message("x.catalog.3.kind.k", &two),
+        let (shared, activations) = collect(vec![
+            (Partition(0), Definition::Activation(activation(2))),
+            (Partition(0), one.clone()),
+            (Partition(3), Definition::Activation(activation(1))),
+            (Partition(3), two.clone()),
         ]);
         assert_eq!(activations, [(Partition(0), activation(2)), (Partition(3), activation(1))]);
         assert_eq!(shared.len(), 1);
@@ -238,16 +237,22 @@ mod tests {
     #[test]
     fn what_did_not_reach_a_partition_is_repaired() {
         let (one, two) = (kind(1, Mode::Fact), kind(2, Mode::Fact));
-        let catalog = [message("x.catalog.0.kind.k", &one), message("x.catalog.1.kind.k", &two)];
-        assert_eq!(assemble(&catalog, &[], &[], 3).repairs, [(Partition(0), two.clone()), (Partition(2), two)]);
+        let catalog = vec![(Partition(0), one.clone()), (Partition(1), two.clone())];
+        assert_eq!(
+            assemble(catalog, &[], Clocks::new(), 3).repairs,
+            [(Partition(0), two.clone()), (Partition(2), two)]
+        );
     }
 
     #[test]
     fn rivals_of_one_revision_are_followed_by_one_of_the_next() {
         let (one, other) = (kind(2, Mode::Fact), kind(2, Mode::Entity));
-        let catalog = [message("x.catalog.0.kind.k", &one), message("x.catalog.1.kind.k", &other)];
+        let catalog = vec![(Partition(0), one.clone()), (Partition(1), other.clone())];
         let next = kind(3, Mode::Fact);
-        assert_eq!(assemble(&catalog, &[], &[], 2).repairs, [(Partition(0), next.clone()), (Partition(1), next)]);
+        assert_eq!(
+            assemble(catalog, &[], Clocks::new(), 2).repairs,
+            [(Partition(0), next.clone()), (Partition(1), next)]
+        );
 
         let table = |revision, hours: &[i64]| {
             Definition::Calendar(CalendarTable {
@@ -258,11 +263,11 @@ mod tests {
                 cutoffs: hours.iter().map(|hour| Instant::from_millis(hour * 3_600_000)).collect(),
             })
         };
-        let catalog = [
-            message("x.catalog.0.calendar.c", &table(5, &[0, 24])),
-            message("x.catalog.1.calendar.c", &table(5, &[0, 24, 48])),
-        ];
+        let catalog = vec![(Partition(0), table(5, &[0, 24])), (Partition(1), table(5, &[0, 24, 48]))];
         let next = table(6, &[0, 24, 48]);
-        assert_eq!(assemble(&catalog, &[], &[], 2).repairs, [(Partition(0), next.clone()), (Partition(1), next)]);
+        assert_eq!(
+            assemble(catalog, &[], Clocks::new(), 2).repairs,
+            [(Partition(0), next.clone()), (Partition(1), next)]
+        );
     }
 }

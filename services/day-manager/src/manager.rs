@@ -9,7 +9,7 @@
 
 use crate::failure::{self, Failure, Refused, Trouble};
 use crate::loading::{Loaded, load, load_clocks};
-use crate::publishing::{Arrival, Publisher, describe};
+use crate::publishing::{Arrival, Publisher};
 use crate::registry::Registry;
 use crate::{activation, admin};
 use async_nats::HeaderMap;
@@ -118,7 +118,7 @@ impl Actor for Manager {
     ) -> Result<State, ActorProcessingErr> {
         context.health.set("day-manager", false);
         // Nobody waits here: it may take as long as there is to read.
-        let loaded = load(&context.connection).await;
+        let loaded = load(&context.connection).await?;
         let (registry, publisher, unarrived) = begin(loaded).await?;
         let ending = CancellationToken::new();
         let endpoints = admin::serve(&context.connection, myself.clone(), ending.clone()).await?;
@@ -294,12 +294,17 @@ impl State {
         if !is_current {
             tracing::info!("another day-manager may have been at work; reading everything anew");
             self.is_certain = false;
-            let loaded = in_time(load(&self.context.connection)).await?;
+            let loaded = in_time(load(&self.context.connection)).await??;
+            let known = self.registry.clocks.clone();
             (self.registry, self.publisher, self.unarrived) = begin(loaded).await?;
+            // A clock never goes back, also not where someone else has written in the place of where it stands.
+            for (name, stood) in known {
+                self.registry.clocks.entry(name).and_modify(|now| *now = stood.max(*now)).or_insert(stood);
+            }
             self.is_certain = true;
             self.tell_revisions();
         } else if !is_tick && !self.publisher.knows_clocks().await? {
-            self.registry.clocks = in_time(load_clocks(&self.context.connection, &mut self.publisher)).await?;
+            self.registry.clocks = in_time(load_clocks(&self.context.connection, &mut self.publisher)).await??;
         }
         Ok(())
     }
@@ -362,7 +367,7 @@ impl State {
         });
         overtaken
             .map(|definition| {
-                let (what, name) = describe(definition);
+                let (what, name) = (definition.what(), definition.name());
                 let reason = "was changed while this request was under way; look at it, and apply again".to_owned();
                 Refusal { what: what.into(), name: name.into(), reason }
             })

@@ -5,12 +5,13 @@ use crate::failure::Failure;
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use daybook_contracts::day::{DayMarker, Edge};
-use daybook_contracts::headers;
+use daybook_contracts::headers::{self, Source};
+use daybook_contracts::log::Marks;
 use daybook_domain::catalogue::Definition;
 use daybook_domain::ids::Partition;
-use daybook_runtime::append::{Appended, append, header_number, last_message, stream_handle};
+use daybook_runtime::append::{Appended, append, last_message, stream_handle};
 use daybook_runtime::connection::Connection;
-use daybook_runtime::reader::Delivered;
+use daybook_runtime::log;
 use futures::{StreamExt, TryStreamExt};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -49,16 +50,35 @@ pub struct Outgoing {
 pub struct Arrival {
     partition: Partition,
     inbox_subject: String,
-    /// The header of EVENTS in which ingest tells how far it has taken the origin in.
-    mark: &'static str,
+    /// By what ingest tells how far it has taken the origin in.
+    mark: Mark,
+}
+
+/// The stream that a message comes to INBOX from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mark {
+    Catalog,
+    Days,
+}
+
+impl Mark {
+    fn of(self, marks: Marks) -> u64 {
+        match self {
+            Self::Catalog => marks.catalog,
+            Self::Days => marks.days,
+        }
+    }
 }
 
 impl Arrival {
     /// Whether it is of a definition, rather than of a day.
     pub fn is_of_catalog(&self) -> bool {
-        self.mark == headers::CATALOG_SEQ
+        self.mark == Mark::Catalog
     }
 }
+
+/// Subjects, each with the sequence of its last message, whoever wrote that.
+pub type Ends = Vec<(String, u64)>;
 
 /// What is known of the subjects that this day-manager publishes on.
 pub struct Publisher {
@@ -72,24 +92,29 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// A publisher that has read these messages, the last of each subject of CATALOG, of DAYS and of CLOCKS.
-    pub fn new(connection: Connection, catalog: &[Delivered], days: &[Delivered], clocks: &[Delivered]) -> Self {
-        let (catalog_end, days_end) = (end(catalog), end(days));
-        let mut publisher = Self { connection, ends: HashMap::new(), catalog_end, days_end, clocks_end: 0 };
-        publisher.read(catalog);
-        publisher.read(days);
+    /// A publisher that knows these subjects of CATALOG, of DAYS and of CLOCKS by their last sequences.
+    pub fn new(connection: Connection, catalog: Ends, days: Ends, clocks: Ends) -> Self {
+        let ends = HashMap::new();
+        let mut publisher = Self { connection, ends, catalog_end: 0, days_end: 0, clocks_end: 0 };
+        publisher.catalog_end = publisher.read(catalog);
+        publisher.days_end = publisher.read(days);
         publisher.read_clocks(clocks);
         publisher
     }
 
-    /// Takes note of the last messages of CLOCKS.
-    pub fn read_clocks(&mut self, clocks: &[Delivered]) {
-        self.read(clocks);
-        self.clocks_end = end(clocks);
+    /// Takes note of the subjects of CLOCKS.
+    pub fn read_clocks(&mut self, clocks: Ends) {
+        self.clocks_end = self.read(clocks);
     }
 
-    fn read(&mut self, messages: &[Delivered]) {
-        self.ends.extend(messages.iter().map(|message| (message.subject.to_string(), message.sequence)));
+    /// Takes note of subjects, and returns the last sequence of all.
+    fn read(&mut self, ends: Ends) -> u64 {
+        let mut last = 0;
+        for (subject, end) in ends {
+            last = last.max(end);
+            self.ends.insert(subject, end);
+        }
+        last
     }
 
     /// Whether nobody else has published on CATALOG or DAYS since.
@@ -139,7 +164,7 @@ impl Publisher {
 
     /// The messages by which a definition reaches everyone it concerns: a tenant's own partition, or all of them.
     pub fn definition(&self, definition: &Definition) -> Vec<Outgoing> {
-        let (what, name) = describe(definition);
+        let (what, name) = (definition.what(), definition.name());
         let count = self.connection.partitions;
         match definition {
             Definition::Tenant(tenant) => {
@@ -154,7 +179,7 @@ impl Publisher {
 
     /// Whether a definition of that name was published behind a sequence of CATALOG.
     pub fn is_newer_than(&self, seen: u64, definition: &Definition) -> bool {
-        let (what, name) = describe(definition);
+        let (what, name) = (definition.what(), definition.name());
         let subjects = &self.connection.subjects;
         Partition::all(self.connection.partitions)
             .any(|partition| self.ends.get(&subjects.catalog(partition, what, name)).is_some_and(|end| *end > seen))
@@ -163,7 +188,7 @@ impl Publisher {
     /// The message by which a definition reaches one partition.
     pub fn definition_for(&self, partition: Partition, definition: &Definition) -> Outgoing {
         let subjects = &self.connection.subjects;
-        let (what, name) = describe(definition);
+        let (what, name) = (definition.what(), definition.name());
         self.outgoing(subjects.catalog(partition, what, name), definition)
     }
 
@@ -191,16 +216,12 @@ impl Publisher {
         match (stream, three) {
             ("days", None) => {
                 let partition = Partition::of(one, self.connection.partitions);
-                Some(Arrival {
-                    partition,
-                    inbox_subject: subjects.inbox_day(partition, one, two),
-                    mark: headers::DAYS_SEQ,
-                })
+                Some(Arrival { partition, inbox_subject: subjects.inbox_day(partition, one, two), mark: Mark::Days })
             }
             ("catalog", Some(name)) => {
                 let partition = Partition(one.parse().ok()?);
                 let inbox_subject = subjects.inbox_catalog(partition, two, name);
-                Some(Arrival { partition, inbox_subject, mark: headers::CATALOG_SEQ })
+                Some(Arrival { partition, inbox_subject, mark: Mark::Catalog })
             }
             _ => None,
         }
@@ -273,29 +294,14 @@ impl Publisher {
         let inbox = last_message(&self.connection, &subjects.inbox_stream(), &arrival.inbox_subject).await;
         let source = inbox
             .as_ref()
-            .and_then(|message| headers::source_sequence(message.headers.get(headers::STREAM_SOURCE)?.as_str()));
+            .and_then(|message| Source::parse(message.headers.get(headers::STREAM_SOURCE)?.as_str()))
+            .map(|source| source.sequence);
         if source.is_some_and(|source| source >= sequence) {
             return true;
         }
-        // Recorded and trimmed already?
-        let log = last_message(&self.connection, &subjects.events_stream(), &subjects.events(arrival.partition)).await;
-        log.and_then(|message| header_number(&message.headers, arrival.mark)).is_some_and(|mark| mark >= sequence)
-    }
-}
-
-/// The last sequence among messages.
-fn end(messages: &[Delivered]) -> u64 {
-    messages.iter().map(|message| message.sequence).max().unwrap_or(0)
-}
-
-/// What kind of definition it is, as in its subject, and its name.
-pub fn describe(definition: &Definition) -> (&'static str, &str) {
-    match definition {
-        Definition::Kind(kind) => ("kind", kind.name.as_str()),
-        Definition::View(view) => ("view", view.name.as_str()),
-        Definition::Calendar(table) => ("calendar", table.name.as_str()),
-        Definition::Tenant(tenant) => ("tenant", tenant.id.as_str()),
-        Definition::Activation(activation) => ("activation", activation.view.as_str()),
+        // Recorded and trimmed already? A log that ends with what this version cannot read says nothing.
+        let end = log::end(&self.connection, arrival.partition).await;
+        end.is_ok_and(|end| arrival.mark.of(end.marks()) >= sequence)
     }
 }
 

@@ -1,7 +1,6 @@
 //! What commands ask of the services, over NATS like anyone else.
 
 use anyhow::{Context as _, anyhow, bail};
-use async_nats::Message;
 use async_nats::client::RequestError;
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
 use bytes::Bytes;
@@ -12,13 +11,16 @@ use daybook_contracts::ask::{Answer, AskError, AskErrorCode, Asked, DAYS_VIEW, D
 use daybook_contracts::headers;
 use daybook_contracts::members::HEARTBEAT;
 use daybook_contracts::report::Report;
+use daybook_contracts::subjects::Subjects;
 use daybook_domain::catalogue::{Definition, Tenant};
 use daybook_domain::ids::{InboxSeq, Partition, TenantId};
 use daybook_domain::time::Date;
-use daybook_runtime::append::{header_number, last_message, retry, stream_handle};
+use daybook_runtime::append::{last_message, last_written, retry, stream_handle};
 use daybook_runtime::connection::{BrokerOptions, Connection, connect};
+use daybook_runtime::log;
 use daybook_runtime::membership::{Members, Membership};
-use daybook_runtime::reader::{Delivered, read_last_per_subject};
+use daybook_runtime::reader::read_newest_written;
+use daybook_runtime::written::{self, Message, NotWritten};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use serde::Serialize;
@@ -229,9 +231,8 @@ impl Client {
                 newest = newest.max(last.map(|message| message.sequence));
             }
             // What was trimmed from INBOX is recorded in the log.
-            let log = last_message(&self.connection, &subjects.events_stream(), &subjects.events(partition)).await;
-            let recorded = log.and_then(|batch| header_number(&batch.headers, headers::INBOX_SEQ));
-            let wanted = newest.max(recorded);
+            let recorded = log::end(&self.connection, partition).await?.marks().through.inbox.0;
+            let wanted = newest.max(Some(recorded).filter(|recorded| *recorded > 0));
             if let Some(wanted) = wanted {
                 self.settle_partition(partition, InboxSeq(wanted)).await?;
             }
@@ -284,19 +285,23 @@ impl Client {
     }
 
     /// Every tenant, in order.
-    pub async fn tenants(&self) -> Vec<Tenant> {
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub async fn tenants(&self) -> anyhow::Result<Vec<Tenant>> {
         let subjects = &self.connection.subjects;
-        let filter = subjects.every_tenant();
-        let messages = read_last_per_subject(&self.connection, subjects.catalog_stream(), filter).await;
-        let mut tenants: Vec<Tenant> = messages
-            .iter()
-            .filter_map(|message| match serde_json::from_slice(&message.payload) {
-                Ok(Definition::Tenant(tenant)) => Some(tenant),
+        let read = |message: Message<'_>| written::definition(subjects, message);
+        let (stream, filter) = (subjects.catalog_stream(), subjects.every_tenant());
+        let newest = read_newest_written(&self.connection, stream, filter, read).await?;
+        let mut tenants: Vec<Tenant> = newest
+            .into_iter()
+            .filter_map(|(_, newest)| match newest.found?.value {
+                (_, Definition::Tenant(tenant)) => Some(tenant),
                 _ => None,
             })
             .collect();
         tenants.sort_by(|one, other| one.id.cmp(&other.id));
-        tenants
+        Ok(tenants)
     }
 
     /// The newest versions of a tenant's reports from `from` to `to`, in order of their dates.
@@ -305,15 +310,13 @@ impl Client {
     /// When a report cannot be read.
     pub async fn reports(&self, tenant: &TenantId, from: Date, to: Date) -> anyhow::Result<Vec<Sealed>> {
         let subjects = &self.connection.subjects;
-        let filter = subjects.reports_of(tenant.as_str());
-        let messages = read_last_per_subject(&self.connection, subjects.reports_stream(), filter).await;
-        let mut reports = Vec::new();
-        for message in messages {
-            let date = message.subject.as_str().rsplit('.').next().and_then(|token| token.parse::<Date>().ok());
-            if date.is_some_and(|date| (from..=to).contains(&date)) {
-                reports.push(Sealed::read(message)?);
-            }
-        }
+        let read = |message: Message<'_>| match subjects.parse_report(message.subject) {
+            Some((_, date)) if !(from..=to).contains(&date) => Ok(None),
+            _ => Sealed::read(subjects, message).map(Some),
+        };
+        let (stream, filter) = (subjects.reports_stream(), subjects.reports_of(tenant.as_str()));
+        let newest = read_newest_written(&self.connection, stream, filter, read).await?;
+        let mut reports: Vec<Sealed> = newest.into_iter().filter_map(|(_, newest)| newest.found?.value).collect();
         reports.sort_by_key(|sealed| sealed.report.date);
         Ok(reports)
     }
@@ -324,15 +327,16 @@ impl Client {
     /// When it cannot be read.
     pub async fn report(&self, tenant: &TenantId, date: Date) -> anyhow::Result<Option<Sealed>> {
         let subjects = &self.connection.subjects;
-        let subject = subjects.report(tenant, date);
-        let newest = read_last_per_subject(&self.connection, subjects.reports_stream(), subject).await;
-        newest.into_iter().next().map(Sealed::read).transpose()
+        let (stream, subject) = (subjects.reports_stream(), subjects.report(tenant, date));
+        let read = |message: Message<'_>| Sealed::read(subjects, message);
+        let newest = last_written(&self.connection, &stream, &subject, read).await?;
+        Ok(newest.found.map(|found| found.value))
     }
 }
 
 /// What became of a request to day-manager.
 enum Reply {
-    Done(Message),
+    Done(async_nats::Message),
     Refused(String),
     /// It may be asked for again.
     Failed(String),
@@ -341,7 +345,7 @@ enum Reply {
 }
 
 impl Reply {
-    fn of(reply: Result<Message, RequestError>) -> Self {
+    fn of(reply: Result<async_nats::Message, RequestError>) -> Self {
         let reply = match reply {
             Ok(reply) => reply,
             Err(error) => return Self::Away(anyhow!("day-manager does not answer: {error}")),
@@ -364,10 +368,9 @@ pub struct Sealed {
 }
 
 impl Sealed {
-    fn read(message: Delivered) -> anyhow::Result<Self> {
-        let report = serde_json::from_slice(&message.payload)
-            .with_context(|| format!("the report on {} cannot be read", message.subject))?;
-        let hash = message.headers.get(headers::HASH);
-        Ok(Self { report, hash: hash.map(|h| h.to_string()).unwrap_or_default(), payload: message.payload })
+    fn read(subjects: &Subjects, message: Message<'_>) -> Result<Self, NotWritten> {
+        let report = written::report(subjects, message)?;
+        let hash = message.headers.get(headers::HASH).map(|hash| hash.to_string()).unwrap_or_default();
+        Ok(Self { report, hash, payload: Bytes::copy_from_slice(message.payload) })
     }
 }

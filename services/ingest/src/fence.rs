@@ -1,86 +1,107 @@
-//! What the end of the log tells the owner of a partition: how far the log reaches, and what became of an append.
+//! What the end of the log tells the owner of a partition: what became of an append that the broker did not confirm, and
+//! behind what to append next.
 
-use crate::sequencer::Marks;
-use async_nats::HeaderMap;
-use daybook_contracts::headers;
-use daybook_runtime::append::header_number;
-use daybook_runtime::log;
+use daybook_domain::ids::LogSeq;
+use daybook_runtime::log::{End, Logged};
+use daybook_runtime::written::NotWritten;
 
-/// The headers that every batch carries: which one it follows (0 for none), and how far the log reaches with it.
-pub fn headers(last: u64, marks: Marks) -> HeaderMap {
-    let mut map = HeaderMap::new();
-    map.insert(headers::FOLLOWS, last.to_string());
-    map.insert(headers::INBOX_SEQ, marks.through.inbox.to_string());
-    map.insert(headers::INBOX_EVENTS, marks.through.events.to_string());
-    map.insert(headers::CATALOG_SEQ, marks.catalog.to_string());
-    map.insert(headers::DAYS_SEQ, marks.days.to_string());
-    map
+/// Behind what a batch is appended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tip {
+    /// The partition's last batch, 0 for none: the next one follows it.
+    pub batch: LogSeq,
+    /// The last message on the partition's subject, 0 for none: the condition of the append. Behind the last batch when someone
+    /// else wrote there.
+    pub end: u64,
 }
 
-/// How far the log reaches with the batch that carries these headers.
-///
-/// # Panics
-/// When they are not a batch's: only ingest writes to EVENTS.
-pub fn marks_of(map: &HeaderMap) -> Marks {
-    let number = |name| header_number(map, name);
-    let through = log::through(map).expect("ingest puts its marks on every batch");
-    let (catalog, days) = (number(headers::CATALOG_SEQ).unwrap_or(0), number(headers::DAYS_SEQ).unwrap_or(0));
-    Marks { through, catalog, days }
+impl Tip {
+    /// The tip when the batch at `position` was stored.
+    pub fn at(position: u64) -> Self {
+        Self { batch: LogSeq(position), end: position }
+    }
 }
 
-/// What became of an append that the broker did not confirm.
+impl From<&End> for Tip {
+    fn from(end: &End) -> Self {
+        Self { batch: end.position(), end: end.sequence }
+    }
+}
+
+/// What became of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It is not there, and nothing else is: try again.
-    Absent,
-    /// It is there, at this sequence.
-    Stored(u64),
+    /// It is not there, and no other batch is: append it behind this tip.
+    Absent(Tip),
+    /// It is there, and this is the tip now.
+    Stored(Tip),
     /// Another owner's batch stands where it should be: begin again from the log.
     Lost,
 }
 
-/// What became of `payload`, to be appended behind `last` (0 for none), as the partition's last batch tells, given by its
-/// sequence, headers and payload.
+/// What became of a batch that was to be appended behind `tip`, as the last message on the partition's subject tells by its
+/// sequence alone (`None` when there is none). `None` when messages stand behind the tip: then [`behind`] looks at each.
+pub fn at_end(tip: Tip, last: Option<u64>) -> Option<Standing> {
+    match last.unwrap_or(0) {
+        last if last == tip.end => Some(Standing::Absent(tip)),
+        // A log that ends before what was known is another log.
+        last if last < tip.end => Some(Standing::Lost),
+        _ => None,
+    }
+}
+
+/// What the first message behind `tip`, at `sequence`, makes of the append of `payload`.
 ///
-/// The same payload is not enough to know it by: of an owner that slept while INBOX was trimmed, the next batch can look
+/// The same payload is not enough to know a batch by: of an owner that slept while INBOX was trimmed, the next batch can look
 /// like that of another one, though it has not seen the definitions in the batches between.
-pub fn standing(last: u64, payload: &[u8], end: Option<(u64, &HeaderMap, &[u8])>) -> Standing {
-    match end {
-        None if last == 0 => Standing::Absent,
-        Some((sequence, ..)) if sequence == last => Standing::Absent,
-        Some((sequence, map, stored))
-            if sequence > last && stored == payload && header_number(map, headers::FOLLOWS) == Some(last) =>
-        {
-            Standing::Stored(sequence)
-        }
-        _ => Standing::Lost,
+pub fn behind(tip: Tip, payload: &[u8], sequence: u64, stored: &[u8], read: &Result<Logged, NotWritten>) -> Standing {
+    match read {
+        // Someone else's message: the log goes on behind it.
+        Err(NotWritten::Foreign(_)) => Standing::Absent(Tip { end: sequence, ..tip }),
+        Ok(logged) if stored == payload && logged.follows == tip.batch => Standing::Stored(Tip::at(sequence)),
+        Ok(_) | Err(NotWritten::Unreadable(_)) => Standing::Lost,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use daybook_contracts::log::Through;
-    use daybook_domain::ids::InboxSeq;
+    use daybook_contracts::log::{Batch, FORMAT, Marks};
 
-    #[test]
-    fn marks_come_back_from_headers() {
-        let marks = Marks { through: Through { inbox: InboxSeq(7), events: 3 }, catalog: 5, days: 9 };
-        assert_eq!(marks_of(&headers(4, marks)), marks);
+    fn tip(batch: u64, end: u64) -> Tip {
+        Tip { batch: LogSeq(batch), end }
+    }
+
+    fn logged(follows: u64) -> Result<Logged, NotWritten> {
+        let batch = Batch { format: FORMAT, through: Default::default(), records: vec![] };
+        Ok(Logged { follows: LogSeq(follows), marks: Marks::default(), batch })
     }
 
     #[test]
-    fn the_end_of_the_log_tells_what_became_of_an_append() {
-        let follows = |last| headers(last, Marks::default());
-        assert_eq!(standing(0, b"a", None), Standing::Absent);
-        assert_eq!(standing(4, b"a", Some((4, &follows(2), b"a"))), Standing::Absent);
-        assert_eq!(standing(4, b"a", Some((6, &follows(4), b"a"))), Standing::Stored(6));
-        assert_eq!(standing(0, b"a", Some((6, &follows(0), b"b"))), Standing::Lost);
-        // It looks the same, but another owner's batch stands between.
-        assert_eq!(standing(4, b"a", Some((6, &follows(5), b"a"))), Standing::Lost);
-        assert_eq!(standing(4, b"a", Some((6, &HeaderMap::new(), b"a"))), Standing::Lost);
+    fn a_log_that_ends_where_it_did_has_not_the_batch() {
+        assert_eq!(at_end(tip(0, 0), None), Some(Standing::Absent(tip(0, 0))));
+        assert_eq!(at_end(tip(4, 5), Some(5)), Some(Standing::Absent(tip(4, 5))));
+        assert_eq!(at_end(tip(4, 5), Some(6)), None);
         // A log that ends before what was known is another log.
-        assert_eq!(standing(4, b"a", None), Standing::Lost);
-        assert_eq!(standing(4, b"a", Some((3, &follows(2), b"a"))), Standing::Lost);
+        assert_eq!(at_end(tip(4, 4), None), Some(Standing::Lost));
+        assert_eq!(at_end(tip(4, 4), Some(3)), Some(Standing::Lost));
+    }
+
+    #[test]
+    fn what_stands_behind_the_tip_tells_what_became_of_an_append() {
+        assert_eq!(behind(tip(4, 4), b"a", 6, b"a", &logged(4)), Standing::Stored(tip(6, 6)));
+        assert_eq!(behind(tip(4, 5), b"a", 6, b"a", &logged(4)), Standing::Stored(tip(6, 6)));
+        assert_eq!(behind(tip(0, 0), b"a", 6, b"b", &logged(0)), Standing::Lost);
+        // It looks the same, but another owner's batch stands between.
+        assert_eq!(behind(tip(4, 4), b"a", 6, b"a", &logged(5)), Standing::Lost);
+    }
+
+    #[test]
+    fn a_batch_is_appended_behind_what_someone_else_wrote() {
+        let foreign = Err(NotWritten::Foreign("".into()));
+        assert_eq!(behind(tip(4, 4), b"a", 6, b"a", &foreign), Standing::Absent(tip(4, 6)));
+        // A newer ingest has taken over.
+        let newer = Err(NotWritten::Unreadable(String::new()));
+        assert_eq!(behind(tip(4, 4), b"a", 6, b"a", &newer), Standing::Lost);
     }
 }

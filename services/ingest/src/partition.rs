@@ -1,21 +1,23 @@
 //! The actor that sequences one partition: it reads INBOX, feeds the sequencer and appends what it cuts, one batch at
 //! a time. While a batch is being appended, the next one is gathered.
 
-use crate::fence::{self, Standing};
+use crate::fence::{self, Standing, Tip};
 use crate::quota::Rates;
-use crate::sequencer::{Cut, Inbound, Marks, Sequencer};
+use crate::sequencer::{Cut, Inbound, Sequencer, Stop};
 use bytes::Bytes;
 use daybook_contracts::event::Encoding;
-use daybook_contracts::headers;
+use daybook_contracts::headers::{self, Source};
 use daybook_contracts::members::Part;
 use daybook_domain::catalogue::Definition;
-use daybook_domain::ids::{LogSeq, Partition};
-use daybook_runtime::append::{Appended, append, last_message};
+use daybook_domain::ids::Partition;
+use daybook_runtime::append::{Appended, append, last_message, next_message};
 use daybook_runtime::connection::Connection;
+use daybook_runtime::log::{self, Logged};
 use daybook_runtime::membership::Readiness;
 use daybook_runtime::process::Context;
 use daybook_runtime::reader::{Delivered, Reader, read_through};
 use daybook_runtime::telemetry;
+use daybook_runtime::written::{self, NotWritten};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -60,12 +62,14 @@ struct State {
     partition: Partition,
     linger: Duration,
     subject: String,
-    /// The sequence in EVENTS of the partition's last batch, 0 for none: the fence.
-    last: u64,
+    /// Behind what the next batch is appended.
+    tip: Tip,
     reader: Reader,
     sequencer: Sequencer,
     /// Gathered while the batch before it was appended.
     gathered: Option<Gathered>,
+    /// Why nothing further may be taken in.
+    stop: Option<Stop>,
     readiness: Readiness,
 }
 
@@ -85,15 +89,17 @@ impl Actor for PartitionActor {
         let readiness = Readiness::begin(&context, partition, format!("ingest {partition}"));
         let connection = &context.connection;
         let subject = connection.subjects.events(partition);
-        let (last, marks) = log_end(connection, partition).await;
-        let definitions = definitions(connection, partition, marks.catalog).await;
+        let end = log::end(connection, partition).await?;
+        let (tip, marks) = (Tip::from(&end), end.marks());
+        let definitions = definitions(connection, partition, marks.catalog).await?;
         let sequencer =
             Sequencer::new(connection.subjects.clone(), marks, definitions).with_default_rates(default_rates);
         let (stream, filters) = (connection.subjects.inbox_stream(), connection.subjects.inbox_of(partition));
         let reader = Reader::with_filters(connection, stream, filters, marks.through.next());
-        tracing::info!(%partition, log = last, inbox = %marks.through.inbox, "sequencing");
+        tracing::info!(%partition, log = %tip.batch, inbox = %marks.through.inbox, "sequencing");
         myself.cast(Step)?;
-        let state = State { context, partition, linger, subject, last, reader, sequencer, gathered: None, readiness };
+        let (gathered, stop) = (None, None);
+        let state = State { context, partition, linger, subject, tip, reader, sequencer, gathered, stop, readiness };
         state.tell();
         state.readiness.reached();
         Ok(state)
@@ -113,7 +119,7 @@ impl Actor for PartitionActor {
 impl State {
     /// Tells the others how far this partition is.
     fn tell(&self) {
-        let (log, inbox) = (LogSeq(self.last), self.sequencer.marks().through.whole());
+        let (log, inbox) = (self.tip.batch, self.sequencer.marks().through.whole());
         let lag = self.reader.pending();
         self.context.board.update(self.partition, |part| {
             *part = Part { log, inbox, lag, ..std::mem::take(part) };
@@ -124,75 +130,86 @@ impl State {
     /// Appends what was gathered, and gathers meanwhile.
     async fn step(&mut self) -> Result<(), ActorProcessingErr> {
         let Some(gathered) = self.gathered.take() else {
+            if let Some(stop) = self.stop.take() {
+                return Err(stop.into());
+            }
             let patience = Instant::now() + IDLE;
+            let leave = self.context.leave.clone();
             tokio::select! {
-                gathered = gather(&mut self.reader, &mut self.sequencer, self.linger, patience) => self.gathered = gathered,
-                () = self.context.leave.cancelled() => {}
+                gathered = self.gather(patience) => self.gathered = gathered,
+                () = leave.cancelled() => {}
             }
             return Ok(());
         };
-        let append = append_batch(&self.context.connection, &self.subject, self.last, gathered);
-        let gather = gather(&mut self.reader, &mut self.sequencer, self.linger, Instant::now());
-        let (appended, gathered) = tokio::join!(append, gather);
-        self.last = appended?;
+        let (connection, subject, tip) = (self.context.connection.clone(), self.subject.clone(), self.tip);
+        let append = append_batch(&connection, &subject, tip, gathered);
+        let (appended, gathered) = tokio::join!(append, self.gather(Instant::now()));
+        self.tip = appended?;
         self.tell();
         self.gathered = gathered;
         Ok(())
     }
-}
 
-/// Takes messages in until a batch is full, or `linger` after the first one. `None` when nothing came until `patience`.
-async fn gather(
-    reader: &mut Reader,
-    sequencer: &mut Sequencer,
-    linger: Duration,
-    patience: Instant,
-) -> Option<Gathered> {
-    let mut traces = Vec::new();
-    let mut deadline = patience;
-    while !sequencer.is_full() {
-        let waiting = sequencer.is_empty();
-        let message = match reader.next_buffered() {
-            Some(message) => message,
-            None => match tokio::time::timeout_at(deadline, reader.next()).await {
-                Ok(message) => message,
-                Err(_) => break,
-            },
-        };
-        if traces.len() < MAX_TRACES {
-            traces.extend(telemetry::context_of(&message.headers));
+    /// Takes messages in until a batch is full, or `linger` after the first one. `None` when nothing came until `patience`, or
+    /// nothing further may be taken in.
+    async fn gather(&mut self, patience: Instant) -> Option<Gathered> {
+        let Self { reader, sequencer, linger, stop, context, .. } = self;
+        let mut traces = Vec::new();
+        let mut deadline = patience;
+        while !sequencer.is_full() && stop.is_none() {
+            let waiting = sequencer.is_empty();
+            let message = match reader.next_buffered() {
+                Some(message) => message,
+                None => match tokio::time::timeout_at(deadline, reader.next()).await {
+                    Ok(message) => message,
+                    Err(_) => break,
+                },
+            };
+            if traces.len() < MAX_TRACES {
+                traces.extend(telemetry::context_of(&message.headers));
+            }
+            *stop = take(sequencer, &message).err();
+            note_foreign(&context.connection, sequencer, &message);
+            if waiting {
+                deadline = Instant::now() + *linger;
+            }
         }
-        take(sequencer, &message);
-        if waiting {
-            deadline = Instant::now() + linger;
-        }
+        sequencer.cut().map(|cut| Gathered { cut, traces })
     }
-    sequencer.cut().map(|cut| Gathered { cut, traces })
 }
 
-fn take(sequencer: &mut Sequencer, message: &Delivered) {
-    let is_msgpack = message.headers.get(headers::CONTENT_TYPE).is_some_and(|value| value.as_str() == headers::MSGPACK);
-    let source = message.headers.get(headers::STREAM_SOURCE).and_then(|value| headers::source_sequence(value.as_str()));
+fn take(sequencer: &mut Sequencer, message: &Delivered) -> Result<(), Stop> {
+    let header = |name| message.headers.get(name).map(|value: &async_nats::HeaderValue| value.as_str());
+    let is_msgpack = header(headers::CONTENT_TYPE) == Some(headers::MSGPACK);
     sequencer.take(Inbound {
         sequence: message.sequence,
         subject: message.subject.as_str(),
         encoding: if is_msgpack { Encoding::MessagePack } else { Encoding::Json },
-        source_sequence: source,
+        source: header(headers::STREAM_SOURCE).and_then(Source::parse),
+        named: header(headers::SUBJECT),
         stored_at: message.stored_at,
         payload: &message.payload,
-    });
+    })
 }
 
-/// Appends a batch behind `last` and returns its sequence.
+/// Notes that the message was one that no service wrote, if it was.
+fn note_foreign(connection: &Connection, sequencer: &mut Sequencer, message: &Delivered) {
+    if let Some(why) = sequencer.passed_over() {
+        let why = NotWritten::Foreign(why.into());
+        connection.foreign.note(&connection.subjects.inbox_stream(), message.sequence, &message.subject, &why);
+    }
+}
+
+/// Appends a batch behind `tip` and returns the tip then.
 ///
 /// # Errors
 /// When another owner appended meanwhile: this one must begin again from the log.
 async fn append_batch(
     connection: &Connection,
     subject: &str,
-    last: u64,
+    mut tip: Tip,
     gathered: Gathered,
-) -> Result<u64, ActorProcessingErr> {
+) -> Result<Tip, ActorProcessingErr> {
     let Gathered { cut, traces } = gathered;
     let records = cut.batch.records.len();
     let span = tracing::info_span!("ingest", subject, records, inbox = cut.marks.through.inbox.0);
@@ -201,7 +218,7 @@ async fn append_batch(
         others.iter().for_each(|other| telemetry::link(&span, other));
     }
     let payload = Bytes::from(cut.batch.encode());
-    let mut headers = fence::headers(last, cut.marks);
+    let mut headers = log::headers_of(tip.batch, cut.marks);
     telemetry::inject(&span, &mut headers);
     metrics::counter!("daybook_ingest_batches_total").increment(1);
     metrics::counter!("daybook_ingest_records_total").increment(records as u64);
@@ -210,8 +227,8 @@ async fn append_batch(
     let mut pause = Duration::from_millis(20);
     let outcome = async {
         loop {
-            match append(connection, subject, last, headers.clone(), payload.clone()).await {
-                Appended::At(sequence) => return Ok(sequence),
+            match append(connection, subject, tip.end, headers.clone(), payload.clone()).await {
+                Appended::At(sequence) => return Ok(Tip::at(sequence)),
                 Appended::Conflict => {}
                 Appended::Unclear(error) => {
                     tracing::warn!(subject, %error, "an append's fate is unclear; looking at the log");
@@ -219,13 +236,9 @@ async fn append_batch(
                     pause = (pause * 2).min(Duration::from_secs(2));
                 }
             }
-            // The log says what happened.
-            let stream = connection.subjects.events_stream();
-            let end = last_message(connection, &stream, subject).await;
-            let end = end.as_ref().map(|end| (end.sequence, &end.headers, &*end.payload));
-            match fence::standing(last, &payload, end) {
-                Standing::Absent => {}
-                Standing::Stored(sequence) => return Ok(sequence),
+            match standing(connection, subject, tip, &payload).await {
+                Standing::Absent(further) => tip = further,
+                Standing::Stored(tip) => return Ok(tip),
                 Standing::Lost => {
                     return Err(ActorProcessingErr::from(
                         "another owner appended to this partition; reading the log again",
@@ -240,19 +253,48 @@ async fn append_batch(
     outcome
 }
 
-/// The sequence of the partition's last batch and how far it reaches.
-pub(crate) async fn log_end(connection: &Connection, partition: Partition) -> (u64, Marks) {
-    let (stream, subject) = (connection.subjects.events_stream(), connection.subjects.events(partition));
-    match last_message(connection, &stream, &subject).await {
-        None => (0, Marks::default()),
-        Some(message) => (message.sequence, fence::marks_of(&message.headers)),
+/// What the log says became of an append.
+async fn standing(connection: &Connection, subject: &str, mut tip: Tip, payload: &[u8]) -> Standing {
+    let stream = connection.subjects.events_stream();
+    let last = last_message(connection, &stream, subject).await;
+    if let Some(standing) = fence::at_end(tip, last.map(|last| last.sequence)) {
+        return standing;
     }
+    while let Some(message) = next_message(connection, &stream, subject, tip.end + 1).await {
+        let read = Logged::read((&message).into());
+        match fence::behind(tip, payload, message.sequence, &message.payload, &read) {
+            Standing::Absent(further) => tip = further,
+            standing => return standing,
+        }
+        if let Err(why) = read {
+            connection.foreign.note(&stream, message.sequence, subject, &why);
+        }
+    }
+    Standing::Absent(tip)
 }
 
 /// The definitions of `partition` that stand in CATALOG up to the sequence `through`.
-async fn definitions(connection: &Connection, partition: Partition, through: u64) -> Vec<Definition> {
+///
+/// # Errors
+/// When one cannot be read: an event of a tenant that is missing here would be refused for good.
+async fn definitions(
+    connection: &Connection,
+    partition: Partition,
+    through: u64,
+) -> Result<Vec<Definition>, ActorProcessingErr> {
     let (stream, filter) = (connection.subjects.catalog_stream(), connection.subjects.catalog_of(partition));
-    // An event of a tenant that is missing here would be refused for good.
-    let found = read_through(connection, stream, filter, through).await;
-    found.iter().filter_map(|message| serde_json::from_slice(&message.payload).ok()).collect()
+    let mut definitions = Vec::new();
+    for message in read_through(connection, stream.clone(), filter, through).await {
+        match written::definition(&connection.subjects, (&message).into()) {
+            Ok((_, definition)) => definitions.push(definition),
+            Err(why @ NotWritten::Foreign(_)) => {
+                connection.foreign.note(&stream, message.sequence, &message.subject, &why);
+            }
+            Err(why) => {
+                let (subject, sequence) = (&message.subject, message.sequence);
+                return Err(format!("the definition on {subject} at {sequence} of {stream}: {why}").into());
+            }
+        }
+    }
+    Ok(definitions)
 }

@@ -1,13 +1,15 @@
 //! The pure core of ingest: messages of INBOX in, batches of EVENTS out. No clock, no I/O, no randomness.
 
 mod refusals;
+mod sourced;
 
 use self::refusals::Refusals;
+use self::sourced::{Sourced, Stream};
 use crate::quota::{Meter, Over, Rates};
-use daybook_contracts::day::DayMarker;
 use daybook_contracts::event::{self, Encoding, Problem, ValidEvent};
-use daybook_contracts::log::{Batch, Event, Events, FORMAT, Record, Through};
-use daybook_contracts::reject::{Code, Original, Reject, Span};
+use daybook_contracts::headers;
+use daybook_contracts::log::{Batch, Event, Events, FORMAT, Marks, Record, Through};
+use daybook_contracts::reject::{Alike, Code, Original, Reject, Span, Told};
 use daybook_contracts::subjects::{InboxSubject, Subjects};
 use daybook_domain::calendar::{CalendarTable, Lookup};
 use daybook_domain::catalogue::{Definition, Kind, Tenant};
@@ -25,21 +27,27 @@ pub struct Inbound<'a> {
     pub sequence: u64,
     pub subject: &'a str,
     pub encoding: Encoding,
-    /// The sequence in the stream that the broker sourced it from; none for events.
-    pub source_sequence: Option<u64>,
+    /// Where the broker sourced it from; none for events.
+    pub source: Option<headers::Source<'a>>,
+    /// The subject that it names in [`headers::SUBJECT`].
+    pub named: Option<&'a str>,
     /// When the broker stored it.
     pub stored_at: Instant,
     pub payload: &'a [u8],
 }
 
-/// How far a log reaches into what it is made of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Marks {
-    pub through: Through,
-    /// The last sequence of CATALOG taken in.
-    pub catalog: u64,
-    /// The last sequence of DAYS taken in.
-    pub days: u64,
+/// A message that day-manager published, and that this version cannot read. Nothing behind it may be taken in: what it
+/// defines would be missing for good.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the {what} at {sequence} of {stream} cannot be read, so this partition stands still: {reason}; a newer version of \
+     Daybook published it: upgrade ingest"
+)]
+pub struct Stop {
+    what: &'static str,
+    stream: String,
+    sequence: u64,
+    reason: String,
 }
 
 /// A batch ready to be appended, and how far the log reaches with it.
@@ -71,12 +79,16 @@ pub struct Sequencer {
     default_rates: Rates,
     /// What of the batch at hand stands for messages refused unread.
     refusals: Refusals,
+    /// The rejects of the message at hand.
+    alike: Alike,
     /// How far everything taken in reaches.
     marks: Marks,
     records: Vec<Record>,
     bytes: usize,
     /// Full batches that wait for [`Sequencer::cut`].
     ready: Vec<Cut>,
+    /// Why the message taken last is foreign.
+    passed_over: Option<&'static str>,
 }
 
 impl Sequencer {
@@ -89,10 +101,12 @@ impl Sequencer {
             tenants: HashMap::new(),
             default_rates: Rates::default(),
             refusals: Refusals::default(),
+            alike: Alike::of(0),
             marks,
             records: Vec::new(),
             bytes: 0,
             ready: Vec::new(),
+            passed_over: None,
         };
         for definition in definitions {
             sequencer.define(definition);
@@ -128,13 +142,25 @@ impl Sequencer {
         (!self.ready.is_empty()).then(|| self.ready.remove(0))
     }
 
+    /// Why the message that was taken last was passed over, if no service wrote it though one should have.
+    pub fn passed_over(&mut self) -> Option<&'static str> {
+        self.passed_over.take()
+    }
+
     /// Takes the next message in. Messages come in the order of their sequences; one that is covered already is
     /// passed over.
-    pub fn take(&mut self, message: Inbound<'_>) {
+    ///
+    /// # Errors
+    /// When it cannot be read and must not be passed over; then nothing has changed.
+    pub fn take(&mut self, message: Inbound<'_>) -> Result<(), Stop> {
         if message.sequence < self.marks.through.next() {
-            return;
+            return Ok(());
         }
         let subject = self.subjects.parse_inbox(message.subject);
+        let sourced = match subject {
+            Some(InboxSubject::Day { .. } | InboxSubject::Catalog { .. }) => Some(self.sourced(message, subject)?),
+            _ => None,
+        };
         // Events make room for themselves, once it is known that they are not refused unread.
         if !matches!(subject, Some(InboxSubject::Event { .. })) {
             self.make_room(message.payload);
@@ -142,7 +168,8 @@ impl Sequencer {
         match subject {
             Some(InboxSubject::Event { tenant, kind }) => {
                 let (tenant, kind) = (tenant.to_owned(), kind.to_owned());
-                return self.take_events(message, &tenant, &kind);
+                self.take_events(message, &tenant, &kind);
+                return Ok(());
             }
             Some(InboxSubject::Wildcard { tokens }) => {
                 let reason =
@@ -152,12 +179,12 @@ impl Sequencer {
                 let source = Source { tenant: tokens, kind: "", inbox: InboxSeq(message.sequence) };
                 self.push_reject(source.reject(0, message.payload, problem));
             }
-            Some(InboxSubject::Day { .. }) => self.take_marker(message),
-            Some(InboxSubject::Catalog { .. }) => self.take_definition(message),
-            None => tracing::error!(subject = message.subject, "a subject that INBOX should not hold"),
+            Some(InboxSubject::Day { .. } | InboxSubject::Catalog { .. }) => self.take_sourced(sourced, message),
+            None => self.passed_over = Some("its subject is none of INBOX's"),
         }
         self.marks.through = Through { inbox: InboxSeq(message.sequence), events: 0 };
         self.cut_when_full();
+        Ok(())
     }
 
     /// Cuts before a message that might not fit: a record is never apart from the mark that covers it.
@@ -169,31 +196,28 @@ impl Sequencer {
         self.bytes += 1;
     }
 
-    fn take_marker(&mut self, message: Inbound<'_>) {
-        let source = message.source_sequence.unwrap_or(0);
-        // After a restart the broker may source again what was trimmed from INBOX.
-        if source <= self.marks.days {
-            return;
-        }
-        self.marks.days = source;
-        match serde_json::from_slice::<DayMarker>(message.payload) {
-            Ok(marker) => self.push(Record::Day(marker), 300),
-            Err(error) => tracing::error!(sequence = message.sequence, %error, "a day marker that cannot be read"),
-        }
-    }
-
-    fn take_definition(&mut self, message: Inbound<'_>) {
-        let source = message.source_sequence.unwrap_or(0);
-        if source <= self.marks.catalog {
-            return;
-        }
-        self.marks.catalog = source;
-        match serde_json::from_slice::<Definition>(message.payload) {
-            Ok(definition) => {
+    /// Takes in what was sourced, or passes over what is foreign.
+    fn take_sourced(&mut self, sourced: Option<Sourced>, message: Inbound<'_>) {
+        let source = message.source.map_or(0, |source| source.sequence);
+        match sourced {
+            Some(Sourced::Marker(marker)) => {
+                self.marks.days = source;
+                self.push(Record::Day(marker), 300);
+            }
+            Some(Sourced::Definition(definition)) => {
+                self.marks.catalog = source;
                 self.define(definition.clone());
                 self.push(Record::Define(definition), message.payload.len() + 100);
             }
-            Err(error) => tracing::error!(sequence = message.sequence, %error, "a definition that cannot be read"),
+            Some(Sourced::Foreign(stream, why)) => {
+                match stream {
+                    Some(Stream::Days) => self.marks.days = source,
+                    Some(Stream::Catalog) => self.marks.catalog = source,
+                    None => {}
+                }
+                self.passed_over = Some(why);
+            }
+            Some(Sourced::Again) | None => {}
         }
     }
 
@@ -252,10 +276,19 @@ impl Sequencer {
         let customer = &self.tenants[&tenant];
         let days = Days { tenant: &tenant, table: customer.table.clone(), first: customer.tenant.first_day };
         let count = events.events() as usize;
-        for (index, event) in events.read(tenant_token, &kind).enumerate().skip(skip as usize) {
+        self.alike = Alike::of(message.payload.len());
+        let mut read = events.read(tenant_token, &kind).zip(0_u32..);
+        // What an earlier batch covers is told there, and which rejects are told together hangs on it.
+        for (event, index) in read.by_ref().take(skip as usize) {
+            let stamped = event.outcome.and_then(|valid| days.stamp(valid.at));
+            if let Err(problem) = stamped {
+                self.alike.tell(source.reject(index, event.original, problem), 0);
+            }
+        }
+        self.alike.forget_places();
+        for (event, index) in read {
             // The events of most messages stay together: their list need not grow. It may be cut short by a reject.
             let room = if index == 0 { count } else { 0 };
-            let index = index as u32;
             let stamped = event.outcome.and_then(|valid| Ok((days.stamp(valid.at)?, valid)));
             match stamped {
                 Ok((date, valid)) => {
@@ -263,7 +296,7 @@ impl Sequencer {
                     let event = Event { index, date, at, id, version, status, dims, measures };
                     self.push_event(sequence, &tenant, &kind.name, event, room);
                 }
-                Err(problem) => self.push_reject(source.reject(index, event.original, problem)),
+                Err(problem) => self.push_alike(source.reject(index, event.original, problem)),
             }
             self.marks.through = Through { inbox: sequence, events: index + 1 };
             self.cut_when_full();
@@ -348,6 +381,18 @@ impl Sequencer {
         }
     }
 
+    /// Records a reject of the message at hand, by itself or with others.
+    fn push_alike(&mut self, reject: Reject) {
+        metrics::counter!("daybook_ingest_rejects_total", "code" => reject.code.as_str()).increment(1);
+        match self.alike.tell(reject, self.records.len()) {
+            Told::Stored(reject) => self.record_reject(reject),
+            Told::With(place) => match &mut self.records[place] {
+                Record::Rejected(reject) => reject.extend(),
+                record => unreachable!("a reject stands at its place, not {record:?}"),
+            },
+        }
+    }
+
     fn push_reject(&mut self, reject: Reject) {
         metrics::counter!("daybook_ingest_rejects_total", "code" => reject.code.as_str()).increment(1);
         self.record_reject(reject);
@@ -373,6 +418,7 @@ impl Sequencer {
     fn close_batch(&mut self, marks: Marks) {
         let records = std::mem::take(&mut self.records);
         self.refusals = Refusals::default();
+        self.alike.forget_places();
         self.bytes = 0;
         self.ready.push(Cut { batch: Batch { format: FORMAT, through: marks.through, records }, marks });
     }

@@ -1,10 +1,10 @@
 //! Takes out of INBOX what every partition has recorded, so that the buffer stays a buffer. Any number of trimmers do
 //! no harm: what is removed is in the log for good. It also shows, as metrics, what every stream takes.
 
-use crate::partition::log_end;
 use daybook_domain::ids::Partition;
 use daybook_runtime::append::{last_message, stream_handle};
 use daybook_runtime::connection::Connection;
+use daybook_runtime::log;
 use daybook_runtime::process::Context;
 use daybook_runtime::{clock, usage};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
@@ -82,8 +82,8 @@ async fn trim(connection: &Connection, last_floor: &mut u64) -> Result<(), async
     // `inbox.last_sequence` was read first: what a partition has no newer message for, it has recorded up to there.
     let mut floor = inbox.last_sequence;
     for partition in Partition::all(connection.partitions) {
-        let (_, marks) = log_end(connection, partition).await;
-        let recorded = marks.through.next() - 1;
+        let end = log::end(connection, partition).await?;
+        let recorded = end.marks().through.next() - 1;
         for filter in subjects.inbox_of(partition) {
             let newest = last_message(connection, &subjects.inbox_stream(), &filter).await;
             if newest.is_some_and(|message| message.sequence > recorded) {

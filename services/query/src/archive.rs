@@ -10,15 +10,16 @@ use crate::history::History;
 use async_nats::jetstream::stream::DirectGetErrorKind;
 use bytes::Bytes;
 use daybook_contracts::ask::{AskError, AskErrorCode, Asked};
-use daybook_contracts::day::DayMarker;
 use daybook_contracts::figures::{Figures, GroupFigures};
 use daybook_contracts::report::Report;
+use daybook_contracts::subjects::Subjects;
 use daybook_domain::ids::{Name, TenantId};
 use daybook_domain::plan::Plan;
 use daybook_domain::time::{Date, Instant};
-use daybook_runtime::append::{last_message_for_certain, stream_handle};
+use daybook_runtime::append::{last_written_for_certain, stream_handle};
 use daybook_runtime::clock;
 use daybook_runtime::connection::Connection;
+use daybook_runtime::written::{self, Message, NotWritten};
 use std::borrow::Cow;
 use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -104,12 +105,6 @@ pub enum Left {
     Nothing,
 }
 
-/// The newest message of a subject.
-struct Newest {
-    sequence: u64,
-    payload: Bytes,
-}
-
 /// The streams, read message by message.
 pub struct Archive {
     connection: Connection,
@@ -131,7 +126,8 @@ impl Archive {
     pub async fn figures(&self, tenant: &TenantId, date: Date, view: &Name) -> Asked<Left> {
         let subjects = &self.connection.subjects;
         let (stream, subject) = (subjects.figures_stream(), subjects.figures(tenant, date, view.as_str()));
-        self.decode(date, self.of_any_replica(&stream, subject).await?).await
+        let found = self.of_any_replica(&stream, &subject, |message| packed(subjects, message)).await?;
+        self.decode(date, view, found).await
     }
 
     /// As [`figures`](Self::figures), as the stream's leader has them: where there is nothing of a day on which the view has
@@ -142,11 +138,12 @@ impl Archive {
     pub async fn figures_for_certain(&self, tenant: &TenantId, date: Date, view: &Name) -> Asked<Left> {
         let subjects = &self.connection.subjects;
         let (stream, subject) = (subjects.figures_stream(), subjects.figures(tenant, date, view.as_str()));
-        self.decode(date, self.of_the_leader(&stream, &subject).await?).await
+        let found = self.of_the_leader(&stream, &subject, |message| packed(subjects, message)).await?;
+        self.decode(date, view, found).await
     }
 
-    async fn decode(&self, date: Date, message: Option<Newest>) -> Asked<Left> {
-        let Some(Newest { sequence, payload }) = message else { return Ok(Left::Nothing) };
+    async fn decode(&self, date: Date, view: &Name, found: Option<(u64, Bytes)>) -> Asked<Left> {
+        let Some((sequence, payload)) = found else { return Ok(Left::Nothing) };
         if payload.is_empty() {
             return Ok(Left::TooMany);
         }
@@ -159,6 +156,9 @@ impl Archive {
             .map_err(|error| error.to_string())
             .flatten()
             .map_err(|error| internal(format!("the figures of {date} cannot be read: {error}")))?;
+        if !is_of(&decoded.figures, date, view) {
+            return Err(internal(format!("what stands for the figures of {view} on {date} is of something else")));
+        }
         let decoded = Arc::new(decoded);
         self.kept().put(sequence, decoded.clone(), decoded.bytes);
         Ok(Left::Figures(decoded))
@@ -171,16 +171,12 @@ impl Archive {
     pub async fn report(&self, tenant: &TenantId, date: Date) -> Asked<Option<Report>> {
         let subjects = &self.connection.subjects;
         let (stream, subject) = (subjects.reports_stream(), subjects.report(tenant, date));
-        let message = match self.of_any_replica(&stream, subject.clone()).await? {
-            None => self.of_the_leader(&stream, &subject).await?,
+        let read = |message: Message<'_>| written::report::<Report>(subjects, message);
+        let found = match self.of_any_replica(&stream, &subject, read).await? {
+            None => self.of_the_leader(&stream, &subject, read).await?,
             found => found,
         };
-        match message {
-            None => Ok(None),
-            Some(message) => serde_json::from_slice(&message.payload)
-                .map(Some)
-                .map_err(|error| internal(format!("the report of {date} cannot be read: {error}"))),
-        }
+        Ok(found.map(|(_, report)| report))
     }
 
     /// The newest day of the tenant that has opened, if any has, for certain.
@@ -189,12 +185,9 @@ impl Archive {
     /// When the broker does not answer, or the message is no marker.
     pub async fn today(&self, tenant: &TenantId) -> Asked<Option<Date>> {
         let subjects = &self.connection.subjects;
-        match self.of_the_leader(&subjects.days_stream(), &subjects.day_opened(tenant.as_str())).await? {
-            None => Ok(None),
-            Some(message) => serde_json::from_slice::<DayMarker>(&message.payload)
-                .map(|marker| Some(marker.day.date))
-                .map_err(|error| internal(format!("the marker of the open day cannot be read: {error}"))),
-        }
+        let read = |message: Message<'_>| written::marker(subjects, message);
+        let opened = self.of_the_leader(&subjects.days_stream(), &subjects.day_opened(tenant.as_str()), read).await?;
+        Ok(opened.map(|(_, marker)| marker.day.date))
     }
 
     /// The first of these days whose report there was and is no more, if there is one; `dates` are in order, and have no
@@ -225,22 +218,40 @@ impl Archive {
         Ok(Some(day.date))
     }
 
-    /// The newest message of a subject as some replica of the stream has it, which may lack the newest of all.
-    async fn of_any_replica(&self, stream: &str, subject: String) -> Asked<Option<Newest>> {
+    /// What `read` makes of the newest message of a subject, and its sequence, as some replica of the stream has it, which may
+    /// lack the newest of all.
+    async fn of_any_replica<T>(
+        &self,
+        stream: &str,
+        subject: &str,
+        read: impl Fn(Message<'_>) -> Result<T, NotWritten>,
+    ) -> Asked<Option<(u64, T)>> {
         let failed =
             |error: String| AskError::new(AskErrorCode::Unavailable, format!("{stream} cannot be read: {error}"));
         let handle = stream_handle(&self.connection, stream).await.map_err(|error| failed(error.to_string()))?;
-        match handle.direct_get_last_for_subject(subject).await {
-            Ok(message) => Ok(Some(Newest { sequence: message.sequence, payload: message.payload })),
-            Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
-            Err(error) => Err(failed(error.to_string())),
+        let newest = match handle.direct_get_last_for_subject(subject).await {
+            Ok(newest) => newest,
+            Err(error) if error.kind() == DirectGetErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error.to_string())),
+        };
+        match read(Message { subject, headers: &newest.headers, payload: &newest.payload }) {
+            Ok(value) => Ok(Some((newest.sequence, value))),
+            // What stands before it is found more slowly.
+            Err(NotWritten::Foreign(_)) => self.of_the_leader(stream, subject, read).await,
+            Err(why) => Err(internal(format!("{subject}: {why}"))),
         }
     }
 
-    async fn of_the_leader(&self, stream: &str, subject: &str) -> Asked<Option<Newest>> {
-        let look = last_message_for_certain(&self.connection, stream, subject);
+    async fn of_the_leader<T>(
+        &self,
+        stream: &str,
+        subject: &str,
+        read: impl Fn(Message<'_>) -> Result<T, NotWritten>,
+    ) -> Asked<Option<(u64, T)>> {
+        let look = last_written_for_certain(&self.connection, stream, subject, read);
         match tokio::time::timeout(LOOK_DEADLINE, look).await {
-            Ok(last) => Ok(last.map(|last| Newest { sequence: last.sequence, payload: last.payload })),
+            Ok(Ok(newest)) => Ok(newest.found.map(|found| (found.sequence, found.value))),
+            Ok(Err(why)) => Err(internal(format!("{subject}: {why}"))),
             Err(_) => Err(AskError::new(AskErrorCode::Unavailable, format!("{stream} cannot be read in time"))),
         }
     }
@@ -248,6 +259,17 @@ impl Archive {
     fn kept(&self) -> std::sync::MutexGuard<'_, Cache<u64, Arc<Decoded>>> {
         self.decoded.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Figures as their message has them.
+fn packed(subjects: &Subjects, message: Message<'_>) -> Result<Bytes, NotWritten> {
+    written::position(subjects, message)?;
+    Ok(Bytes::copy_from_slice(message.payload))
+}
+
+/// Whether figures are what their subject says.
+fn is_of(figures: &Figures, date: Date, view: &Name) -> bool {
+    figures.view.name == *view && figures.days.iter().all(|day| day.day.date == date)
 }
 
 /// Whether the report of a day that closed then, and has none in REPORTS, is yet to be written. It would stand behind the

@@ -5,13 +5,13 @@
 
 use crate::flight::{Flights, Part};
 use daybook_contracts::ask::{AskError, AskErrorCode, Asked, DayAccount, DayState};
-use daybook_contracts::day::DayMarker;
 use daybook_contracts::report::Account;
 use daybook_domain::calendar::BusinessDay;
 use daybook_domain::ids::TenantId;
 use daybook_domain::time::{Date, Instant};
 use daybook_runtime::connection::Connection;
-use daybook_runtime::reader::{read_all, read_of_newest};
+use daybook_runtime::reader::{read_all, read_newest_written};
+use daybook_runtime::written::{self, NotWritten};
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,10 +80,15 @@ impl History {
             let (stream, filter) = (subjects.reports_stream(), subjects.reports_of(tenant.as_str()));
             async move {
                 let _permit = room.acquire_owned().await;
-                let heads = read_of_newest(&connection, stream, filter, |message| {
-                    serde_json::from_slice::<Head>(&message.payload).ok()
+                // One that a newer version wrote is left out.
+                let heads = read_newest_written(&connection, stream, filter, |message| {
+                    match written::report::<Head>(&connection.subjects, message) {
+                        Err(NotWritten::Unreadable(_)) => Ok(None),
+                        read => read.map(Some),
+                    }
                 });
-                let mut days: Vec<DayAccount> = heads.await.into_iter().flatten().map(DayAccount::from).collect();
+                let heads = heads.await.unwrap_or_default().into_iter().filter_map(|(_, newest)| newest.found?.value);
+                let mut days: Vec<DayAccount> = heads.map(DayAccount::from).collect();
                 days.sort_by_key(|day| day.date);
                 Arc::new(days)
             }
@@ -104,7 +109,7 @@ impl History {
                 let _permit = room.acquire_owned().await;
                 let markers = read_all(&connection, stream, filter, 1).await;
                 let closed = markers.iter().filter_map(|message| {
-                    let marker: DayMarker = serde_json::from_slice(&message.payload).ok()?;
+                    let marker = written::marker(&connection.subjects, message.into()).ok()?;
                     Some(Closed { date: marker.day.date, stored_at: message.stored_at })
                 });
                 Arc::new(closed.collect())

@@ -10,6 +10,8 @@ pub const CATALOG_SEQ: &str = "Daybook-Catalog-Seq";
 pub const DAYS_SEQ: &str = "Daybook-Days-Seq";
 /// On a batch of EVENTS: the sequence of the partition's batch before it, 0 for none.
 pub const FOLLOWS: &str = "Daybook-Follows";
+/// On everything that a service stores: the subject that it was written to. A copy elsewhere shows by it.
+pub const SUBJECT: &str = "Daybook-Subject";
 /// On outputs: where the message stands in its subject's own order, so that nothing is written twice.
 pub const POSITION: &str = "Daybook-Position";
 /// On a report: BLAKE3 of the payload, in hex.
@@ -21,7 +23,18 @@ pub const MSGPACK: &str = "application/msgpack";
 /// Set by the broker on a sourced message: `<stream> <sequence> …`.
 pub const STREAM_SOURCE: &str = "Nats-Stream-Source";
 
-/// The sequence in the origin stream, out of the value of [`STREAM_SOURCE`]: its second word.
-pub fn source_sequence(value: &str) -> Option<u64> {
-    value.split(' ').nth(1)?.parse().ok()
+/// Where the broker sourced a message from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source<'a> {
+    pub stream: &'a str,
+    /// The sequence in that stream.
+    pub sequence: u64,
+}
+
+impl<'a> Source<'a> {
+    /// Reads the value of [`STREAM_SOURCE`].
+    pub fn parse(value: &'a str) -> Option<Self> {
+        let mut words = value.split(' ');
+        Some(Self { stream: words.next()?, sequence: words.next()?.parse().ok()? })
+    }
 }

@@ -62,6 +62,16 @@ impl PartialOrd for Through {
     }
 }
 
+/// How far a log reaches into what it is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    pub through: Through,
+    /// The last sequence of CATALOG taken in.
+    pub catalog: u64,
+    /// The last sequence of DAYS taken in.
+    pub days: u64,
+}
+
 /// One entry of the log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Record {

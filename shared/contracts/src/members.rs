@@ -18,6 +18,8 @@ pub const LOSS: Duration = Duration::from_millis(2_500);
 pub const MAX_NAME_BYTES: usize = 256;
 /// Most partitions in a heartbeat: as many as there can be.
 pub const MAX_PARTS: usize = 256;
+/// Most streams in a heartbeat of which foreign messages are told: there are fewer.
+pub const MAX_FOREIGN: usize = 16;
 /// Most digests that are told of a partition: those of two replicas meet though one is some of them behind.
 pub const MAX_DIGESTS: usize = 4;
 /// Version of how a state's digest is made; those of another are not compared.
@@ -43,6 +45,20 @@ pub struct Heartbeat {
     #[serde(default)]
     pub gone: bool,
     pub parts: BTreeMap<Partition, Part>,
+    /// What it has met in streams that no service wrote; at most [`MAX_FOREIGN`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub foreign: Vec<Foreign>,
+}
+
+/// Messages of one stream that no service wrote, as one process has met them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Foreign {
+    pub stream: CompactString,
+    pub messages: u64,
+    /// The sequence and subject of the newest, and why it is taken for one.
+    pub sequence: u64,
+    pub subject: CompactString,
+    pub why: CompactString,
 }
 
 impl Heartbeat {
@@ -59,6 +75,7 @@ impl Heartbeat {
             leaving: false,
             gone: false,
             parts: BTreeMap::new(),
+            foreign: Vec::new(),
         }
     }
 
@@ -66,13 +83,19 @@ impl Heartbeat {
     /// [`MAX_NAME_BYTES`] or more than [`MAX_PARTS`] partitions: what is kept of others must have bounds.
     pub fn decode(message: &[u8]) -> Option<Self> {
         let heartbeat: Self = serde_json::from_slice(message).ok()?;
-        let Self { service, instance, version, host, parts, .. } = &heartbeat;
+        let Self { service, instance, version, host, parts, foreign, .. } = &heartbeat;
         let is_bounded = [service, instance, version, host].iter().all(|text| text.len() <= MAX_NAME_BYTES);
         let is_told_shortly = |part: &Part| {
             let texts = part.digests.iter().flat_map(|digest| [Some(&digest.state), digest.seasons.as_ref()]);
             part.digests.len() <= MAX_DIGESTS && texts.flatten().all(|text| text.len() <= MAX_NAME_BYTES)
         };
-        let is_bounded = is_bounded && parts.values().all(is_told_shortly);
+        let is_short = |foreign: &Foreign| {
+            [&foreign.stream, &foreign.subject, &foreign.why].iter().all(|text| text.len() <= MAX_NAME_BYTES)
+        };
+        let is_bounded = is_bounded
+            && parts.values().all(is_told_shortly)
+            && foreign.len() <= MAX_FOREIGN
+            && foreign.iter().all(is_short);
         (is_bounded && !instance.is_empty() && parts.len() <= MAX_PARTS).then_some(heartbeat)
     }
 }
@@ -198,6 +221,18 @@ mod tests {
         assert_eq!(Heartbeat::decode(&bytes(&Heartbeat { instance: "".into(), ..sound.clone() })), None);
         assert_eq!(Heartbeat::decode(&bytes(&heartbeat("a", &[(10, 1, &long, None)]))), None);
         assert_eq!(Heartbeat::decode(&bytes(&heartbeat("a", &[(10, 1, "x", None); MAX_DIGESTS + 1]))), None);
+        let foreign = |length: usize| Foreign {
+            stream: "EVENTS".into(),
+            messages: 1,
+            sequence: 1,
+            subject: "x".repeat(length).into(),
+            why: "".into(),
+        };
+        let met = Heartbeat { foreign: vec![foreign(MAX_NAME_BYTES); MAX_FOREIGN], ..sound.clone() };
+        assert_eq!(Heartbeat::decode(&bytes(&met)), Some(met));
+        for foreign in [vec![foreign(MAX_NAME_BYTES + 1)], vec![foreign(1); MAX_FOREIGN + 1]] {
+            assert_eq!(Heartbeat::decode(&bytes(&Heartbeat { foreign, ..sound.clone() })), None);
+        }
         let parts = (0..=MAX_PARTS as u16).map(|partition| (Partition(partition), Part::default())).collect();
         assert_eq!(Heartbeat::decode(&bytes(&Heartbeat { parts, ..sound })), None);
         assert_eq!(Heartbeat::decode(b"{}"), None);

@@ -1,6 +1,10 @@
 //! What became of bad input: one reject an event, with a stable code, the reason, the position and the original. What is
 //! over a quota is refused by whole messages, with one reject for all that follow each other.
 
+mod alike;
+
+pub use alike::{Alike, Told, gather};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use daybook_domain::ids::{InboxSeq, LogSeq};
@@ -104,7 +108,7 @@ pub struct Reject {
     #[serde(default)]
     pub date: Option<Date>,
     pub original: Original,
-    /// Set where whole messages were refused unread. The last field: a reject without it is as it was before there was any.
+    /// Set where one reject stands for several events. The last field: a reject without it is as it was before there was any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub span: Option<Span>,
 }
@@ -116,9 +120,11 @@ impl Reject {
     }
 }
 
-/// What one reject stands for: every message that the tenant published from `inbox` to `last`, of whichever kind and over
-/// whichever quota; the reject has the kind and the code of the first. It has no original, so that refusing costs much less
-/// than taking in.
+/// What one reject stands for. It has no original, so that refusing costs much less than taking in.
+///
+/// Over a quota it stands for every message that the tenant published from `inbox` to `last`, of whichever kind and over
+/// whichever quota, and has the kind and the code of the first. Else `last` is `inbox`: it stands for so many events of that
+/// one message, from `index` on, that were refused with this code; see [`Alike`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
     /// How many events the messages hold.
@@ -160,7 +166,20 @@ impl fmt::Debug for Original {
     }
 }
 
-/// In JSON: `text` where it is UTF-8, else `base64`; in MessagePack bytes.
+/// Whether a text takes no more bytes as a JSON string than in base64; one of control characters takes six times its own.
+fn is_short_in_json(text: &str) -> bool {
+    let escapes: usize = text
+        .bytes()
+        .map(|byte| match byte {
+            b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 8 | 12 => 1,
+            0..0x20 => 5,
+            _ => 0,
+        })
+        .sum();
+    escapes <= text.len() / 3
+}
+
+/// In JSON: `text` where it is UTF-8 and not mostly characters that JSON escapes, else `base64`; in MessagePack bytes.
 #[derive(Serialize, Deserialize)]
 struct OriginalText {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -176,7 +195,7 @@ impl Serialize for Original {
         if !serializer.is_human_readable() {
             return (serde_bytes_ref(&self.bytes), self.total).serialize(serializer);
         }
-        let text = std::str::from_utf8(&self.bytes).ok().map(str::to_owned);
+        let text = std::str::from_utf8(&self.bytes).ok().filter(|text| is_short_in_json(text)).map(str::to_owned);
         let base64 = text.is_none().then(|| STANDARD.encode(&self.bytes));
         OriginalText { text, base64, bytes: self.total, cut: self.is_cut() }.serialize(serializer)
     }
@@ -216,7 +235,7 @@ mod tests {
 
     #[test]
     fn originals_survive_both_encodings() {
-        for bytes in [&b"{\"a\":1}"[..], &b"\xff\xfe"[..], &[7_u8; MAX_ORIGINAL_BYTES + 1][..]] {
+        for bytes in [&[1; 100][..], &b"{\"a\":1}"[..], &b"\xff\xfe"[..], &[7_u8; MAX_ORIGINAL_BYTES + 1][..]] {
             let original = Original::new(bytes);
             let json = serde_json::to_vec(&original).unwrap();
             assert_eq!(serde_json::from_slice::<Original>(&json).unwrap(), original);

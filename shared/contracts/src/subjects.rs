@@ -212,6 +212,51 @@ impl Subjects {
         ]
     }
 
+    /// The tokens behind `<prefix>.<first>.`.
+    fn tokens<'a, const N: usize>(&self, subject: &'a str, first: &str) -> Option<[&'a str; N]> {
+        let rest = subject.strip_prefix(self.prefix.as_str())?.strip_prefix('.')?;
+        let rest = rest.strip_prefix(first)?.strip_prefix('.')?;
+        let mut tokens = rest.split('.');
+        let mut found = [""; N];
+        for token in &mut found {
+            *token = tokens.next()?;
+        }
+        tokens.next().is_none().then_some(found)
+    }
+
+    /// Tenant and edge of a subject of DAYS.
+    pub fn parse_day<'a>(&self, subject: &'a str) -> Option<[&'a str; 2]> {
+        self.tokens(subject, "days")
+    }
+
+    /// Partition, what is defined, and its name, of a subject of CATALOG.
+    pub fn parse_catalog<'a>(&self, subject: &'a str) -> Option<(Partition, [&'a str; 2])> {
+        let [partition, what, name] = self.tokens(subject, "catalog")?;
+        Some((Partition(partition.parse().ok()?), [what, name]))
+    }
+
+    /// Tenant and date of a subject of REPORTS.
+    pub fn parse_report(&self, subject: &str) -> Option<(TenantId, Date)> {
+        let [tenant, date] = self.tokens(subject, "reports")?;
+        Some((TenantId::new(tenant).ok()?, date.parse().ok()?))
+    }
+
+    /// Tenant, date and view of a subject of FIGURES.
+    pub fn parse_figures<'a>(&self, subject: &'a str) -> Option<(TenantId, Date, &'a str)> {
+        let [tenant, date, view] = self.tokens(subject, "figures")?;
+        Some((TenantId::new(tenant).ok()?, date.parse().ok()?, view))
+    }
+
+    /// The tenant's token of a subject of REJECTS.
+    pub fn parse_rejects<'a>(&self, subject: &'a str) -> Option<&'a str> {
+        self.tokens(subject, "rejects").map(|[tenant]: [_; 1]| tenant)
+    }
+
+    /// The name of a clock.
+    pub fn parse_clock<'a>(&self, subject: &'a str) -> Option<&'a str> {
+        self.tokens(subject, "clocks").map(|[name]: [_; 1]| name)
+    }
+
     /// Reads a subject of INBOX back.
     pub fn parse_inbox<'a>(&self, subject: &'a str) -> Option<InboxSubject<'a>> {
         let rest = subject.strip_prefix(self.prefix.as_str())?;
@@ -223,8 +268,8 @@ impl Subjects {
         let (_partition, name, what, detail) = (tokens.next()?, tokens.next()?, tokens.next()?, tokens.next()?);
         match (what, tokens.next()) {
             ("event", None) => Some(InboxSubject::Event { tenant: name, kind: detail }),
-            ("day", None) => Some(InboxSubject::Day { tenant: name }),
-            ("catalog", None) => Some(InboxSubject::Catalog { name }),
+            ("day", None) => Some(InboxSubject::Day { tenant: name, edge: detail }),
+            ("catalog", None) => Some(InboxSubject::Catalog { what: detail, name }),
             _ => None,
         }
     }
@@ -239,8 +284,10 @@ pub enum InboxSubject<'a> {
     },
     Day {
         tenant: &'a str,
+        edge: &'a str,
     },
     Catalog {
+        what: &'a str,
         name: &'a str,
     },
     /// An event published to a subject with wildcards, which the broker stores as it is.
@@ -262,10 +309,28 @@ mod tests {
         );
         assert_eq!(
             subjects.parse_inbox(&subjects.inbox_day(Partition(1), "ABQ", "closed")),
-            Some(InboxSubject::Day { tenant: "ABQ" })
+            Some(InboxSubject::Day { tenant: "ABQ", edge: "closed" })
         );
         assert_eq!(subjects.parse_inbox("daybook.inbox.3.ABQ.event.a.b"), None);
         assert_eq!(subjects.parse_inbox("other.inbox.3.ABQ.event.a"), None);
+    }
+
+    #[test]
+    fn stored_subjects_read_back() {
+        let subjects = Subjects::new("d").unwrap();
+        let (tenant, date) = (TenantId::new("ABQ").unwrap(), Date::from_days(15_774));
+        assert_eq!(subjects.parse_day(&subjects.day_closed("ABQ")), Some(["ABQ", "closed"]));
+        assert_eq!(subjects.parse_report(&subjects.report(&tenant, date)), Some((tenant.clone(), date)));
+        assert_eq!(subjects.parse_figures(&subjects.figures(&tenant, date, "v")), Some((tenant, date, "v")));
+        let catalog = subjects.catalog(Partition(3), "kind", "order");
+        assert_eq!(subjects.parse_catalog(&catalog), Some((Partition(3), ["kind", "order"])));
+        assert_eq!(subjects.parse_rejects("d.rejects.~invalid-1"), Some("~invalid-1"));
+        assert_eq!(subjects.parse_clock("d.clocks.year"), Some("year"));
+        for other in ["days.ABQ.closed", "d.days.ABQ", "d.days.ABQ.closed.x", "dd.days.ABQ.closed", "d.daysABQ.closed"]
+        {
+            assert_eq!(subjects.parse_day(other), None, "{other}");
+        }
+        assert_eq!(subjects.parse_report("d.reports.A B.2013-03-10"), None);
     }
 
     #[test]

@@ -368,6 +368,30 @@ pub enum Definition {
     Activation(Activation),
 }
 
+impl Definition {
+    /// What is defined, as in the subjects of CATALOG: `kind`, `view`, `calendar`, `tenant` or `activation`.
+    pub fn what(&self) -> &'static str {
+        match self {
+            Self::Kind(_) => "kind",
+            Self::View(_) => "view",
+            Self::Calendar(_) => "calendar",
+            Self::Tenant(_) => "tenant",
+            Self::Activation(_) => "activation",
+        }
+    }
+
+    /// The name or id of what is defined; of an activation, that of its view.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Kind(kind) => kind.name.as_str(),
+            Self::View(view) => view.name.as_str(),
+            Self::Calendar(table) => table.name.as_str(),
+            Self::Tenant(tenant) => tenant.id.as_str(),
+            Self::Activation(activation) => activation.view.as_str(),
+        }
+    }
+}
+
 /// Everything users have defined.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Catalogue {

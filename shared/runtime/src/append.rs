@@ -2,6 +2,7 @@
 //! This is the fence between two owners of a partition, and what makes a retry safe.
 
 use crate::connection::Connection;
+use crate::written::{Message, NotWritten};
 use async_nats::HeaderMap;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
@@ -10,6 +11,7 @@ use async_nats::jetstream::stream::Stream;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use daybook_contracts::headers;
 use daybook_domain::time::Instant;
 use futures::TryStreamExt;
 use serde::Deserialize;
@@ -30,14 +32,16 @@ pub enum Appended {
     Unclear(PublishError),
 }
 
-/// Appends `payload` on `subject` if the subject's last message has the sequence `expected` (0 for none).
+/// Appends `payload` on `subject` if the subject's last message has the sequence `expected` (0 for none). The message names
+/// its subject in [`headers::SUBJECT`]: by this and the condition [`crate::written`] knows it again.
 pub async fn append(
     connection: &Connection,
     subject: &str,
     expected: u64,
-    headers: HeaderMap,
+    mut headers: HeaderMap,
     payload: Bytes,
 ) -> Appended {
+    headers.insert(headers::SUBJECT, subject);
     let message = PublishMessage::build().headers(headers).payload(payload).expected_last_subject_sequence(expected);
     let published = async {
         let ack = connection.jetstream.send_publish(subject.to_owned(), message).await?;
@@ -81,6 +85,92 @@ pub async fn last_message_for_certain(connection: &Connection, stream: &str, sub
 /// The first message on a subject (wildcards allowed) at or after a sequence. Tries until the broker answers.
 pub async fn next_message(connection: &Connection, stream: &str, subject: &str, from: u64) -> Option<Stored> {
     stored_message(connection, stream, &serde_json::json!({ "seq": from, "next_by_subj": subject })).await
+}
+
+/// What a subject holds.
+#[derive(Clone, Debug)]
+pub struct Newest<T> {
+    /// The sequence of its last message, 0 for none.
+    pub end: u64,
+    /// The newest message that a service wrote there.
+    pub found: Option<Found<T>>,
+}
+
+/// A message that a service wrote, as it was read.
+#[derive(Clone, Debug)]
+pub struct Found<T> {
+    pub sequence: u64,
+    /// When the broker stored it.
+    pub stored_at: Instant,
+    pub value: T,
+}
+
+/// The newest message on `subject` that `read` takes for a service's, as the stream's leader has it. What is foreign is noted and
+/// passed over. Tries until the broker answers.
+///
+/// # Errors
+/// When a message is a service's, but cannot be read.
+pub async fn last_written<T>(
+    connection: &Connection,
+    stream: &str,
+    subject: &str,
+    read: impl Fn(Message<'_>) -> Result<T, NotWritten>,
+) -> Result<Newest<T>, NotWritten> {
+    let last = last_message(connection, stream, subject).await;
+    last_written_from(connection, stream, subject, last, read).await
+}
+
+/// As [`last_written`], for whoever draws conclusions from there being none; see [`last_message_for_certain`].
+///
+/// # Errors
+/// When a message is a service's, but cannot be read.
+pub async fn last_written_for_certain<T>(
+    connection: &Connection,
+    stream: &str,
+    subject: &str,
+    read: impl Fn(Message<'_>) -> Result<T, NotWritten>,
+) -> Result<Newest<T>, NotWritten> {
+    let last = last_message_for_certain(connection, stream, subject).await;
+    last_written_from(connection, stream, subject, last, read).await
+}
+
+async fn last_written_from<T>(
+    connection: &Connection,
+    stream: &str,
+    subject: &str,
+    last: Option<Stored>,
+    read: impl Fn(Message<'_>) -> Result<T, NotWritten>,
+) -> Result<Newest<T>, NotWritten> {
+    let Some(last) = last else { return Ok(Newest { end: 0, found: None }) };
+    let look = |message: &Stored| match read(message.into()) {
+        Ok(value) => Ok(Some(Found { sequence: message.sequence, stored_at: message.stored_at, value })),
+        Err(why @ NotWritten::Unreadable(_)) => Err(why),
+        Err(why) => {
+            connection.foreign.note(stream, message.sequence, subject, &why);
+            Ok(None)
+        }
+    };
+    let end = last.sequence;
+    if let Some(found) = look(&last)? {
+        return Ok(Newest { end, found: Some(found) });
+    }
+    // The broker finds the first message behind a sequence, not the last one before it: so farther and farther back.
+    let (mut above, mut step) = (end, 1);
+    while above > 1 {
+        let from = above.saturating_sub(step).max(1);
+        let (mut next, mut found) = (from, None);
+        while let Some(message) = next_message(connection, stream, subject, next).await
+            && message.sequence < above
+        {
+            found = look(&message)?.or(found);
+            next = message.sequence + 1;
+        }
+        if found.is_some() {
+            return Ok(Newest { end, found });
+        }
+        (above, step) = (from, step.saturating_mul(2));
+    }
+    Ok(Newest { end, found: None })
 }
 
 /// A message as a stream stores it, read by a request of its own. Whatever a publisher put into its subject and headers,

@@ -1,5 +1,6 @@
 //! Reaching the broker.
 
+use crate::foreign::Ledger;
 use async_nats::jetstream::{self, context::ContextBuilder};
 use bytes::Bytes;
 use daybook_contracts::subjects::{DEFAULT_PREFIX, Subjects};
@@ -10,6 +11,9 @@ use std::time::Duration;
 
 /// How long a JetStream API request may take before it is tried again. Short, because a failover loses requests.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+/// The service that keeps the bounds of streams as it is told: one, so that services with different options do not change them
+/// in turn.
+const KEEPER: &str = "ingest";
 /// How long an append may stay unacknowledged before its outcome counts as unclear.
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the broker may take to answer itself; it is given up then, and some questions may be lost.
@@ -37,7 +41,15 @@ pub struct BrokerOptions {
     /// Most bytes that INBOX buffers; publishers are refused beyond that
     #[arg(long, env = "DAYBOOK_INBOX_MAX_BYTES", default_value_t = 1 << 30, value_parser = clap::value_parser!(i64).range(1 << 20..))]
     pub inbox_max_bytes: i64,
+    /// Most messages of one tenant and kind that INBOX buffers; the tenant is refused beyond that, and nobody else
+    /// [1..=10000000]
+    #[arg(long, env = "DAYBOOK_INBOX_MAX_MESSAGES_PER_KIND", default_value_t = INBOX_MAX_MESSAGES_PER_KIND, value_parser = clap::value_parser!(i64).range(1..=10_000_000))]
+    pub inbox_max_messages_per_kind: i64,
 }
+
+/// A quarter of the default INBOX with messages of 1 KiB. A tenant that publishes 50,000 messages a second meets it when ingest
+/// is away for five seconds.
+const INBOX_MAX_MESSAGES_PER_KIND: i64 = 262_144;
 
 impl BrokerOptions {
     /// The defaults for a broker at `url`.
@@ -49,6 +61,7 @@ impl BrokerOptions {
             partitions: 8,
             stream_replicas: 1,
             inbox_max_bytes: 1 << 30,
+            inbox_max_messages_per_kind: INBOX_MAX_MESSAGES_PER_KIND,
         }
     }
 }
@@ -62,6 +75,8 @@ pub struct Connection {
     pub partitions: u16,
     /// Copies of what this process makes on the broker.
     pub stream_replicas: usize,
+    /// What this process has met in streams that no service wrote.
+    pub foreign: Ledger,
 }
 
 /// The broker cannot be used.
@@ -108,7 +123,7 @@ pub async fn connect(options: &BrokerOptions, name: &str) -> Result<Connection, 
         connect.connect(servers).await.map_err(|source| ConnectError::Connect { url: options.nats.clone(), source })?;
     let jetstream = ContextBuilder::new().timeout(REQUEST_TIMEOUT).ack_timeout(ACK_TIMEOUT).build(client.clone());
     let (partitions, stream_replicas) = (options.partitions, usize::from(options.stream_replicas));
-    Ok(Connection { client, jetstream, subjects, partitions, stream_replicas })
+    Ok(Connection { client, jetstream, subjects, partitions, stream_replicas, foreign: Ledger::default() })
 }
 
 /// Connects and makes sure that the streams exist, waiting for the broker as long as it takes.
@@ -121,6 +136,9 @@ pub async fn connect_service(options: &BrokerOptions, name: &str) -> Result<Conn
         let outcome = async {
             let connection = connect(options, name).await?;
             crate::streams::ensure(&connection, options).await?;
+            if name == KEEPER {
+                crate::streams::update(&connection, options).await?;
+            }
             Ok(connection)
         };
         match outcome.await {

@@ -1,13 +1,14 @@
 //! Outputs that are written exactly once, however often the log is replayed.
 //!
 //! Each message has a position in its subject's own order (a report's version, a log position), kept in a header.
-//! Before writing after a restart or a conflict, the outbox looks at the subject's last message: what stands at or
-//! before that position is there already. Where nothing stands and the stream has let go of what is as old as the message's
+//! Before writing after a restart or a conflict, the outbox looks at the newest message of the subject that a shard wrote: what
+//! stands at or before its position is there already. Where nothing stands and the stream has let go of what is as old as the message's
 //! origin, it was there: a replay of a long log does not write again what retention removed.
 
-use crate::append::{Appended, append, header_number, last_message, retry};
+use crate::append::{Appended, Found, Newest, append, last_written, retry};
 use crate::connection::Connection;
 use crate::kept::Kept;
+use crate::written;
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use daybook_contracts::headers;
@@ -240,24 +241,26 @@ async fn write(shelves: &Shelves, entry: &Entry, known: Option<End>) -> End {
 }
 
 async fn look_up(connection: &Connection, output: &Output) -> End {
-    match last_message(connection, &output.stream, &output.subject).await {
-        None => End { sequence: 0, position: None },
-        Some(message) => {
-            let position = header_number(&message.headers, headers::POSITION);
-            let same_hash = match (message.headers.get(headers::HASH), output.headers.get(headers::HASH)) {
-                (Some(stored), Some(ours)) => stored == ours,
-                _ => true,
-            };
-            if position == Some(output.position) && !same_hash {
+    let newest = last_written(connection, &output.stream, &output.subject, |message| {
+        let position = written::position(&connection.subjects, message)?;
+        Ok((position, message.headers.get(headers::HASH).cloned()))
+    });
+    match newest.await {
+        Ok(Newest { end, found: None }) => End { sequence: end, position: None },
+        Ok(Newest { end, found: Some(Found { value: (position, hash), .. }) }) => {
+            let same_hash = hash.zip(output.headers.get(headers::HASH)).is_none_or(|(stored, ours)| stored == *ours);
+            if position == output.position && !same_hash {
                 metrics::counter!("daybook_divergence_total").increment(1);
                 tracing::error!(
                     subject = output.subject,
-                    position = output.position,
+                    position,
                     "a replay made another report than the one that was sealed"
                 );
             }
-            End { sequence: message.sequence, position }
+            End { sequence: end, position: Some(position) }
         }
+        // What a newer version wrote there has a position all the same.
+        Err(_) => unreachable!("a position is read without the content"),
     }
 }
 

@@ -1,9 +1,12 @@
 //! Reads the messages of a stream that match one filter, from a position that the caller keeps, in order and without
 //! gaps, over reconnects and restarts of the broker.
 
-use crate::append::{Stored, last_message_for_certain, next_message, retry, stream_handle};
+use crate::append::{
+    Found, Newest, Stored, last_message_for_certain, last_written, next_message, retry, stream_handle,
+};
 use crate::clock;
 use crate::connection::Connection;
+use crate::written::{Message, NotWritten};
 use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
 use async_nats::jetstream::message::Info;
@@ -368,6 +371,34 @@ pub async fn read_of_newest<T>(
         }
     })
     .await
+}
+
+/// The newest message that `read` takes for a service's, of every subject that a filter matches now, in order of their last
+/// sequences. What is foreign is noted and passed over.
+///
+/// # Errors
+/// When a message is a service's, but cannot be read.
+pub async fn read_newest_written<T>(
+    connection: &Connection,
+    stream: String,
+    filter: String,
+    read: impl Fn(Message<'_>) -> Result<T, NotWritten>,
+) -> Result<Vec<(String, Newest<T>)>, NotWritten> {
+    let lasts = read_of_newest(connection, stream.clone(), filter, |message| {
+        let (sequence, stored_at) = (message.sequence, message.stored_at);
+        let found = read((&message).into()).map(|value| Found { sequence, stored_at, value });
+        (message.subject.to_string(), sequence, found)
+    });
+    let mut newest = Vec::new();
+    for (subject, end, found) in lasts.await {
+        let of_subject = match found {
+            Ok(found) => Newest { end, found: Some(found) },
+            Err(why @ NotWritten::Unreadable(_)) => return Err(why),
+            Err(NotWritten::Foreign(_)) => last_written(connection, &stream, &subject, &read).await?,
+        };
+        newest.push((subject, of_subject));
+    }
+    Ok(newest)
 }
 
 /// What `take` makes of the newest message of every subject, as some replica of the stream has them, and the highest of

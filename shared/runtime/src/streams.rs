@@ -11,8 +11,21 @@ use std::time::Duration;
 const PARTITIONS_KEY: &str = "daybook-partitions";
 /// Largest message that INBOX and EVENTS take, in bytes: the broker's default payload limit.
 pub const MAX_MESSAGE_BYTES: i32 = 1 << 20;
-/// How long a producer's `Nats-Msg-Id` is remembered by the broker.
+/// How long the broker remembers a `Nats-Msg-Id` in the streams that only services write to; they set none.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+/// The same for INBOX, which all tenants share: the id of one would make the acknowledged event of another vanish. For a stream
+/// that has sources none means none.
+const NO_DUPLICATE_WINDOW: Duration = Duration::ZERO;
+/// A tenant's share of REJECTS: one part in so many of its bytes, where messages have [`REJECTS_MESSAGE_BYTES`].
+const REJECTS_SHARE: i64 = 4;
+/// About the largest message of REJECTS, in bytes.
+pub const REJECTS_MESSAGE_BYTES: usize = 64 << 10;
+/// Messages of REJECTS that a tenant has at least and at most, whatever the stream may take.
+const REJECTS_MESSAGES: [i64; 2] = [64, 4_096];
+/// Messages that CLOCKS keeps of a clock: where it stands is not lost with what someone else writes there.
+const CLOCK_MESSAGES: i64 = 16;
+/// Messages that FIGURES keeps of a view's day, for the same reason.
+const FIGURES_MESSAGES: i64 = 2;
 
 /// Streams cannot be made or used.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +35,12 @@ pub enum StreamError {
          start with --partitions {stored}"
     )]
     Partitions { stored: String, wanted: u16 },
+    #[error("cannot change the bounds of stream {name}")]
+    Update {
+        name: String,
+        #[source]
+        source: async_nats::Error,
+    },
     #[error("cannot make stream {name}")]
     Create {
         name: String,
@@ -35,6 +54,8 @@ impl StreamError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Partitions { .. } => false,
+            // A broker that refuses for good says so again, and the service says that it waits.
+            Self::Update { .. } => true,
             Self::Create { source, .. } => match source.kind() {
                 // A subject overlap, a limit or a bad name will not go away by itself.
                 CreateStreamErrorKind::JetStream(error) => matches!(
@@ -76,6 +97,33 @@ pub async fn ensure(connection: &Connection, options: &BrokerOptions) -> Result<
     Ok(())
 }
 
+/// Brings streams that an earlier build made, or that were made with other options, to what this process is told. The number of
+/// partitions stays, and so does what retentions say.
+///
+/// # Errors
+/// When the broker refuses, or does not answer; what was changed before stays changed.
+pub async fn update(connection: &Connection, options: &BrokerOptions) -> Result<(), StreamError> {
+    for wanted in configs(connection, options) {
+        let name = wanted.name.clone();
+        let failed = |source: async_nats::Error| StreamError::Update { name: name.clone(), source };
+        let stream = connection.jetstream.get_stream(&name).await.map_err(|error| failed(error.into()))?;
+        let stored = stream.cached_info().config.clone();
+        let updated = Config {
+            max_bytes: wanted.max_bytes,
+            max_messages_per_subject: wanted.max_messages_per_subject,
+            discard_new_per_subject: wanted.discard_new_per_subject,
+            // Of a stream with a retention it may be shorter; only INBOX has none at all.
+            duplicate_window: if wanted.duplicate_window.is_zero() { Duration::ZERO } else { stored.duplicate_window },
+            ..stored.clone()
+        };
+        if updated != stored {
+            connection.jetstream.update_stream(updated).await.map_err(|error| failed(error.into()))?;
+            tracing::info!(stream = name, "the bounds of a stream are changed");
+        }
+    }
+    Ok(())
+}
+
 /// Has the broker drop what is older than `retention` from a stream that exists.
 ///
 /// # Errors
@@ -97,6 +145,12 @@ pub async fn keep_for(connection: &Connection, name: &str, retention: Retention)
 /// The number of partitions that INBOX was made for.
 pub fn partitions_of(inbox: &async_nats::jetstream::stream::Info) -> Option<u16> {
     inbox.config.metadata.get(PARTITIONS_KEY)?.parse().ok()
+}
+
+/// Messages of REJECTS that a tenant may have; the oldest make way for new ones.
+fn rejects_of_a_tenant(max_bytes: i64) -> i64 {
+    let [least, most] = REJECTS_MESSAGES;
+    (max_bytes / REJECTS_SHARE / REJECTS_MESSAGE_BYTES as i64).clamp(least, most)
 }
 
 fn configs(connection: &Connection, options: &BrokerOptions) -> Vec<Config> {
@@ -121,7 +175,7 @@ fn configs(connection: &Connection, options: &BrokerOptions) -> Vec<Config> {
         record(subjects.catalog_stream(), subjects.every_catalog()),
         record(subjects.days_stream(), subjects.every_day()),
         Config {
-            max_messages_per_subject: 1,
+            max_messages_per_subject: CLOCK_MESSAGES,
             discard: DiscardPolicy::Old,
             ..base(subjects.clocks_stream(), subjects.clock("*"))
         },
@@ -136,6 +190,10 @@ fn configs(connection: &Connection, options: &BrokerOptions) -> Vec<Config> {
                 },
             ]),
             max_bytes: options.inbox_max_bytes,
+            // A tenant that publishes more of a kind than is recorded is refused, and nobody else.
+            max_messages_per_subject: options.inbox_max_messages_per_kind,
+            discard_new_per_subject: true,
+            duplicate_window: NO_DUPLICATE_WINDOW,
             metadata: HashMap::from([(PARTITIONS_KEY.to_owned(), options.partitions.to_string())]),
             ..base(subjects.inbox_stream(), subjects.every_input())
         },
@@ -145,12 +203,13 @@ fn configs(connection: &Connection, options: &BrokerOptions) -> Vec<Config> {
         record(subjects.reports_stream(), subjects.reports_of("*")),
         // Only the newest version of each is of use: the log has the others.
         Config {
-            max_messages_per_subject: 1,
+            max_messages_per_subject: FIGURES_MESSAGES,
             discard: DiscardPolicy::Old,
             ..base(subjects.figures_stream(), subjects.every_figures())
         },
         Config {
             max_bytes: options.inbox_max_bytes,
+            max_messages_per_subject: rejects_of_a_tenant(options.inbox_max_bytes),
             discard: DiscardPolicy::Old,
             ..base(subjects.rejects_stream(), subjects.rejects("*"))
         },

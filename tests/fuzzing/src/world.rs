@@ -8,13 +8,14 @@ use daybook::definitions;
 use daybook_contracts::admin::Apply;
 use daybook_contracts::day::{DayMarker, Edge};
 use daybook_contracts::event::Encoding;
-use daybook_contracts::log::{Batch, FORMAT, Record, Through};
+use daybook_contracts::headers::Source;
+use daybook_contracts::log::{Batch, FORMAT, Marks, Record, Through};
 use daybook_contracts::subjects::Subjects;
 use daybook_domain::calendar::CalendarTable;
 use daybook_domain::catalogue::{Definition, Kind, View};
 use daybook_domain::ids::{InboxSeq, LogSeq, Name, Partition, TenantId};
 use daybook_domain::time::{Date, Instant};
-use ingest::sequencer::{Inbound, Marks, Sequencer};
+use ingest::sequencer::{Inbound, Sequencer};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
@@ -139,7 +140,7 @@ fn sequencer(definitions: &[Definition], through: u64) -> Sequencer {
 
 /// A message of events to [`tenant`].
 pub fn message<'a>(sequence: u64, subject: &'a str, encoding: Encoding, payload: &'a [u8]) -> Inbound<'a> {
-    Inbound { sequence, subject, encoding, source_sequence: None, stored_at: Instant::MIN, payload }
+    Inbound { sequence, subject, encoding, source: None, named: None, stored_at: Instant::MIN, payload }
 }
 
 pub fn subject(kind: &str) -> String {
@@ -164,11 +165,14 @@ fn make() -> World {
             source += 1;
             let payload = serde_json::to_vec(&world.marker(*edge, *date)).expect("a marker is plain values");
             let subject = format!("daybook.inbox.{PARTITION}.{}.day.{}", tenant(), edge.as_str());
-            let source_sequence = Some(source);
-            sequencer.take(Inbound { source_sequence, ..message(sequence, &subject, Encoding::Json, &payload) });
+            let source = Some(Source { stream: "DAYBOOK_DAYS", sequence: source });
+            let marker = Inbound { source, ..message(sequence, &subject, Encoding::Json, &payload) };
+            sequencer.take(marker).expect("a marker of this version");
         }
         sequence += 1;
-        sequencer.take(message(sequence, &subject(kind), Encoding::Json, payload.as_bytes()));
+        let subject = subject(kind);
+        let events = message(sequence, &subject, Encoding::Json, payload.as_bytes());
+        sequencer.take(events).expect("events are never in the way");
         if let Some(cut) = sequencer.cut() {
             world.log.push((LogSeq(world.log.len() as u64 * 2 + 1), cut.batch));
         }

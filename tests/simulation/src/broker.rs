@@ -6,11 +6,14 @@ use crate::settings::Settings;
 use async_nats::HeaderMap;
 use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
 use bytes::Bytes;
-use daybook_contracts::headers;
+use daybook_contracts::headers::{self, Source};
 use daybook_contracts::subjects::Subjects;
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_domain::time::Instant;
 use daybook_random::Random;
+use daybook_runtime::append::{Found, Newest, header_number};
+use daybook_runtime::log::{self, Logged};
+use daybook_runtime::written::{Message, NotWritten};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -67,6 +70,15 @@ pub struct Stored {
     pub stored_at: Instant,
     /// Which of the producers' messages it is; of a batch, where in INBOX its owner began to read.
     pub tag: Option<usize>,
+    /// None of Daybook's wrote it.
+    pub is_foreign: bool,
+}
+
+impl Stored {
+    /// As product code reads it.
+    pub fn message(&self) -> Message<'_> {
+        Message { subject: &self.subject, headers: &self.headers, payload: &self.payload }
+    }
 }
 
 #[derive(Default)]
@@ -76,6 +88,12 @@ struct Kept {
     /// How many of the first are trimmed.
     trimmed: u64,
     ends: BTreeMap<String, u64>,
+}
+
+/// Where a message is stored.
+struct Place {
+    subject: String,
+    partition: Partition,
 }
 
 /// A message to be stored.
@@ -335,11 +353,12 @@ impl Broker {
         if expected.is_some_and(|expected| expected != end) {
             return Answer::Conflict;
         }
-        // The condition is a header of the message, and is stored with it.
-        if let Some(expected) = expected.filter(|_| stream == Stream::Events) {
-            headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
+        // The condition is a header of the message, and is stored with it; so is the subject, of what services store.
+        if stream != Stream::Inbox {
+            headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.unwrap_or(end).to_string());
+            headers.insert(headers::SUBJECT, subject.as_str());
         }
-        Answer::Stored(self.store(stream, subject, partition, headers, payload, tag))
+        Answer::Stored(self.store(stream, Place { subject, partition }, headers, payload, tag, false))
     }
 
     /// The subject under which a message is stored, after the stream's transform, and its partition.
@@ -363,16 +382,17 @@ impl Broker {
     fn store(
         &mut self,
         stream: Stream,
-        subject: String,
-        partition: Partition,
+        Place { subject, partition }: Place,
         headers: HeaderMap,
         payload: Bytes,
         tag: Option<usize>,
+        is_foreign: bool,
     ) -> u64 {
         let kept = &mut self.kept[stream as usize];
         let sequence = kept.messages.len() as u64 + 1;
         kept.ends.insert(subject.clone(), sequence);
-        let stored = Rc::new(Stored { sequence, subject, partition, headers, payload, stored_at: self.clock, tag });
+        let stored_at = self.clock;
+        let stored = Rc::new(Stored { sequence, subject, partition, headers, payload, stored_at, tag, is_foreign });
         kept.messages.push(stored.clone());
         self.fresh.push((stream, stored));
         sequence
@@ -397,7 +417,108 @@ impl Broker {
         let name = if stream == Stream::Days { self.subjects.days_stream() } else { self.subjects.catalog_stream() };
         let mut headers = HeaderMap::new();
         headers.insert(headers::STREAM_SOURCE, format!("{name} {} > >", origin.sequence));
-        self.store(Stream::Inbox, subject, partition, headers, origin.payload.clone(), None);
+        if let Some(named) = origin.headers.get(headers::SUBJECT) {
+            headers.insert(headers::SUBJECT, named.as_str());
+        }
+        let place = Place { subject, partition };
+        self.store(Stream::Inbox, place, headers, origin.payload.clone(), None, origin.is_foreign);
+    }
+
+    /// Stores what nobody of Daybook's wrote: an answer of the broker's, or a copy of a message on another subject, for a
+    /// hostile client has named that as where to reply.
+    pub fn intrude(&mut self, random: &mut Random) {
+        const STREAMS: [Stream; 7] = [
+            Stream::Events,
+            Stream::Events,
+            Stream::Days,
+            Stream::Catalog,
+            Stream::Clocks,
+            Stream::Reports,
+            Stream::Rejects,
+        ];
+        let stream = STREAMS[random.below(STREAMS.len())];
+        let Some(subject) = self.some_subject(stream, random) else { return };
+        let mut headers = HeaderMap::new();
+        let mut payload = Bytes::from_static(br#"{"stream":"DAYBOOK_INBOX","seq":7}"#);
+        let from = STREAMS[random.below(STREAMS.len())];
+        if random.one_in(2) && !self.kept(from).messages.is_empty() {
+            let index = random.below(self.kept(from).messages.len());
+            let copied = self.kept(from).messages[index].clone();
+            if copied.subject == subject {
+                return;
+            }
+            (headers, payload) = (copied.headers.clone(), copied.payload.clone());
+        }
+        let end = self.kept(stream).ends.get(&subject).copied().unwrap_or(0);
+        let condition = header_number(&headers, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE.as_ref());
+        // The broker judges the condition of a copy like any other.
+        if condition.is_some_and(|condition| condition != end) {
+            return;
+        }
+        let (subject, partition) = self.placed(stream, subject);
+        self.store(stream, Place { subject, partition }, headers, payload, None, true);
+    }
+
+    /// A subject that has messages, or of a report that is still to come.
+    fn some_subject(&self, stream: Stream, random: &mut Random) -> Option<String> {
+        let known: Vec<&String> = self.kept(stream).ends.keys().collect();
+        let subject = known.get(random.below(known.len().max(1)))?.to_string();
+        match self.subjects.parse_report(&subject) {
+            Some((tenant, date)) if random.one_in(2) => Some(self.subjects.report(&tenant, date.next())),
+            _ => Some(subject),
+        }
+    }
+
+    /// What is left of a subject, the newest last.
+    fn left<'b>(&'b self, stream: Stream, subject: &'b str) -> impl DoubleEndedIterator<Item = &'b Rc<Stored>> + 'b {
+        let kept = self.kept(stream);
+        let first = usize::try_from(kept.trimmed).expect("messages in memory");
+        kept.messages[first..].iter().filter(move |message| message.subject == subject)
+    }
+
+    /// How a subject ends, and the newest message that `read` takes for one of Daybook's.
+    pub fn last_written<T>(
+        &self,
+        stream: Stream,
+        subject: &str,
+        read: impl Fn(Message<'_>) -> Result<T, NotWritten>,
+    ) -> Newest<T> {
+        let end = self.left(stream, subject).next_back().map_or(0, |last| last.sequence);
+        let found = self.left(stream, subject).rev().find_map(|stored| {
+            let value = read(stored.message()).ok()?;
+            Some(Found { sequence: stored.sequence, stored_at: stored.stored_at, value })
+        });
+        Newest { end, found }
+    }
+
+    /// The same of every subject of a stream, in order of their last sequences.
+    pub fn newest_written<T>(
+        &self,
+        stream: Stream,
+        read: impl Fn(Message<'_>) -> Result<T, NotWritten>,
+    ) -> Vec<(String, Newest<T>)> {
+        let last = self.last_of_each(stream);
+        last.iter().map(|last| (last.subject.clone(), self.last_written(stream, &last.subject, &read))).collect()
+    }
+
+    /// How a partition's log ends.
+    pub fn log_end(&self, partition: Partition) -> log::End {
+        let Some(last) = self.newest(Stream::Events, partition) else { return log::End::default() };
+        let first = self.first(Stream::Events, partition);
+        let Newest { end, found } = self.last_written(Stream::Events, &last.subject, Logged::read);
+        log::End { sequence: end, last: found.filter(|found| found.sequence >= first) }
+    }
+
+    /// The first batch of a partition's log at or behind a position.
+    pub fn next_batch(&self, partition: Partition, from: u64) -> Option<(LogSeq, Logged)> {
+        let mut from = from;
+        while let Some(message) = self.next(Stream::Events, partition, from) {
+            if let Ok(logged) = Logged::read(message.message()) {
+                return Some((LogSeq(message.sequence), logged));
+            }
+            from = message.sequence + 1;
+        }
+        None
     }
 
     /// Restarts with another leader: where sourcing goes on is told by the last sourced message that is still in INBOX, and what is not yet
@@ -413,7 +534,10 @@ impl Broker {
         let names = [self.subjects.days_stream(), self.subjects.catalog_stream()];
         let sourced = names.map(|name| {
             let there = inbox.messages[inbox.trimmed as usize..].iter().rev();
-            there.filter_map(|message| source_of(message)).find(|(stream, _)| *stream == name).map_or(0, |(_, at)| at)
+            there
+                .filter_map(|message| source_of(message))
+                .find(|source| source.stream == name)
+                .map_or(0, |at| at.sequence)
         });
         self.sourced = sourced;
     }
@@ -436,7 +560,6 @@ impl Broker {
 }
 
 /// The stream and sequence that a message of INBOX was sourced from.
-pub fn source_of(message: &Stored) -> Option<(String, u64)> {
-    let value = message.headers.get(headers::STREAM_SOURCE)?.as_str();
-    Some((value.split(' ').next()?.to_owned(), headers::source_sequence(value)?))
+pub fn source_of(message: &Stored) -> Option<Source<'_>> {
+    Source::parse(message.headers.get(headers::STREAM_SOURCE)?.as_str())
 }

@@ -8,7 +8,6 @@ use crate::producer::Message;
 use crate::replica::Replica;
 use crate::settings::{Invariant, Place, Reached, Violation, ensure};
 use crate::snapshots::is_usable;
-use day_manager::publishing::describe;
 use daybook_contracts::ask::{DaySelector, DayState, Query};
 use daybook_contracts::day::{DayMarker, Edge};
 use daybook_contracts::headers;
@@ -19,7 +18,9 @@ use daybook_domain::calendar::{BusinessDay, CalendarTable};
 use daybook_domain::catalogue::Definition;
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_domain::time::Date;
-use ingest::fence::marks_of;
+use daybook_runtime::append::Found;
+use daybook_runtime::log::Logged;
+use daybook_runtime::written;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -118,8 +119,8 @@ impl Checker {
         let batch = Batch::decode(&message.payload).expect("ingest appends batches");
         let (from, through) = (log.through, batch.through.inbox.0);
         ensure(batch.through.events == 0, Invariant::ExactlyOnce, || "a message in parts, though none is long".into())?;
-        ensure(marks_of(&message.headers).through == batch.through, Invariant::ExactlyOnce, || {
-            format!("batch {} is marked otherwise than it reaches", message.sequence)
+        ensure(Logged::read(message.message()).is_ok(), Invariant::ExactlyOnce, || {
+            format!("batch {} is not known again, or marked otherwise than it reaches", message.sequence)
         })?;
         let (mut found, mut why) = (Vec::new(), String::new());
         for record in &batch.records {
@@ -389,9 +390,10 @@ impl Checker {
     /// What is defined for everyone is the same in every partition.
     fn definitions_agree(&self, broker: &Broker) -> Checked {
         let mut known: BTreeMap<String, Vec<Definition>> = BTreeMap::new();
-        for message in broker.last_of_each(Stream::Catalog) {
-            let definition: Definition = serde_json::from_slice(&message.payload).expect("a definition");
-            let (what, name) = describe(&definition);
+        let read = |message: written::Message<'_>| written::definition(&broker.subjects, message);
+        for (_, newest) in broker.newest_written(Stream::Catalog, read) {
+            let Some(Found { value: (_, definition), .. }) = newest.found else { continue };
+            let (what, name) = (definition.what(), definition.name());
             if !matches!(definition, Definition::Tenant(_) | Definition::Activation(_)) {
                 known.entry(format!("{what} {name}")).or_default().push(definition);
             }
@@ -411,8 +413,9 @@ impl Checker {
             let kept = model.days(tenant, end);
             for date in kept.into_iter().filter(|(_, closed)| *closed).map(|(date, _)| date) {
                 let subject = broker.subjects.report(&tenant.definition.id, date);
-                let Some(last) = broker.last(Stream::Reports, &subject) else { continue };
-                let report: Report = serde_json::from_slice(&last.payload).expect("a report");
+                let read = |message: written::Message<'_>| written::report::<Report>(&broker.subjects, message);
+                let Some(newest) = broker.last_written(Stream::Reports, &subject, read).found else { continue };
+                let report = newest.value;
                 for in_force in model.views(&tenant.definition, end) {
                     let view = &in_force.view;
                     let is_restated = view.late == daybook_domain::catalogue::LatePolicy::Restate;

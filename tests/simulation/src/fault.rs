@@ -88,6 +88,8 @@ named! {
         TrimLog = "trim-log",
         /// A snapshot that is read breaks off, or the broker does not tell of snapshots.
         TornSnapshot = "torn-snapshot",
+        /// The broker is made to store answers and copies of other messages in Daybook's streams.
+        Foreign = "foreign",
     }
 }
 

@@ -2,16 +2,14 @@
 //! `publishing` and `loading` do with input and output is written once more; what follows from the streams is worked
 //! out by `loading::assemble` itself.
 
-use crate::broker::{Answer, Append, Stored, Stream, Ticket, source_of};
+use crate::broker::{Answer, Append, Stream, Ticket, source_of};
 use crate::fault::Fault;
 use crate::mutation::Mutation;
-use crate::owner::log_end;
 use crate::settings::Shell;
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use day_manager::activation::Backfills;
 use day_manager::loading::{Assembled, assemble};
-use day_manager::publishing::describe;
 use day_manager::registry::Registry;
 use daybook_contracts::admin::{Apply, ClockAdvance, CloseDay};
 use daybook_contracts::ask::ViewProgress;
@@ -19,9 +17,9 @@ use daybook_contracts::day::{DayMarker, Edge};
 use daybook_domain::catalogue::{Activation, Definition, SYSTEM_CLOCK};
 use daybook_domain::ids::{Name, Partition};
 use daybook_domain::time::Instant;
-use daybook_runtime::reader::Delivered;
+use daybook_runtime::append::Newest;
+use daybook_runtime::written;
 use std::collections::{BTreeMap, VecDeque};
-use std::rc::Rc;
 
 /// Markers published in one go; small, so that runs have several goes.
 const MARKERS_AT_ONCE: usize = 3;
@@ -50,10 +48,13 @@ pub struct Manager {
 
 enum Phase {
     Down,
-    ReadDays { catalog: Vec<Rc<Stored>> },
-    ReadClocks { catalog: Vec<Rc<Stored>>, days: Vec<Rc<Stored>> },
+    ReadDays { catalog: Read<(Partition, Definition)> },
+    ReadClocks { catalog: Read<(Partition, Definition)>, days: Read<DayMarker> },
     Running(Box<Running>),
 }
+
+/// What was read of a stream, by subject.
+type Read<T> = Vec<(String, Newest<T>)>;
 
 struct Running {
     registry: Registry,
@@ -183,13 +184,23 @@ impl Manager {
     /// One step.
     pub fn step(&mut self, shell: &mut Shell) {
         self.phase = match std::mem::replace(&mut self.phase, Phase::Down) {
-            Phase::Down => Phase::ReadDays { catalog: shell.broker.last_of_each(Stream::Catalog) },
-            Phase::ReadDays { catalog } => Phase::ReadClocks { catalog, days: shell.broker.last_of_each(Stream::Days) },
+            Phase::Down => {
+                let subjects = &shell.broker.subjects;
+                let catalog =
+                    shell.broker.newest_written(Stream::Catalog, |message| written::definition(subjects, message));
+                Phase::ReadDays { catalog }
+            }
+            Phase::ReadDays { catalog } => {
+                let subjects = &shell.broker.subjects;
+                let days = shell.broker.newest_written(Stream::Days, |message| written::marker(subjects, message));
+                Phase::ReadClocks { catalog, days }
+            }
             Phase::ReadClocks { catalog, days } => {
                 self.begun += 1;
-                let clocks = shell.broker.last_of_each(Stream::Clocks);
+                let subjects = &shell.broker.subjects;
+                let clocks = shell.broker.newest_written(Stream::Clocks, |message| written::clock(subjects, message));
                 shell.trace.note(|| "day-manager: begins".to_owned());
-                let mut running = begin(shell, &catalog, &days, &clocks);
+                let mut running = begin(shell, catalog, days, clocks);
                 if self.request.is_some() {
                     running.work.push_back(Work::Decide);
                 }
@@ -230,30 +241,33 @@ fn system() -> Name {
     Name::new(SYSTEM_CLOCK).expect("a valid name")
 }
 
-fn delivered(messages: &[Rc<Stored>]) -> Vec<Delivered> {
-    let one = |message: &Rc<Stored>| Delivered {
-        sequence: message.sequence,
-        // Day-manager does not look at it.
-        stored_at: Instant::from_millis(0),
-        subject: message.subject.as_str().into(),
-        headers: message.headers.clone(),
-        payload: message.payload.clone(),
-        pending: 0,
-    };
-    messages.iter().map(one).collect()
+/// What was read, without what is foreign.
+fn found<T>(read: Read<T>) -> Vec<T> {
+    read.into_iter().filter_map(|(_, newest)| Some(newest.found?.value)).collect()
 }
 
-fn begin(shell: &Shell, catalog: &[Rc<Stored>], days: &[Rc<Stored>], clocks: &[Rc<Stored>]) -> Running {
+fn begin(
+    shell: &Shell,
+    catalog: Read<(Partition, Definition)>,
+    days: Read<DayMarker>,
+    clocks: Read<(Name, Instant)>,
+) -> Running {
+    fn ends<T>(read: &Read<T>) -> Vec<(String, u64)> {
+        read.iter().map(|(subject, newest)| (subject.clone(), newest.end)).collect()
+    }
     let partitions = shell.broker.partitions;
-    let told = if shell.breaks(Mutation::ForgetDays) { &[] } else { days };
+    let (catalog_ends, days_ends, clocks_ends) = (ends(&catalog), ends(&days), ends(&clocks));
+    let told = if shell.breaks(Mutation::ForgetDays) { Vec::new() } else { found(days) };
     let Assembled { registry, repairs } =
-        assemble(&delivered(catalog), &delivered(told), &delivered(clocks), partitions);
-    let all = catalog.iter().chain(days).chain(clocks);
-    let ends = all.map(|message| (message.subject.clone(), message.sequence)).collect();
-    let last = |messages: &[Rc<Stored>], stream| {
-        messages.last().map(|message| arrival(shell, stream, &message.subject, message.sequence))
+        assemble(found(catalog), &told, found(clocks).into_iter().collect(), partitions);
+    let last = |ends: &[(String, u64)], stream| {
+        ends.last().map(|(subject, sequence)| arrival(shell, stream, subject, *sequence))
     };
-    let end = |messages: &[Rc<Stored>]| messages.last().map_or(0, |message| message.sequence);
+    let end = |ends: &[(String, u64)]| ends.last().map_or(0, |(_, sequence)| *sequence);
+    let unarrived =
+        [last(&catalog_ends, Stream::Catalog), last(&days_ends, Stream::Days)].into_iter().flatten().collect();
+    let (catalog_end, days_end) = (end(&catalog_ends), end(&days_ends));
+    let ends = catalog_ends.into_iter().chain(days_ends).chain(clocks_ends).collect();
     let mut work = VecDeque::new();
     if !repairs.is_empty() && !shell.breaks(Mutation::SkipRepairs) {
         let messages = repairs.iter().map(|(partition, definition)| definition_for(shell, *partition, definition));
@@ -266,9 +280,9 @@ fn begin(shell: &Shell, catalog: &[Rc<Stored>], days: &[Rc<Stored>], clocks: &[R
         registry,
         backfills: Backfills::new(partitions),
         ends,
-        catalog_end: end(catalog),
-        days_end: end(days),
-        unarrived: [last(catalog, Stream::Catalog), last(days, Stream::Days)].into_iter().flatten().collect(),
+        catalog_end,
+        days_end,
+        unarrived,
         last: None,
         work,
     }
@@ -292,7 +306,7 @@ fn arrival(shell: &Shell, stream: Stream, subject: &str, sequence: u64) -> Arriv
 }
 
 fn definition_for(shell: &Shell, partition: Partition, definition: &Definition) -> Outgoing {
-    let (what, name) = describe(definition);
+    let (what, name) = (definition.what(), definition.name());
     let payload = serde_json::to_vec(definition).expect("a plain value").into();
     Outgoing { stream: Stream::Catalog, subject: shell.broker.subjects.catalog(partition, what, name), payload }
 }
@@ -538,10 +552,10 @@ fn give_up(shell: &mut Shell) -> Result<(), Ended> {
 
 fn stands_in_inbox(shell: &Shell, arrival: &Arrival) -> bool {
     let last = shell.broker.last(Stream::Inbox, &arrival.inbox_subject);
-    if last.and_then(|message| source_of(message)).is_some_and(|(_, source)| source >= arrival.sequence) {
+    if last.and_then(|message| source_of(message)).is_some_and(|source| source.sequence >= arrival.sequence) {
         return true;
     }
-    let (_, marks) = log_end(shell, arrival.partition);
+    let marks = shell.broker.log_end(arrival.partition).marks();
     let mark = if arrival.of_catalog { marks.catalog } else { marks.days };
     mark >= arrival.sequence
 }

@@ -11,7 +11,7 @@ named! {
         /// ingest appends whatever the log's end is.
         AppendWithoutFence = "append-without-fence",
         /// ingest takes whatever stands at the log's end for its own batch.
-        AdoptForeignBatch = "adopt-foreign-batch",
+        AdoptRivalBatch = "adopt-rival-batch",
         /// ingest takes an append whose fate is unclear for stored.
         TrustUnclearAppend = "trust-unclear-append",
         /// ingest begins one message before the log's end.
@@ -28,6 +28,10 @@ named! {
         TrimTooFar = "trim-too-far",
         /// The outbox does not look at the position of what is there.
         OutboxForgetsPosition = "outbox-forgets-position",
+        /// The outbox believes the position of whatever stands on a subject.
+        BelieveAnyPosition = "believe-any-position",
+        /// A shard takes what someone else wrote for a batch without records.
+        ApplyForeign = "apply-foreign",
         /// A checkpoint is committed before the outputs up to it are written.
         CheckpointBeforeOutputs = "checkpoint-before-outputs",
         /// A checkpoint is used though its rows do not add up to its ledger.

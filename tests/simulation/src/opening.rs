@@ -2,7 +2,7 @@
 //! `aggregator_shard::checkpoints::open` does, written once more; what is worth fetching, and whether stored rows can be used,
 //! is said by its own code.
 
-use crate::broker::{Broker, Stream};
+use crate::broker::Broker;
 use crate::mutation::Mutation;
 use crate::settings::{Place, Shell, Violation};
 use crate::snapshots;
@@ -12,7 +12,6 @@ use aggregator_shard::snapshots::Snapshot;
 use aggregator_shard::state::PartitionState;
 use daybook_contracts::log::Through;
 use daybook_domain::ids::{LogSeq, Partition};
-use daybook_runtime::log;
 
 /// The part of the log that is there.
 #[derive(Clone, Copy)]
@@ -25,12 +24,9 @@ pub struct Reach {
 
 impl Reach {
     pub fn of(broker: &Broker, partition: Partition) -> Self {
-        let first = broker.next(Stream::Events, partition, 1);
-        let end = broker.newest(Stream::Events, partition);
-        Self {
-            follows: first.and_then(|first| log::follows(&first.headers)).unwrap_or_default(),
-            end: LogSeq(end.map_or(0, |end| end.sequence)),
-        }
+        let first = broker.next_batch(partition, 1);
+        let follows = first.map_or(LogSeq(0), |(_, first)| first.follows);
+        Self { follows, end: broker.log_end(partition).position() }
     }
 
     /// Whether it is there from that position on.
@@ -44,9 +40,8 @@ impl Reach {
 
     /// Whether a state can go on with it: the batch that it has applied last stands there, or did right before the first one.
     fn continues(&self, broker: &Broker, partition: Partition, position: LogSeq, through: Through) -> bool {
-        let there = broker.next(Stream::Events, partition, position.0.max(1));
-        let there = there.filter(|message| message.sequence == position.0);
-        position == self.follows || there.and_then(|message| log::through(&message.headers)) == Some(through)
+        let there = broker.next_batch(partition, position.0.max(1)).filter(|(at, _)| *at == position);
+        position == self.follows || there.map(|(_, logged)| logged.marks.through) == Some(through)
     }
 }
 

@@ -4,8 +4,9 @@ use crate::broker::{Answer, Append, Stream, Ticket};
 use crate::mutation::Mutation;
 use crate::settings::{Invariant, Shell, Violation, ensure};
 use daybook_contracts::headers;
-use daybook_runtime::append::header_number;
+use daybook_runtime::append::{Found, Newest, header_number};
 use daybook_runtime::outbox::Output;
+use daybook_runtime::written;
 use std::collections::{BTreeMap, VecDeque};
 
 /// What is known of the end of a subject.
@@ -136,17 +137,23 @@ fn send(shell: &mut Shell, output: &Output, end: End) -> Ticket {
 }
 
 fn look_up(shell: &Shell, output: &Output) -> Result<End, Violation> {
-    let Some(last) = shell.broker.last(stream(shell, output), &output.subject) else {
-        return Ok(End { sequence: 0, position: None });
-    };
-    let position = header_number(&last.headers, headers::POSITION);
-    let same = match (last.headers.get(headers::HASH), output.headers.get(headers::HASH)) {
-        (Some(stored), Some(ours)) => stored == ours,
-        _ => last.payload == output.payload,
-    };
+    let subjects = &shell.broker.subjects;
+    let newest = shell.broker.last_written(stream(shell, output), &output.subject, |message| {
+        let position = match shell.breaks(Mutation::BelieveAnyPosition) {
+            true => header_number(message.headers, headers::POSITION).unwrap_or(0),
+            false => written::position(subjects, message)?,
+        };
+        let same = match (message.headers.get(headers::HASH), output.headers.get(headers::HASH)) {
+            (Some(stored), Some(ours)) => stored == ours,
+            _ => message.payload == output.payload,
+        };
+        Ok((position, same))
+    });
+    let Newest { end, found } = newest;
+    let Some(Found { value: (position, same), .. }) = found else { return Ok(End { sequence: end, position: None }) };
     // The real outbox counts this as a divergence and goes on.
-    ensure(position != Some(output.position) || same, Invariant::Replicas, || {
+    ensure(position != output.position || same, Invariant::Replicas, || {
         format!("{} at {} was made again with other content", output.subject, output.position)
     })?;
-    Ok(End { sequence: last.sequence, position })
+    Ok(End { sequence: end, position: Some(position) })
 }

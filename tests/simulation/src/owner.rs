@@ -5,15 +5,18 @@ use crate::broker::{Answer, Append, Stored, Stream, Ticket, source_of};
 use crate::fault::Fault;
 use crate::mutation::Mutation;
 use crate::settings::Shell;
-use async_nats::HeaderMap;
+use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use daybook_contracts::event::Encoding;
 use daybook_contracts::headers;
+use daybook_contracts::log::Marks;
 use daybook_domain::catalogue::Definition;
-use daybook_domain::ids::{InboxSeq, Partition};
+use daybook_domain::ids::{InboxSeq, LogSeq, Partition};
 use daybook_domain::time::Instant;
-use ingest::fence::{self, Standing};
-use ingest::sequencer::{Cut, Inbound, Marks, Sequencer};
+use daybook_runtime::log::{self, Logged};
+use daybook_runtime::written;
+use ingest::fence::{self, Standing, Tip};
+use ingest::sequencer::{Cut, Inbound, Sequencer};
 
 /// Most messages taken in at one step.
 const MAX_GATHERED: usize = 6;
@@ -28,15 +31,15 @@ enum Phase {
     Down,
     /// The log's end is known; the definitions up to there are not.
     Starting {
-        last: u64,
+        tip: Tip,
         marks: Marks,
     },
     Running(Box<Running>),
 }
 
 struct Running {
-    /// The sequence of the partition's last batch, 0 for none: the fence.
-    last: u64,
+    /// Behind what the next batch is appended.
+    tip: Tip,
     /// Where it began to read INBOX.
     begun: u64,
     /// The next sequence of INBOX to be read.
@@ -76,11 +79,12 @@ impl Owner {
     pub fn step(&mut self, shell: &mut Shell) {
         self.phase = match std::mem::replace(&mut self.phase, Phase::Down) {
             Phase::Down => {
-                let (last, marks) = log_end(shell, self.partition);
-                shell.trace.note(|| format!("owner {}: begins behind batch {last}, {marks:?}", self.partition));
-                Phase::Starting { last, marks }
+                let end = shell.broker.log_end(self.partition);
+                let (tip, marks) = (Tip::from(&end), end.marks());
+                shell.trace.note(|| format!("owner {}: begins behind {tip:?}, {marks:?}", self.partition));
+                Phase::Starting { tip, marks }
             }
-            Phase::Starting { last, marks } => Phase::Running(Box::new(start(shell, self.partition, last, marks))),
+            Phase::Starting { tip, marks } => Phase::Running(Box::new(start(shell, self.partition, tip, marks))),
             Phase::Running(mut running) => match running.step(shell, self.partition) {
                 Ok(()) => Phase::Running(running),
                 Err(Fenced) => {
@@ -92,27 +96,19 @@ impl Owner {
     }
 }
 
-/// The sequence of the partition's last batch and how far it reaches.
-pub fn log_end(shell: &Shell, partition: Partition) -> (u64, Marks) {
-    match shell.broker.newest(Stream::Events, partition) {
-        Some(end) => (end.sequence, fence::marks_of(&end.headers)),
-        None => (0, Marks::default()),
-    }
-}
-
-fn start(shell: &Shell, partition: Partition, last: u64, marks: Marks) -> Running {
+fn start(shell: &Shell, partition: Partition, tip: Tip, marks: Marks) -> Running {
     let through = if shell.breaks(Mutation::DefineAhead) { u64::MAX } else { marks.catalog };
     let filter = shell.broker.subjects.catalog_of(partition);
     let own = filter.trim_end_matches('>');
     let definitions: Vec<Definition> = (shell.broker.history(Stream::Catalog).iter())
         .filter(|message| message.sequence <= through && message.subject.starts_with(own))
-        .map(|message| serde_json::from_slice(&message.payload).expect("day-manager publishes definitions"))
+        .filter_map(|message| Some(written::definition(&shell.broker.subjects, message.message()).ok()?.1))
         .collect();
     let mut marks = marks;
     if shell.breaks(Mutation::ReadCoveredAgain) {
         marks.through.inbox = InboxSeq(marks.through.inbox.0.saturating_sub(1));
     }
-    if shell.breaks(Mutation::SkipUncovered) && last > 0 {
+    if shell.breaks(Mutation::SkipUncovered) && tip.batch > LogSeq(0) {
         marks.through.inbox = InboxSeq(marks.through.inbox.0 + 1);
     }
     let next = marks.through.next();
@@ -120,7 +116,7 @@ fn start(shell: &Shell, partition: Partition, last: u64, marks: Marks) -> Runnin
         (marks.catalog, marks.days) = (0, 0);
     }
     let sequencer = Sequencer::new(shell.broker.subjects.clone(), marks, definitions);
-    Running { last, begun: next, next, sequencer, gathered: None, sending: None }
+    Running { tip, begun: next, next, sequencer, gathered: None, sending: None }
 }
 
 impl Running {
@@ -133,7 +129,7 @@ impl Running {
             && let Some(cut) = self.gathered.take()
         {
             let payload = Bytes::from(cut.batch.encode());
-            let headers = fence::headers(self.last, cut.marks);
+            let headers = log::headers_of(self.tip.batch, cut.marks);
             self.sending = Some(Sending { headers, payload, stage: Stage::Send });
         }
         self.append(shell, partition)
@@ -159,7 +155,7 @@ impl Running {
         let Some(sending) = &mut self.sending else { return Ok(()) };
         match sending.stage {
             Stage::Send => {
-                let expected = (!shell.breaks(Mutation::AppendWithoutFence)).then_some(self.last);
+                let expected = (!shell.breaks(Mutation::AppendWithoutFence)).then_some(self.tip.end);
                 let append = Append {
                     stream: Stream::Events,
                     subject: shell.broker.subjects.events(partition),
@@ -173,28 +169,26 @@ impl Running {
             Stage::Wait(ticket) => match shell.broker.answer(ticket) {
                 None => {}
                 Some(Answer::Stored(sequence)) => {
-                    shell.trace.note(|| format!("owner {partition}: appended batch {sequence} behind {}", self.last));
-                    self.last = sequence;
+                    shell.trace.note(|| format!("owner {partition}: appended batch {sequence} behind {:?}", self.tip));
+                    self.tip = Tip::at(sequence);
                     self.sending = None;
                 }
                 Some(Answer::Unclear) if shell.breaks(Mutation::TrustUnclearAppend) => self.sending = None,
                 Some(Answer::Conflict | Answer::Unclear) => sending.stage = Stage::Look,
             },
             Stage::Look => {
-                let end = shell.broker.newest(Stream::Events, partition);
-                let mut standing = fence::standing(
-                    self.last,
-                    &sending.payload,
-                    end.map(|end| (end.sequence, &end.headers, &*end.payload)),
-                );
-                if let (Standing::Lost, Some(end), true) = (standing, end, shell.breaks(Mutation::AdoptForeignBatch)) {
-                    standing = Standing::Stored(end.sequence);
+                let mut standing = look(shell, partition, self.tip, &sending.payload);
+                if standing == Standing::Lost && shell.breaks(Mutation::AdoptRivalBatch) {
+                    standing = Standing::Stored(Tip::from(&shell.broker.log_end(partition)));
                 }
                 shell.trace.note(|| format!("owner {partition}: an append's fate was unclear, it is {standing:?}"));
                 match standing {
-                    Standing::Absent => sending.stage = Stage::Send,
-                    Standing::Stored(sequence) => {
-                        self.last = sequence;
+                    Standing::Absent(tip) => {
+                        self.tip = tip;
+                        sending.stage = Stage::Send;
+                    }
+                    Standing::Stored(tip) => {
+                        self.tip = tip;
                         self.sending = None;
                     }
                     Standing::Lost => return Err(Fenced),
@@ -205,16 +199,35 @@ impl Running {
     }
 }
 
+/// What the log says became of an append.
+fn look(shell: &Shell, partition: Partition, mut tip: Tip, payload: &[u8]) -> Standing {
+    let last = shell.broker.newest(Stream::Events, partition).map(|last| last.sequence);
+    if let Some(standing) = fence::at_end(tip, last) {
+        return standing;
+    }
+    while let Some(message) = shell.broker.next(Stream::Events, partition, tip.end + 1) {
+        let read = Logged::read(message.message());
+        match fence::behind(tip, payload, message.sequence, &message.payload, &read) {
+            Standing::Absent(further) => tip = further,
+            standing => return standing,
+        }
+    }
+    Standing::Absent(tip)
+}
+
 fn take(sequencer: &mut Sequencer, message: &Stored, stored_at: Instant) {
-    let is_msgpack = message.headers.get(headers::CONTENT_TYPE).is_some_and(|value| value.as_str() == headers::MSGPACK);
-    sequencer.take(Inbound {
+    let header = |name| message.headers.get(name).map(|value: &HeaderValue| value.as_str());
+    let is_msgpack = header(headers::CONTENT_TYPE) == Some(headers::MSGPACK);
+    let taken = sequencer.take(Inbound {
         sequence: message.sequence,
         subject: &message.subject,
         encoding: if is_msgpack { Encoding::MessagePack } else { Encoding::Json },
-        source_sequence: source_of(message).map(|(_, sequence)| sequence),
+        source: source_of(message),
+        named: header(headers::SUBJECT),
         stored_at,
         payload: &message.payload,
     });
+    taken.expect("day-manager is of this version");
 }
 
 /// Ingest's trimmer, as steps: it reads INBOX's end first, then looks at one partition after the other.
@@ -241,8 +254,7 @@ impl Trimmer {
             return;
         };
         if let Some(partition) = round.partitions.pop() {
-            let (_, marks) = log_end(shell, partition);
-            let recorded = marks.through.next() - 1;
+            let recorded = shell.broker.log_end(partition).marks().through.next() - 1;
             let newest = shell.broker.newest(Stream::Inbox, partition);
             if newest.is_some_and(|message| message.sequence > recorded) {
                 round.floor = round.floor.min(recorded);

@@ -17,7 +17,7 @@ use daybook_contracts::ask::ViewProgress;
 use daybook_contracts::log::{Batch, Event, Record};
 use daybook_domain::catalogue::Definition;
 use daybook_domain::ids::{LogSeq, Name, Partition};
-use daybook_runtime::log::follows;
+use daybook_runtime::log::Logged;
 use daybook_runtime::store::Changes;
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -49,6 +49,8 @@ struct Running {
     state: PartitionState,
     /// The last batch that was handed over by the feed.
     fed: LogSeq,
+    /// The last message that was read, which may be none of ingest's.
+    passed: LogSeq,
     waiting: VecDeque<(LogSeq, Batch)>,
     outbox: Outbox,
     maker: Maker,
@@ -187,13 +189,13 @@ impl Replica {
         shell.trace.note(|| format!("replica {name}: begins at {position}"));
         let mut fed = position;
         if fed > LogSeq(0) && shell.breaks(Mutation::FeedSkipsBatch) {
-            let skipped = shell.broker.next(Stream::Events, self.partition, fed.0 + 1);
-            fed = skipped.map_or(fed, |message| LogSeq(message.sequence));
+            fed = shell.broker.next_batch(self.partition, fed.0 + 1).map_or(fed, |(position, _)| position);
         }
         self.running = Some(Box::new(Running {
             was_level: position >= Reach::of(&shell.broker, self.partition).end,
             state,
             fed,
+            passed: fed,
             waiting: VecDeque::new(),
             outbox: Outbox::default(),
             maker: Maker::default(),
@@ -217,17 +219,23 @@ impl Running {
         if self.waiting.len() >= AHEAD {
             return Ok(Stepped::Nothing);
         }
-        let Some(message) = shell.broker.next(Stream::Events, partition, self.fed.0 + 1) else {
+        let Some(message) = shell.broker.next(Stream::Events, partition, self.passed.0 + 1) else {
             self.was_level |= self.waiting.is_empty();
             return Ok(Stepped::Nothing);
         };
-        if follows(&message.headers).is_some_and(|follows| follows != self.fed) && !shell.breaks(Mutation::FeedOverGap)
-        {
+        let Ok(Logged { follows, mut batch, .. }) = Logged::read(message.message()) else {
+            self.passed = LogSeq(message.sequence);
+            if shell.breaks(Mutation::ApplyForeign) {
+                self.fed = self.passed;
+            }
+            return Ok(Stepped::Nothing);
+        };
+        if follows != self.fed && !shell.breaks(Mutation::FeedOverGap) {
             shell.reach(Place::Gap);
             return Err(Ended);
         }
         self.fed = LogSeq(message.sequence);
-        let mut batch = Batch::decode(&message.payload).expect("ingest appends batches");
+        self.passed = self.fed;
         if shell.breaks(Mutation::ForgetDuplicates) {
             self.forget_duplicates(&mut batch);
         }
@@ -438,27 +446,25 @@ impl Scratch {
         let through = match () {
             () if shell.breaks(Mutation::BackfillBaseEarly) => LogSeq(self.base.0.saturating_sub(1)),
             () if shell.breaks(Mutation::BackfillBaseLate) => {
-                let beyond = shell.broker.next(Stream::Events, partition, self.base.0 + 1);
-                beyond.map_or(self.base, |message| LogSeq(message.sequence))
+                let beyond = shell.broker.next_batch(partition, self.base.0 + 1);
+                beyond.map_or(self.base, |(position, _)| position)
             }
             () => self.base,
         };
         for _ in 0..=shell.random.below(8) {
-            let Some(message) = shell.broker.next(Stream::Events, partition, last.0 + 1) else {
+            let Some((position, logged)) = shell.broker.next_batch(partition, last.0 + 1) else {
                 return Scratched::Found;
             };
-            let position = LogSeq(message.sequence);
             if last >= through {
                 return Scratched::Found;
             }
-            if follows(&message.headers).is_some_and(|follows| follows != last) {
+            if logged.follows != last {
                 return Scratched::Lost;
             }
             if position > through {
                 return Scratched::Found;
             }
-            let batch = Batch::decode(&message.payload).expect("ingest appends batches");
-            let _ = self.state.apply(position, batch);
+            let _ = self.state.apply(position, logged.batch);
             last = position;
             self.last = Some(last);
         }

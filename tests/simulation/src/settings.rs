@@ -124,6 +124,8 @@ named! {
         WholeAllTheSame = "whole answer of a partial view",
         /// A replica waited for another's snapshot, for its view was made of another part of the log.
         Waited = "wait for a snapshot",
+        /// Nobody of Daybook's wrote a message that was stored.
+        Foreign = "foreign message",
         /// It could not wait any more; the run ends there.
         Apart = "run ended apart",
     }

@@ -21,6 +21,8 @@ const BEGIN: &str = "2026-03-27T08:00:00Z";
 const MAX_STEP: Duration = Duration::from_secs(10 * 60);
 /// An actor crashes after one step in so many.
 const CRASH_ONE_IN: usize = 40;
+/// How often the broker is made to store what nobody of Daybook's wrote: once in so many of its steps.
+const FOREIGN_ONE_IN: usize = 40;
 /// Steps that a replica takes at most when it is its turn: so it mostly keeps up with the log, though it often crashes.
 const MAX_REPLICA_STEPS: usize = 5;
 /// How long the log is kept, by the broker's clock: some runs trim it often, some once.
@@ -127,6 +129,11 @@ impl World {
             if matches!(stream, Stream::Catalog | Stream::Days) {
                 self.shell.trace.note(|| format!("{stream:?} {}: {}", message.sequence, message.subject));
             }
+            if message.is_foreign {
+                self.shell.trace.note(|| format!("{stream:?} {}: foreign on {}", message.sequence, message.subject));
+                self.shell.reach(Place::Foreign);
+                continue;
+            }
             self.checker.stored(stream, &message, &self.producers.messages)?;
         }
         for partition in self.shell.broker.take_trimmed() {
@@ -163,6 +170,9 @@ impl World {
                 if self.shell.strikes(Fault::BrokerRestart, 150) {
                     self.shell.trace.note(|| "the broker restarts".to_owned());
                     self.shell.broker.restart(&mut self.shell.random);
+                }
+                if self.shell.strikes(Fault::Foreign, FOREIGN_ONE_IN) {
+                    self.shell.broker.intrude(&mut self.shell.random);
                 }
                 let settings = self.shell.settings.clone();
                 self.shell.broker.step(&mut self.shell.random, &settings);
@@ -288,7 +298,7 @@ impl World {
             return Some("requests are under way".to_owned());
         }
         for partition in Partition::all(broker.partitions) {
-            let (_, marks) = crate::owner::log_end(&self.shell, partition);
+            let marks = broker.log_end(partition).marks();
             let newest = broker.newest(Stream::Inbox, partition).map_or(0, |message| message.sequence);
             if newest >= marks.through.next() {
                 return Some(format!("INBOX {newest} of {partition} is not in the log, {marks:?}"));
@@ -298,7 +308,7 @@ impl World {
             return Some(format!("day-manager at {}: {}", self.shell.now, self.managers[0].at()));
         }
         self.replicas.iter().find_map(|replica| {
-            let end = broker.newest(Stream::Events, replica.partition).map_or(0, |message| message.sequence);
+            let end = broker.log_end(replica.partition).position().0;
             let why = replica.unrest(end)?;
             Some(format!("replica {}/{}: {why}", replica.partition, replica.number))
         })

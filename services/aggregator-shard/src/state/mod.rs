@@ -31,7 +31,7 @@ use daybook_contracts::ask::DayState;
 use daybook_contracts::day::{DayMarker, Edge};
 use daybook_contracts::figures::Figures;
 use daybook_contracts::log::{Batch, Event, Events, Record, Through};
-use daybook_contracts::reject::Reject;
+use daybook_contracts::reject::{Reject, gather};
 use daybook_contracts::subjects::Subjects;
 use daybook_domain::calendar::CalendarTable;
 use daybook_domain::catalogue::{Definition, Kind, Tenant, View};
@@ -274,7 +274,7 @@ impl PartitionState {
                 metrics::counter!("daybook_shard_rejects_total", "code" => reject.code.as_str()).increment(1);
                 tracing::trace!(tenant = %tenant_id, date = ?reject.date, code = %reject.code, "rejected");
             }
-            rejects.entry(tenant_id.to_string()).or_default().append(&mut taken.rejects);
+            rejects.entry(tenant_id.to_string()).or_default().append(&mut gather(taken.rejects));
         }
         // It decides which seasons are complete when they are defined.
         if tenant.latest_at != latest_before {

@@ -78,7 +78,7 @@ async fn show(options: EmbeddedOptions) -> Outcome {
 
     let (from, to): (Date, Date) = (FROM.parse()?, TO.parse()?);
     let mut reports: Vec<Report> = Vec::new();
-    for tenant in client.tenants().await {
+    for tenant in client.tenants().await? {
         reports.extend(client.reports(&tenant.id, from, to).await?.into_iter().map(|sealed| sealed.report));
     }
     busiest(&reports).print()?;

@@ -29,7 +29,7 @@ pub async fn run(arguments: Arguments) -> Outcome {
     let json = arguments.client.json;
     let table = match arguments.what {
         What::Tenants => {
-            let tenants = client.tenants().await;
+            let tenants = client.tenants().await?;
             if json {
                 super::print_json(&tenants)?;
                 return Ok(ExitCode::SUCCESS);

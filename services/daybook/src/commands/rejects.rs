@@ -3,11 +3,12 @@
 use crate::cli::{ClientArguments, Outcome};
 use crate::client::Client;
 use crate::table::{Table, count};
-use daybook_contracts::reject::{Reject, Rejects};
+use daybook_contracts::reject::Reject;
 use daybook_contracts::subjects::{INVALID_TENANT, Subjects};
 use daybook_domain::ids::{Partition, TenantId};
 use daybook_runtime::append::last_message;
 use daybook_runtime::reader::Reader;
+use daybook_runtime::written;
 use std::collections::VecDeque;
 use std::process::ExitCode;
 
@@ -106,8 +107,8 @@ async fn newest_under(client: &Client, token: &str, count: usize) -> anyhow::Res
     while reader.position() <= last.sequence {
         let message = reader.next().await;
         let is_last = message.pending == 0;
-        let rejects: Rejects = serde_json::from_slice(&message.payload)?;
-        for reject in rejects.rejects {
+        let read = written::rejects(subjects, (&message).into());
+        for reject in read.map(|read| read.rejects).unwrap_or_default() {
             total += 1;
             kept.push_back(reject);
             if kept.len() > count {

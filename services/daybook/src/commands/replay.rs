@@ -168,7 +168,7 @@ async fn clock_name(client: &Client, named: Option<Name>) -> anyhow::Result<Name
     if let Some(name) = named {
         return Ok(name);
     }
-    let tenants = client.tenants().await;
+    let tenants = client.tenants().await?;
     let clocks: BTreeSet<Name> = tenants.into_iter().map(|tenant| tenant.clock).collect();
     let mut named = clocks.iter().filter(|clock| clock.as_str() != SYSTEM_CLOCK);
     match (named.next(), named.next()) {

@@ -41,7 +41,7 @@ enum Format {
 pub async fn run(arguments: Arguments) -> Outcome {
     let client = arguments.client.connect().await?;
     let tenants = if arguments.tenant.is_empty() {
-        client.tenants().await.into_iter().map(|tenant| tenant.id).collect()
+        client.tenants().await?.into_iter().map(|tenant| tenant.id).collect()
     } else {
         arguments.tenant.clone()
     };

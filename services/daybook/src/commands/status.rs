@@ -4,7 +4,7 @@ use crate::cli::{ClientArguments, Outcome};
 use crate::client::Client;
 use crate::table::{Table, count, duration};
 use daybook_contracts::admin::DaysStanding;
-use daybook_contracts::members::{Divergence, HEARTBEAT, Heartbeat, Part};
+use daybook_contracts::members::{Divergence, Foreign, HEARTBEAT, Heartbeat, Part};
 use daybook_domain::ids::Partition;
 use daybook_runtime::usage::StreamUsage;
 use daybook_runtime::{clock, usage};
@@ -38,6 +38,8 @@ struct Status {
     outputs_waiting: Vec<Option<u64>>,
     /// Replicas that hold different states.
     divergences: Vec<Divergence>,
+    /// What stands in streams that no service wrote, as the process tells that has met most of it.
+    foreign: Vec<Foreign>,
     /// What the broker keeps of each stream; empty when it does not tell.
     streams: Vec<StreamUsage>,
 }
@@ -49,6 +51,7 @@ pub async fn run(arguments: Arguments) -> Outcome {
     let status = Status {
         partitions: client.connection.partitions,
         divergences: divergences(&members),
+        foreign: foreign(&members),
         members,
         days: standing.ok(),
         outputs_waiting: client.outputs_waiting().await,
@@ -92,6 +95,18 @@ fn divergences(members: &[Heartbeat]) -> Vec<Divergence> {
     let mut found: Vec<Divergence> = pairs.flat_map(|(one, other)| one.divergences(other)).collect();
     found.sort();
     found
+}
+
+/// By stream, what the process tells that has met most.
+fn foreign(members: &[Heartbeat]) -> Vec<Foreign> {
+    let mut most: BTreeMap<&str, &Foreign> = BTreeMap::new();
+    for told in members.iter().flat_map(|member| &member.foreign) {
+        let known = most.entry(&told.stream).or_insert(told);
+        if (told.messages, told.sequence) > (known.messages, known.sequence) {
+            *known = told;
+        }
+    }
+    most.into_values().cloned().collect()
 }
 
 impl Status {
@@ -168,6 +183,13 @@ impl Status {
                 "DIVERGED: at {log} in the log of partition {partition}, the shards {} and {} hold different states",
                 shorten(instance),
                 shorten(other)
+            ))?;
+        }
+        for Foreign { stream, messages, sequence, subject, why } in &self.foreign {
+            super::print_line(&format!(
+                "FOREIGN: {} in {stream} that no service wrote, the newest at {sequence} on {subject}: {why}; they have no \
+                 effect, but somebody may write there: see docs/SECURITY.md",
+                if *messages == 1 { "1 message".to_owned() } else { format!("{} messages", count(*messages)) }
             ))?;
         }
         if !self.is_whole() {

@@ -117,6 +117,13 @@ fn show(outcome: &Verification, scope: &Scope) -> anyhow::Result<()> {
             ))?;
         }
     }
+    if let Some((subject, sequence)) = outcome.foreign.named.first() {
+        line(format!(
+            "passed over {} among the reports that no shard wrote, the first on {subject} at {sequence} of REPORTS; nothing \
+             rests on them",
+            many(outcome.foreign.count, "message")
+        ))?;
+    }
     let Some(first) = outcome.differences.first() else { return Ok(()) };
     line(format!("first difference: {first}"))?;
     if outcome.differences.len() > 1 {
@@ -129,19 +136,22 @@ fn show(outcome: &Verification, scope: &Scope) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// So many of something.
+fn many(number: u64, what: &str) -> String {
+    format!("{} {what}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
 /// One line for people.
 pub fn summary(outcome: &Verification) -> String {
     let events: u64 = outcome.partitions.iter().map(|partition| partition.events).sum();
-    let (versions, many) = (outcome.verified.count, |n: u64| if n == 1 { "" } else { "s" });
     let took = duration(Duration::from_secs_f64(outcome.seconds));
     let differences = match outcome.differences_count {
         0 => "no differences".to_owned(),
-        n => format!("{} difference{}", count(n), many(n)),
+        number => many(number, "difference"),
     };
     format!(
-        "{} report version{} verified byte for byte out of {} events, {differences}, in {took}",
-        count(versions),
-        many(versions),
+        "{} verified byte for byte out of {} events, {differences}, in {took}",
+        many(outcome.verified.count, "report version"),
         count(events)
     )
 }

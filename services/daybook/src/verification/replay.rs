@@ -4,14 +4,13 @@
 use aggregator_shard::checkpoints::oldest_on_the_broker;
 use aggregator_shard::state::backfill::Found;
 use aggregator_shard::state::{Effect, PartitionState};
-use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
 use daybook_contracts::log::Batch;
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_domain::time::Instant;
-use daybook_runtime::append::{header_number, last_message};
 use daybook_runtime::connection::Connection;
-use daybook_runtime::log::{Beginning, beginning};
+use daybook_runtime::log::{self, Beginning, Logged, beginning};
 use daybook_runtime::reader::{Delivered, Reader};
+use daybook_runtime::written::NotWritten;
 use serde::Serialize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -22,10 +21,9 @@ pub enum Broken {
     Empty(Partition),
     /// Every batch is appended on the condition that it follows the one before, and keeps that one's position.
     #[error(
-        "the log of partition {partition} is not whole: position {position} follows {}, and that is not there",
-        follows.map_or_else(|| "a batch that it does not name".to_owned(), |follows| follows.to_string())
+        "the log of partition {partition} is not whole: position {position} follows {follows}, and that is not there"
     )]
-    Hole { partition: Partition, position: LogSeq, follows: Option<u64> },
+    Hole { partition: Partition, position: LogSeq, follows: LogSeq },
     #[error(
         "the log of partition {} begins at {}, and there is no snapshot on the broker to go on from: what stood before is \
          deleted by its retention",
@@ -66,10 +64,10 @@ pub struct Replay {
     partition: Partition,
     pub state: PartitionState,
     reader: Reader,
-    /// The last position there was when the replay began.
-    end: Option<u64>,
+    /// The last batch there was when the replay began, 0 for none.
+    end: LogSeq,
     /// The last position that was read, or that of the snapshot.
-    last: u64,
+    last: LogSeq,
     /// Where the log begins, when it is trimmed, and the snapshot that the replay began with.
     pub trimmed: Option<Trimmed>,
     /// Why there is nothing to replay.
@@ -107,30 +105,29 @@ impl Replay {
                 None => broken = Some(Broken::Trimmed { partition, beginning }),
             }
         }
-        let end = last_message(connection, &stream, &subject).await.map(|message| message.sequence);
-        let last = state.position().0;
+        let (end, last) = (log::end(connection, partition).await?.position(), state.position());
         Ok(Self {
             connection: connection.clone(),
             partition,
             state,
-            reader: Reader::new(connection, stream, subject, last + 1),
+            reader: Reader::new(connection, stream, subject, last.0 + 1),
             end,
             last,
             trimmed,
             stored_at: None,
-            is_over: broken.is_none() && end.is_none_or(|end| end <= last),
+            is_over: broken.is_none() && end <= last,
             broken,
         })
     }
 
     /// The last position that it will read; positions are those of all partitions together.
     pub fn end(&self) -> LogSeq {
-        LogSeq(self.end.unwrap_or(0))
+        self.end
     }
 
     /// Whether the partition has no batches at all.
     pub fn is_empty(&self) -> bool {
-        self.end.is_none()
+        self.end == LogSeq(0)
     }
 
     /// The next batch, which is to be given to [`Replay::apply`]; `None` at the end.
@@ -144,24 +141,30 @@ impl Replay {
         if self.is_over {
             return Ok(None);
         }
-        let message = self.reader.next().await;
-        // The end may have been deleted meanwhile: then nothing is behind this one.
-        self.is_over = message.pending == 0 || Some(message.sequence) >= self.end;
-        let (partition, position) = (self.partition, LogSeq(message.sequence));
-        let follows = header_number(&message.headers, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE.as_ref());
-        if follows != Some(self.last) {
+        let (message, logged) = loop {
+            let message = self.reader.next().await;
+            // The end may have been deleted meanwhile: then nothing is behind this one.
+            self.is_over = message.pending == 0 || LogSeq(message.sequence) >= self.end;
+            match self.read(&message)? {
+                Some(logged) => break (message, logged),
+                None if self.is_over => return Ok(None),
+                None => {}
+            }
+        };
+        let (partition, position, follows) = (self.partition, LogSeq(message.sequence), logged.follows);
+        if follows != self.last {
             let now = beginning(&self.connection, partition).await.filter(Beginning::is_trimmed);
             return Err(match now {
                 // Not before: it was trimmed while it was read.
-                Some(beginning) if beginning.position >= position && self.last > 0 => {
+                Some(beginning) if beginning.position >= position && self.last > LogSeq(0) => {
                     Broken::Trimmed { partition, beginning }
                 }
                 _ => Broken::Hole { partition, position, follows },
             });
         }
-        self.last = message.sequence;
+        self.last = position;
         self.stored_at = Some(message.stored_at);
-        Ok(Some((position, self.decode(&message)?)))
+        Ok(Some((position, logged.batch)))
     }
 
     /// Applies the batch that came last. A view that it takes into force is made first, from the log so far.
@@ -192,8 +195,8 @@ impl Replay {
             if position > base {
                 return Err(self.unusable(base, "it was deleted meanwhile".to_owned()));
             }
-            let batch = self.decode(&message)?;
-            guarded(&mut scratch, position, batch).map_err(|reason| self.unusable(position, reason))?;
+            let Some(logged) = self.read(&message)? else { continue };
+            guarded(&mut scratch, position, logged.batch).map_err(|reason| self.unusable(position, reason))?;
             scratch.forget_changes();
         }
         self.state.finish_backfill(Found::of(scratch, None));
@@ -201,8 +204,17 @@ impl Replay {
         Ok(())
     }
 
-    fn decode(&self, message: &Delivered) -> Result<Batch, Broken> {
-        Batch::decode(&message.payload).map_err(|error| self.unusable(LogSeq(message.sequence), error.to_string()))
+    /// A batch of the log; `None` for what ingest did not write, which is passed over.
+    fn read(&self, message: &Delivered) -> Result<Option<Logged>, Broken> {
+        match Logged::read(message.into()) {
+            Ok(logged) => Ok(Some(logged)),
+            Err(why @ NotWritten::Foreign(_)) => {
+                let stream = self.connection.subjects.events_stream();
+                self.connection.foreign.note(&stream, message.sequence, &message.subject, &why);
+                Ok(None)
+            }
+            Err(why) => Err(self.unusable(LogSeq(message.sequence), why.to_string())),
+        }
     }
 
     fn unusable(&self, position: LogSeq, reason: String) -> Broken {

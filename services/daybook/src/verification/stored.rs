@@ -3,6 +3,7 @@
 use super::difference::{Difference, What};
 use daybook_contracts::headers;
 use daybook_contracts::report::{Account, LogRange, Supersedes};
+use daybook_contracts::subjects::Subjects;
 use daybook_domain::calendar::BusinessDay;
 use daybook_domain::ids::{LogSeq, TenantId};
 use daybook_domain::time::{Date, Instant};
@@ -10,13 +11,16 @@ use daybook_runtime::append::{header_number, last_message, retry, stream_handle}
 use daybook_runtime::clock;
 use daybook_runtime::connection::Connection;
 use daybook_runtime::reader::{Delivered, Reader};
+use daybook_runtime::written;
 use indicatif::ProgressBar;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 /// Most missing versions of one day that are named: a forged version may have any number.
 const MAX_GAPS: usize = 100;
+/// Most foreign messages that are named.
+const MAX_FOREIGN: usize = 100;
 /// Messages of REPORTS between two looks at the progress bar.
 const PROGRESS_STEP: usize = 64;
 
@@ -50,10 +54,10 @@ pub struct Head {
 }
 
 impl StoredReport {
-    /// `None` for a message that stands under no tenant and date.
-    pub fn of(message: &Delivered) -> Option<(Key, Self)> {
-        let mut tokens = message.subject.as_str().rsplit('.');
-        let (date, tenant) = (tokens.next()?.parse().ok()?, TenantId::new(tokens.next()?).ok()?);
+    /// `None` for a message that no shard wrote.
+    pub fn of(subjects: &Subjects, message: &Delivered) -> Option<(Key, Self)> {
+        let key = subjects.parse_report(&message.subject)?;
+        written::position(subjects, message.into()).ok()?;
         let head = serde_json::from_slice::<Head>(&message.payload).map_err(|error| error.to_string());
         let position = header_number(&message.headers, headers::POSITION);
         let report = Self {
@@ -66,7 +70,7 @@ impl StoredReport {
             is_unfounded: false,
             differences: 0,
         };
-        Some(((tenant, date), report))
+        Some((key, report))
     }
 
     /// The batch of the log that sealed it, as it says itself.
@@ -88,6 +92,23 @@ impl StoredReport {
     }
 }
 
+/// Messages of REPORTS that no shard wrote.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ForeignList {
+    pub count: u64,
+    /// The first of them: subject and sequence.
+    pub named: Vec<(String, u64)>,
+}
+
+impl ForeignList {
+    fn add(&mut self, message: &Delivered) {
+        self.count += 1;
+        if self.named.len() < MAX_FOREIGN {
+            self.named.push((message.subject.to_string(), message.sequence));
+        }
+    }
+}
+
 /// A tenant's business day.
 pub type Key = (TenantId, Date);
 
@@ -95,8 +116,8 @@ pub type Key = (TenantId, Date);
 #[derive(Debug, Default)]
 pub struct Stored {
     pub days: BTreeMap<Key, Vec<StoredReport>>,
-    /// Subjects that are of no tenant and date, with their sequences: nobody but a stranger writes there.
-    pub strange: Vec<(String, u64)>,
+    /// Messages that no shard wrote: every reader passes over them.
+    pub foreign: ForeignList,
     /// The last sequence that was read.
     pub end: u64,
     /// When it was trimmed by its retention: what was written before is gone.
@@ -115,7 +136,7 @@ impl Stored {
         let mut reader = Reader::new(connection, stream, filter, 1);
         for number in 0_usize.. {
             let message = reader.next().await;
-            stored.take(&message);
+            stored.take(&connection.subjects, &message);
             if number.is_multiple_of(PROGRESS_STEP) {
                 bar.set_position(message.sequence);
             }
@@ -127,10 +148,10 @@ impl Stored {
     }
 
     /// Takes a message in.
-    pub fn take(&mut self, message: &Delivered) {
-        match StoredReport::of(message) {
+    pub fn take(&mut self, subjects: &Subjects, message: &Delivered) {
+        match StoredReport::of(subjects, message) {
             Some((key, report)) => self.days.entry(key).or_default().push(report),
-            None => self.strange.push((message.subject.to_string(), message.sequence)),
+            None => self.foreign.add(message),
         }
     }
 

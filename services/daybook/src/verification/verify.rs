@@ -3,7 +3,7 @@
 use super::difference::{Difference, What};
 use super::paths::first_difference;
 use super::replay::{Broken, Replay, Trimmed};
-use super::stored::{Key, Stored, StoredReport, missing};
+use super::stored::{ForeignList, Key, Stored, StoredReport, missing};
 use aggregator_shard::state::{Effect, SealedReport};
 use anyhow::Context as _;
 use async_nats::jetstream::stream::RawMessageErrorKind;
@@ -117,6 +117,8 @@ pub struct Verification {
     /// Versions that rest on a part of the log that its retention has deleted. Nothing is amiss with them, as far as can
     /// be told.
     pub no_longer_verifiable: List,
+    /// Messages among the reports that no shard wrote. Nothing rests on them.
+    pub foreign: ForeignList,
     /// Of the lowest partition and position first.
     pub differences: Vec<Difference>,
     /// How many there are, of which `differences` has at most [`MAX_DIFFERENCES`].
@@ -159,11 +161,7 @@ pub async fn verify(connection: &Connection, scope: Scope, bar: &ProgressBar) ->
         outcome: Verification::default(),
         missing: BTreeSet::new(),
     };
-    for (subject, sequence) in std::mem::take(&mut verifier.stored.strange) {
-        let what = What::Unfounded;
-        let (tenant, date) = (subject, "-".to_owned());
-        verifier.note(Difference { tenant, date, version: 0, position: None, sequence: Some(sequence), what });
-    }
+    verifier.outcome.foreign = std::mem::take(&mut verifier.stored.foreign);
     for partition in verifier.scope.partitions(connection.partitions) {
         verifier.partition(partition, bar).await?;
     }
@@ -308,7 +306,7 @@ impl Verifier {
         };
         let found = since
             .iter()
-            .filter_map(StoredReport::of)
+            .filter_map(|message| StoredReport::of(&self.connection.subjects, message))
             .map(|(_, report)| report)
             .find(|report| report.version == version);
         match found {
@@ -450,7 +448,7 @@ fn named(key: &Key, report: &StoredReport, reason: String) -> Named {
 /// Why a report that reaches over a broken place cannot be verified.
 fn reason_of(broken: &Broken, from: Option<LogSeq>) -> String {
     match (broken, from) {
-        (Broken::Hole { position, follows, .. }, Some(from)) if from < *position && follows.is_some() => {
+        (Broken::Hole { position, follows, .. }, Some(from)) if from < *position && *follows > LogSeq(0) => {
             format!("its range begins at {from}; {broken}")
         }
         _ => broken.to_string(),

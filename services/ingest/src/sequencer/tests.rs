@@ -3,9 +3,10 @@
 mod properties;
 mod quotas;
 
-use super::{BATCH_BYTES, Cut, Inbound, Marks, Sequencer};
+use super::{BATCH_BYTES, Cut, Inbound, Marks, Sequencer, Stop};
 use daybook_contracts::day::{DayMarker, Edge};
 use daybook_contracts::event::{Encoding, MAX_REASON_CHARS};
+use daybook_contracts::headers;
 use daybook_contracts::log::{Event, Record, Through};
 use daybook_contracts::reject::{Code, Reject};
 use daybook_contracts::subjects::Subjects;
@@ -16,6 +17,7 @@ use daybook_domain::catalogue::{
 use daybook_domain::ids::{InboxSeq, Name, TenantId};
 use daybook_domain::time::{Date, Instant};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// When messages are stored for which that does not matter.
 const STORED_AT: Instant = Instant::MIN;
@@ -121,7 +123,9 @@ struct Message {
     sequence: u64,
     subject: String,
     encoding: Encoding,
-    source_sequence: Option<u64>,
+    /// The stream and sequence that it was sourced from.
+    source: Option<(&'static str, u64)>,
+    named: Option<String>,
     stored_at: Instant,
     payload: Vec<u8>,
 }
@@ -133,7 +137,8 @@ impl Message {
             sequence,
             subject,
             encoding: Encoding::Json,
-            source_sequence: None,
+            source: None,
+            named: None,
             stored_at: STORED_AT,
             payload: payload.into(),
         }
@@ -146,34 +151,42 @@ impl Message {
             sequence,
             subject,
             encoding: Encoding::Json,
-            source_sequence: Some(source_sequence),
+            source: Some(("DAYBOOK_DAYS", source_sequence)),
+            named: Some(format!("daybook.days.{}.{}", marker.tenant, marker.edge.as_str())),
             stored_at: STORED_AT,
             payload,
         }
     }
 
     fn definition(sequence: u64, source_sequence: u64, definition: &Definition) -> Self {
-        let subject = "daybook.inbox.0.some.catalog.kind".to_owned();
+        let (what, name) = (definition.what(), definition.name());
+        let subject = format!("daybook.inbox.0.{name}.catalog.{what}");
         let payload = serde_json::to_vec(definition).unwrap();
         Self {
             sequence,
             subject,
             encoding: Encoding::Json,
-            source_sequence: Some(source_sequence),
+            source: Some(("DAYBOOK_CATALOG", source_sequence)),
+            named: Some(format!("daybook.catalog.0.{what}.{name}")),
             stored_at: STORED_AT,
             payload,
         }
     }
 
     fn give(&self, sequencer: &mut Sequencer) {
+        self.try_give(sequencer).unwrap();
+    }
+
+    fn try_give(&self, sequencer: &mut Sequencer) -> Result<(), Stop> {
         sequencer.take(Inbound {
             sequence: self.sequence,
             subject: &self.subject,
             encoding: self.encoding,
-            source_sequence: self.source_sequence,
+            source: self.source.map(|(stream, sequence)| headers::Source { stream, sequence }),
+            named: self.named.as_deref(),
             stored_at: self.stored_at,
             payload: &self.payload,
-        });
+        })
     }
 }
 
@@ -241,17 +254,23 @@ fn only_reject(sequencer: &mut Sequencer, tenant: &str, kind: &str, payload: &[u
     }
 }
 
-/// Every event of a message of `count` is in the batches once, as event or as reject, and every batch fits the broker.
+/// Every event of a message of `count` is in the batches once, as event, as reject of its own, or as one of those that a reject
+/// stands for; and every batch fits the broker.
 fn assert_whole_and_small(cuts: &[Cut], count: u32) {
-    let mut indices = Vec::new();
+    let (mut indices, mut events) = (BTreeSet::new(), 0);
     for cut in cuts {
         let bytes = cut.batch.encode().len();
         assert!(bytes < MAX_BATCH_BYTES, "a batch of {bytes} bytes");
-        indices.extend(events_of(&cut.batch.records).iter().map(|event| event.index));
-        indices.extend(rejects_of(&cut.batch.records).iter().map(|reject| reject.index));
+        for event in events_of(&cut.batch.records) {
+            assert!(indices.insert(event.index) && event.index < count);
+            events += 1;
+        }
+        for reject in rejects_of(&cut.batch.records) {
+            assert!(indices.insert(reject.index) && reject.index < count);
+            events += reject.events();
+        }
     }
-    indices.sort_unstable();
-    assert_eq!(indices, (0..count).collect::<Vec<_>>());
+    assert_eq!(events, u64::from(count));
 }
 
 // --- what becomes of an event ---
@@ -484,7 +503,7 @@ fn a_definition_that_is_sourced_again_is_passed_over() {
     for (sequence, source) in [(2, 5), (3, 4), (4, 0)] {
         Message::definition(sequence, source, &Definition::Kind(kind())).give(&mut sequencer);
     }
-    let unsourced = Message { source_sequence: None, ..Message::definition(5, 0, &Definition::Kind(kind())) };
+    let unsourced = Message { source: None, ..Message::definition(5, 0, &Definition::Kind(kind())) };
     unsourced.give(&mut sequencer);
     let cut = sequencer.cut().unwrap();
     assert_eq!(cut.batch.records, []);
@@ -502,7 +521,7 @@ fn a_marker_that_is_sourced_again_is_passed_over() {
     for (sequence, source) in [(3, 3), (4, 7), (5, 0)] {
         Message::marker(sequence, source, &opened).give(&mut sequencer);
     }
-    let unsourced = Message { source_sequence: None, ..Message::marker(6, 0, &opened) };
+    let unsourced = Message { source: None, ..Message::marker(6, 0, &opened) };
     unsourced.give(&mut sequencer);
     let cut = sequencer.cut().unwrap();
     assert_eq!(cut.batch.records, [Record::Day(opened), Record::Day(closed)]);
@@ -520,20 +539,65 @@ fn days_and_catalogue_have_marks_of_their_own() {
 }
 
 #[test]
-fn what_is_sourced_and_cannot_be_read_is_left_behind() {
-    let mut sequencer = sequencer();
-    let bad_marker = Message { payload: b"{".into(), ..Message::marker(1, 1, &marker("ABQ", Edge::Opened, 1)) };
-    let bad_definition = Message { payload: b"[]".into(), ..Message::definition(2, 1, &Definition::View(view())) };
-    let bad_subject = Message { subject: "daybook.inbox.0.x".into(), ..Message::events(3, "ABQ", "order", "{}") };
-    for message in [bad_marker, bad_definition, bad_subject] {
+fn what_day_manager_did_not_publish_is_passed_over_and_named() {
+    let opened = marker("ABQ", Edge::Opened, 1);
+    let sound = || Message::marker(1, 5, &opened);
+    let view = Definition::View(view());
+    let view = || Message::definition(1, 5, &view);
+    let puback = br#"{"stream":"DAYBOOK_INBOX","seq":7}"#;
+    for (message, why) in [
+        (Message { named: None, payload: puback.into(), ..sound() }, "read"),
+        (Message { named: None, payload: puback.into(), ..view() }, "read"),
+        // Another tenant's marker, another edge, another name: copies that say what they are, or do not.
+        (Message { subject: "daybook.inbox.0.evil.day.opened".into(), ..sound() }, "copy"),
+        (Message { subject: "daybook.inbox.0.evil.day.opened".into(), named: None, ..sound() }, "fit"),
+        (Message { subject: "daybook.inbox.0.ABQ.day.closed".into(), named: None, ..sound() }, "fit"),
+        (Message { subject: "daybook.inbox.0.other.catalog.view".into(), named: None, ..view() }, "fit"),
+        (Message { subject: "daybook.inbox.0.v.catalog.kind".into(), named: None, ..view() }, "fit"),
+        (Message { named: Some("daybook.days.evil.opened".into()), ..sound() }, "copy"),
+        (Message { subject: "daybook.inbox.0.ABQ.day.other".into(), ..sound() }, "subject"),
+        (Message { source: Some(("DAYBOOK_CATALOG", 5)), ..sound() }, "sourced"),
+        (Message { source: None, ..sound() }, "sourced"),
+        (Message { subject: "daybook.inbox.0.x".into(), ..Message::events(1, "ABQ", "order", "{}") }, "subject"),
+    ] {
+        let mut sequencer = sequencer();
         message.give(&mut sequencer);
+        let told = sequencer.passed_over().unwrap_or_else(|| panic!("{message:?}"));
+        assert!(told.contains(why), "{told}: {message:?}");
+        assert_eq!(sequencer.passed_over(), None);
+        let cut = sequencer.cut().unwrap();
+        assert_eq!(cut.batch.records, []);
+        assert_eq!(cut.marks.through, through(1, 0), "{message:?}");
+        // What day-manager publishes behind it is taken in.
+        Message::marker(2, 6, &opened).give(&mut sequencer);
+        assert_eq!(records(&mut sequencer), [Record::Day(opened.clone())]);
     }
-    let cut = sequencer.cut().unwrap();
-    assert_eq!(cut.batch.records, []);
-    assert_eq!(cut.marks, Marks { through: through(3, 0), catalog: 1, days: 1 });
 }
 
-// --- marks and batches ---
+#[test]
+fn what_an_earlier_day_manager_published_is_taken_in() {
+    let mut sequencer = sequencer();
+    let (opened, view) = (marker("ABQ", Edge::Opened, 1), Definition::View(view()));
+    Message { named: None, ..Message::marker(1, 1, &opened) }.give(&mut sequencer);
+    Message { named: None, ..Message::definition(2, 1, &view) }.give(&mut sequencer);
+    assert_eq!(records(&mut sequencer), [Record::Day(opened), Record::Define(view)]);
+}
+
+#[test]
+fn what_a_newer_day_manager_published_stops_the_partition() {
+    let mut sequencer = sequencer();
+    let opened = marker("ABQ", Edge::Opened, 1);
+    Message::marker(1, 1, &opened).give(&mut sequencer);
+    let newer_marker = Message { payload: b"{\"new\":1}".into(), ..Message::marker(2, 2, &opened) };
+    let newer_view = Message { payload: b"{\"new\":1}".into(), ..Message::definition(2, 9, &Definition::View(view())) };
+    for (message, told) in [(newer_marker, "day marker at 2 of DAYBOOK_DAYS"), (newer_view, "definition at 9")] {
+        let before = sequencer.marks();
+        let stop = message.try_give(&mut sequencer).unwrap_err().to_string();
+        assert!(stop.contains(told) && stop.contains("upgrade"), "{stop}");
+        assert_eq!(sequencer.marks(), before);
+    }
+    assert_eq!(records(&mut sequencer), [Record::Day(opened)], "what stands before it is recorded");
+}
 
 #[test]
 fn a_message_that_is_covered_is_passed_over() {
@@ -635,8 +699,12 @@ fn a_cut_right_behind_the_last_event_leaves_a_mark_to_move_on() {
 fn ten_thousand_bad_events_of_one_byte_make_small_batches() {
     let mut sequencer = sequencer();
     let payload = format!("[{}]", vec!["1"; 10_000].join(","));
+    let bytes = payload.len();
     Message::events(1, "ABQ", "order", payload).give(&mut sequencer);
-    assert_whole_and_small(&drain(&mut sequencer), 10_000);
+    let cuts = drain(&mut sequencer);
+    assert_whole_and_small(&cuts, 10_000);
+    let stored: usize = cuts.iter().map(|cut| cut.batch.encode().len()).sum();
+    assert!(stored < bytes + 4_096, "{stored} bytes for {bytes}");
 }
 
 #[test]

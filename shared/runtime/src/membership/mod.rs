@@ -261,6 +261,7 @@ impl Task {
     async fn tell(&mut self) {
         let Some(own) = &mut self.own else { return };
         own.parts = self.board.parts();
+        own.foreign = self.connection.foreign.told();
         let subject = self.connection.subjects.members(self.service);
         let payload = serde_json::to_vec(own).expect("a heartbeat is plain values");
         // One that is lost is followed by another.

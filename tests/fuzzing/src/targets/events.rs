@@ -50,7 +50,9 @@ fn check(event: &ValidEvent, kind: &Kind) {
 /// Records the message and applies what was recorded.
 fn record(payload: &[u8], encoding: Encoding, kind: &Kind, events: usize) {
     let mut sequencer = world().sequencer();
-    sequencer.take(message(2, &subject(kind.name.as_str()), encoding, payload));
+    sequencer
+        .take(message(2, &subject(kind.name.as_str()), encoding, payload))
+        .expect("what comes from nowhere stops nothing");
     let mut state = PartitionState::new(PARTITION);
     let records = world().definitions.iter().cloned().map(Record::Define).collect();
     state.apply(LogSeq(1), Batch { format: FORMAT, through: Through { inbox: InboxSeq(1), events: 0 }, records });

@@ -1,7 +1,9 @@
 //! What processes tell of themselves. It is within its bounds or not heard, comes back as it was, contradicts
 //! another where that contradicts it, and partitions can be shared out among whoever says to be there.
 
-use daybook_contracts::members::{DIGEST_FORMAT, Heartbeat, MAX_DIGESTS, MAX_NAME_BYTES, MAX_PARTS, Part, StateDigest};
+use daybook_contracts::members::{
+    DIGEST_FORMAT, Foreign, Heartbeat, MAX_DIGESTS, MAX_NAME_BYTES, MAX_PARTS, Part, StateDigest,
+};
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_domain::time::Instant;
 use daybook_runtime::membership::assignment::owners;
@@ -50,6 +52,13 @@ pub fn seeds() -> Vec<Vec<u8>> {
             leaving: false,
             gone: false,
             parts: [(Partition(0), part.clone()), (Partition(7), part)].into(),
+            foreign: vec![Foreign {
+                stream: "DAYBOOK_EVENTS".into(),
+                messages: 2,
+                sequence: position,
+                subject: "daybook.events.3".into(),
+                why: "it was not appended on a condition".into(),
+            }],
         };
         serde_json::to_vec(&heartbeat).expect("plain values")
     };

@@ -40,7 +40,9 @@ pub fn run(data: &[u8]) {
 
 fn take(subject: &str) {
     let mut sequencer = world().sequencer();
-    sequencer.take(message(2, subject, Encoding::Json, EVENTS[0].1.as_bytes()));
+    sequencer
+        .take(message(2, subject, Encoding::Json, EVENTS[0].1.as_bytes()))
+        .expect("what comes from nowhere stops nothing");
     let cut = sequencer.cut().expect("every message moves the mark");
     assert!(sequencer.cut().is_none());
     assert_eq!(cut.batch.through.inbox.0, 2);

@@ -223,11 +223,11 @@ impl Model {
     fn take(&mut self, message: &Stored, messages: &[Message], taking: &mut Taking) {
         let mut entry =
             Entry { inbox: message.sequence, items: Vec::new(), fates: Vec::new(), closed: None, opened: None };
-        if let Some((stream, sequence)) = source_of(message) {
+        if let Some(source) = source_of(message) {
             // What was taken in once is not taken in again.
-            let taken = self.taken.entry(stream).or_default();
-            if sequence > *taken {
-                *taken = sequence;
+            let taken = self.taken.entry(source.stream.to_owned()).or_default();
+            if source.sequence > *taken {
+                *taken = source.sequence;
                 match serde_json::from_slice::<DayMarker>(&message.payload) {
                     Ok(marker) => self.mark(marker, &mut entry),
                     Err(_) => {

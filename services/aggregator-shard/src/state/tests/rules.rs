@@ -6,7 +6,7 @@ use crate::state::{KEEP_DAYS, PartitionState};
 use daybook_contracts::ask::{AskErrorCode, DayState, Query};
 use daybook_contracts::day::Edge;
 use daybook_contracts::log::{Batch, FORMAT, Record, Through};
-use daybook_contracts::reject::Code;
+use daybook_contracts::reject::{Code, Reject};
 use daybook_contracts::report::{Account, MAX_CHANGES};
 use daybook_domain::catalogue::{Activation, Definition, Status};
 use daybook_domain::ids::{InboxSeq, LogSeq};
@@ -456,4 +456,16 @@ fn tenants_that_are_no_ids_are_told_of_under_one_token() {
     let [crate::state::Effect::Rejects { tenant, rejects }] = &effects[..] else { panic!("{effects:?}") };
     let token = daybook_contracts::subjects::Subjects::invalid_tenant(PARTITION);
     assert_eq!((tenant, rejects.len()), (&token, 3));
+}
+
+#[test]
+fn a_message_of_many_stale_events_is_told_in_rejects_of_about_its_size() {
+    let mut shard = Shard::new();
+    shard.orders(vec![order("x", Some(9), 0)]);
+    shard.orders((0..5_000).map(|_| order("x", Some(3), 0)).collect());
+    assert_eq!(shard.accounts()[&0], Account { stale: 5_000, ..account(5_001, 1) });
+    assert_eq!(shard.rejects.iter().map(Reject::events).sum::<u64>(), 5_000);
+    let original = shard.rejects[0].original.bytes().len();
+    let bytes: usize = shard.rejects.iter().map(|reject| serde_json::to_vec(reject).unwrap().len()).sum();
+    assert!(bytes < 5_000 * original * 3 / 2, "{bytes} bytes for 5,000 of {original}");
 }
