@@ -1,0 +1,213 @@
+//! What the broker and the client library report once a connection stands: logged clearly, and within bounds.
+
+use super::error::Reason;
+use super::waiting::Waiting;
+use async_nats::{Event, ServerError};
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// Most refused subjects that are logged by name. A service has a few dozen; more come of subjects with a tenant in them.
+const MAX_SUBJECTS: usize = 200;
+
+/// What is to be logged of an event.
+#[derive(Debug, PartialEq, Eq)]
+enum Note {
+    Violation {
+        action: &'static str,
+        subject: String,
+    },
+    /// There are more refused subjects than are named.
+    ManyViolations,
+    Lost,
+    Back,
+    LameDuck,
+    SlowConsumer,
+    /// The broker ends the connection because the credentials do not hold any more.
+    Expired,
+    /// Something else that the broker says.
+    Says(String),
+    /// An attempt to connect again failed.
+    Failed(String),
+}
+
+/// Keeps what was reported, and logs it.
+#[derive(Debug, Default)]
+pub(super) struct Journal {
+    kept: Mutex<Kept>,
+    /// Told at every connection that comes about.
+    pub(super) connected: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    was_connected: bool,
+    violations: BTreeSet<(&'static str, String)>,
+    last_violation: Option<(&'static str, String)>,
+    repeated: Waiting,
+}
+
+impl Journal {
+    /// Takes an event of the client library.
+    pub(super) fn take(&self, event: &Event) {
+        let note = self.kept.lock().unwrap_or_else(PoisonError::into_inner).note(event, Instant::now());
+        if let Some(note) = note {
+            log(note);
+        }
+        if *event == Event::Connected {
+            self.connected.notify_one();
+        }
+    }
+
+    /// The refusal that the broker reported last, as a reason.
+    pub(super) fn last_violation(&self) -> Option<Reason> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let (action, subject) = kept.last_violation.clone()?;
+        Some(Reason::NotPermitted { action, subject })
+    }
+}
+
+impl Kept {
+    fn note(&mut self, event: &Event, now: Instant) -> Option<Note> {
+        match event {
+            // The first one is told by whoever connects.
+            Event::Connected => std::mem::replace(&mut self.was_connected, true).then_some(Note::Back),
+            Event::Disconnected => Some(Note::Lost),
+            Event::LameDuckMode => Some(Note::LameDuck),
+            Event::SlowConsumer(_) => self.if_news("slow consumer", Note::SlowConsumer, now),
+            Event::ServerError(ServerError::SlowConsumer(_)) => self.if_news("slow consumer", Note::SlowConsumer, now),
+            Event::ServerError(ServerError::Other(text)) => match violation(text) {
+                Some((action, subject)) => self.violated(action, subject),
+                None if is_expiry(text) => self.if_news(text, Note::Expired, now),
+                None => self.if_news(text, Note::Says(text.clone()), now),
+            },
+            Event::ServerError(error) => self.if_news(&error.to_string(), Note::Says(error.to_string()), now),
+            Event::ClientError(error) => self.if_news(&error.to_string(), Note::Failed(error.to_string()), now),
+            Event::Draining | Event::Closed => None,
+        }
+    }
+
+    fn if_news(&mut self, what: &str, note: Note, now: Instant) -> Option<Note> {
+        self.repeated.is_news(what, now).then_some(note)
+    }
+
+    fn violated(&mut self, action: &'static str, subject: String) -> Option<Note> {
+        self.last_violation = Some((action, subject.clone()));
+        if self.violations.contains(&(action, subject.clone())) || self.violations.len() > MAX_SUBJECTS {
+            return None;
+        }
+        self.violations.insert((action, subject.clone()));
+        let is_named = self.violations.len() <= MAX_SUBJECTS;
+        Some(if is_named { Note::Violation { action, subject } } else { Note::ManyViolations })
+    }
+}
+
+/// Reads `Permissions Violation for Publish to "x"`, and its like for subscriptions.
+fn violation(text: &str) -> Option<(&'static str, String)> {
+    let (kind, quoted) = text.split_once('"')?;
+    let kind = kind.to_ascii_lowercase();
+    if !kind.contains("permissions violation") {
+        return None;
+    }
+    let action = if kind.contains("subscription") { "subscribe to" } else { "publish to" };
+    let subject = quoted.split_once('"').map_or(quoted, |(subject, _)| subject);
+    // Of the answers to its requests every process has names of its own.
+    let subject = if subject.starts_with("_INBOX.") { "_INBOX.>" } else { subject };
+    Some((action, subject.to_owned()))
+}
+
+/// Whether the broker says that the user's or the account's credentials do not hold any more.
+fn is_expiry(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    text.contains("authentication expired") || text.contains("authentication revoked")
+}
+
+fn log(note: Note) {
+    match note {
+        Note::Violation { action, subject } => tracing::warn!(
+            action,
+            ?subject,
+            "the broker does not permit this user to do this; add the subject to the user's permissions"
+        ),
+        Note::ManyViolations => {
+            tracing::warn!(named = MAX_SUBJECTS, "the broker does not permit still more subjects; they are not named")
+        }
+        Note::Lost => tracing::warn!("the connection to the broker is lost; connecting again"),
+        Note::Back => tracing::info!("connected to the broker again"),
+        Note::LameDuck => tracing::info!("the server is being shut down; connecting to another one"),
+        Note::SlowConsumer => {
+            tracing::warn!("this process takes messages more slowly than they come, and some are lost or delayed")
+        }
+        Note::Expired => tracing::error!(
+            "the credentials have expired or are revoked; put new ones into their file, which is read at every attempt to connect"
+        ),
+        Note::Says(text) => tracing::warn!(?text, "the broker reports an error"),
+        Note::Failed(reason) => tracing::warn!(reason, "the broker cannot be reached again yet; trying on"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_nats::ClientError;
+    use std::time::Duration;
+
+    fn server(text: &str) -> Event {
+        Event::ServerError(ServerError::Other(text.to_owned()))
+    }
+
+    fn violated(action: &'static str, subject: &str) -> Option<Note> {
+        Some(Note::Violation { action, subject: subject.to_owned() })
+    }
+
+    #[test]
+    fn a_violation_is_told_once_for_each_subject() {
+        let mut kept = Kept::default();
+        let now = Instant::now();
+        let mut note = |text: &str| kept.note(&server(text), now);
+        assert_eq!(note(r#"Permissions Violation for Publish to "a.b""#), violated("publish to", "a.b"));
+        assert_eq!(note(r#"Permissions Violation for Publish to "a.b""#), None);
+        assert_eq!(note(r#"Permissions Violation for Subscription to "a.b""#), violated("subscribe to", "a.b"));
+        let queue = r#"Permissions Violation for Subscription to "a.c" using queue "q""#;
+        assert_eq!(note(queue), violated("subscribe to", "a.c"));
+        let inbox = r#"Permissions Violation for Subscription to "_INBOX.abc.*""#;
+        assert_eq!(note(inbox), violated("subscribe to", "_INBOX.>"));
+        assert_eq!(note(&inbox.replace("abc", "def")), None);
+    }
+
+    #[test]
+    fn subjects_are_named_up_to_a_bound() {
+        let mut kept = Kept::default();
+        let now = Instant::now();
+        let notes: Vec<Note> = (0..10 * MAX_SUBJECTS)
+            .filter_map(|at| kept.note(&server(&format!("Permissions Violation for Publish to \"a.{at}\"")), now))
+            .collect();
+        assert_eq!(notes.len(), MAX_SUBJECTS + 1);
+        assert_eq!(notes.last(), Some(&Note::ManyViolations));
+        assert_eq!(kept.violations.len(), MAX_SUBJECTS + 1);
+        // The newest is remembered all the same, as the reason of what fails next.
+        assert_eq!(kept.last_violation.unwrap().1, format!("a.{}", 10 * MAX_SUBJECTS - 1));
+    }
+
+    #[test]
+    fn what_goes_on_is_told_once_a_minute() {
+        let mut kept = Kept::default();
+        let start = Instant::now();
+        let failed = Event::ClientError(ClientError::Other("IO error".to_owned()));
+        let told = (0..600).filter(|at| kept.note(&failed, start + Duration::from_secs(*at)).is_some()).count();
+        assert_eq!(told, 10);
+        assert_eq!(kept.note(&server("User Authentication Expired"), start), Some(Note::Expired));
+        assert_eq!(kept.note(&server("User Authentication Expired"), start), None);
+        assert_eq!(kept.note(&server("Stale Connection"), start), Some(Note::Says("Stale Connection".to_owned())));
+    }
+
+    #[test]
+    fn a_connection_that_comes_back_is_told_of() {
+        let mut kept = Kept::default();
+        let now = Instant::now();
+        assert_eq!(kept.note(&Event::Connected, now), None);
+        assert_eq!(kept.note(&Event::Disconnected, now), Some(Note::Lost));
+        assert_eq!(kept.note(&Event::Connected, now), Some(Note::Back));
+    }
+}
