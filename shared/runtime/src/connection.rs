@@ -39,7 +39,7 @@ use identity::Identity;
 use options::Plan;
 use proof::Prover;
 use std::error::Error;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::task::AbortHandle;
 use waiting::Waiting;
@@ -55,8 +55,9 @@ const SERVER_LIMIT: Duration = Duration::from_secs(5);
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(30);
 /// How long the broker may take to answer itself; it is given up then, and some questions may be lost.
 const ROUND_TRIP: Duration = Duration::from_secs(1);
-/// How long after a connection the client library may take to show what the server said of itself. It needs microseconds.
-const GREETING_SHOWN: Duration = Duration::from_millis(100);
+/// How long after a connection the client library may take to show what the server said of itself. It needs microseconds,
+/// and nothing waits for it.
+const GREETING_SHOWN: Duration = Duration::from_secs(1);
 
 /// A connection with the names it uses. Cheap to clone.
 #[derive(Clone)]
@@ -68,9 +69,7 @@ pub struct Connection {
     /// Copies of what this process makes on the broker.
     pub stream_replicas: usize,
     servers: ServerUrls,
-    journal: Arc<Journal>,
-    /// Looks at the version of each server that is connected to, until the last copy of this is dropped.
-    watch: Option<Arc<Watch>>,
+    watch: Arc<Watch>,
 }
 
 impl Connection {
@@ -86,7 +85,7 @@ impl Connection {
         match trouble {
             JetStreamTrouble::NotEnabled => Reason::NoJetStream,
             // The broker does not answer what it does not permit; it reports it apart.
-            JetStreamTrouble::Silent => self.journal.last_violation().unwrap_or(Reason::JetStreamSilent),
+            JetStreamTrouble::Silent => self.watch.journal.last_violation().unwrap_or(Reason::JetStreamSilent),
         }
     }
 
@@ -95,12 +94,19 @@ impl Connection {
     }
 }
 
-/// A task that ends with its owner.
-struct Watch(AbortHandle);
+/// What is logged of a connection, until the last copy of that is dropped: what becomes of it then is nobody's concern.
+struct Watch {
+    journal: Arc<Journal>,
+    /// Looks at the version of each server that is connected to.
+    versions: OnceLock<AbortHandle>,
+}
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.0.abort();
+        self.journal.close();
+        if let Some(task) = self.versions.get() {
+            task.abort();
+        }
     }
 }
 
@@ -121,16 +127,8 @@ pub async fn connect(options: &BrokerOptions, name: &str) -> Result<Connection, 
                 ContextBuilder::new().timeout(REQUEST_TIMEOUT).ack_timeout(ACK_TIMEOUT).build(client.clone());
             let (partitions, stream_replicas) = (options.partitions, usize::from(options.stream_replicas));
             let servers = options.nats.nats.clone();
-            return Ok(Connection {
-                client,
-                jetstream,
-                subjects,
-                partitions,
-                stream_replicas,
-                servers,
-                journal,
-                watch: None,
-            });
+            let watch = Arc::new(Watch { journal, versions: OnceLock::new() });
+            return Ok(Connection { client, jetstream, subjects, partitions, stream_replicas, servers, watch });
         }
         Ok(Err(error)) => {
             let (identity, expires, now) = (prover.identity(), prover.expires(), clock::now());
@@ -189,7 +187,7 @@ pub async fn connect_service(options: &BrokerOptions, name: &str) -> Result<Conn
 }
 
 async fn try_service(options: &BrokerOptions, name: &str) -> Result<Connection, ConnectError> {
-    let mut connection = connect(options, name).await?;
+    let connection = connect(options, name).await?;
     if !options.nats_allow_old {
         let version = connection.client.server_info().version;
         version::check(&version).map_err(|reason| connection.fails(reason, None))?;
@@ -205,8 +203,9 @@ async fn try_service(options: &BrokerOptions, name: &str) -> Result<Connection, 
         Err(error) => return Err(error.into()),
     }
     if !options.nats_allow_old {
-        let watch = watch_versions(connection.client.clone(), connection.journal.clone());
-        connection.watch = Some(Arc::new(Watch(tokio::spawn(watch).abort_handle())));
+        let task = tokio::spawn(watch_versions(connection.client.clone(), connection.watch.journal.clone()));
+        // Nobody else sets it.
+        let _ = connection.watch.versions.set(task.abort_handle());
     }
     Ok(connection)
 }

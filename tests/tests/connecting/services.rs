@@ -237,3 +237,49 @@ async fn a_whole_daybook_runs_over_tls_with_user_and_password() {
     assert_eq!(days.days.iter().map(|day| day.account.counted).sum::<u64>(), 2, "{days:?}");
     daybook.stop_services().await;
 }
+
+/// A `daybook up` that has said that it is up.
+async fn up(folder: &Path, arguments: &[&str]) -> Process {
+    let data = folder.join("data").to_str().unwrap().to_owned();
+    let always = ["up", "--partitions", "2", "--data", &data];
+    let arguments = always.iter().chain(arguments).map(|argument| argument.to_string()).collect();
+    let mut process = Process::new("up", processes::binary("daybook"), arguments, folder);
+    process.start();
+    eventually("it is up", async || process.log().contains("Daybook is up").then_some(())).await;
+    process
+}
+
+#[tokio::test]
+async fn up_runs_its_broker_by_a_configuration_of_ones_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new(folder.path(), "authority");
+    let certificate = authority.certificate("server", &["127.0.0.1"]);
+    let (file, streams) = (folder.path().join("server.conf"), folder.path().join("streams"));
+    let tls = format!("tls {{ cert_file: {:?}, key_file: {:?} }}", certificate.file, certificate.key);
+    let jetstream = format!("jetstream {{ store_dir: {streams:?} }}");
+    fs::write(&file, format!("host: 127.0.0.1\nport: -1\n{jetstream}\n{tls}\n{}\n", user("ann", ""))).unwrap();
+    let password = folder.path().join("password");
+    fs::write(&password, SECRET).unwrap();
+    let paths = [&file, &password, &authority.file].map(|path| path.to_str().unwrap());
+    let who = ["--nats-user", "ann", "--nats-password-file", paths[1], "--nats-ca", paths[2]];
+    let mut up = up(folder.path(), &[&["--nats-server-config", paths[0]], who.as_slice()].concat()).await;
+    let log = up.log();
+    let url = log.lines().find_map(|line| line.trim().strip_prefix("NATS       ")).unwrap();
+    assert!(url.starts_with("tls://127.0.0.1:"), "{log}");
+    let mut command = processes::command(&processes::binary("daybook"));
+    command.args(["status", "--nats", url]).args(who);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let (status, _) = up.terminate().await;
+    assert!(status.success() && !up.log().contains(SECRET), "{}", up.log());
+}
+
+#[tokio::test]
+async fn up_on_a_broker_that_is_there_takes_all_settings() {
+    let (broker, _) = configured(&user("ann", "")).await;
+    let url = format!("nats://ann:{SECRET}@{}", address(&broker));
+    let mut up = up(broker.folder.path(), &["--nats", &url, "--stream-replicas", "1", "--prefix", "other"]).await;
+    assert!(up.log().contains(&format!("NATS       nats://{}", address(&broker))), "{}", up.log());
+    let (status, _) = up.terminate().await;
+    assert!(status.success() && !up.log().contains(SECRET), "{}", up.log());
+}

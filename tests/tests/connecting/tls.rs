@@ -90,14 +90,17 @@ async fn client_certificates_are_shown() {
     let tls = Tls::start(verifying).await;
     let client = tls.authority.certificate("client", &["client"]);
     accepted(tls.showing(&client)).await;
-    for _ in 0..5 {
-        assert_eq!(refused(tls.trusting(|_| {})).await, Reason::ClientCertificateWanted);
-        let stranger = Authority::new(tls.folder(), "other").certificate("stranger", &["client"]);
-        let reason = refused(tls.showing(&stranger)).await;
-        assert_eq!(reason, Reason::ClientCertificateRefused { path: stranger.file.clone() });
-        let expired = tls.authority.expired("expired", &["client"]);
-        let reason = refused(tls.showing(&expired)).await;
-        assert_eq!(reason, Reason::ClientCertificateRefused { path: expired.file.clone() });
+    // Where the server hangs up before its reason was read, only that is known.
+    let is = |reason: Reason, expected: Reason| {
+        assert!(reason == expected || reason == Reason::Dropped, "{reason:?}");
+        assert!(reason.to_string().contains("--nats-cert"), "{reason}");
+    };
+    is(refused(tls.trusting(|_| {})).await, Reason::ClientCertificateWanted);
+    let stranger = Authority::new(tls.folder(), "other").certificate("stranger", &["client"]);
+    let expired = tls.authority.expired("expired", &["client"]);
+    for certificate in [stranger, expired] {
+        let reason = refused(tls.showing(&certificate)).await;
+        is(reason, Reason::ClientCertificateRefused { path: certificate.file });
     }
 }
 

@@ -46,34 +46,39 @@ fn of_refusal(tried: &Tried) -> Reason {
     }
 }
 
-fn of_source(error: &ConnectError, tls: &TlsPlan) -> Reason {
-    if let Some(error) = find::<TlsError>(error) {
+fn of_source(cause: &ConnectError, tls: &TlsPlan) -> Reason {
+    if let Some(error) = find::<TlsError>(cause) {
         return of_tls(error, tls);
     }
-    if let Some(ServerError::Other(text)) = find::<ServerError>(error) {
+    if let Some(ServerError::Other(text)) = find::<ServerError>(cause) {
         return Reason::Says { text: shown(text) };
     }
-    if let Some(error) = find::<io::Error>(error) {
+    if let Some(error) = find::<io::Error>(cause) {
         return match error.kind() {
             io::ErrorKind::ConnectionRefused | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
                 Reason::NobodyAnswers
             }
             io::ErrorKind::TimedOut => Reason::Silent,
             io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => {
-                // After the handshake, a server that wants a certificate may just hang up.
-                if tls.required && tls.client.is_none() { Reason::ClientCertificateWanted } else { Reason::Dropped }
+                Reason::Dropped
             }
             // The client library says so of a line that is none of the protocol's.
-            io::ErrorKind::InvalidInput => Reason::NotNats,
-            _ => Reason::Other { text: shown(error) },
+            io::ErrorKind::InvalidInput if cause.kind() != ConnectErrorKind::Tls => Reason::NotNats,
+            _ => of_text(cause),
         };
     }
-    // The library has no types for these.
+    of_text(cause)
+}
+
+/// Reads what the library has no types for.
+fn of_text(error: &ConnectError) -> Reason {
     let text = error.source().map(ToString::to_string).unwrap_or_default();
     match text.as_str() {
         "expected INFO, got nothing" => Reason::Closed,
         text if text.starts_with("expected INFO") => Reason::NotNats,
         "broken pipe" => Reason::Dropped,
+        // A system without any, such as a container with nothing but a program.
+        text if text.contains("could not load platform certs") => Reason::UnknownAuthority,
         _ if error.kind() == ConnectErrorKind::Tls => Reason::Tls { text: shown(text) },
         _ => Reason::Other { text: shown(error) },
     }
@@ -173,4 +178,35 @@ pub(super) fn of_getting(error: &GetStreamError) -> Option<JetStreamTrouble> {
 fn of_code(code: ErrorCode) -> Option<JetStreamTrouble> {
     let not_enabled = [ErrorCode::JETSTREAM_NOT_ENABLED, ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT];
     not_enabled.contains(&code).then_some(JetStreamTrouble::NotEnabled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(kind: ConnectErrorKind, source: impl Into<async_nats::Error>) -> Reason {
+        of_source(&ConnectError::with_source(kind, source), &TlsPlan::default())
+    }
+
+    fn wrapped(error: TlsError) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidData, error)
+    }
+
+    #[test]
+    fn what_is_wrapped_in_other_errors_is_found() {
+        let issuer = TlsError::InvalidCertificate(CertificateError::UnknownIssuer);
+        assert_eq!(reason(ConnectErrorKind::Io, wrapped(issuer.clone())), Reason::UnknownAuthority);
+        assert_eq!(reason(ConnectErrorKind::Io, io::Error::other(wrapped(issuer))), Reason::UnknownAuthority);
+        let none = io::Error::other("could not load platform certs: no such file");
+        assert_eq!(reason(ConnectErrorKind::Tls, none), Reason::UnknownAuthority);
+        assert_eq!(reason(ConnectErrorKind::Io, io::Error::from(io::ErrorKind::ConnectionReset)), Reason::Dropped);
+        assert_eq!(reason(ConnectErrorKind::Io, "broken pipe"), Reason::Dropped);
+    }
+
+    #[test]
+    fn strangers_texts_are_cut_and_cleaned() {
+        let text = format!("\x1b[31m{}", "x".repeat(1000));
+        let Reason::Says { text } = reason(ConnectErrorKind::Io, ServerError::Other(text)) else { panic!() };
+        assert_eq!(text, format!(" [31m{}", "x".repeat(MAX_SHOWN - 5)));
+    }
 }

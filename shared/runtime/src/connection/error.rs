@@ -68,7 +68,10 @@ pub enum Reason {
          (--nats-tls-first)"
     )]
     Closed,
-    #[error("it closed the connection at the greeting; look into the server's log")]
+    #[error(
+        "it closed the connection during the greeting; look into the server's log: it is being stopped, or does not like the \
+         client certificate, or wants one (--nats-cert)"
+    )]
     Dropped,
     #[error("what answers there is no NATS server; correct host and port in --nats")]
     NotNats,

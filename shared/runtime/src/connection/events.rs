@@ -28,6 +28,8 @@ enum Note {
     Expired,
     /// Something else that the broker says.
     Says(String),
+    /// The broker does not let this user in any more.
+    Refused,
     /// An attempt to connect again failed.
     Failed(String),
 }
@@ -42,6 +44,8 @@ pub(super) struct Journal {
 
 #[derive(Debug, Default)]
 struct Kept {
+    /// Nobody uses the connection any more.
+    is_closed: bool,
     was_connected: bool,
     violations: BTreeSet<(&'static str, String)>,
     last_violation: Option<(&'static str, String)>,
@@ -60,6 +64,11 @@ impl Journal {
         }
     }
 
+    /// Logs nothing from now on.
+    pub(super) fn close(&self) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).is_closed = true;
+    }
+
     /// The refusal that the broker reported last, as a reason.
     pub(super) fn last_violation(&self) -> Option<Reason> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -70,6 +79,9 @@ impl Journal {
 
 impl Kept {
     fn note(&mut self, event: &Event, now: Instant) -> Option<Note> {
+        if self.is_closed {
+            return None;
+        }
         match event {
             // The first one is told by whoever connects.
             Event::Connected => std::mem::replace(&mut self.was_connected, true).then_some(Note::Back),
@@ -82,8 +94,11 @@ impl Kept {
                 None if is_expiry(text) => self.if_news(text, Note::Expired, now),
                 None => self.if_news(text, Note::Says(text.clone()), now),
             },
-            Event::ServerError(error) => self.if_news(&error.to_string(), Note::Says(error.to_string()), now),
-            Event::ClientError(error) => self.if_news(&error.to_string(), Note::Failed(error.to_string()), now),
+            Event::ServerError(ServerError::AuthorizationViolation) => self.if_news("refused", Note::Refused, now),
+            Event::ClientError(error) => match error.to_string() {
+                text if text.contains("authorization violation") => self.if_news("refused", Note::Refused, now),
+                text => self.if_news(&text, Note::Failed(text.clone()), now),
+            },
             Event::Draining | Event::Closed => None,
         }
     }
@@ -133,7 +148,8 @@ fn log(note: Note) {
         Note::ManyViolations => {
             tracing::warn!(named = MAX_SUBJECTS, "the broker does not permit still more subjects; they are not named")
         }
-        Note::Lost => tracing::warn!("the connection to the broker is lost; connecting again"),
+        // What lasts is told at the first attempt that fails.
+        Note::Lost => tracing::info!("the connection to the broker is lost; connecting again"),
         Note::Back => tracing::info!("connected to the broker again"),
         Note::LameDuck => tracing::info!("the server is being shut down; connecting to another one"),
         Note::SlowConsumer => {
@@ -143,6 +159,9 @@ fn log(note: Note) {
             "the credentials have expired or are revoked; put new ones into their file, which is read at every attempt to connect"
         ),
         Note::Says(text) => tracing::warn!(?text, "the broker reports an error"),
+        Note::Refused => tracing::error!(
+            "the broker does not accept this user any more; check its password or credentials, and the server's configuration"
+        ),
         Note::Failed(reason) => tracing::warn!(reason, "the broker cannot be reached again yet; trying on"),
     }
 }
@@ -209,5 +228,17 @@ mod tests {
         assert_eq!(kept.note(&Event::Connected, now), None);
         assert_eq!(kept.note(&Event::Disconnected, now), Some(Note::Lost));
         assert_eq!(kept.note(&Event::Connected, now), Some(Note::Back));
+    }
+
+    #[test]
+    fn a_user_that_is_removed_is_told_of_and_nothing_of_a_connection_that_nobody_uses() {
+        let mut kept = Kept::default();
+        let now = Instant::now();
+        assert_eq!(kept.note(&Event::ServerError(ServerError::AuthorizationViolation), now), Some(Note::Refused));
+        let again = Event::ClientError(ClientError::Other("authorization violation".to_owned()));
+        assert_eq!(kept.note(&again, now), None);
+        assert_eq!(kept.note(&again, now + Duration::from_secs(60)), Some(Note::Refused));
+        kept.is_closed = true;
+        assert_eq!(kept.note(&Event::Disconnected, now), None);
     }
 }
