@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use daybook_broker::{Settings, TlsOptions};
+use daybook_broker::{ServerSettings, TlsOptions};
 use nkeys::KeyPair;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, date_time_ymd};
 use serde_json::{Value, json};
@@ -89,7 +89,7 @@ impl Default for Operator {
 
 impl Operator {
     /// The settings of a server that belongs to it.
-    pub fn settings(&self) -> Settings {
+    pub fn settings(&self) -> ServerSettings {
         let operator = claims(&self.operator, &self.operator, None, json!({"type": "operator"}));
         let account = |key: &KeyPair, jetstream: bool| {
             let mut limits = json!({
@@ -103,7 +103,7 @@ impl Operator {
             claims(&self.operator, key, None, json!({"type": "account", "limits": limits}))
         };
         let (services, system) = (self.account.public_key(), self.system.public_key());
-        Settings(format!(
+        ServerSettings(format!(
             "operator: {operator}\nsystem_account: {system}\nresolver: MEMORY\nresolver_preload: {{\n  {services}: {}\n  \
              {system}: {}\n}}\n",
             account(&self.account, true),

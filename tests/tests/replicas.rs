@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 /// A connection on which a replica answers that is not up to date.
 async fn connect_through(lagging: &Lagging, options: &BrokerOptions) -> Connection {
-    connect(&BrokerOptions { nats: NatsOptions::at(lagging.url()), ..options.clone() }, "reader").await.unwrap()
+    connect(&BrokerOptions { nats: NatsOptions::at(&lagging.url()), ..options.clone() }, "reader").await.unwrap()
 }
 
 /// Three clocks, of which a replica does not have the last one yet, and a reading of them through it.

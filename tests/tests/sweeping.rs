@@ -105,7 +105,7 @@ impl Bucket {
             true
         })
         .await;
-        let options = BrokerOptions { nats: NatsOptions::at(route.url()), ..self.broker.options() };
+        let options = BrokerOptions { nats: NatsOptions::at(&route.url()), ..self.broker.options() };
         (connect(&options, "sweeper").await.unwrap(), route)
     }
 }

@@ -60,7 +60,7 @@ impl Managed {
         })
         .await;
         let (stop, health) = (CancellationToken::new(), Health::default());
-        let through = BrokerOptions { nats: NatsOptions::at(route.url()), ..options };
+        let through = BrokerOptions { nats: NatsOptions::at(&route.url()), ..options };
         let context =
             Context::new(connect_service(&through, "day-manager").await.unwrap(), health.clone(), stop.clone());
         tokio::spawn(async move { day_manager::run(day_manager::Options::default(), context).await.unwrap() });

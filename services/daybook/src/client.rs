@@ -52,15 +52,13 @@ impl Client {
     /// When no server answers or lets this user in, or there is no Daybook on it.
     pub async fn connect(options: &BrokerOptions) -> anyhow::Result<Self> {
         let mut connection = connect(options, "daybook-cli").await?;
-        let inbox = match connection.jetstream.get_stream(connection.subjects.inbox_stream()).await {
-            Ok(inbox) => inbox,
-            Err(error) => {
-                let error = connection.explain(error)?;
-                return Err(error).with_context(|| {
-                    format!("there is no Daybook at {} yet; start one with `daybook up --data DIR`", options.nats.nats)
-                });
-            }
-        };
+        let inbox = connection.jetstream.get_stream(connection.subjects.inbox_stream()).await;
+        if let Some(error) = inbox.as_ref().err().and_then(|error| connection.explain(error)) {
+            return Err(error.into());
+        }
+        let inbox = inbox.with_context(|| {
+            format!("there is no Daybook at {} yet; start one with `daybook up --data DIR`", options.nats.nats)
+        })?;
         connection.partitions = daybook_runtime::streams::partitions_of(inbox.cached_info())
             .with_context(|| format!("stream {} was not made by Daybook", connection.subjects.inbox_stream()))?;
         let shards = Membership::observe(&connection, "aggregator-shard").await?;

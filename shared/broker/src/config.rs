@@ -45,7 +45,7 @@ pub struct Options {
     /// TLS for NATS clients; none by default.
     pub tls: Option<TlsOptions>,
     /// Further settings in the server's own notation, such as `accounts { … }`; none by default.
-    pub settings: Settings,
+    pub settings: ServerSettings,
     /// A configuration file that is used as it is, in place of the one made from these options. Only `port`, where it is
     /// fixed, overrides what the file says; the file must switch JetStream on and name a directory for it.
     pub config_file: Option<PathBuf>,
@@ -71,7 +71,7 @@ impl Options {
             max_memory_store_bytes: None,
             cluster: None,
             tls: None,
-            settings: Settings::default(),
+            settings: ServerSettings::default(),
             config_file: None,
             log_file: None,
             start_timeout: DEFAULT_START_TIMEOUT,
@@ -131,11 +131,11 @@ pub struct TlsOptions {
 
 /// Settings of a server in its own notation. They may hold passwords, so `Debug` does not show them.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Settings(pub String);
+pub struct ServerSettings(pub String);
 
-impl std::fmt::Debug for Settings {
+impl std::fmt::Debug for ServerSettings {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "Settings({} bytes)", self.0.len())
+        write!(formatter, "ServerSettings({} bytes)", self.0.len())
     }
 }
 
@@ -332,7 +332,7 @@ jetstream {
                 client_authority: Some("/tls/ca.pem".into()),
                 handshake_first: true,
             }),
-            settings: Settings("authorization { token: secret }\n".into()),
+            settings: ServerSettings("authorization { token: secret }\n".into()),
             ..Options::new("nats-server", "unused")
         };
         assert_eq!(

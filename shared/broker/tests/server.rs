@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use daybook_broker::{Broker, ClusterOptions, Error, Options, Port, Settings, SyncInterval, WebSocketOptions, locate};
+use daybook_broker::{
+    Broker, ClusterOptions, Error, Options, Port, ServerSettings, SyncInterval, WebSocketOptions, locate,
+};
 use rustix::process::{Pid, getpgid, getpgrp};
 use tempfile::TempDir;
 
@@ -240,7 +242,7 @@ async fn a_configuration_file_is_used_as_it_is() {
 #[tokio::test]
 async fn settings_of_ones_own_come_beside_the_others() {
     let root = TempDir::new().unwrap();
-    let settings = Settings("accounts { A { jetstream: enabled, users: [{ user: a, password: b }] } }\n".into());
+    let settings = ServerSettings("accounts { A { jetstream: enabled, users: [{ user: a, password: b }] } }\n".into());
     let broker = Broker::start(Options { settings, ..options(root.path()).await }).await.unwrap();
     let said = greeting(broker.client_url());
     assert!(said.contains(r#""auth_required":true"#) && said.contains(r#""jetstream":true"#), "{said}");

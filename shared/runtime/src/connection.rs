@@ -18,7 +18,7 @@ mod tls;
 mod version;
 mod waiting;
 
-pub use error::{ConnectError, Reason};
+pub use error::{Cause, ConnectError, Reason};
 pub use options::{BrokerOptions, NatsOptions, OptionsError};
 pub use proof::{FileError, FileProblem};
 pub use secret::Secret;
@@ -36,13 +36,13 @@ use diagnosis::{JetStreamTrouble, Tried};
 use events::Journal;
 use futures::StreamExt;
 use identity::Identity;
-use options::Plan;
+use options::ConnectPlan;
 use proof::Prover;
 use std::error::Error;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::task::AbortHandle;
-use waiting::Waiting;
+use waiting::WaitLog;
 
 /// How long a JetStream API request may take before it is tried again. Short, because a failover loses requests.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
@@ -74,11 +74,8 @@ pub struct Connection {
 
 impl Connection {
     /// Says why a stream cannot be looked at, where that has to do with the connection or the user and not with the stream.
-    pub fn explain(&self, error: GetStreamError) -> Result<GetStreamError, ConnectError> {
-        match diagnosis::of_getting(&error) {
-            Some(trouble) => Err(self.fails(self.reason(trouble), Some(error.into()))),
-            None => Ok(error),
-        }
+    pub fn explain(&self, error: &GetStreamError) -> Option<ConnectError> {
+        diagnosis::of_getting(error).map(|trouble| self.fails(self.reason(trouble), Some(error)))
     }
 
     fn reason(&self, trouble: JetStreamTrouble) -> Reason {
@@ -89,9 +86,13 @@ impl Connection {
         }
     }
 
-    fn fails(&self, reason: Reason, source: Option<Box<dyn Error + Send + Sync>>) -> ConnectError {
-        ConnectError::Broker { servers: self.servers.clone(), reason, source }
+    fn fails(&self, reason: Reason, source: Option<&dyn Error>) -> ConnectError {
+        failure(&self.servers, reason, source)
     }
+}
+
+fn failure(servers: &ServerUrls, reason: Reason, source: Option<&dyn Error>) -> ConnectError {
+    ConnectError::Broker { servers: servers.clone(), reason, source: source.map(diagnosis::cause) }
 }
 
 /// What is logged of a connection, until the last copy of that is dropped: what becomes of it then is nobody's concern.
@@ -116,12 +117,12 @@ impl Drop for Watch {
 /// When no server answers or lets this user in, or the options are wrong.
 pub async fn connect(options: &BrokerOptions, name: &str) -> Result<Connection, ConnectError> {
     let subjects = Subjects::new(&options.prefix)?;
-    let Plan { servers, identity, tls } = options.nats.plan()?;
+    let ConnectPlan { servers, identity, tls } = options.nats.plan()?;
     tls::check(&tls).await?;
     let prover = Arc::new(Prover::load(identity).await?);
     let journal = Arc::new(Journal::default());
     let connecting = tls::apply(settings(name, &prover, &journal), &tls).connect(servers.addresses);
-    let (reason, source) = match tokio::time::timeout(ATTEMPT_LIMIT, connecting).await {
+    let error = match tokio::time::timeout(ATTEMPT_LIMIT, connecting).await {
         Ok(Ok(client)) => {
             let jetstream =
                 ContextBuilder::new().timeout(REQUEST_TIMEOUT).ack_timeout(ACK_TIMEOUT).build(client.clone());
@@ -133,11 +134,11 @@ pub async fn connect(options: &BrokerOptions, name: &str) -> Result<Connection, 
         Ok(Err(error)) => {
             let (identity, expires, now) = (prover.identity(), prover.expires(), clock::now());
             let reason = diagnosis::of_connecting(&error, &Tried { identity, expires, now, tls: &tls });
-            (reason, Some(error.into()))
+            failure(&options.nats.nats, reason, Some(&error))
         }
-        Err(_) => (Reason::Slow, None),
+        Err(_) => failure(&options.nats.nats, Reason::Slow, None),
     };
-    Err(ConnectError::Broker { servers: options.nats.nats.clone(), reason, source })
+    Err(error)
 }
 
 /// What the client library is told.
@@ -172,7 +173,7 @@ fn settings(name: &str, prover: &Arc<Prover>, journal: &Arc<Journal>) -> Connect
 /// When the options or files are wrong, the broker is too old, or the streams belong to a Daybook with another number of
 /// partitions: what trying again does not heal.
 pub async fn connect_service(options: &BrokerOptions, name: &str) -> Result<Connection, ConnectError> {
-    let mut waiting = Waiting::default();
+    let mut waiting = WaitLog::default();
     loop {
         let error = match try_service(options, name).await {
             Ok(connection) => return Ok(connection),
@@ -196,7 +197,7 @@ async fn try_service(options: &BrokerOptions, name: &str) -> Result<Connection, 
         Ok(()) => {}
         Err(StreamError::Create { name, source }) => {
             return Err(match diagnosis::of_creating(&source) {
-                Some(trouble) => connection.fails(connection.reason(trouble), Some(source.into())),
+                Some(trouble) => connection.fails(connection.reason(trouble), Some(&source)),
                 None => StreamError::Create { name, source }.into(),
             });
         }

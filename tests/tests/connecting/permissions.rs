@@ -2,7 +2,7 @@
 
 use crate::{accepted, address, broker, options};
 use daybook::client::Client;
-use daybook_broker::Settings;
+use daybook_broker::ServerSettings;
 use daybook_runtime::connection::{BrokerOptions, ConnectError, NatsOptions, Reason};
 
 /// Why a command finds no Daybook.
@@ -25,8 +25,8 @@ async fn what_a_user_may_not_ask_is_named() {
   OTHER { users: [ { user: other, password: x } ] }
 }
 "#;
-    let broker = broker(|options| options.settings = Settings(settings.to_owned())).await;
-    let user = |name: &str| NatsOptions::at(format!("nats://{name}:x@{}", address(&broker)));
+    let broker = broker(|options| options.settings = ServerSettings(settings.to_owned())).await;
+    let user = |name: &str| NatsOptions::at(&format!("nats://{name}:x@{}", address(&broker)));
     accepted(user("all")).await;
     let mute = refusal(user("mute")).await;
     let subject = "$JS.API.STREAM.INFO.DAYBOOK_INBOX".to_owned();
@@ -34,7 +34,7 @@ async fn what_a_user_may_not_ask_is_named() {
     let deaf = refusal(user("deaf")).await;
     assert_eq!(deaf, Reason::NotPermitted { action: "subscribe to", subject: "_INBOX.>".to_owned() });
     assert_eq!(refusal(user("other")).await, Reason::NoJetStream);
-    let Err(none_yet) = Client::connect(&BrokerOptions::at(format!("nats://all:x@{}", address(&broker)))).await else {
+    let Err(none_yet) = Client::connect(&BrokerOptions::at(&format!("nats://all:x@{}", address(&broker)))).await else {
         panic!("there is a Daybook");
     };
     assert!(none_yet.to_string().contains("there is no Daybook at nats://127.0.0.1"), "{none_yet}");

@@ -1,7 +1,7 @@
 //! No secret in what a program prints, whatever goes wrong.
 
 use crate::{SECRET, address, broker};
-use daybook_broker::Settings;
+use daybook_broker::ServerSettings;
 use daybook_tests::processes;
 use std::fs;
 use std::process::{Command, Stdio};
@@ -40,7 +40,7 @@ fn program(name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Comman
 
 #[tokio::test]
 async fn nothing_that_programs_print_holds_one() {
-    let settings = Settings("authorization { user: ann, password: \"quite another\" }\n".to_owned());
+    let settings = ServerSettings("authorization { user: ann, password: \"quite another\" }\n".to_owned());
     let broker = broker(|options| options.settings = settings).await;
     let address = address(&broker);
     let file = |name: &str, text: &str| {

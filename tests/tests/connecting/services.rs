@@ -1,7 +1,7 @@
 //! Services that wait for their broker, say why, and use it securely.
 
 use crate::{SECRET, address, options};
-use daybook_broker::Settings;
+use daybook_broker::ServerSettings;
 use daybook_domain::ids::TenantId;
 use daybook_runtime::connection::BrokerOptions;
 use daybook_tests::processes::{self, Process};
@@ -180,7 +180,7 @@ async fn a_whole_daybook_runs_over_tls_with_user_and_password() {
     let tls = authority.certificate("server", &["127.0.0.1"]).options();
     let broker = PrivateBroker::start_with(folder, |options| {
         options.tls = Some(tls);
-        options.settings = Settings(user("services", ""));
+        options.settings = ServerSettings(user("services", ""));
     })
     .await;
     let password = broker.folder.path().join("password");

@@ -1,7 +1,7 @@
 //! TLS: authorities, names, client certificates, the handshake first; and nothing in the clear where TLS is required.
 
 use crate::{SECRET, accepted, address, attempt, broker, options, refused};
-use daybook_broker::{Settings, TlsOptions};
+use daybook_broker::{ServerSettings, TlsOptions};
 use daybook_runtime::connection::{ConnectError, FileProblem, NatsOptions, Reason};
 use daybook_tests::PrivateBroker;
 use daybook_tests::secured::{Authority, Certificate};
@@ -68,7 +68,7 @@ async fn the_authority_is_the_one_that_is_named() {
     accepted(tls.trusting(|options| options.nats_ca = Some(both))).await;
     // Those of the system do not know it, whether or not TLS was asked for.
     for nats in [format!("nats://{address}"), format!("tls://{address}")] {
-        assert_eq!(refused(NatsOptions::at(nats)).await, Reason::UnknownAuthority);
+        assert_eq!(refused(NatsOptions::at(&nats)).await, Reason::UnknownAuthority);
     }
 }
 
@@ -152,11 +152,11 @@ async fn the_handshake_comes_first_where_both_say_so() {
 
 #[tokio::test]
 async fn a_server_without_tls_is_not_used_where_tls_is_required() {
-    let settings = Settings(format!("authorization {{ user: ann, password: {SECRET:?} }}\n"));
+    let settings = ServerSettings(format!("authorization {{ user: ann, password: {SECRET:?} }}\n"));
     let broker = broker(|options| options.settings = settings).await;
     let login = format!("ann:{SECRET}@{}", address(&broker));
-    accepted(NatsOptions::at(format!("nats://{login}"))).await;
-    assert_eq!(refused(NatsOptions::at(format!("tls://{login}"))).await, Reason::NotTls);
+    accepted(NatsOptions::at(&format!("nats://{login}"))).await;
+    assert_eq!(refused(NatsOptions::at(&format!("tls://{login}"))).await, Reason::NotTls);
     let required = options(&format!("nats://{login}"), |options| options.nats_tls = true);
     assert_eq!(refused(required).await, Reason::NotTls);
 }

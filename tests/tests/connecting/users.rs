@@ -1,7 +1,7 @@
 //! As whom: user and password, token, nkey, credentials; right and wrong, in every place where they can be given.
 
 use crate::{SECRET, accepted, address, attempt, broker, options, refused};
-use daybook_broker::Settings;
+use daybook_broker::ServerSettings;
 use daybook_runtime::connection::{ConnectError, FileProblem, NatsOptions, Reason, Secret};
 use daybook_tests::secured::Operator;
 use daybook_tests::{PATIENCE, PrivateBroker, eventually};
@@ -29,7 +29,7 @@ fn was_refused(reason: &Reason, who: &str) -> bool {
 #[tokio::test]
 async fn by_user_and_password() {
     let user = |password: &str| format!("authorization {{ user: ann, password: {password:?} }}\n");
-    let broker = broker(|options| options.settings = Settings(user(SECRET))).await;
+    let broker = broker(|options| options.settings = ServerSettings(user(SECRET))).await;
     let url = format!("nats://{}", address(&broker));
     let with = |change: &dyn Fn(&mut NatsOptions)| {
         options(&url, |options| {
@@ -40,14 +40,14 @@ async fn by_user_and_password() {
     accepted(with(&|options| options.nats_password = secret(SECRET))).await;
     let path = file(&broker, &format!("{SECRET}\n"));
     accepted(with(&|options| options.nats_password_file = Some(path.clone()))).await;
-    accepted(NatsOptions::at(format!("nats://ann:{SECRET}@{}", address(&broker)))).await;
+    accepted(NatsOptions::at(&format!("nats://ann:{SECRET}@{}", address(&broker)))).await;
     // The other server of the cluster is away.
-    accepted(NatsOptions::at(format!("nats://ann:{SECRET}@127.0.0.1:1, nats://ann:{SECRET}@{}", address(&broker))))
+    accepted(NatsOptions::at(&format!("nats://ann:{SECRET}@127.0.0.1:1, nats://ann:{SECRET}@{}", address(&broker))))
         .await;
 
     let reason = refused(with(&|options| options.nats_password = secret("wrong"))).await;
     assert!(was_refused(&reason, "\"ann\""), "{reason}");
-    let reason = refused(NatsOptions::at(format!("nats://bob:{SECRET}@{}", address(&broker)))).await;
+    let reason = refused(NatsOptions::at(&format!("nats://bob:{SECRET}@{}", address(&broker)))).await;
     assert!(was_refused(&reason, "\"bob\""), "{reason}");
     assert_eq!(refused(NatsOptions::at(&url)).await, Reason::NameWanted);
     let token = refused(options(&url, |options| options.nats_token = secret(SECRET))).await;
@@ -56,9 +56,9 @@ async fn by_user_and_password() {
 
 #[tokio::test]
 async fn by_user_and_password_with_any_characters() {
-    let settings = Settings("authorization { user: \"a b\", password: \"p@s/s:w%rd,#? é\" }\n".to_owned());
+    let settings = ServerSettings("authorization { user: \"a b\", password: \"p@s/s:w%rd,#? é\" }\n".to_owned());
     let broker = broker(|options| options.settings = settings).await;
-    accepted(NatsOptions::at(format!("nats://a%20b:p%40s%2Fs%3Aw%25rd%2C%23%3F%20%C3%A9@{}", address(&broker)))).await;
+    accepted(NatsOptions::at(&format!("nats://a%20b:p%40s%2Fs%3Aw%25rd%2C%23%3F%20%C3%A9@{}", address(&broker)))).await;
     let path = file(&broker, "p@s/s:w%rd,#? é\r\n");
     accepted(options(&format!("nats://{}", address(&broker)), |options| {
         (options.nats_user, options.nats_password_file) = (Some("a b".into()), Some(path));
@@ -68,17 +68,17 @@ async fn by_user_and_password_with_any_characters() {
 
 #[tokio::test]
 async fn by_token() {
-    let settings = Settings(format!("authorization {{ token: {SECRET:?} }}\n"));
+    let settings = ServerSettings(format!("authorization {{ token: {SECRET:?} }}\n"));
     let broker = broker(|options| options.settings = settings).await;
     let url = format!("nats://{}", address(&broker));
     accepted(options(&url, |options| options.nats_token = secret(SECRET))).await;
     let path = file(&broker, SECRET);
     accepted(options(&url, |options| options.nats_token_file = Some(path))).await;
-    accepted(NatsOptions::at(format!("nats://{SECRET}@{}", address(&broker)))).await;
+    accepted(NatsOptions::at(&format!("nats://{SECRET}@{}", address(&broker)))).await;
 
     let reason = refused(options(&url, |options| options.nats_token = secret("wrong"))).await;
     assert!(was_refused(&reason, "token"), "{reason}");
-    let reason = refused(NatsOptions::at(format!("nats://{SECRET}-not@{}", address(&broker)))).await;
+    let reason = refused(NatsOptions::at(&format!("nats://{SECRET}-not@{}", address(&broker)))).await;
     assert!(was_refused(&reason, "token"), "{reason}");
     assert_eq!(refused(NatsOptions::at(&url)).await, Reason::NameWanted);
 }
@@ -86,7 +86,7 @@ async fn by_token() {
 #[tokio::test]
 async fn by_nkey() {
     let (known, stranger) = (KeyPair::new_user(), KeyPair::new_user());
-    let settings = Settings(format!("authorization {{ users: [ {{ nkey: {} }} ] }}\n", known.public_key()));
+    let settings = ServerSettings(format!("authorization {{ users: [ {{ nkey: {} }} ] }}\n", known.public_key()));
     let broker = broker(|options| options.settings = settings).await;
     let with = |text: String| {
         let path = file(&broker, &text);
@@ -112,7 +112,7 @@ async fn by_credentials() {
     };
     operator.write_credentials(&path, None);
     accepted(with()).await;
-    assert_eq!(refused(NatsOptions::at(format!("nats://{}", address(&broker)))).await, Reason::NameWanted);
+    assert_eq!(refused(NatsOptions::at(&format!("nats://{}", address(&broker)))).await, Reason::NameWanted);
 
     operator.write_credentials(&path, Some(1_700_000_000));
     let reason = refused(with()).await;
@@ -182,7 +182,7 @@ async fn nobody_and_strangers_are_told_apart() {
 
 #[tokio::test]
 async fn a_server_that_is_full_says_so() {
-    let broker = broker(|options| options.settings = Settings("max_connections: 1\n".to_owned())).await;
+    let broker = broker(|options| options.settings = ServerSettings("max_connections: 1\n".to_owned())).await;
     let url = format!("nats://{}", address(&broker));
     let _first = accepted(NatsOptions::at(&url)).await;
     let reason = refused(NatsOptions::at(&url)).await;

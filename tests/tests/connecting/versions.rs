@@ -23,7 +23,7 @@ async fn posing(url: &str, version: &'static str, poses: Arc<AtomicBool>) -> Rou
 }
 
 async fn service(route: &Route, allow_old: bool) -> Result<Connection, Reason> {
-    let options = BrokerOptions { nats_allow_old: allow_old, ..BrokerOptions::at(route.url()) };
+    let options = BrokerOptions { nats_allow_old: allow_old, ..BrokerOptions::at(&route.url()) };
     connect_service(&options, "test").await.map_err(|error| {
         assert!(!error.heals());
         error.reason().unwrap().clone()
@@ -41,7 +41,7 @@ async fn services_refuse_them_unless_every_client_is_trusted() {
     assert!(reason.to_string().contains("--nats-allow-old"), "{reason}");
     assert!(service(&old, true).await.is_ok());
     // Commands only ask.
-    assert!(connect(&BrokerOptions::at(old.url()), "command").await.is_ok());
+    assert!(connect(&BrokerOptions::at(&old.url()), "command").await.is_ok());
     let unknown = posing(url, "latest", always()).await;
     assert_eq!(service(&unknown, false).await.err(), Some(Reason::UnknownVersion { version: "latest".to_owned() }));
     assert!(service(&unknown, true).await.is_ok());

@@ -1,6 +1,6 @@
 //! Tells from the client library's errors what is wrong.
 
-use super::error::Reason;
+use super::error::{Cause, Reason};
 use super::identity::Identity;
 use super::options::TlsPlan;
 use async_nats::jetstream::ErrorCode;
@@ -138,8 +138,13 @@ fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
     None
 }
 
+/// What the client library says, to be shown below the reason. It names its own sources.
+pub(super) fn cause(error: &dyn Error) -> Cause {
+    Cause(shown(error))
+}
+
 /// A text that may come from outside, in one line and cut to a bound.
-fn shown(text: impl ToString) -> String {
+fn shown(text: impl std::fmt::Display) -> String {
     text.to_string().chars().map(|one| if one.is_control() { ' ' } else { one }).take(MAX_SHOWN).collect()
 }
 

@@ -20,11 +20,16 @@ pub enum ConnectError {
         servers: ServerUrls,
         reason: Reason,
         #[source]
-        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+        source: Option<Cause>,
     },
     #[error(transparent)]
     Streams(#[from] crate::streams::StreamError),
 }
+
+/// What the client library says of a failure, without what could do harm on a terminal: some of it is a stranger's text.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Cause(pub(super) String);
 
 impl ConnectError {
     /// Whether trying again may help though nobody changes the settings or files of this process.

@@ -17,14 +17,14 @@ pub(super) enum Identity {
     Nkey(PathBuf),
     Password {
         user: String,
-        password: Kept,
+        password: SecretSource,
     },
-    Token(Kept),
+    Token(SecretSource),
 }
 
 /// Where a secret is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Kept {
+pub(super) enum SecretSource {
     Here(Secret),
     InFile(PathBuf),
 }
@@ -35,8 +35,8 @@ impl Identity {
         match self {
             Self::Credentials(path) => Some(("--nats-credentials", path)),
             Self::Nkey(path) => Some(("--nats-nkey", path)),
-            Self::Password { password: Kept::InFile(path), .. } => Some(("--nats-password-file", path)),
-            Self::Token(Kept::InFile(path)) => Some(("--nats-token-file", path)),
+            Self::Password { password: SecretSource::InFile(path), .. } => Some(("--nats-password-file", path)),
+            Self::Token(SecretSource::InFile(path)) => Some(("--nats-token-file", path)),
             Self::Anonymous | Self::Password { .. } | Self::Token(_) => None,
         }
     }
@@ -90,8 +90,10 @@ pub(super) fn choose(options: &NatsOptions, login: Option<UrlLogin>) -> Result<I
         return Ok(Identity::Token(token));
     }
     Ok(match login {
-        Some(UrlLogin::Password { user, password }) => Identity::Password { user, password: Kept::Here(password) },
-        Some(UrlLogin::Token(token)) => Identity::Token(Kept::Here(token)),
+        Some(UrlLogin::Password { user, password }) => {
+            Identity::Password { user, password: SecretSource::Here(password) }
+        }
+        Some(UrlLogin::Token(token)) => Identity::Token(SecretSource::Here(token)),
         None => Identity::Anonymous,
     })
 }
@@ -102,12 +104,12 @@ fn kept(
     value_setting: &'static str,
     file: &Option<PathBuf>,
     file_setting: &'static str,
-) -> Result<Option<Kept>, OptionsError> {
+) -> Result<Option<SecretSource>, OptionsError> {
     match (value, file) {
         (Some(_), Some(_)) => Err(OptionsError::TwoSources { value: value_setting, file: file_setting }),
         (Some(secret), None) if secret.expose().is_empty() => Err(OptionsError::Empty { setting: value_setting }),
-        (Some(secret), None) => Ok(Some(Kept::Here(secret.clone()))),
-        (None, Some(path)) => Ok(Some(Kept::InFile(path.clone()))),
+        (Some(secret), None) => Ok(Some(SecretSource::Here(secret.clone()))),
+        (None, Some(path)) => Ok(Some(SecretSource::InFile(path.clone()))),
         (None, None) => Ok(None),
     }
 }
@@ -128,7 +130,7 @@ mod tests {
 
     #[test]
     fn each_way_is_found() {
-        let here = |text| Kept::Here(secret(text));
+        let here = |text| SecretSource::Here(secret(text));
         let password = |user: &str, password| Ok(Identity::Password { user: user.to_owned(), password });
         assert_eq!(chosen("h", |_| {}), Ok(Identity::Anonymous));
         assert_eq!(
@@ -143,11 +145,11 @@ mod tests {
         let in_file = |options: &mut NatsOptions| {
             (options.nats_user, options.nats_password_file) = (Some("ann".into()), Some("p.txt".into()));
         };
-        assert_eq!(chosen("h", in_file), password("ann", Kept::InFile("p.txt".into())));
+        assert_eq!(chosen("h", in_file), password("ann", SecretSource::InFile("p.txt".into())));
         assert_eq!(chosen("h", |options| options.nats_token = Some(secret("t"))), Ok(Identity::Token(here("t"))));
         assert_eq!(
             chosen("h", |options| options.nats_token_file = Some("t.txt".into())),
-            Ok(Identity::Token(Kept::InFile("t.txt".into())))
+            Ok(Identity::Token(SecretSource::InFile("t.txt".into())))
         );
         assert_eq!(chosen("nats://ann:p@h", |_| {}), password("ann", here("p")));
         assert_eq!(chosen("nats://t@h", |_| {}), Ok(Identity::Token(here("t"))));

@@ -138,7 +138,7 @@ pub enum OptionsError {
 
 /// What to do to connect: the settings, free of contradictions.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct ConnectPlan {
     pub(super) servers: Servers,
     pub(super) identity: Identity,
     pub(super) tls: TlsPlan,
@@ -164,7 +164,7 @@ impl TlsPlan {
 
 impl NatsOptions {
     /// The defaults for a broker at `url`.
-    pub fn at(url: impl Into<ServerUrls>) -> Self {
+    pub fn at(url: &str) -> Self {
         Self {
             nats: url.into(),
             nats_credentials: None,
@@ -192,7 +192,7 @@ impl NatsOptions {
 
     /// Whether anything but the URL is set.
     pub fn says_who_or_how(&self) -> bool {
-        *self != Self::at(self.nats.clone())
+        *self != Self { nats: self.nats.clone(), ..Self::at(DEFAULT_URL) }
     }
 
     /// Names the settings that are set but not shown when settings are printed.
@@ -206,7 +206,7 @@ impl NatsOptions {
         all.into_iter().filter_map(|(name, is_set)| is_set.then_some(name)).collect()
     }
 
-    pub(super) fn plan(&self) -> Result<Plan, OptionsError> {
+    pub(super) fn plan(&self) -> Result<ConnectPlan, OptionsError> {
         let mut servers = self.nats.parse()?;
         let identity = identity::choose(self, servers.login.take())?;
         let client = match (&self.nats_cert, &self.nats_key) {
@@ -219,13 +219,13 @@ impl NatsOptions {
         let first = self.nats_tls_first;
         // Who names an authority or shows a certificate does not want to be answered in the clear.
         let required = self.nats_tls || first || servers.tls || authorities.is_some() || client.is_some();
-        Ok(Plan { servers, identity, tls: TlsPlan { required, first, authorities, client } })
+        Ok(ConnectPlan { servers, identity, tls: TlsPlan { required, first, authorities, client } })
     }
 }
 
 impl BrokerOptions {
     /// The defaults for a broker at `url`.
-    pub fn at(url: impl Into<ServerUrls>) -> Self {
+    pub fn at(url: &str) -> Self {
         Self {
             nats: NatsOptions::at(url),
             nats_allow_old: false,

@@ -1,7 +1,7 @@
 //! What proves to the broker who connects, read from files again at every connection: a secret can be exchanged while
 //! a service runs.
 
-use super::identity::{Identity, Kept};
+use super::identity::{Identity, SecretSource};
 use super::secret::Secret;
 use async_nats::{Auth, AuthError};
 use base64::Engine;
@@ -164,9 +164,9 @@ async fn read_proof(identity: &Identity) -> Result<Proof, FileError> {
 
 /// The proof of `identity`, whose file holds `text`.
 fn prove(identity: &Identity, text: &str) -> Result<Proof, FileProblem> {
-    let secret = |kept: &Kept| match kept {
-        Kept::Here(secret) => Ok(secret.clone()),
-        Kept::InFile(_) => only_line(text),
+    let secret = |kept: &SecretSource| match kept {
+        SecretSource::Here(secret) => Ok(secret.clone()),
+        SecretSource::InFile(_) => only_line(text),
     };
     Ok(match identity {
         Identity::Anonymous => Proof::Nothing,
@@ -304,9 +304,9 @@ mod tests {
         let nkey = answer(Identity::Nkey(file(&format!("{SEED}\n")))).await;
         assert_eq!(nkey.nkey, Some(KeyPair::from_seed(SEED).unwrap().public_key()));
         assert!(nkey.signature.is_some());
-        let token = answer(Identity::Token(Kept::InFile(file(" t \r\n")))).await;
+        let token = answer(Identity::Token(SecretSource::InFile(file(" t \r\n")))).await;
         assert_eq!(token.token.as_deref(), Some(" t "));
-        let password = Kept::InFile(file("p"));
+        let password = SecretSource::InFile(file("p"));
         let user = answer(Identity::Password { user: "ann".into(), password }).await;
         assert_eq!((user.username.as_deref(), user.password.as_deref()), (Some("ann"), Some("p")));
     }
@@ -322,7 +322,7 @@ mod tests {
         for text in ["", "SUNOSEED", account, "UABC"] {
             assert_eq!(problem(&nkey, text), FileProblem::NoSeed, "{text}");
         }
-        let token = Identity::Token(Kept::InFile("t".into()));
+        let token = Identity::Token(SecretSource::InFile("t".into()));
         assert_eq!(problem(&token, ""), FileProblem::Empty);
         assert_eq!(problem(&token, "\n"), FileProblem::Empty);
         assert_eq!(problem(&token, "a\nb\n"), FileProblem::ManyLines);

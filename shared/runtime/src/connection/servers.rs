@@ -131,12 +131,6 @@ impl From<&str> for ServerUrls {
     }
 }
 
-impl From<&String> for ServerUrls {
-    fn from(urls: &String) -> Self {
-        Self(urls.clone())
-    }
-}
-
 impl From<String> for ServerUrls {
     fn from(urls: String) -> Self {
         Self(urls)

@@ -16,18 +16,18 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Decides when a reason to wait is worth a line: at once, and every minute for as long as it lasts. Reasons that take
 /// turns, because the servers of a cluster fail differently, are told as seldom.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct WaitLog {
     said: BTreeMap<String, Instant>,
     pause: Duration,
 }
 
-impl Default for Waiting {
+impl Default for WaitLog {
     fn default() -> Self {
         Self { said: BTreeMap::new(), pause: FIRST_PAUSE }
     }
 }
 
-impl Waiting {
+impl WaitLog {
     /// Whether to tell of `reason` at the time `now`.
     pub(super) fn is_news(&mut self, reason: &str, now: Instant) -> bool {
         if self.said.get(reason).is_some_and(|said| now.saturating_duration_since(*said) < REMIND) {
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn each_reason_is_told_at_once_and_then_every_minute() {
-        let mut waiting = Waiting::default();
+        let mut waiting = WaitLog::default();
         let start = Instant::now();
         let second = |seconds| start + Duration::from_secs(seconds);
         let told: Vec<u64> = (0..200)
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let mut waiting = Waiting::default();
+        let mut waiting = WaitLog::default();
         let now = Instant::now();
         assert!((0..1000).all(|reason| waiting.is_news(&reason.to_string(), now)));
         assert!(waiting.said.len() <= MAX_REASONS);
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn pauses_grow_up_to_a_second() {
-        let mut waiting = Waiting::default();
+        let mut waiting = WaitLog::default();
         let pauses: Vec<u128> = (0..5).map(|_| waiting.next_pause().as_millis()).collect();
         assert_eq!(pauses, [250, 500, 1000, 1000, 1000]);
     }
