@@ -52,6 +52,13 @@ pub struct Arguments {
     pub operations: OperationsOptions,
 }
 
+impl Arguments {
+    /// Whether the services run on a private broker that lets everyone on this machine in.
+    fn has_plain_broker(&self) -> bool {
+        self.broker.nats.nats.is_empty() && self.nats_server_config.is_none()
+    }
+}
+
 pub async fn run(arguments: Arguments) -> Outcome {
     let stop = CancellationToken::new();
     let signalled = stop.clone();
@@ -68,7 +75,11 @@ async fn serve(arguments: &Arguments, stop: &CancellationToken) -> Outcome {
     let Some(mut broker) = own_broker(arguments, stop).await? else { return Ok(ExitCode::SUCCESS) };
     let nats = connecting(arguments, broker.as_ref());
     let url = nats.nats.to_string();
-    let options = BrokerOptions { nats, ..arguments.broker.clone() };
+    let mut options = BrokerOptions { nats, ..arguments.broker.clone() };
+    if arguments.has_plain_broker() {
+        // One server keeps one copy, whatever the environment says for a cluster.
+        options.stream_replicas = 1;
+    }
     let mut embedded = EmbeddedOptions::new(options, arguments.data.join("shard"));
     embedded.shard.store = arguments.store;
     embedded.shard.log_retention = arguments.log_retention;
@@ -162,7 +173,7 @@ async fn announce(
 ) -> anyhow::Result<()> {
     eprintln!("Daybook is up. Press Ctrl-C to stop; everything is kept in {}.", arguments.data.display());
     eprintln!("  NATS       {url}");
-    if broker.is_some() && arguments.nats_server_config.is_none() && arguments.broker.nats.says_who_or_how() {
+    if arguments.has_plain_broker() && arguments.broker.nats.says_who_or_how() {
         eprintln!(
             "             open to every program on this machine: settings of users and TLS count only with --nats or \
              --nats-server-config"
