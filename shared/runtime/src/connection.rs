@@ -1,7 +1,7 @@
 //! Reaching the broker: by which settings, as whom, and what is wrong when it does not work.
 //!
 //! - `options`: the settings, and their contradictions; `servers`: URLs; `secret`: what is never shown;
-//! - `identity`: as whom to connect; `proof`: what proves it, read from files at every connection; `tls`: its files;
+//! - `identity`: as whom to connect; `proof`: what proves it, read from `files` at every connection; `tls`: its files;
 //! - `error`: every reason why a broker cannot be used, with what to do; `diagnosis`: telling them apart;
 //! - `waiting`: what a service says while it waits; `events`: what is logged of a connection that stands;
 //! - `version`: which brokers are too old.
@@ -9,6 +9,7 @@
 mod diagnosis;
 mod error;
 mod events;
+mod files;
 mod identity;
 mod options;
 mod proof;
@@ -19,8 +20,8 @@ mod version;
 mod waiting;
 
 pub use error::{Cause, ConnectError, Reason};
+pub use files::{FileError, FileProblem};
 pub use options::{BrokerOptions, NatsOptions, OptionsError};
-pub use proof::{FileError, FileProblem};
 pub use secret::Secret;
 pub use servers::{ServerUrls, UrlError};
 pub use version::SAFE_VERSION;

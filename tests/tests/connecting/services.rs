@@ -117,6 +117,18 @@ async fn a_service_ends_at_once_when_only_its_own_settings_can_be_wrong() {
 }
 
 #[tokio::test]
+async fn a_secret_that_never_comes_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let arguments = ["days", "acme", "--nats-token-file", pipe.to_str().unwrap()].map(str::to_owned).to_vec();
+    let mut command = Process::new("days", processes::binary("daybook"), arguments, folder.path());
+    command.start();
+    let status = command.ended().await;
+    assert!(!status.success() && command.log().contains("cannot be read within"), "{}", command.log());
+}
+
+#[tokio::test]
 async fn a_service_says_what_it_may_not_do_once_for_each_subject() {
     let (broker, _) = configured(&user("ann", ", permissions: { publish: { deny: \"daybook.members.*\" } }")).await;
     let url = format!("nats://ann:{SECRET}@{}", address(&broker));

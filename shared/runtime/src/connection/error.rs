@@ -1,7 +1,7 @@
 //! Why the broker cannot be used, with what to do about it.
 
+use super::files::FileError;
 use super::options::OptionsError;
-use super::proof::FileError;
 use super::servers::ServerUrls;
 use super::{ATTEMPT_LIMIT, REQUEST_TIMEOUT, SERVER_LIMIT};
 use std::path::PathBuf;
