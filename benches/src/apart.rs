@@ -73,7 +73,7 @@ impl Apart {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let shard = Command::new(std::env::current_exe()?)
-            .args(["shard", "--nats", &options.nats, "--data"])
+            .args(["shard", "--nats", options.nats.nats.expose(), "--data"])
             .arg(data)
             .stdin(Stdio::piped())
             .spawn()

@@ -13,6 +13,7 @@ pub mod python;
 pub mod raw;
 pub mod reading;
 pub mod route;
+pub mod secured;
 
 use daybook::client::Client;
 use daybook::commands::apply::apply;
@@ -36,9 +37,15 @@ pub struct PrivateBroker {
 
 impl PrivateBroker {
     pub async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::start_with(tempfile::tempdir().unwrap(), |_| {}).await
+    }
+
+    /// Starts with settings changed by `change`, on a folder that may hold what they name.
+    pub async fn start_with(folder: TempDir, change: impl FnOnce(&mut Options)) -> Self {
         let binary = tokio::task::spawn_blocking(|| daybook_broker::locate(None, &|_| {})).await.unwrap().unwrap();
-        let broker = Broker::start(Options::new(binary, folder.path().join("broker"))).await.unwrap();
+        let mut options = Options::new(binary, folder.path().join("broker"));
+        change(&mut options);
+        let broker = Broker::start(options).await.unwrap();
         Self { broker, folder }
     }
 

@@ -4,7 +4,7 @@
 
 use daybook_contracts::ask::{Answer, DaySelector, Query};
 use daybook_domain::ids::{Name, TenantId};
-use daybook_runtime::connection::{BrokerOptions, Connection, connect, connect_service};
+use daybook_runtime::connection::{BrokerOptions, Connection, NatsOptions, connect, connect_service};
 use daybook_runtime::reader::read_last_per_subject;
 use daybook_tests::asking::{ask, shown, tenant};
 use daybook_tests::lagging::Lagging;
@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 /// A connection on which a replica answers that is not up to date.
 async fn connect_through(lagging: &Lagging, options: &BrokerOptions) -> Connection {
-    connect(&BrokerOptions { nats: lagging.url(), ..options.clone() }, "reader").await.unwrap()
+    connect(&BrokerOptions { nats: NatsOptions::at(&lagging.url()), ..options.clone() }, "reader").await.unwrap()
 }
 
 /// Three clocks, of which a replica does not have the last one yet, and a reading of them through it.

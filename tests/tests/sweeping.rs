@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
 use daybook_domain::time::Instant;
 use daybook_runtime::append::last_message;
-use daybook_runtime::connection::{BrokerOptions, Connection, connect, connect_service};
+use daybook_runtime::connection::{BrokerOptions, Connection, NatsOptions, connect, connect_service};
 use daybook_tests::route::{Frame, Route, Way};
 use daybook_tests::{PrivateBroker, eventually};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -105,7 +105,7 @@ impl Bucket {
             true
         })
         .await;
-        let options = BrokerOptions { nats: route.url(), ..self.broker.options() };
+        let options = BrokerOptions { nats: NatsOptions::at(&route.url()), ..self.broker.options() };
         (connect(&options, "sweeper").await.unwrap(), route)
     }
 }

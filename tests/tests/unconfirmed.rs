@@ -7,7 +7,7 @@ use daybook_contracts::admin::{Apply, ApplyReply, CatalogueReply, ClockAdvance, 
 use daybook_contracts::day::DayMarker;
 use daybook_domain::catalogue::{Kind, Mode};
 use daybook_domain::ids::{Name, TenantId};
-use daybook_runtime::connection::{BrokerOptions, Connection, connect_service};
+use daybook_runtime::connection::{BrokerOptions, Connection, NatsOptions, connect_service};
 use daybook_runtime::http::Health;
 use daybook_runtime::process::Context;
 use daybook_runtime::reader::read_all;
@@ -60,7 +60,7 @@ impl Managed {
         })
         .await;
         let (stop, health) = (CancellationToken::new(), Health::default());
-        let through = BrokerOptions { nats: route.url(), ..options };
+        let through = BrokerOptions { nats: NatsOptions::at(&route.url()), ..options };
         let context =
             Context::new(connect_service(&through, "day-manager").await.unwrap(), health.clone(), stop.clone());
         tokio::spawn(async move { day_manager::run(day_manager::Options::default(), context).await.unwrap() });

@@ -2,10 +2,11 @@
 
 use crate::client::Client;
 use crate::commands;
-use clap::{Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use daybook_contracts::subjects::DEFAULT_PREFIX;
 use daybook_runtime::config::OperationsOptions;
-use daybook_runtime::connection::BrokerOptions;
-use std::path::PathBuf;
+use daybook_runtime::connection::{BrokerOptions, NatsOptions};
 use std::process::ExitCode;
 
 /// Exact live figures and sealed day reports for every tenant, on NATS JetStream.
@@ -55,14 +56,10 @@ enum Command {
 /// How a command reaches Daybook, and how it prints.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ClientArguments {
-    /// URL of the NATS server that Daybook uses
-    #[arg(long, env = "DAYBOOK_NATS", default_value = "nats://127.0.0.1:4222")]
-    nats: String,
-    /// File with NATS user credentials (JWT and seed)
-    #[arg(long, env = "DAYBOOK_NATS_CREDENTIALS", value_name = "FILE")]
-    nats_credentials: Option<PathBuf>,
+    #[command(flatten)]
+    nats: NatsOptions,
     /// First token of Daybook's subjects
-    #[arg(long, env = "DAYBOOK_PREFIX", default_value = "daybook")]
+    #[arg(long, env = "DAYBOOK_PREFIX", default_value = DEFAULT_PREFIX, help_heading = "Broker")]
     prefix: String,
     /// Print JSON for machines
     #[arg(long)]
@@ -73,15 +70,23 @@ impl ClientArguments {
     /// Connects to Daybook.
     ///
     /// # Errors
-    /// When no server answers or there is no Daybook on it.
+    /// When no server answers or lets this user in, or there is no Daybook on it.
     pub async fn connect(&self) -> anyhow::Result<Client> {
-        let options = BrokerOptions {
-            nats_credentials: self.nats_credentials.clone(),
-            prefix: self.prefix.clone(),
-            ..BrokerOptions::at(&self.nats)
-        };
-        Client::connect(&options).await
+        let (nats, prefix) = (self.nats.clone(), self.prefix.clone());
+        Client::connect(&BrokerOptions { nats, prefix, ..BrokerOptions::default() }).await
     }
+}
+
+/// The command line. `up` has the shared settings of the broker, with one difference: unless a flag names a broker it
+/// runs one of its own, also where the environment names one for the other commands.
+fn command_line() -> clap::Command {
+    Cli::command().mut_subcommand("up", |up| {
+        up.mut_arg("nats", |nats| {
+            let help = "Use the broker at this URL instead of a private one; several URLs, separated by commas, for a cluster; \
+                        may hold user and password, or a token";
+            nats.env(Resettable::Reset).default_value("").hide_default_value(true).help(help)
+        })
+    })
 }
 
 /// A command's outcome: success, or success with something amiss that was already told.
@@ -89,7 +94,8 @@ pub type Outcome = anyhow::Result<ExitCode>;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let parsed = Cli::from_arg_matches(&command_line().get_matches());
+    let cli = parsed.unwrap_or_else(|error| error.format(&mut command_line()).exit());
     let operations = match &cli.command {
         Command::Up(arguments) => arguments.operations.clone(),
         // Commands speak for themselves; warnings of their parts are shown.
@@ -137,11 +143,47 @@ async fn run(command: Command) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
+    use clap::Args;
 
     #[test]
     fn the_command_line_is_sound() {
-        Cli::command().debug_assert();
+        command_line().debug_assert();
+    }
+
+    #[test]
+    fn every_command_takes_the_settings_of_the_broker_and_shows_no_variable() {
+        let shared = NatsOptions::augment_args(clap::Command::new("shared"));
+        let names: Vec<&str> = shared.get_arguments().map(|argument| argument.get_id().as_str()).collect();
+        for command in command_line().get_subcommands_mut() {
+            let has = |name: &str| command.get_arguments().any(|argument| argument.get_id() == name);
+            if !has("nats") {
+                continue;
+            }
+            assert!(names.iter().all(|name| has(name)), "{}", command.get_name());
+            for argument in command.get_arguments().filter(|argument| argument.get_id().as_str().starts_with("nats")) {
+                let shows = argument.get_env().is_some() && !argument.is_hide_env_values_set();
+                let is_text =
+                    ["nats", "nats_user", "nats_password", "nats_token"].contains(&argument.get_id().as_str());
+                assert!(!(shows && is_text), "{} of {}", argument.get_id(), command.get_name());
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_flag_has_up_use_a_broker_that_is_there() {
+        let parse =
+            |line: &str| Cli::from_arg_matches(&command_line().try_get_matches_from(line.split(' ')).unwrap()).unwrap();
+        let named = |line: &str| match parse(line).command {
+            Command::Up(arguments) => arguments.broker.nats.nats.to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(named("daybook up --nats nats://u:p@broker --nats-tls --stream-replicas 3"), "nats://broker");
+        let Command::Up(arguments) = parse("daybook up").command else { panic!() };
+        assert!(arguments.broker.nats.nats.is_empty());
+        let up = command_line();
+        let up = up.find_subcommand("up").unwrap();
+        let nats = up.get_arguments().find(|argument| argument.get_id() == "nats").unwrap();
+        assert_eq!(nats.get_env(), None, "a broker that other commands ask is not the one to run services on");
     }
 
     #[test]

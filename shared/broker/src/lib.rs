@@ -37,9 +37,9 @@ pub mod server;
 mod store;
 pub mod version;
 
-pub use config::{ClusterOptions, Options, Port, SyncInterval, WebSocketOptions};
+pub use config::{ClusterOptions, Options, Port, ServerSettings, SyncInterval, TlsOptions, WebSocketOptions};
 pub use error::Error;
 pub use fetch::{Progress, fetch};
 pub use locate::{cache_directory, locate};
 pub use server::Broker;
-pub use version::{MIN_VERSION, Version};
+pub use version::{MIN_VERSION, SAFE_VERSION, Version};

@@ -5,13 +5,13 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::fetch::{Cache, Progress};
-use crate::version::{MIN_VERSION, probe};
+use crate::version::{MIN_VERSION, SAFE_VERSION, probe};
 use crate::{Error, fetch};
 
 /// Finds a server, fetching one if need be. The first that applies:
 ///
-/// 1. `explicit`, else the variable `DAYBOOK_NATS_SERVER`: used or refused, never passed over;
-/// 2. `nats-server` on `PATH`, if at least [`MIN_VERSION`];
+/// 1. `explicit`, else the variable `DAYBOOK_NATS_SERVER`: used if at least [`MIN_VERSION`], else refused, never skipped;
+/// 2. `nats-server` on `PATH`, if at least [`SAFE_VERSION`];
 /// 3. Daybook's cache, if intact: `nats-server-<version>/nats-server` below `$DAYBOOK_CACHE_DIR`, else
 ///    `$XDG_CACHE_HOME/daybook`, else `~/.cache/daybook`;
 /// 4. a download into that cache, see [`fetch`](crate::fetch()).
@@ -79,7 +79,7 @@ impl Search {
             .map(|directory| directory.join("nats-server"))
             .find(|binary| binary.is_file())?;
         match probe(&binary) {
-            Ok(version) if version >= MIN_VERSION => Some(binary),
+            Ok(version) if version >= SAFE_VERSION => Some(binary),
             Ok(version) => {
                 tracing::info!(binary = %binary.display(), %version, "nats-server on PATH is too old");
                 None
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn an_old_or_broken_server_on_path_is_passed_over() {
         let root = tempfile::tempdir().unwrap();
-        let old = fake_server(&root.path().join("old"), "2.11.9");
+        let old = fake_server(&root.path().join("old"), "2.14.9");
         assert_eq!(search(None, &[old.parent().unwrap()]).unwrap(), None);
         let broken = root.path().join("broken");
         fs::create_dir(&broken).unwrap();

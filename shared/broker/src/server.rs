@@ -1,5 +1,6 @@
 //! The running server.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use crate::Error;
 use crate::backoff::delays;
 use crate::child::Child;
-use crate::config::{Options, render};
+use crate::config::{Options, Port, render};
 use crate::ports::{Ports, same_port};
 use crate::store::Store;
 
@@ -47,7 +48,8 @@ impl Broker {
         Ok(Self { options, child, running: true, ports, store })
     }
 
-    /// Where NATS clients connect: `nats://127.0.0.1:4222`. Stays the same over restarts.
+    /// Where NATS clients connect: `nats://127.0.0.1:4222`, or `tls://127.0.0.1:4222` where the server wants TLS. Stays
+    /// the same over restarts.
     pub fn client_url(&self) -> &str {
         let url = self.ports.nats.first();
         url.expect("a ports file without a client URL is not accepted")
@@ -163,11 +165,11 @@ async fn launch(options: &Options, store: &Store) -> Result<(Child, Ports), Erro
         // The shell would say so too, but in the log.
         return Err(Error::Spawn { binary: binary.clone(), source: std::io::ErrorKind::NotFound.into() });
     }
-    let config = store.write_config(&render(options, store.directory())?)?;
     let ports_directory = store.fresh_ports_directory()?;
+    let arguments = arguments(options, store, &ports_directory)?;
     let (log, log_start) = store.open_log()?;
     let lock = store.shared_lock()?;
-    let mut child = Child::spawn(binary, &config, &ports_directory, log, lock)
+    let mut child = Child::spawn(binary, &arguments, log, lock)
         .map_err(|source| Error::Spawn { binary: binary.clone(), source })?;
     let pid = child.pid();
     for pause in delays(options.start_timeout) {
@@ -191,6 +193,25 @@ async fn launch(options: &Options, store: &Store) -> Result<(Child, Ports), Erro
         log: store.log_path().to_owned(),
         tail: store.log_tail(log_start),
     })
+}
+
+/// The server's command line. Writes its configuration file, unless there is one of the user's.
+fn arguments(options: &Options, store: &Store, ports_directory: &Path) -> Result<Vec<OsString>, Error> {
+    let mut port = None;
+    let config = match &options.config_file {
+        Some(file) => {
+            if let Port::Fixed(fixed) = options.port {
+                port = Some(fixed.to_string());
+            }
+            file.clone()
+        }
+        None => store.write_config(&render(options, store.directory())?)?,
+    };
+    let mut arguments = vec!["--config".into(), config.into(), "--ports_file_dir".into(), ports_directory.into()];
+    if let Some(port) = port {
+        arguments.extend(["--port".into(), port.into()]);
+    }
+    Ok(arguments)
 }
 
 fn control(pid: u32) -> impl FnOnce(std::io::Error) -> Error {

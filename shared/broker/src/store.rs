@@ -9,7 +9,8 @@
 //! ```
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -64,9 +65,16 @@ impl Store {
         self.lock.try_clone().map_err(file("share the lock", path))
     }
 
+    /// Writes the configuration file for the owner's eyes alone: it may hold passwords.
     pub(crate) fn write_config(&self, text: &str) -> Result<PathBuf, Error> {
         let path = self.directory.join("server.conf");
-        fs::write(&path, text).map_err(file("write", &path))?;
+        // A file that is there would keep its mode.
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(file("replace", &path)(error)),
+            _ => {}
+        }
+        let open = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        open.and_then(|mut config| config.write_all(text.as_bytes())).map_err(file("write", &path))?;
         Ok(path)
     }
 
@@ -162,6 +170,19 @@ mod tests {
         assert!(Store::open(root.path(), None).await.is_err(), "the server still holds it");
         drop(shared);
         Store::open(root.path(), None).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_configuration_is_the_owners_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path(), None).await.unwrap();
+        fs::write(root.path().join("server.conf"), "from an earlier version, for everyone").unwrap();
+        for text in ["one", "two"] {
+            let path = store.write_config(text).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
     }
 
     #[tokio::test]

@@ -14,6 +14,12 @@ use crate::command;
 /// that use them, 2.11 per-message TTL, and 2.12 message schedules (`Nats-Schedule`).
 pub const MIN_VERSION: Version = Version::new(2, 12, 0);
 
+/// The oldest server that protects tenants from each other, and so the oldest one that is chosen without being named.
+///
+/// An earlier one believes a `Nats-Stream-Source` header that a client made up, with which one client stops the days of
+/// all tenants. Services refuse such a server, unless they are told that every client is trusted.
+pub const SAFE_VERSION: Version = Version::new(2, 15, 0);
+
 /// Printing a version takes milliseconds; a binary that takes longer than this is something else.
 const PROBE_LIMIT: Duration = Duration::from_secs(10);
 

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use daybook_broker::{Broker, ClusterOptions, Error, Options, Port, SyncInterval, WebSocketOptions, locate};
+use daybook_broker::{
+    Broker, ClusterOptions, Error, Options, Port, ServerSettings, SyncInterval, WebSocketOptions, locate,
+};
 use rustix::process::{Pid, getpgid, getpgrp};
 use tempfile::TempDir;
 
@@ -218,6 +220,32 @@ fn can_be_dropped_without_a_runtime() {
     drop(runtime);
     drop(broker);
     assert!(connect(&url).is_err());
+}
+
+#[tokio::test]
+async fn a_configuration_file_is_used_as_it_is() {
+    let root = TempDir::new().unwrap();
+    let file = root.path().join("mine.conf");
+    let streams = root.path().join("streams");
+    let text = "host: 127.0.0.1\nport: -1\nserver_name: mine\nauthorization { token: secret }\n";
+    std::fs::write(&file, format!("{text}jetstream {{ store_dir: {streams:?} }}\n")).unwrap();
+    let options = Options { config_file: Some(file), ..options(&root.path().join("store")).await };
+    let mut broker = Broker::start(options).await.unwrap();
+    let said = greeting(broker.client_url());
+    assert!(said.contains(r#""server_name":"mine""#) && said.contains(r#""auth_required":true"#), "{said}");
+    let url = broker.client_url().to_owned();
+    broker.restart().await.unwrap();
+    assert_eq!(broker.client_url(), url);
+    greeting(&url);
+}
+
+#[tokio::test]
+async fn settings_of_ones_own_come_beside_the_others() {
+    let root = TempDir::new().unwrap();
+    let settings = ServerSettings("accounts { A { jetstream: enabled, users: [{ user: a, password: b }] } }\n".into());
+    let broker = Broker::start(Options { settings, ..options(root.path()).await }).await.unwrap();
+    let said = greeting(broker.client_url());
+    assert!(said.contains(r#""auth_required":true"#) && said.contains(r#""jetstream":true"#), "{said}");
 }
 
 /// Three ports nobody listens on, below the range the system hands out by itself, so that nobody gets them meanwhile.

@@ -8,6 +8,9 @@ use serde::de::DeserializeOwned;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+/// Settings whose value is somebody's own text. YAML would read `007` as a number, and another one than was meant.
+const TEXTS: [&str; 3] = ["nats_user", "nats_password", "nats_token"];
+
 /// Options of every service process, around those of the service.
 #[derive(Clone, Debug, Parser, Serialize)]
 pub struct ProcessOptions<S: Args + Serialize> {
@@ -84,6 +87,8 @@ pub enum ConfigError {
     },
     #[error("configuration file {path:?}: {reason}")]
     File { path: PathBuf, reason: String },
+    #[error("the settings cannot be printed: {0}")]
+    Print(String),
 }
 
 /// Reads the settings of a process from `arguments` (the first is the program's name), the environment and the file
@@ -117,6 +122,9 @@ pub fn load<S: Args + Serialize>(arguments: Vec<OsString>) -> Result<ProcessOpti
         }
         let text = match value {
             serde_json::Value::String(text) => text,
+            serde_json::Value::Number(_) | serde_json::Value::Bool(_) if TEXTS.contains(&key.as_str()) => {
+                return Err(fail(format!("the value of {key:?} must be in quotes; without them it is no text")));
+            }
             serde_json::Value::Number(number) => number.to_string(),
             serde_json::Value::Bool(flag) => flag.to_string(),
             serde_json::Value::Null => continue,
@@ -130,13 +138,41 @@ pub fn load<S: Args + Serialize>(arguments: Vec<OsString>) -> Result<ProcessOpti
 
 fn read_file<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-    serde_saphyr::from_str(&text)
-        .map_err(|error| ConfigError::File { path: path.to_owned(), reason: error.to_string() })
+    serde_saphyr::from_str_with_options(&text, serde_saphyr::options! { with_snippet: false })
+        .map_err(|error| ConfigError::File { path: path.to_owned(), reason: explain(&error) })
 }
 
-/// The settings as YAML, in the form that a configuration file has.
-pub fn print<S: Args + Serialize>(options: &ProcessOptions<S>) -> String {
-    serde_saphyr::to_string(options).expect("settings are plain values")
+/// Says where a file is wrong. The parser's own words may quote the file, which may hold a password.
+fn explain(error: &serde_saphyr::Error) -> String {
+    let place = match error.location() {
+        Some(at) => format!("line {}, column {}: ", at.line(), at.column()),
+        None => String::new(),
+    };
+    match error {
+        serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => {
+            format!("{place}{key:?} is there twice; leave one of them")
+        }
+        _ => format!("{place}this is not a list of settings in YAML, such as `partitions: 8`; put texts into quotes"),
+    }
+}
+
+/// The settings as YAML, in the form that a configuration file has. Secrets are left out, and a comment names them.
+///
+/// # Errors
+/// When the broker's URL cannot be read: it may hold a password, and another one in its place would be misleading.
+pub fn print<S: Args + Serialize>(options: &ProcessOptions<S>) -> Result<String, ConfigError> {
+    options.broker.nats.nats.check().map_err(|error| ConfigError::Print(error.to_string()))?;
+    let settings = serde_saphyr::to_string(options).expect("settings are plain values");
+    let hidden = options.broker.nats.hidden();
+    if hidden.is_empty() {
+        return Ok(settings);
+    }
+    let comment = format!(
+        "# Set, but secret and not shown: {}.\n# Give them in the environment again, or in files: nats_password_file, \
+         nats_token_file.\n",
+        hidden.join("; ")
+    );
+    Ok(comment + &settings)
 }
 
 #[cfg(test)]
@@ -169,8 +205,58 @@ mod tests {
     #[test]
     fn what_is_printed_can_be_read_back() {
         let options = load_with("linger_ms: 9\nhttp: 127.0.0.1:0\n", &[]).unwrap();
-        let again = load_with(&print(&options), &[]).unwrap();
-        assert_eq!(print(&again), print(&options));
+        let again = load_with(&print(&options).unwrap(), &[]).unwrap();
+        assert_eq!(print(&again).unwrap(), print(&options).unwrap());
+    }
+
+    #[test]
+    fn secrets_are_read_from_a_file_and_not_printed() {
+        let file = "nats: nats://broker:4222\nnats_user: ann\nnats_password: \"007 hunter2\"\nnats_tls: true\n";
+        let options = load_with(file, &["--nats-token", "hunter2"]).unwrap();
+        let nats = &options.broker.nats;
+        assert_eq!(nats.nats_password.as_ref().unwrap().expose(), "007 hunter2");
+        assert!(nats.nats_tls);
+        let printed = print(&options).unwrap();
+        assert!(!printed.contains("hunter2") && !format!("{options:?}").contains("hunter2"), "{printed}");
+        assert!(printed.starts_with("# Set, but secret and not shown: nats_password; nats_token.\n"), "{printed}");
+        // The rest is read back.
+        let again = load_with(&printed, &["--nats-password", "hunter2"]).unwrap();
+        assert_eq!(again.broker.nats.nats_user.as_deref(), Some("ann"));
+        assert!(again.broker.nats.nats_tls && again.broker.nats.nats_token.is_none());
+        let in_url = load_with("nats: nats://ann:hunter2@a:1,nats://ann:hunter2@b\n", &[]).unwrap();
+        let printed = print(&in_url).unwrap();
+        assert!(printed.contains("nats: nats://a:1,nats://b\n") && !printed.contains("hunter2"), "{printed}");
+        assert!(printed.contains("in nats."), "{printed}");
+        let bad = load_with("nats: nats://ann:hunter2/@b\n", &[]).unwrap();
+        let why = print(&bad).unwrap_err().to_string();
+        assert!(why.contains("--nats") && !why.contains("hunter2"), "{why}");
+    }
+
+    #[test]
+    fn no_error_quotes_a_secret() {
+        for file in [
+            "nats_password: *hunter2\n",
+            "nats_password: \"hunter2\n",
+            "nats_password: @hunter2\n",
+            "nats_password: hunter2\nnats_password: hunter2\n",
+            "nats_password: [hunter2]\n",
+            "nats_password: {hunter2: 1}\n",
+            "nats_password: hunter2: x\n",
+            "nats_password: hunter2\npartitions: 999\n",
+            "nats_password: hunter2\nparts: 9\n",
+            "- hunter2\n",
+        ] {
+            let why = load_with(file, &[]).map(|_| ()).unwrap_err().to_string();
+            assert!(!why.contains("hunter2"), "{file}: {why}");
+        }
+        for number in ["007", "1e5", "true"] {
+            let why = load_with(&format!("nats_password: {number}\n"), &[]).unwrap_err().to_string();
+            assert!(why.contains("quotes") && !why.contains(number), "{why}");
+        }
+        for flags in [["--nats-password", "hunter2", "--partitions"], ["--nats", "nats://u:hunter2@h", "--no-such"]] {
+            let why = load_with("", &flags).unwrap_err().to_string();
+            assert!(!why.contains("hunter2"), "{why}");
+        }
     }
 
     #[test]

@@ -1,13 +1,50 @@
-//! Reaching the broker.
+//! Reaching the broker: by which settings, as whom, and what is wrong when it does not work.
+//!
+//! - `options`: the settings, and their contradictions; `servers`: URLs; `secret`: what is never shown;
+//! - `identity`: as whom to connect; `proof`: what proves it, read from `files` at every connection; `tls`: its files;
+//! - `error`: every reason why a broker cannot be used, with what to do; `diagnosis`: telling them apart;
+//! - `waiting`: what a service says while it waits; `events`: what is logged of a connection that stands;
+//! - `version`: which brokers are too old.
 
+mod diagnosis;
+mod error;
+mod events;
+mod files;
+mod identity;
+mod options;
+mod proof;
+mod secret;
+mod servers;
+mod tls;
+mod version;
+mod waiting;
+
+pub use error::{Cause, ConnectError, Reason};
+pub use files::{FileError, FileProblem};
+pub use options::{BrokerOptions, NatsOptions, OptionsError};
+pub use secret::Secret;
+pub use servers::{ServerUrls, UrlError};
+pub use version::SAFE_VERSION;
+
+use crate::clock;
 use crate::foreign::Ledger;
+use crate::streams::{self, StreamError};
+use async_nats::jetstream::context::GetStreamError;
 use async_nats::jetstream::{self, context::ContextBuilder};
+use async_nats::{Client, ConnectOptions};
 use bytes::Bytes;
-use daybook_contracts::subjects::{DEFAULT_PREFIX, Subjects};
+use daybook_contracts::subjects::Subjects;
+use diagnosis::{JetStreamTrouble, Tried};
+use events::Journal;
 use futures::StreamExt;
-use serde::Serialize;
-use std::path::PathBuf;
+use identity::Identity;
+use options::ConnectPlan;
+use proof::Prover;
+use std::error::Error;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio::task::AbortHandle;
+use waiting::WaitLog;
 
 /// How long a JetStream API request may take before it is tried again. Short, because a failover loses requests.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
@@ -16,55 +53,16 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 const KEEPER: &str = "ingest";
 /// How long an append may stay unacknowledged before its outcome counts as unclear.
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one address of a server may take to be connected to, with TLS and greeting: twice what a server allows for its
+/// own part of the handshake.
+const SERVER_LIMIT: Duration = Duration::from_secs(5);
+/// How long one attempt may take over all servers, and all addresses of their names. The name service has no other bound.
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(30);
 /// How long the broker may take to answer itself; it is given up then, and some questions may be lost.
 const ROUND_TRIP: Duration = Duration::from_secs(1);
-
-/// Where the broker is and what belongs to this Daybook on it. Same for every service.
-#[derive(Clone, Debug, clap::Args, Serialize)]
-#[command(next_help_heading = "Broker")]
-pub struct BrokerOptions {
-    /// URL of the NATS server; several, separated by commas, for a cluster
-    #[arg(long, env = "DAYBOOK_NATS", default_value = "nats://127.0.0.1:4222")]
-    pub nats: String,
-    /// File with NATS user credentials (JWT and seed)
-    #[arg(long, env = "DAYBOOK_NATS_CREDENTIALS")]
-    pub nats_credentials: Option<PathBuf>,
-    /// First token of every subject and name of the streams: several Daybooks can share a broker
-    #[arg(long, env = "DAYBOOK_PREFIX", default_value = DEFAULT_PREFIX)]
-    pub prefix: String,
-    /// Number of partitions; fixed once the streams exist [1..=256]
-    #[arg(long, env = "DAYBOOK_PARTITIONS", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub partitions: u16,
-    /// Copies of each stream in a JetStream cluster [1..=5]
-    #[arg(long, env = "DAYBOOK_STREAM_REPLICAS", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
-    pub stream_replicas: u8,
-    /// Most bytes that INBOX buffers; publishers are refused beyond that
-    #[arg(long, env = "DAYBOOK_INBOX_MAX_BYTES", default_value_t = 1 << 30, value_parser = clap::value_parser!(i64).range(1 << 20..))]
-    pub inbox_max_bytes: i64,
-    /// Most messages of one tenant and kind that INBOX buffers; the tenant is refused beyond that, and nobody else
-    /// [1..=10000000]
-    #[arg(long, env = "DAYBOOK_INBOX_MAX_MESSAGES_PER_KIND", default_value_t = INBOX_MAX_MESSAGES_PER_KIND, value_parser = clap::value_parser!(i64).range(1..=10_000_000))]
-    pub inbox_max_messages_per_kind: i64,
-}
-
-/// A quarter of the default INBOX with messages of 1 KiB. A tenant that publishes 50,000 messages a second meets it when ingest
-/// is away for five seconds.
-const INBOX_MAX_MESSAGES_PER_KIND: i64 = 262_144;
-
-impl BrokerOptions {
-    /// The defaults for a broker at `url`.
-    pub fn at(url: &str) -> Self {
-        Self {
-            nats: url.to_owned(),
-            nats_credentials: None,
-            prefix: DEFAULT_PREFIX.to_owned(),
-            partitions: 8,
-            stream_replicas: 1,
-            inbox_max_bytes: 1 << 30,
-            inbox_max_messages_per_kind: INBOX_MAX_MESSAGES_PER_KIND,
-        }
-    }
-}
+/// How long after a connection the client library may take to show what the server said of itself. It needs microseconds,
+/// and nothing waits for it.
+const GREETING_SHOWN: Duration = Duration::from_secs(1);
 
 /// A connection with the names it uses. Cheap to clone.
 #[derive(Clone)]
@@ -77,81 +75,179 @@ pub struct Connection {
     pub stream_replicas: usize,
     /// What this process has met in streams that no service wrote.
     pub foreign: Ledger,
+    servers: ServerUrls,
+    watch: Arc<Watch>,
 }
 
-/// The broker cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    #[error("no NATS server answers at {url}; start one or say where it is with --nats")]
-    Connect {
-        url: String,
-        #[source]
-        source: async_nats::ConnectError,
-    },
-    #[error("cannot read NATS credentials {path:?}")]
-    Credentials {
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    #[error(transparent)]
-    Prefix(#[from] daybook_contracts::subjects::PrefixError),
-    #[error(transparent)]
-    Streams(#[from] crate::streams::StreamError),
+impl Connection {
+    /// Says why a stream cannot be looked at, where that has to do with the connection or the user and not with the stream.
+    pub fn explain(&self, error: &GetStreamError) -> Option<ConnectError> {
+        diagnosis::of_getting(error).map(|trouble| self.fails(self.reason(trouble), Some(error)))
+    }
+
+    fn reason(&self, trouble: JetStreamTrouble) -> Reason {
+        match trouble {
+            JetStreamTrouble::NotEnabled => Reason::NoJetStream,
+            // The broker does not answer what it does not permit; it reports it apart.
+            JetStreamTrouble::Silent => self.watch.journal.last_violation().unwrap_or(Reason::JetStreamSilent),
+        }
+    }
+
+    fn fails(&self, reason: Reason, source: Option<&dyn Error>) -> ConnectError {
+        failure(&self.servers, reason, source)
+    }
 }
 
-/// Connects without touching streams. `name` appears in the broker's list of connections.
+fn failure(servers: &ServerUrls, reason: Reason, source: Option<&dyn Error>) -> ConnectError {
+    ConnectError::Broker { servers: servers.clone(), reason, source: source.map(diagnosis::cause) }
+}
+
+/// What is logged of a connection, until the last copy of that is dropped: what becomes of it then is nobody's concern.
+struct Watch {
+    journal: Arc<Journal>,
+    /// Looks at the version of each server that is connected to.
+    versions: OnceLock<AbortHandle>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.journal.close();
+        if let Some(task) = self.versions.get() {
+            task.abort();
+        }
+    }
+}
+
+/// Connects without touching streams. `name` appears in the broker's list of connections. Takes half a minute at most.
 ///
 /// # Errors
-/// When no server answers or the options are wrong.
+/// When no server answers or lets this user in, or the options are wrong.
 pub async fn connect(options: &BrokerOptions, name: &str) -> Result<Connection, ConnectError> {
     let subjects = Subjects::new(&options.prefix)?;
-    let mut connect = async_nats::ConnectOptions::new()
+    let ConnectPlan { servers, identity, tls } = options.nats.plan()?;
+    tls::check(&tls).await?;
+    let prover = Arc::new(Prover::load(identity).await?);
+    let journal = Arc::new(Journal::default());
+    let connecting = tls::apply(settings(name, &prover, &journal), &tls).connect(servers.addresses);
+    let error = match tokio::time::timeout(ATTEMPT_LIMIT, connecting).await {
+        Ok(Ok(client)) => {
+            let jetstream =
+                ContextBuilder::new().timeout(REQUEST_TIMEOUT).ack_timeout(ACK_TIMEOUT).build(client.clone());
+            let (partitions, stream_replicas) = (options.partitions, usize::from(options.stream_replicas));
+            let servers = options.nats.nats.clone();
+            let watch = Arc::new(Watch { journal, versions: OnceLock::new() });
+            let foreign = Ledger::default();
+            return Ok(Connection {
+                client,
+                jetstream,
+                subjects,
+                partitions,
+                stream_replicas,
+                foreign,
+                servers,
+                watch,
+            });
+        }
+        Ok(Err(error)) => {
+            let (identity, expires, now) = (prover.identity(), prover.expires(), clock::now());
+            let reason = diagnosis::of_connecting(&error, &Tried { identity, expires, now, tls: &tls });
+            failure(&options.nats.nats, reason, Some(&error))
+        }
+        Err(_) => failure(&options.nats.nats, Reason::Slow, None),
+    };
+    Err(error)
+}
+
+/// What the client library is told.
+fn settings(name: &str, prover: &Arc<Prover>, journal: &Arc<Journal>) -> ConnectOptions {
+    let settings = match prover.identity() {
+        Identity::Anonymous => ConnectOptions::new(),
+        _ => {
+            let prover = prover.clone();
+            ConnectOptions::with_auth_callback(move |nonce| {
+                let prover = prover.clone();
+                async move { prover.answer(nonce).await }
+            })
+        }
+    };
+    let journal = journal.clone();
+    settings
         .name(name)
         // Reconnecting goes on for ever; a service waits for its broker.
         .max_reconnects(None)
+        .connection_timeout(SERVER_LIMIT)
         .reconnect_delay_callback(|attempts| Duration::from_millis((50 << attempts.min(5)) as u64))
-        .subscription_capacity(64 * 1024);
-    if let Some(path) = &options.nats_credentials {
-        connect = connect
-            .credentials_file(path)
-            .await
-            .map_err(|source| ConnectError::Credentials { path: path.clone(), source })?;
-    }
-    let servers: Vec<&str> = options.nats.split(',').map(str::trim).collect();
-    let client =
-        connect.connect(servers).await.map_err(|source| ConnectError::Connect { url: options.nats.clone(), source })?;
-    let jetstream = ContextBuilder::new().timeout(REQUEST_TIMEOUT).ack_timeout(ACK_TIMEOUT).build(client.clone());
-    let (partitions, stream_replicas) = (options.partitions, usize::from(options.stream_replicas));
-    Ok(Connection { client, jetstream, subjects, partitions, stream_replicas, foreign: Ledger::default() })
+        .subscription_capacity(64 * 1024)
+        .event_callback(move |event| {
+            journal.take(&event);
+            std::future::ready(())
+        })
 }
 
-/// Connects and makes sure that the streams exist, waiting for the broker as long as it takes.
+/// Connects and makes sure that the streams exist. Waits for the broker as long as it takes, and says why.
 ///
 /// # Errors
-/// When the options are wrong or the streams belong to a Daybook with another number of partitions.
+/// When the options or files are wrong, the broker is too old, or the streams belong to a Daybook with another number of
+/// partitions: what trying again does not heal.
 pub async fn connect_service(options: &BrokerOptions, name: &str) -> Result<Connection, ConnectError> {
-    let mut said = false;
+    let mut waiting = WaitLog::default();
     loop {
-        let outcome = async {
-            let connection = connect(options, name).await?;
-            crate::streams::ensure(&connection, options).await?;
-            if name == KEEPER {
-                crate::streams::update(&connection, options).await?;
-            }
-            Ok(connection)
-        };
-        match outcome.await {
+        let error = match try_service(options, name).await {
             Ok(connection) => return Ok(connection),
-            Err(error @ (ConnectError::Prefix(_) | ConnectError::Credentials { .. })) => return Err(error),
-            Err(ConnectError::Streams(error)) if !error.is_transient() => return Err(error.into()),
-            Err(error) => {
-                if !said {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "waiting for the broker");
-                    said = true;
-                }
-                tokio::time::sleep(Duration::from_millis(250)).await;
+            Err(error) if !error.heals() => return Err(error),
+            Err(error) => error,
+        };
+        if waiting.is_news(&error.to_string(), tokio::time::Instant::now()) {
+            tracing::warn!(error = &error as &dyn Error, "waiting for the broker");
+        }
+        tokio::time::sleep(waiting.next_pause()).await;
+    }
+}
+
+async fn try_service(options: &BrokerOptions, name: &str) -> Result<Connection, ConnectError> {
+    let connection = connect(options, name).await?;
+    if !options.nats_allow_old {
+        let version = connection.client.server_info().version;
+        version::check(&version).map_err(|reason| connection.fails(reason, None))?;
+    }
+    match streams::ensure(&connection, options).await {
+        Ok(()) => {}
+        Err(StreamError::Create { name, source }) => {
+            return Err(match diagnosis::of_creating(&source) {
+                Some(trouble) => connection.fails(connection.reason(trouble), Some(&source)),
+                None => StreamError::Create { name, source }.into(),
+            });
+        }
+        Err(error) => return Err(error.into()),
+    }
+    if name == KEEPER
+        && let Err(error) = streams::update(&connection, options).await
+    {
+        // The streams can be used as they are.
+        tracing::warn!(error = &error as &dyn Error, "the bounds of the streams stay as they were");
+    }
+    if !options.nats_allow_old {
+        let task = tokio::spawn(watch_versions(connection.client.clone(), connection.watch.journal.clone()));
+        // Nobody else sets it.
+        let _ = connection.watch.versions.set(task.abort_handle());
+    }
+    Ok(connection)
+}
+
+/// Tells of each server that is too old. A process that is connected already is not stopped for it: that would stop all
+/// tenants, which is what is to be prevented.
+async fn watch_versions(client: Client, journal: Arc<Journal>) {
+    let mut told = String::new();
+    loop {
+        journal.connected.notified().await;
+        tokio::time::sleep(GREETING_SHOWN).await;
+        let server = client.server_info();
+        match version::check(&server.version) {
+            Err(reason) if told != server.server_id => {
+                tracing::error!(server = server.server_name, %reason, "the broker that this process is now connected to");
+                told = server.server_id;
             }
+            _ => {}
         }
     }
 }

@@ -49,8 +49,16 @@ where
         Err(error) => return fail(name, &error),
     };
     if options.print_config {
-        print!("{}", config::print(&options));
-        return ExitCode::SUCCESS;
+        return match config::print(&options) {
+            Ok(settings) => {
+                print!("{settings}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => fail(name, &error),
+        };
+    }
+    if let Err(error) = options.broker.nats.check() {
+        return fail(name, &error);
     }
     // Before the runtime: the trace exporter has a blocking client of its own.
     let _telemetry = match crate::telemetry::start(name, &options.operations) {

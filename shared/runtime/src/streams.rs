@@ -54,7 +54,6 @@ impl StreamError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Partitions { .. } => false,
-            // A broker that refuses for good says so again, and the service says that it waits.
             Self::Update { .. } => true,
             Self::Create { source, .. } => match source.kind() {
                 // A subject overlap, a limit or a bad name will not go away by itself.

@@ -16,8 +16,9 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
-/// Parts that have their say only when something is wrong, unless the filter asks for more.
-const QUIET: &str = "ractor=warn,async_nats=warn";
+/// Parts that have their say only when something is wrong, unless the filter asks for more. Attempts to connect are told
+/// of in `connection`, and not at each of them.
+const QUIET: &str = "ractor=warn,async_nats=warn,async_nats::connector=off";
 
 /// Form of the log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]

@@ -1,11 +1,11 @@
 //! `daybook up`: everything in one process, kept running.
 
 use crate::cli::Outcome;
-use crate::embedded::{Embedded, EmbeddedOptions, locate_broker, start_broker};
+use crate::embedded::{Embedded, EmbeddedOptions, locate_broker, start_broker, start_configured_broker};
 use anyhow::Context as _;
 use daybook_broker::{Broker, Port};
 use daybook_runtime::config::OperationsOptions;
-use daybook_runtime::connection::BrokerOptions;
+use daybook_runtime::connection::{BrokerOptions, NatsOptions};
 use daybook_runtime::retention::Retention;
 use daybook_runtime::store::Backend;
 use daybook_runtime::{http, process};
@@ -13,14 +13,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
 
+/// Stands for the private broker's URL before there is one.
+const PRIVATE_URL: &str = "nats://127.0.0.1";
+
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Folder for everything that is kept: the broker's streams and the checkpoints
     #[arg(long, env = "DAYBOOK_DATA", default_value = "daybook-data")]
     data: PathBuf,
-    /// Use the broker at this URL instead of a private one
-    #[arg(long, value_name = "URL")]
-    nats: Option<String>,
+    #[command(flatten)]
+    pub broker: BrokerOptions,
     /// Port of the private broker for NATS clients
     #[arg(long, env = "DAYBOOK_PORT", default_value_t = 4222)]
     port: u16,
@@ -30,15 +32,10 @@ pub struct Arguments {
     /// Run this nats-server as the private broker
     #[arg(long, env = "DAYBOOK_NATS_SERVER", value_name = "FILE")]
     nats_server: Option<PathBuf>,
-    /// Number of partitions; fixed once the streams exist [1..=256]
-    #[arg(long, env = "DAYBOOK_PARTITIONS", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
-    partitions: u16,
-    /// First token of every subject and name of the streams
-    #[arg(long, env = "DAYBOOK_PREFIX", default_value = "daybook")]
-    prefix: String,
-    /// Most bytes that INBOX buffers; publishers are refused beyond that
-    #[arg(long, env = "DAYBOOK_INBOX_MAX_BYTES", default_value_t = 1 << 30, value_parser = clap::value_parser!(i64).range(1 << 20..))]
-    inbox_max_bytes: i64,
+    /// Run the private broker with this configuration as it is; it decides on ports, users and TLS. Without --nats, services
+    /// connect to where it listens
+    #[arg(long, env = "DAYBOOK_NATS_SERVER_CONFIG", value_name = "FILE")]
+    nats_server_config: Option<PathBuf>,
     /// What keeps the checkpoints; after a change they are made again from the broker
     #[arg(long, env = "DAYBOOK_STORE", value_enum, default_value_t)]
     store: Backend,
@@ -55,6 +52,13 @@ pub struct Arguments {
     pub operations: OperationsOptions,
 }
 
+impl Arguments {
+    /// Whether the services run on a private broker that lets everyone on this machine in.
+    fn has_plain_broker(&self) -> bool {
+        self.broker.nats.nats.is_empty() && self.nats_server_config.is_none()
+    }
+}
+
 pub async fn run(arguments: Arguments) -> Outcome {
     let stop = CancellationToken::new();
     let signalled = stop.clone();
@@ -68,28 +72,14 @@ pub async fn run(arguments: Arguments) -> Outcome {
 async fn serve(arguments: &Arguments, stop: &CancellationToken) -> Outcome {
     std::fs::create_dir_all(&arguments.data)
         .with_context(|| format!("cannot make the folder {}", arguments.data.display()))?;
-    let mut broker = match &arguments.nats {
-        Some(_) => None,
-        None => {
-            let binary = tokio::select! {
-                binary = locate_broker(arguments.nats_server.clone()) => binary?,
-                () = stop.cancelled() => return Ok(ExitCode::SUCCESS),
-            };
-            let (port, websocket) = (Port::Fixed(arguments.port), Port::Fixed(arguments.websocket_port));
-            Some(start_broker(binary, arguments.data.join("broker"), port, websocket).await?)
-        }
-    };
-    let url = match (&arguments.nats, &broker) {
-        (Some(url), _) => url.clone(),
-        (None, Some(broker)) => broker.client_url().to_owned(),
-        (None, None) => unreachable!("there is one or the other"),
-    };
-    let options = BrokerOptions {
-        partitions: arguments.partitions,
-        prefix: arguments.prefix.clone(),
-        inbox_max_bytes: arguments.inbox_max_bytes,
-        ..BrokerOptions::at(&url)
-    };
+    let Some(mut broker) = own_broker(arguments, stop).await? else { return Ok(ExitCode::SUCCESS) };
+    let nats = connecting(arguments, broker.as_ref());
+    let url = nats.nats.to_string();
+    let mut options = BrokerOptions { nats, ..arguments.broker.clone() };
+    if arguments.has_plain_broker() {
+        // One server keeps one copy, whatever the environment says for a cluster.
+        options.stream_replicas = 1;
+    }
     let mut embedded = EmbeddedOptions::new(options, arguments.data.join("shard"));
     embedded.shard.store = arguments.store;
     embedded.shard.log_retention = arguments.log_retention;
@@ -137,6 +127,42 @@ async fn serve(arguments: &Arguments, stop: &CancellationToken) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Starts a private broker, unless one is there already to be used and none is configured; `None` when told to stop.
+async fn own_broker(arguments: &Arguments, stop: &CancellationToken) -> anyhow::Result<Option<Option<Broker>>> {
+    if !arguments.broker.nats.nats.is_empty() && arguments.nats_server_config.is_none() {
+        return Ok(Some(None));
+    }
+    // Before a server is fetched and started in vain.
+    connecting(arguments, None).check()?;
+    let binary = tokio::select! {
+        binary = locate_broker(arguments.nats_server.clone()) => binary?,
+        () = stop.cancelled() => return Ok(None),
+    };
+    let store = arguments.data.join("broker");
+    let broker = match &arguments.nats_server_config {
+        Some(file) => start_configured_broker(binary, store, file.clone()).await?,
+        None => {
+            let (port, websocket) = (Port::Fixed(arguments.port), Port::Fixed(arguments.websocket_port));
+            start_broker(binary, store, port, websocket).await?
+        }
+    };
+    Ok(Some(Some(broker)))
+}
+
+/// How the services reach `broker`, or the one that `--nats` names.
+fn connecting(arguments: &Arguments, broker: Option<&Broker>) -> NatsOptions {
+    let given = &arguments.broker.nats;
+    if !given.nats.is_empty() {
+        return given.clone();
+    }
+    let url = broker.map_or(PRIVATE_URL, Broker::client_url);
+    if arguments.nats_server_config.is_some() {
+        return NatsOptions { nats: url.into(), ..given.clone() };
+    }
+    // The environment may say how to connect to quite another broker.
+    NatsOptions::at(url)
+}
+
 /// Tells where everything is to be found, and serves what there is over HTTP.
 async fn announce(
     arguments: &Arguments,
@@ -147,6 +173,12 @@ async fn announce(
 ) -> anyhow::Result<()> {
     eprintln!("Daybook is up. Press Ctrl-C to stop; everything is kept in {}.", arguments.data.display());
     eprintln!("  NATS       {url}");
+    if arguments.has_plain_broker() && arguments.broker.nats.says_who_or_how() {
+        eprintln!(
+            "             open to every program on this machine: settings of users and TLS count only with --nats or \
+             --nats-server-config"
+        );
+    }
     if let Some(websocket) = broker.and_then(Broker::websocket_url) {
         eprintln!("  WebSocket  {websocket}");
     }
