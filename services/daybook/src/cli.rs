@@ -1,5 +1,6 @@
 //! The commands and their flags.
 
+use crate::asker::Asker;
 use crate::client::Client;
 use crate::commands;
 use clap::{Parser, Subcommand};
@@ -70,17 +71,28 @@ pub struct ClientArguments {
 }
 
 impl ClientArguments {
-    /// Connects to Daybook.
+    /// Connects to Daybook as an operator.
     ///
     /// # Errors
     /// When no server answers or there is no Daybook on it.
     pub async fn connect(&self) -> anyhow::Result<Client> {
-        let options = BrokerOptions {
+        Client::connect(&self.broker()).await
+    }
+
+    /// Connects for a command that only asks the query service: the credentials of a tenant are enough.
+    ///
+    /// # Errors
+    /// When no server answers.
+    pub async fn connect_to_ask(&self) -> anyhow::Result<Asker> {
+        Asker::connect(&self.broker()).await
+    }
+
+    fn broker(&self) -> BrokerOptions {
+        BrokerOptions {
             nats_credentials: self.nats_credentials.clone(),
             prefix: self.prefix.clone(),
             ..BrokerOptions::at(&self.nats)
-        };
-        Client::connect(&options).await
+        }
     }
 }
 

@@ -1,5 +1,7 @@
-//! What commands ask of the services, over NATS like anyone else.
+//! What an operator's commands ask of the services and read from the streams.
 
+use crate::asker::Asker;
+use crate::sealed::Sealed;
 use anyhow::{Context as _, anyhow, bail};
 use async_nats::Message;
 use async_nats::client::RequestError;
@@ -8,10 +10,9 @@ use bytes::Bytes;
 use daybook_contracts::admin::{
     Apply, ApplyReply, CatalogueReply, ClockAdvance, ClockReply, CloseDay, CloseReply, DaysStanding, ViewsReply,
 };
-use daybook_contracts::ask::{Answer, AskError, AskErrorCode, Asked, DAYS_VIEW, Days, Position, Query, ShardQuestion};
+use daybook_contracts::ask::{Answer, Asked, Days, Position, Query, ShardQuestion};
 use daybook_contracts::headers;
 use daybook_contracts::members::HEARTBEAT;
-use daybook_contracts::report::Report;
 use daybook_domain::catalogue::{Definition, Tenant};
 use daybook_domain::ids::{InboxSeq, Partition, TenantId};
 use daybook_domain::time::Date;
@@ -35,10 +36,11 @@ const STATUS_DEADLINE: Duration = Duration::from_secs(1);
 /// How long a request is repeated while nobody answers it.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// A client of one Daybook.
+/// An operator's client of one Daybook: it reads streams and hears of the services' processes.
 #[derive(Clone)]
 pub struct Client {
     pub connection: Connection,
+    pub asker: Asker,
     /// The processes of aggregator-shard that are known to live.
     shards: watch::Receiver<Members>,
     /// When every one that lives has been heard of.
@@ -59,7 +61,8 @@ impl Client {
         connection.partitions = daybook_runtime::streams::partitions_of(inbox.cached_info())
             .with_context(|| format!("stream {} was not made by Daybook", connection.subjects.inbox_stream()))?;
         let shards = Membership::observe(&connection, "aggregator-shard").await?;
-        Ok(Self { connection, shards, shards_known_at: tokio::time::Instant::now() + 2 * HEARTBEAT })
+        let asker = Asker::new(&connection);
+        Ok(Self { connection, asker, shards, shards_known_at: tokio::time::Instant::now() + 2 * HEARTBEAT })
     }
 
     /// Puts definitions into force. Should a repetition of the request come late, it does not undo what was applied since.
@@ -182,38 +185,16 @@ impl Client {
     ///
     /// # Errors
     /// As the query service tells them.
-    pub async fn query(&self, tenant: &TenantId, view: &str, query: &Query) -> Result<Answer, AskError> {
-        self.ask(tenant, view, query).await
+    pub async fn query(&self, tenant: &TenantId, view: &str, query: &Query) -> Asked<Answer> {
+        self.asker.query(tenant, view, query).await
     }
 
-    /// The days of a tenant, with their accounts.
+    /// All days of a tenant, with their accounts.
     ///
     /// # Errors
     /// As the query service tells them.
-    pub async fn days(&self, tenant: &TenantId) -> Result<Days, AskError> {
-        self.ask(tenant, DAYS_VIEW, &()).await
-    }
-
-    async fn ask<T: DeserializeOwned>(
-        &self,
-        tenant: &TenantId,
-        view: &str,
-        body: &impl Serialize,
-    ) -> Result<T, AskError> {
-        let failed = |code, message: String| AskError::new(code, message);
-        let body = serde_json::to_vec(body).map_err(|error| failed(AskErrorCode::BadRequest, error.to_string()))?;
-        let subject = self.connection.subjects.query(tenant.as_str(), view);
-        let reply = self.connection.client.request(subject, body.into()).await.map_err(|error| AskError {
-            hint: Some("is the query service running?".to_owned()),
-            ..failed(AskErrorCode::Unavailable, format!("no answer: {error}"))
-        })?;
-        let refused = reply.headers.as_ref().is_some_and(|headers| headers.get(NATS_SERVICE_ERROR_CODE).is_some());
-        let unreadable =
-            |error: serde_json::Error| failed(AskErrorCode::Internal, format!("unreadable answer: {error}"));
-        if refused {
-            return Err(serde_json::from_slice(&reply.payload).map_err(unreadable)?);
-        }
-        serde_json::from_slice(&reply.payload).map_err(unreadable)
+    pub async fn days(&self, tenant: &TenantId) -> Asked<Days> {
+        self.asker.days(tenant).await
     }
 
     /// Waits until figures, reports and rejects rest on everything that stands in INBOX now.
@@ -299,7 +280,8 @@ impl Client {
         tenants
     }
 
-    /// The newest versions of a tenant's reports from `from` to `to`, in order of their dates.
+    /// The newest versions of a tenant's reports from `from` to `to`, in order of their dates, as the stream has them: a
+    /// check that does not rely on the query service.
     ///
     /// # Errors
     /// When a report cannot be read.
@@ -311,14 +293,14 @@ impl Client {
         for message in messages {
             let date = message.subject.as_str().rsplit('.').next().and_then(|token| token.parse::<Date>().ok());
             if date.is_some_and(|date| (from..=to).contains(&date)) {
-                reports.push(Sealed::read(message)?);
+                reports.push(sealed(message)?);
             }
         }
         reports.sort_by_key(|sealed| sealed.report.date);
         Ok(reports)
     }
 
-    /// The newest version of one report.
+    /// The newest version of one report, as the stream has it.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -326,7 +308,7 @@ impl Client {
         let subjects = &self.connection.subjects;
         let subject = subjects.report(tenant, date);
         let newest = read_last_per_subject(&self.connection, subjects.reports_stream(), subject).await;
-        newest.into_iter().next().map(Sealed::read).transpose()
+        newest.into_iter().next().map(sealed).transpose()
     }
 }
 
@@ -355,19 +337,7 @@ impl Reply {
     }
 }
 
-/// A report as it stands in the stream.
-pub struct Sealed {
-    pub report: Report,
-    pub hash: String,
-    /// The exact bytes that the hash is of.
-    pub payload: Bytes,
-}
-
-impl Sealed {
-    fn read(message: Delivered) -> anyhow::Result<Self> {
-        let report = serde_json::from_slice(&message.payload)
-            .with_context(|| format!("the report on {} cannot be read", message.subject))?;
-        let hash = message.headers.get(headers::HASH);
-        Ok(Self { report, hash: hash.map(|h| h.to_string()).unwrap_or_default(), payload: message.payload })
-    }
+fn sealed(message: Delivered) -> anyhow::Result<Sealed> {
+    Sealed::read(Some(&message.headers), message.payload)
+        .with_context(|| format!("the message on {} is no report", message.subject))
 }

@@ -45,8 +45,7 @@ pub async fn answer(answers: &Arc<Answers>, message: &Message, encoding: Encodin
         }
         Target::Days => {
             let query = read(body, encoding)?;
-            let days = lists.in_turn(&tenant, days(answers, &tenant, &query, asked_at)).await?;
-            Reply::answer(encoding, &days)?
+            Reply::answer(encoding, &days(answers, &tenant, &query, asked_at).await?)?
         }
         Target::Reports => {
             let query = read(body, encoding)?;

@@ -13,7 +13,9 @@ use tokio::time::Instant;
 /// One page of the days. `asked_at` is when the request came.
 ///
 /// # Errors
-/// When the request is not sound; those of the shard but for its being away.
+/// When the request is not sound; those of the shard but for its being away; those of [`Lists::in_turn`].
+///
+/// [`Lists::in_turn`]: super::Lists::in_turn
 pub async fn days(answers: &Answers, tenant: &TenantId, query: &DatesQuery, asked_at: Instant) -> Asked<Days> {
     let window = Window::new(tenant, DAYS_VIEW, query)?;
     let question = ShardQuestion::Days { tenant: tenant.clone() };
@@ -29,9 +31,10 @@ pub async fn days(answers: &Answers, tenant: &TenantId, query: &DatesQuery, aske
     let (mut rows, mut next) = live_page(live.days, &window);
     if next.is_none() {
         let older = kept_from.map_or_else(|| window.clone(), |first| window.before(first));
-        // One row less than none is asked for when the page is full: only whether something is left.
-        let Page { entries, next: left } =
-            answers.lists.sealed.page(tenant, &older, window.limit - rows.len(), asked_at).await;
+        // A page that is full already asks for no row, but whether one is left.
+        let (lists, limit) = (&answers.lists, window.limit - rows.len());
+        let reading = async { Ok(lists.sealed.page(tenant, &older, limit, asked_at).await) };
+        let Page { entries, next: left } = lists.in_turn(tenant, reading).await?;
         rows.extend(entries.iter().map(|entry| as_reported(entry)));
         next = left;
     }

@@ -10,8 +10,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Readings of all tenants at once: enough to keep a broker busy, and few enough that their messages, of 1 MiB at most,
 /// take little memory.
 const MAX_READINGS: usize = 16;
-/// Requests of one tenant that wait for their turn, the one under way included. Those beyond are refused at once.
-const MAX_WAITING: usize = 32;
+/// Requests of one tenant that wait for their turn, the one under way included: half of the questions that a tenant may have
+/// under way by default, so that some are left for figures. Those beyond are refused at once.
+const MAX_WAITING: usize = 128;
 
 /// The readings under way and those that wait.
 pub struct Lanes {
