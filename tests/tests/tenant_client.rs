@@ -122,6 +122,8 @@ async fn the_commands_of_a_tenant_need_no_jetstream() {
         (&["report", "acme", FIRST_DAY, "--version", "9"], "the newest is 2"),
         (&["query", "acme", "clics"], "clicks"),
         (&["watch", "acme", "nothing"], "there are clicks, orders"),
+        (&["reports"], "name a tenant with --tenant"),
+        (&["rejects"], "name a tenant to see its own"),
         // The broker drops what a user may not ask.
         (&["days", "evil"], "credentials for tenant evil"),
     ] {
@@ -342,8 +344,8 @@ async fn hostile_requests_are_refused_and_show_nothing_of_others() {
     assert_eq!(reply.headers.unwrap().get("Content-Type").unwrap().as_str(), "application/json");
     let report: Report = serde_json::from_slice(&reply.payload).unwrap();
     assert_eq!(report.version, 1);
-    let rejects: Value = rmp_serde::from_slice(&ask("~rejects", json!({"limit": 1})).await.payload).unwrap();
-    assert_eq!(rejects["rejects"][0]["code"], "invalid_time");
+    let packed = ask("~rejects", json!({"limit": 1})).await.payload;
+    assert_eq!(rmp_serde::from_slice::<RejectList>(&packed).unwrap(), reject_page(&acme, 1, None).await);
     daybook.stop().await;
 }
 
@@ -640,7 +642,10 @@ async fn a_flood_of_one_tenant_holds_up_no_other() {
     assert_eq!(codes, BTreeSet::from(["busy"]), "some are refused at once");
     let answered = flood.iter().flatten().collect::<Vec<_>>();
     assert!(!answered.is_empty() && answered.iter().all(|rows| **rows > 0), "{answered:?}");
-    assert!(slowest < Duration::from_secs(3), "another tenant waited {slowest:?}");
+    // 128 may wait. Without that bound all 256 questions of the tenant would, and read at the same time: the other tenant
+    // waited more than a second then, and 26 ms with it.
+    assert!(answered.len() < 200, "{} were answered", answered.len());
+    assert!(slowest < Duration::from_secs(1), "another tenant waited {slowest:?}");
     daybook.stop().await;
 }
 

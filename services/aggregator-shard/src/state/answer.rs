@@ -188,7 +188,8 @@ impl PartitionState {
             Some(_) => AskError::new(AskErrorCode::UnknownView, format!("the view {view} is not for {tenant_id}"))
                 .hint("name the tenant in the view's `tenants`"),
             None => {
-                let names: Vec<&str> = self.views_of(tenant_id).map(|plan| plan.view.name.as_str()).collect();
+                let mut names: Vec<&str> = self.views_of(tenant_id).map(|plan| plan.view.name.as_str()).collect();
+                names.sort_unstable();
                 let hint = match daybook_domain::nearest::nearest(view.as_str(), names.iter().copied()) {
                     Some(name) => format!("did you mean {name:?}?"),
                     None if names.is_empty() => "the tenant has no views yet".to_owned(),

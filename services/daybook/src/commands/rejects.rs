@@ -3,6 +3,7 @@
 use crate::cli::{ClientArguments, Outcome};
 use crate::client::Client;
 use crate::table::{Table, count};
+use anyhow::Context as _;
 use daybook_contracts::reject::{Reject, Rejects};
 use daybook_contracts::subjects::Subjects;
 use daybook_domain::ids::{Partition, TenantId};
@@ -26,7 +27,11 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> Outcome {
     let (rejects, has_older) = match &arguments.tenant {
         Some(tenant) => arguments.client.connect_to_ask().await?.rejects(tenant, arguments.last).await?,
-        None => without_tenant(&arguments.client.connect().await?, arguments.last).await?,
+        None => {
+            let client = arguments.client.connect().await;
+            let client = client.context("rejects without a tenant are for operators; name a tenant to see its own")?;
+            without_tenant(&client, arguments.last).await?
+        }
     };
     if arguments.client.json {
         super::print_json(&rejects)?;

@@ -4,6 +4,7 @@ use crate::asker::Asker;
 use crate::cli::{ClientArguments, Outcome};
 use crate::sealed::Sealed;
 use crate::table::{Table, figure};
+use anyhow::Context as _;
 use daybook_contracts::ask::{AskError, AskErrorCode};
 use daybook_contracts::lists::ReportEntry;
 use daybook_contracts::report::Figure;
@@ -43,7 +44,11 @@ enum Format {
 
 pub async fn run(arguments: Arguments) -> Outcome {
     let (asker, tenants) = if arguments.tenant.is_empty() {
-        let client = arguments.client.connect().await?;
+        let client = arguments
+            .client
+            .connect()
+            .await
+            .context("the reports of all tenants are for operators; name a tenant with --tenant to see its own")?;
         (client.asker.clone(), client.tenants().await.into_iter().map(|tenant| tenant.id).collect())
     } else {
         (arguments.client.connect_to_ask().await?, arguments.tenant.clone())

@@ -42,9 +42,10 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> Outcome {
     let asker = arguments.client.connect_to_ask().await?;
     let views = asker.views(&arguments.tenant).await?.views;
-    let names: Vec<String> = views.iter().map(|view| view.name.to_string()).collect();
     let Some(view) = views.into_iter().find(|view| view.name == arguments.view) else {
-        bail!("{} has no view {}; there are {}", arguments.tenant, arguments.view, names.join(", "));
+        // The answer says why: there is none of that name, or it is being made.
+        ask(&asker, &arguments).await?;
+        bail!("the view {} has come into force just now; watch it again", arguments.view);
     };
     tokio::select! {
         outcome = watch(&asker, &arguments, &view) => outcome,
