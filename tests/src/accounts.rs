@@ -18,12 +18,12 @@ use tokio::process::{Child, Command};
 /// Longest message of a tenant, in bytes.
 pub const TENANT_PAYLOAD: u32 = 64 << 10;
 
-/// What a client of `tenant` may publish: events, and requests.
+/// The subjects on which a client of `tenant` may publish: events and requests.
 pub fn may_publish(tenant: &str) -> [String; 2] {
     [format!("daybook.in.{tenant}.*"), format!("daybook.query.{tenant}.*")]
 }
 
-/// What a client of `tenant` may listen to: its replies, and what is broadcast for it.
+/// The subjects that a client of `tenant` may listen to: its replies and broadcasts.
 pub fn may_subscribe(tenant: &str) -> [String; 5] {
     let streams = broadcast(tenant);
     let [live, days, reports, rejects] = streams;
@@ -89,12 +89,12 @@ impl AccountsBroker {
         (self.process, self.address) = run(&self.folder, &self.accounts, &port, max_payload).await;
     }
 
-    /// Where a service connects.
+    /// The URL for services.
     pub fn url(&self) -> String {
         format!("nats://{}", self.address)
     }
 
-    /// Where a client of the tenant connects that takes its name from the URL.
+    /// The URL for a client of the tenant that takes user and password from it.
     pub fn tenant_url(&self, tenant: &str) -> String {
         format!("nats://{tenant}:{tenant}@{}", self.address)
     }
@@ -121,7 +121,7 @@ impl AccountsBroker {
         options.connect(self.url()).await.unwrap()
     }
 
-    /// What the broker has refused so far.
+    /// The broker's log lines about permissions violations.
     pub fn violations(&self) -> Vec<String> {
         let log = fs::read_to_string(self.folder.join("server.log")).unwrap();
         log.lines().filter(|line| line.contains("Violation")).map(str::to_owned).collect()
@@ -172,7 +172,7 @@ impl SecuredDaybook {
         Self { services, client, broker, _folder: folder }
     }
 
-    /// One who asks as a client of the tenant.
+    /// A client of the query service with the tenant's credentials.
     pub async fn asker(&self, tenant: &str) -> Asker {
         let client = self.broker.connect(tenant).await;
         let jetstream = async_nats::jetstream::new(client.clone());

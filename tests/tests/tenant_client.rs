@@ -1,5 +1,5 @@
-//! What a client of one tenant can do with nothing but its own account: the commands and requests that need no JetStream,
-//! and what becomes of requests that are hostile, too large or for another tenant.
+//! A client of one tenant with nothing but its own account: commands and requests that need no JetStream, and requests that
+//! are hostile, too large or for another tenant.
 #![allow(clippy::unwrap_used)]
 
 use async_nats::HeaderMap;
@@ -39,7 +39,7 @@ fn untimely(number: usize) -> Value {
     json!({"id": format!("bad-{number}"), "at": format!("not {number}"), "dims": {"channel": "web"}})
 }
 
-/// What the query service says to a request of the tenant's own client: its answer, or its error.
+/// The answer or error of the query service to a request of acme's own client.
 async fn request<T: DeserializeOwned>(client: &async_nats::Client, view: &str, body: Value) -> Result<T, AskError> {
     let subject = format!("daybook.query.acme.{view}");
     let reply = client.request(subject, body.to_string().into()).await.unwrap();
@@ -172,7 +172,7 @@ async fn reject_page(client: &async_nats::Client, limit: u32, cursor: Option<&st
     request(client, "~rejects", json!({"limit": limit, "cursor": cursor})).await.unwrap()
 }
 
-/// All rejects by going back from the newest; `before_page` runs before each request.
+/// All rejects, page by page back from the newest; `before_page` runs before each request.
 async fn all_rejects(client: &async_nats::Client, limit: u32, mut before_page: impl AsyncFnMut()) -> Vec<usize> {
     let (mut found, mut cursor) = (Vec::new(), None);
     loop {
@@ -313,7 +313,7 @@ async fn hostile_requests_are_refused_and_show_nothing_of_others() {
     let error = request::<Value>(&acme, "~reject", Value::Null).await.unwrap_err();
     assert_eq!((error.code, error.hint.as_deref()), (AskErrorCode::UnknownView, Some("did you mean ~rejects?")));
 
-    // A forged place in the stream, with the right hash: nothing but its own rejects, whoever's message stands there.
+    // A forged place in the stream, with the right hash: nothing but its own rejects, whoever's message is there.
     let mut token: Value = serde_json::from_slice(&decode(&own)).unwrap();
     for place in ["before", "behind"] {
         for sequence in [0, 1, 2, 3, 4, 5, 6, 7, 8, u64::MAX - 1, u64::MAX] {
@@ -359,7 +359,7 @@ fn encode(token: &Value) -> String {
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(token.to_string())
 }
 
-/// All days of a list by date, by going back from the newest.
+/// All rows of a list by date, page by page back from the newest.
 async fn all_dates<T>(
     client: &async_nats::Client,
     view: &str,
@@ -526,14 +526,14 @@ async fn a_report_longer_than_a_message_may_be_gets_a_clear_answer() {
     daybook.stop().await;
 }
 
-/// Publishes what no service writes, where only the services' account can.
+/// Publishes a message that no service writes, on a subject that only the services' account may use.
 async fn forge(client: &Client, subject: &str, headers: HeaderMap, payload: impl Into<bytes::Bytes>) {
     let sent = client.connection.jetstream.publish_with_headers(subject.to_owned(), headers, payload.into()).await;
     sent.unwrap().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_no_service_wrote_is_passed_over() {
+async fn what_no_service_wrote_is_skipped() {
     let daybook = shop().await;
     let client = &daybook.client;
     let acme = daybook.asker("acme").await;

@@ -1,4 +1,4 @@
-//! What commands ask of the query service. It takes no more than a client of one tenant has: requests on
+//! Requests of commands to the query service. They need no more than a client of one tenant has: requests on
 //! `daybook.query.<tenant>.<view>`, and no JetStream.
 
 use crate::sealed::Sealed;
@@ -19,10 +19,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
-/// How long a reply may take. The query service answers or refuses every request within eight seconds.
+/// Longest wait for a reply. The query service answers or refuses most requests within eight seconds.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 
-/// One who asks the query service.
+/// A client of the query service.
 #[derive(Clone)]
 pub struct Asker {
     client: Client,
@@ -33,7 +33,7 @@ impl Asker {
     /// Connects, and asks nothing yet.
     ///
     /// # Errors
-    /// When no server answers, or it refuses the user.
+    /// No server answers, or it refuses the user.
     pub async fn connect(options: &BrokerOptions) -> anyhow::Result<Self> {
         Ok(Self::new(&connect(options, "daybook-cli").await?))
     }
@@ -45,7 +45,7 @@ impl Asker {
     /// The figures of a view.
     ///
     /// # Errors
-    /// As the query service tells them.
+    /// Those of the query service.
     pub async fn query(&self, tenant: &TenantId, view: &str, query: &Query) -> Asked<Answer> {
         self.ask(tenant, view, query).await
     }
@@ -53,7 +53,7 @@ impl Asker {
     /// Listens to the rows of a view that change.
     ///
     /// # Errors
-    /// When the connection has ended.
+    /// The connection has ended.
     pub async fn live(&self, tenant: &TenantId, view: &str) -> anyhow::Result<Subscriber> {
         Ok(self.client.subscribe(self.subjects.live(tenant.as_str(), view)).await?)
     }
@@ -61,7 +61,7 @@ impl Asker {
     /// The views that the tenant may ask for.
     ///
     /// # Errors
-    /// As the query service tells them.
+    /// Those of the query service.
     pub async fn views(&self, tenant: &TenantId) -> Asked<ViewList> {
         self.ask(tenant, VIEWS_VIEW, &()).await
     }
@@ -69,7 +69,7 @@ impl Asker {
     /// All days of a tenant, with their accounts.
     ///
     /// # Errors
-    /// As the query service tells them.
+    /// Those of the query service.
     pub async fn days(&self, tenant: &TenantId) -> Asked<Days> {
         let page = |query: DatesQuery| async move { self.ask::<Days>(tenant, DAYS_VIEW, &query).await };
         let mut all = page(DatesQuery::default()).await?;
@@ -84,7 +84,7 @@ impl Asker {
     /// The newest versions of the tenant's reports from one day to another, in order of their dates.
     ///
     /// # Errors
-    /// As the query service tells them.
+    /// Those of the query service.
     pub async fn reports(&self, tenant: &TenantId, from: Date, to: Date) -> Asked<Vec<ReportEntry>> {
         let mut query = DatesQuery { from: Some(from), to: Some(to), limit: Some(MAX_LIST_ROWS), cursor: None };
         let mut newest_first = Vec::new();
@@ -102,7 +102,7 @@ impl Asker {
     /// One version of a report, the newest when none is named. Its bytes have the hash that comes with them.
     ///
     /// # Errors
-    /// As the query service tells them; when the bytes do not have the hash.
+    /// Those of the query service; [`AskErrorCode::Internal`] when the bytes do not have the hash.
     pub async fn report(&self, tenant: &TenantId, date: Date, version: Option<u32>) -> Asked<Sealed> {
         let reply = self.reply(tenant, REPORT_VIEW, &ReportQuery { date: Some(date), version }).await?;
         Sealed::read(reply.headers.as_ref(), reply.payload)
@@ -112,7 +112,7 @@ impl Asker {
     /// The newest `count` rejects of a tenant, oldest first, and whether there are older ones.
     ///
     /// # Errors
-    /// As the query service tells them.
+    /// Those of the query service.
     pub async fn rejects(&self, tenant: &TenantId, count: usize) -> Asked<(Vec<Reject>, bool)> {
         let (mut newest_first, mut cursor) = (Vec::new(), None);
         loop {
@@ -152,7 +152,7 @@ impl Asker {
     }
 }
 
-/// Why a request got no reply, and what to do about it.
+/// The error for a request without a reply.
 fn unanswered(subject: &str, tenant: &TenantId, why: RequestErrorKind) -> AskError {
     let (message, hint) = match why {
         RequestErrorKind::NoResponders => (

@@ -1,4 +1,4 @@
-//! A sealed report as a client has it: its bytes, their hash, and what they say.
+//! A sealed report as a client has it: its bytes, their hash and their content.
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
@@ -14,7 +14,7 @@ pub struct Sealed {
     pub payload: Bytes,
 }
 
-/// Why a message is no report.
+/// The reason that a message is no report.
 #[derive(Debug, thiserror::Error)]
 pub enum SealedError {
     #[error("it has no header {}", headers::HASH)]
@@ -29,7 +29,7 @@ impl Sealed {
     /// Reads a message.
     ///
     /// # Errors
-    /// When the bytes do not have the hash in the headers, or are no report.
+    /// The bytes do not have the hash in the headers, or are no report.
     pub fn read(headers: Option<&HeaderMap>, payload: Bytes) -> Result<Self, SealedError> {
         let told = headers.and_then(|headers| headers.get(headers::HASH)).ok_or(SealedError::NoHash)?.to_string();
         let found = blake3::hash(&payload).to_hex().to_string();

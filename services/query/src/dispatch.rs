@@ -1,4 +1,4 @@
-//! Who answers a request: by the view in its subject.
+//! Dispatch of requests by the view in their subject.
 
 use crate::answers::Answers;
 use crate::asking::Asking;
@@ -21,7 +21,8 @@ pub fn tokens(message: &Message) -> (&str, &str) {
 /// The reply to a request.
 ///
 /// # Errors
-/// When there is none, or it is longer than the broker takes.
+/// The error of the answerer; [`AskErrorCode::TooLarge`](daybook_contracts::ask::AskErrorCode::TooLarge) when the reply is
+/// longer than the broker takes.
 pub async fn answer(answers: &Arc<Answers>, message: &Message, encoding: Encoding) -> Asked<Reply> {
     let asked_at = Instant::now();
     let (tenant, view) = tokens(message);

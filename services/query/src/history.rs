@@ -1,7 +1,7 @@
-//! Which days of a tenant have closed. Reading all of them takes a consumer on the broker and a while, so those who ask at
-//! the same time share a reading, and few are under way at once. What was read is kept: markers are never dropped, and what
-//! is new is asked of the stream's leader one by one. A reading reaches as far as the leader did when it began: from a day
-//! that is missing here it is concluded that it never was.
+//! The closed days of a tenant. The first reading takes a consumer on the broker and a while, so requests at the same time
+//! share it, and few are under way at once. Closed days are kept between requests, because markers are never dropped; new
+//! markers are asked of the stream's leader one by one. A reading reaches as far as the leader did when it began, so a day
+//! that is missing here never closed.
 
 use crate::cache::Cache;
 use crate::flight::{Flights, Part};
@@ -22,7 +22,7 @@ const MAX_READINGS: usize = 4;
 const READING_DEADLINE: Duration = Duration::from_secs(10);
 /// How often something is read for one asker: the first time it may have been under way when the asker came.
 const MAX_FLIGHTS: u32 = 2;
-/// Markers since the last reading that are read one by one; with more all are read again.
+/// New markers since the last reading that are read one by one. With more, all are read again.
 const MAX_NEW: usize = 64;
 /// Most tenants whose closed days are kept.
 const MAX_KEPT_TENANTS: usize = 10_000;
@@ -37,11 +37,11 @@ pub struct Closed {
     pub stored_at: Instant,
 }
 
-/// The days that had closed when they were read.
+/// The closed days of a tenant, as of one reading.
 #[derive(Clone, Debug, Default)]
 struct Read {
     days: Arc<Vec<Closed>>,
-    /// The sequence of the stream up to which every marker of the tenant is in it.
+    /// The sequence in the stream up to which all markers of the tenant are included.
     through: u64,
 }
 
@@ -87,7 +87,7 @@ impl History {
     }
 }
 
-/// Adds what has closed since. `None` when that is too much to be read one by one.
+/// Adds the days that have closed since. Returns `None` when they are too many to be read one by one.
 async fn catch_up(connection: &Connection, tenant: &TenantId, known: Read) -> Option<Read> {
     let (stream, subject) = (connection.subjects.days_stream(), connection.subjects.day_closed(tenant.as_str()));
     let (mut new, mut through) = (Vec::new(), known.through);
@@ -114,7 +114,7 @@ async fn read_from_the_beginning(connection: &Connection, tenant: &TenantId) -> 
     Read { days: Arc::new(days), through: markers.last().map_or(0, |marker| marker.sequence) }
 }
 
-/// The day of a marker; `None` for what day-manager did not write.
+/// The closed day of a marker; `None` when the message is no such marker of the tenant.
 fn closed_day(tenant: &TenantId, payload: &[u8], stored_at: Instant) -> Option<Closed> {
     let marker: DayMarker = serde_json::from_slice(payload).ok()?;
     let fits = marker.tenant == *tenant && marker.edge == Edge::Closed;

@@ -8,7 +8,7 @@ use daybook_contracts::ask::{AskError, AskErrorCode, Asked};
 use daybook_contracts::headers;
 use serde::Serialize;
 
-/// What an asker is sent.
+/// Headers and body of a reply.
 #[derive(Debug)]
 pub struct Reply {
     pub headers: HeaderMap,

@@ -1,5 +1,5 @@
-//! What a tenant's client reads besides figures: its days, sealed reports, rejects and views. Each is a reserved view
-//! name of `daybook.query.<tenant>.<view>`, so a client needs no JetStream.
+//! Lists that a tenant's client asks for: its days, sealed reports, rejects and views. Each has a reserved view name of
+//! `daybook.query.<tenant>.<view>`, so a client needs no JetStream.
 //!
 //! | view | body | answer |
 //! | --- | --- | --- |
@@ -82,14 +82,14 @@ pub struct RejectsQuery {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReportList {
     pub tenant: TenantId,
-    /// In order of their dates.
+    /// Ordered by date.
     pub reports: Vec<ReportEntry>,
     /// The cursor of the page with earlier days, when there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 
-/// What a report says of its day, without the figures.
+/// A report without its figures.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReportEntry {
     pub date: Date,
@@ -108,15 +108,15 @@ pub struct ReportEntry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RejectList {
     pub tenant: TenantId,
-    /// In the order in which they were recorded.
+    /// Ordered as they were recorded.
     pub rejects: Vec<Reject>,
-    /// The cursor that goes on in the direction of this page, when more rejects may follow: to older ones from the newest
-    /// page, to newer ones from a page that was asked for by `newer`.
+    /// The cursor of the following page, when there may be one: older rejects after the newest page, newer ones after a page
+    /// that was asked for with a `newer` cursor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
-    /// The cursor of what is recorded after the last reject of this page, now or later.
+    /// The cursor of the rejects that are recorded after the last one of this page, now or later.
     pub newer: String,
-    /// Rejects between the cursor and this page were dropped before they were read: the stream is bounded.
+    /// The stream, which is bounded, has dropped rejects between the cursor and this page.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub missed: bool,
 }
@@ -125,7 +125,7 @@ pub struct RejectList {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ViewList {
     pub tenant: TenantId,
-    /// In order of their names.
+    /// Ordered by name.
     pub views: Vec<ViewEntry>,
 }
 
@@ -136,7 +136,7 @@ pub struct ViewEntry {
     pub kind: Name,
     pub grain: Grain,
     pub late: LatePolicy,
-    /// Whether its rows are ranked: they have the columns `position` and `rank`.
+    /// Its rows are ranked: they have the columns `position` and `rank`.
     pub ranked: bool,
     /// The columns to group and filter by.
     pub dimensions: Vec<Name>,

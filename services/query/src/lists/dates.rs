@@ -19,7 +19,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// What a request for `list` asks for.
+    /// The window of a request for `list`.
     ///
     /// # Errors
     /// [`AskErrorCode::BadRequest`] for a limit that is out of bounds, a range that ends before it begins, and a cursor of
@@ -44,7 +44,7 @@ impl Window {
         (self.from <= self.to).then_some(self.from..=self.to)
     }
 
-    /// Those before a day.
+    /// The dates of the window before a day.
     pub fn before(&self, day: Date) -> Self {
         let to = match day {
             // No date is before it: nothing is left.

@@ -1,5 +1,5 @@
-//! A tenant's days with the accounts of their events: those that the shard keeps, and before them those of which only
-//! reports are left.
+//! A tenant's days with the accounts of their events: the days that the shard keeps, and older days, which only have
+//! their reports.
 
 use super::dates::Window;
 use super::sealed::Page;
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 /// One page of the days. `asked_at` is when the request came.
 ///
 /// # Errors
-/// When the request is not sound; those of the shard but for its being away; those of [`Lists::in_turn`].
+/// A wrong request; the errors of the shard, except that it is away; those of [`Lists::in_turn`].
 ///
 /// [`Lists::in_turn`]: super::Lists::in_turn
 pub async fn days(answers: &Answers, tenant: &TenantId, query: &DatesQuery, asked_at: Instant) -> Asked<Days> {

@@ -1,4 +1,4 @@
-//! A sealed report as it stands in its stream, believed only if its content fits its subject and its hash.
+//! A sealed report in its stream. It counts as a report only if its content fits its subject and its hash.
 
 use bytes::Bytes;
 use daybook_contracts::headers;
@@ -33,7 +33,7 @@ struct Head {
 }
 
 impl Document {
-    /// The report in a message; `None` when no service of this tenant's wrote it.
+    /// The report in a message; `None` when the message is no report of this tenant and day.
     pub fn read(tenant: &TenantId, message: &Stored) -> Option<Self> {
         let date: Date = message.subject.rsplit('.').next()?.parse().ok()?;
         let hash = message.headers.get(headers::HASH)?.as_str();

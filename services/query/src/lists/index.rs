@@ -1,5 +1,5 @@
-//! Which days of a tenant have a report, and what is known of their newest versions. Kept between requests, so that a page
-//! costs two small requests to the broker instead of every report.
+//! The index of a tenant's reports: the days that have one, and the newest versions that were read. It is kept between
+//! requests, so that a page costs two small requests to the broker instead of a read of every report.
 
 use daybook_contracts::lists::ReportEntry;
 use daybook_domain::time::Date;
@@ -22,7 +22,7 @@ pub struct Known {
 /// The reports of one tenant.
 #[derive(Clone, Debug)]
 pub struct Index {
-    /// When the reading began: whatever was stored before is in it.
+    /// The start of the reading. Everything stored before is in the index.
     pub began: Instant,
     /// The sequence of the stream up to which every message of the tenant is taken into account.
     pub through: u64,
@@ -31,12 +31,12 @@ pub struct Index {
 }
 
 impl Index {
-    /// An index of these days, of whose reports nothing is known.
+    /// An index of these days, with none of their reports read.
     pub fn new(began: Instant, through: u64, dates: impl IntoIterator<Item = Date>) -> Self {
         Self { began, through, days: dates.into_iter().map(|date| (date, None)).collect() }
     }
 
-    /// The same for the days that have a report now; what is known of them stays.
+    /// The index of the days that have a report now. It keeps the versions that are known.
     pub fn renewed(&self, began: Instant, dates: impl IntoIterator<Item = Date>) -> Self {
         let known = |date: Date| (date, self.days.get(&date).cloned().flatten());
         Self { began, through: self.through, days: dates.into_iter().map(known).collect() }
@@ -50,12 +50,12 @@ impl Index {
         }
     }
 
-    /// The days from one date to another, the newest first, each with what is known of its report.
+    /// The days from one date to another, the newest first, each with its newest known version.
     pub fn newest_first(&self, dates: RangeInclusive<Date>) -> impl Iterator<Item = (Date, Option<&Known>)> {
         self.days.range(dates).rev().map(|(date, known)| (*date, known.as_ref()))
     }
 
-    /// What it takes in memory, roughly.
+    /// Bytes in memory, roughly.
     pub fn bytes(&self) -> usize {
         self.days.len() * DATE_BYTES + self.days.values().flatten().count() * ENTRY_BYTES
     }

@@ -1,5 +1,5 @@
-//! Who may read from the broker: one reading per tenant at a time, and few of all tenants together. A tenant that asks for
-//! much waits for itself.
+//! The queues for reading from the broker: one reading per tenant at a time, and a bounded number of all tenants together.
+//! A tenant that floods waits behind its own requests only.
 
 use daybook_contracts::ask::{AskError, AskErrorCode, Asked};
 use daybook_domain::ids::TenantId;
@@ -17,7 +17,7 @@ const MAX_WAITING: usize = 128;
 /// The readings under way and those that wait.
 pub struct Lanes {
     room: Arc<Semaphore>,
-    /// There are no more tenants in it than requests.
+    /// Holds only tenants that have requests.
     tenants: Mutex<HashMap<TenantId, Lane>>,
 }
 

@@ -1,10 +1,10 @@
-//! What a tenant's client reads besides figures, without JetStream: days, reports, rejects and views.
+//! Lists that a tenant's client reads without JetStream: days, reports and rejects.
 //!
 //! Follow a request: [`Lists::in_turn`] lets one of each tenant read at a time ([`lanes`]). [`dates`] and [`cursor`] say
 //! which rows a page holds. [`sealed`] knows which days have a report, and keeps that in an [`index`] between requests;
 //! [`document`] judges whether a message is a report. [`days`] joins them with the days that the shard keeps. [`report`]
 //! finds one version. [`rejects`] walks through its stream, in either direction ([`subject`]), until a [`reject_page`] is
-//! full. A message that no service wrote is passed over everywhere.
+//! full. Every reader skips messages that no service wrote.
 
 pub mod cursor;
 pub mod dates;
@@ -28,9 +28,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// How long a request may take, the wait for its turn included: less than the ten seconds that clients wait for a reply.
+/// Longest time of a request, including the wait for its turn: less than the ten seconds that clients wait for a reply.
 const DEADLINE: Duration = Duration::from_secs(8);
-/// How long one page goes on reading. What it has then is the page.
+/// Longest time that one page keeps reading. The page ends with the rows that it has by then.
 const READING_TIME: Duration = Duration::from_secs(3);
 /// Most bytes of messages that one page reads from the broker: a few of the largest ones.
 const READING_BYTES: usize = 8 << 20;
@@ -71,7 +71,7 @@ impl Lists {
     }
 }
 
-/// What a page may still read from the broker.
+/// The amount that a page may still read from the broker.
 struct Budget {
     bytes: usize,
     until: Instant,

@@ -4,18 +4,18 @@ use daybook_contracts::reject::{Reject, Rejects};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
-/// A place between two rejects of a tenant, as its cursors hold it: a message of the stream, by its sequence, and how many
-/// of the message's rejects stand before the place.
+/// A place between two rejects of a tenant, as cursors hold it: the sequence of a message in the stream, and the number of
+/// the message's rejects before the place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Place {
-    /// The page holds what stands before it.
+    /// The page holds older rejects than the place.
     Before(u64, u32),
-    /// The page holds what stands behind it.
+    /// The page holds newer rejects than the place.
     Behind(u64, u32),
 }
 
-/// How many rejects of a message stand before a place that is behind all of them.
+/// The number of rejects for a place behind all rejects of a message.
 pub const ALL: u32 = u32::MAX;
 
 /// The rejects of a page.
@@ -33,7 +33,7 @@ impl Page {
     }
 
     /// Takes the last of a message's first `count` rejects, as many as there is room for, to the front of the page. Returns
-    /// how many remain before them.
+    /// the number of rejects that remain before them.
     pub fn take_last(&mut self, rejects: &mut Vec<Reject>, count: u32) -> u32 {
         rejects.truncate(usize::try_from(count).unwrap_or(usize::MAX));
         while let Some(reject) = rejects.pop_if(|reject| self.has_room_for(reject)) {
@@ -42,8 +42,8 @@ impl Page {
         count_of(rejects.len())
     }
 
-    /// Takes a message's rejects from `from` on, as many as there is room for, to the end of the page. Returns how many of
-    /// the message's rejects stand before the first that is left, [`ALL`] when none is.
+    /// Takes a message's rejects from `from` on, as many as there is room for, to the end of the page. Returns the number of
+    /// the message's rejects before the first that is left, or [`ALL`] when none is left.
     pub fn take_first(&mut self, rejects: Vec<Reject>, from: u32) -> u32 {
         let from = usize::try_from(from).unwrap_or(usize::MAX);
         for (index, reject) in rejects.into_iter().enumerate().skip(from) {
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_service_wrote_is_passed_over() {
+    fn what_no_service_wrote_is_skipped() {
         let message = |tenant: &str| {
             let rejects = vec![reject(0), Reject { tenant: tenant.to_owned(), ..reject(1) }];
             serde_json::to_vec(&Rejects { log: LogSeq(1), rejects }).unwrap()

@@ -13,7 +13,7 @@ use daybook_runtime::append::Stored;
 /// Most messages that one page reads: each holds at least one reject, unless no service wrote it.
 const MAX_MESSAGES: usize = 256;
 
-/// Where a page ended.
+/// The ends of a page.
 struct Ended {
     next: Option<Place>,
     newer: Place,
@@ -23,7 +23,7 @@ struct Ended {
 /// One page of the tenant's rejects.
 ///
 /// # Errors
-/// When the request is not sound.
+/// A wrong request.
 pub async fn rejects(answers: &Answers, tenant: &TenantId, query: &RejectsQuery) -> Asked<RejectList> {
     let connection = &answers.lists.connection;
     let scope = Scope::new(tenant, REJECTS_VIEW, &());
@@ -41,7 +41,7 @@ pub async fn rejects(answers: &Answers, tenant: &TenantId, query: &RejectsQuery)
         Some(Place::Before(sequence, count)) => {
             match reader.next(sequence).await.filter(|message| message.sequence == sequence) {
                 Some(message) => older(&reader, tenant, &mut page, message, count).await,
-                // It has been dropped, and all that is older with it.
+                // The stream has dropped it, and everything older too.
                 None => Ended { next: None, newer: Place::Behind(sequence, count), missed: false },
             }
         }
@@ -85,7 +85,7 @@ async fn older(
     Ended { next: None, newer, missed: false }
 }
 
-/// Fills the page with what stands behind the first `count` rejects of the message at `sequence`.
+/// Fills the page with the rejects after the first `count` ones of the message at `sequence`.
 async fn newer(reader: &SubjectReader<'_>, tenant: &TenantId, page: &mut Page, sequence: u64, mut count: u32) -> Ended {
     let mut place = Place::Behind(sequence, count);
     let mut missed = false;
@@ -110,8 +110,8 @@ async fn newer(reader: &SubjectReader<'_>, tenant: &TenantId, page: &mut Page, s
     Ended { next: Some(place), newer: place, missed }
 }
 
-/// Whether rejects may have been dropped between the first `count` ones of the message at `sequence` and the first message
-/// that there is behind them.
+/// Returns true if the stream may have dropped rejects between the first `count` ones of the message at `sequence` and
+/// `first`, the next message that is left.
 fn were_dropped(first: &Stored, sequence: u64, count: u32) -> bool {
     match Link::of(&first.headers, first.sequence) {
         Link::To(before) => before != sequence || count != ALL,

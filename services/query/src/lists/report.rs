@@ -23,7 +23,7 @@ pub async fn report(answers: &Answers, tenant: &TenantId, query: &ReportQuery) -
     let found = match (first_look, query.version) {
         (Some(document), None) => return Ok(document),
         (Some(document), Some(version)) if version <= document.entry.version => Some(document),
-        // Only the leader can say that there is none, or none that is newer.
+        // Only the leader can say that something is absent.
         _ => newest(&reader, tenant).await,
     };
     let Some(newest) = found else { return Err(absent(answers, tenant, date).await) };
@@ -33,7 +33,7 @@ pub async fn report(answers: &Answers, tenant: &TenantId, query: &ReportQuery) -
     }
 }
 
-/// Why a day has no report.
+/// The error for a day without a report.
 async fn absent(answers: &Answers, tenant: &TenantId, date: Date) -> AskError {
     match answers.archive.deleted(tenant, &[date]).await {
         Ok(Some(_)) => {

@@ -26,11 +26,11 @@ use tokio::time::Instant;
 const MAX_INDEXES: usize = 10_000;
 /// Most bytes in memory of the indexes that are kept, roughly.
 const MAX_INDEX_BYTES: usize = 64 << 20;
-/// New reports since the last request that are read one by one; with more the index is made anew.
+/// New reports since the last request that are read one by one. With more, the index is rebuilt.
 const MAX_NEW: usize = 64;
 /// Reports that one page reads at once: enough to hide the way to the broker.
 const READ_AT_ONCE: usize = 8;
-/// Messages on one subject that no service wrote, and that are passed over to find the newest report.
+/// Foreign messages, which no service wrote, that are skipped on one subject to find the newest report.
 const MAX_FOREIGN: usize = 32;
 
 /// Reads reports, and keeps what it knows of them.
@@ -47,7 +47,7 @@ pub struct Page {
     pub next: Option<Date>,
 }
 
-/// What STREAM.INFO tells of the subjects of a filter.
+/// The broker's reply to STREAM.INFO with a filter of subjects.
 #[derive(Deserialize)]
 struct InfoReply {
     state: Option<StateWire>,
@@ -69,7 +69,7 @@ impl Sealed {
     /// One page of the list of reports. `asked_at` is when the request came.
     ///
     /// # Errors
-    /// When the request is not sound.
+    /// A wrong request.
     pub async fn list(&self, tenant: &TenantId, query: &DatesQuery, asked_at: Instant) -> Asked<ReportList> {
         let window = Window::new(tenant, REPORTS_VIEW, query)?;
         let Page { entries, next } = self.page(tenant, &window, window.limit, asked_at).await;
@@ -84,7 +84,7 @@ impl Sealed {
     pub async fn page(&self, tenant: &TenantId, window: &Window, limit: usize, asked_at: Instant) -> Page {
         let index = self.index(tenant, asked_at).await;
         let days: Vec<(Date, Option<Known>)> = match window.dates() {
-            // One more, to know whether there is another page.
+            // One more shows if there is another page.
             Some(dates) => {
                 index.newest_first(dates).take(limit + 1).map(|(date, known)| (date, known.cloned())).collect()
             }
@@ -130,7 +130,7 @@ impl Sealed {
         SubjectReader::new(&self.connection, subjects.reports_stream(), subjects.report(tenant, date))
     }
 
-    /// Which days have a report, as the leader knew at `asked_at` or later. Requests that waited for each other share it.
+    /// The tenant's index as of `asked_at` or later, from the stream's leader. Requests that wait for each other share it.
     async fn index(&self, tenant: &TenantId, asked_at: Instant) -> Arc<Index> {
         let known = self.lock().get(tenant);
         if let Some(index) = known.as_ref().filter(|index| index.began >= asked_at) {
@@ -156,12 +156,12 @@ impl Sealed {
         Index::new(began, state.last_seq, dates())
     }
 
-    /// Takes what is new since the index was made into account. False when that is too much.
+    /// Adds the reports that are newer than the index. Returns false when there are too many.
     async fn catch_up(&self, tenant: &TenantId, index: &mut Index) -> bool {
         let subjects = &self.connection.subjects;
         let (stream, every) = (subjects.reports_stream(), subjects.reports_of(tenant.as_str()));
         for _ in 0..MAX_NEW {
-            // The leader's word: a replica that is late would hide a version for good.
+            // Ask the leader: a replica that lags would hide a version for good.
             match next_message(&self.connection, &stream, &every, index.through + 1).await {
                 None => return true,
                 Some(message) => {
@@ -176,7 +176,7 @@ impl Sealed {
         false
     }
 
-    /// The subjects of the tenant's reports. The broker tells 100,000 at once, which is 270 years of days.
+    /// The subjects of the tenant's reports. One reply of the broker holds 100,000, which is 270 years of days.
     async fn days_with_reports(&self, tenant: &TenantId) -> StateWire {
         let subjects = &self.connection.subjects;
         let request = serde_json::json!({ "subjects_filter": subjects.reports_of(tenant.as_str()) });

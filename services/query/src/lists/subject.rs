@@ -13,14 +13,14 @@ use daybook_runtime::connection::Connection;
 /// The broker compares the expected sequence with this subject instead of the message's own, where it is set.
 const EXPECTED_OF_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
 
-/// What a message tells of the one before it.
+/// The link from a message to the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Link {
-    /// It was the first of its subject, or those before it had been dropped.
+    /// It is the first of its subject, or the stream had dropped all before it.
     First,
     /// The one before it has this sequence.
     To(u64),
-    /// Nothing.
+    /// It has no link.
     Unknown,
 }
 
@@ -48,7 +48,7 @@ impl<'a> SubjectReader<'a> {
         Self { connection, stream, subject }
     }
 
-    /// The newest message; `None` is the word of the stream's leader.
+    /// The newest message. `None` comes from the stream's leader.
     pub async fn last(&self) -> Option<Stored> {
         last_message_for_certain(self.connection, &self.stream, &self.subject).await
     }
@@ -60,9 +60,9 @@ impl<'a> SubjectReader<'a> {
         Some(stored(message))
     }
 
-    /// The first message at or after a sequence; `None` is the word of the stream's leader.
+    /// The first message at or after a sequence. `None` comes from the stream's leader.
     pub async fn next(&self, from: u64) -> Option<Stored> {
-        // Any replica tells of what it has. It never leaves out a message before one that it has.
+        // Any replica will do if it has a message: it never lacks one before that.
         if let Ok(handle) = stream_handle(self.connection, &self.stream).await
             && let Ok(message) = handle.direct_get_next_for_subject(self.subject.as_str(), Some(from)).await
         {
@@ -92,13 +92,13 @@ impl<'a> SubjectReader<'a> {
     }
 }
 
-/// The search for the last message below a sequence, where the broker only tells the first at or after one: wider and wider
-/// steps back until there is one, then a bisection of the last step. It takes at most 130 looks.
+/// The search for the last message below a sequence. The broker only finds the first at or after one, so the search takes
+/// wider and wider steps back until it finds one, and then bisects the last step. It takes at most 130 looks.
 struct Search {
     limit: u64,
     /// The last message that is known.
     found: Option<u64>,
-    /// There is none from here to the limit.
+    /// No message is from here to the limit.
     none_from: u64,
     step: u64,
 }
@@ -108,7 +108,7 @@ impl Search {
         Self { limit, found: None, none_from: limit, step: 1 }
     }
 
-    /// From where to look next; `None` when the search has ended.
+    /// The sequence to look from next; `None` when the search has ended.
     fn probe(&self) -> Option<u64> {
         match self.found {
             None => (self.none_from > 1).then(|| self.limit.saturating_sub(self.step).max(1)),

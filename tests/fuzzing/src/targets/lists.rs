@@ -1,5 +1,5 @@
 //! Requests for lists, and what is read for them: bodies, cursors, and messages of rejects. A body that is read comes back
-//! from either encoding; a mistake stands within the body; a page is within its bounds, whatever the cursor; and the rejects
+//! from either encoding; a mistake is within the body; a page is within its bounds, whatever the cursor; and the rejects
 //! of a message are the same from either end.
 
 use super::{choice, chosen, packed};
