@@ -12,7 +12,6 @@ from decimal import Decimal
 
 import nats
 from nats.errors import NoRespondersError
-from nats.js.errors import NotFoundError
 
 import daybook_client as daybook
 from daybook_client import AskError, LiveView, Refused, admin, ask, ask_all, ask_patiently, loads
@@ -163,23 +162,23 @@ async def publish_and_read_back(nc, js):
 
 
 async def publish_twice(nc, js):
-    """The broker drops a second message with the same Nats-Msg-Id, for two minutes; Daybook knows an event by its id
-    and version, for as long as it keeps the day."""
+    """INBOX is shared by all tenants and remembers no Nats-Msg-Id; Daybook knows an event by its id and version, for as long
+    as it keeps the day."""
     payload = json.dumps({"id": "c-0", "at": NOON, "dims": {"page": "p-00"}, "measures": {"ms": 1}}).encode()
     subject, headers = "daybook.in.acme.click", {"Nats-Msg-Id": "clicks-1"}
     first = await js.publish(subject, payload, headers=headers)
     second = await js.publish(subject, payload, headers=headers)
-    assert not first.duplicate and second.duplicate and second.seq == first.seq, (first, second)
+    assert not first.duplicate and not second.duplicate and second.seq > first.seq, (first, second)
     again = await daybook.publish(js, "acme", "order", order("o-1", "east", "ada", "129.90"))
     answer = await ask_patiently(nc, "acme", "sales", at_least=again, dimensions=[], metrics=["orders"])
     assert answer["rows"] == [{"orders": 3}], answer
     days = (await ask(nc, "acme", "~days"))["days"]
     account = next(day["account"] for day in days if day["date"] == FIRST_DAY)
     assert account == {
-        "published": 6,
+        "published": 7,
         "counted": 4,
         "pending": 1,
-        "duplicate": 1,
+        "duplicate": 2,
         "stale": 0,
         "carried": 0,
         "rejected": 0,
@@ -285,6 +284,8 @@ async def make_mistakes(nc):
 async def publish_rubbish(nc, js):
     """The PubAck says that a message is durable, not that it is sound. What is not counted is told on another subject."""
     listening = await nc.subscribe("daybook.rejects.acme")
+    none = await ask(nc, "acme", "~rejects")
+    assert none["rejects"] == [] and "next" not in none, none
     good, bad = order("o-5", "west", "eve", "1.00"), order("o-6", "west", "eve", "1.001")
     sequence = await daybook.publish(js, "acme", "order", [good, bad])
     _, told = await next_json(listening)
@@ -293,8 +294,13 @@ async def publish_rubbish(nc, js):
     assert (reject["inbox"], reject["index"], reject["date"]) == (sequence, 1, None), reject
     assert json.loads(reject["original"]["text"]) == bad and reject["reason"], reject
     await listening.unsubscribe()
-    (stored,) = await daybook.read_stored(js, "daybook.rejects.acme", 1)
-    assert loads(stored.data) == told, stored
+    # What was broadcast can be asked for later, and what has come since then.
+    assert await daybook.read_list(nc, "acme", "rejects") == told["rejects"]
+    since, place = await daybook.rejects_since(nc, "acme", none["newer"])
+    assert since == told["rejects"], since
+    assert await daybook.rejects_since(nc, "acme", place) == ([], place)
+    packed = await daybook.ask_msgpack(nc, "acme", "~rejects", limit=1)
+    assert packed["rejects"][0]["original"] == [json.dumps(bad).encode(), len(json.dumps(bad))], packed
 
 
 async def follow_live(nc, js):
@@ -320,13 +326,11 @@ async def follow_live(nc, js):
     return sales
 
 
-async def close_first_day(nc, js, days, live):
+async def close_first_day(nc, days, reports, live):
     """The clock passes the cut-off: broadcasts, a sealed report, and a live view of the next day."""
-    try:
-        await daybook.newest_report(js, "acme", FIRST_DAY)
-        raise AssertionError("an open day has a report")
-    except NotFoundError:
-        pass
+    error = await refused(daybook.read_report(nc, "acme", FIRST_DAY))
+    assert (error.code, error.number, error.field) == ("unknown_day", 404, "date"), vars(error)
+    assert await daybook.read_list(nc, "acme", "reports") == []
     clock = await admin(nc, "clock", {"clock": "shop", "advance_to": f"{SECOND_DAY}T12:00:00Z"})
     assert clock["markers"] == 2, clock
     told = [await next_json(days) for _ in range(2)]
@@ -335,25 +339,35 @@ async def close_first_day(nc, js, days, live):
     while live.date != SECOND_DAY:
         await live.step()
     assert live.rows == {}, live.rows
-    await daybook.read_stored(js, f"daybook.reports.acme.{FIRST_DAY}", 1)
-    report, _ = await daybook.newest_report(js, "acme", FIRST_DAY)
+    told = await reports.next_msg(timeout=30)
+    payload, digest = await daybook.read_report(nc, "acme", FIRST_DAY)
+    # Byte for byte what was broadcast, so the hash is of both.
+    assert (payload, digest) == (told.data, told.headers["Daybook-Hash"]), told
+    report = loads(payload)
     assert (report["version"], report["supersedes"], report["changes"]) == (1, None, []), report
     assert report["day"]["closes_at"] == f"{SECOND_DAY}T00:00:00Z" and report["coverage"] == "complete", report
     account = report["dispositions"]
     assert account["published"] == sum(count for name, count in account.items() if name != "published"), account
 
 
-async def correct_closed_day(nc, js):
+async def correct_closed_day(nc, js, reports):
     """What comes late makes a new version, which names the one that it takes the place of."""
     late = await daybook.publish(js, "acme", "order", order("o-1", "east", "ada", "100.00", version=1))
-    stored = await daybook.read_stored(js, f"daybook.reports.acme.{FIRST_DAY}", 2)
-    first, second = (loads(message.data) for message in stored)
-    hashes = [message.headers["Daybook-Hash"] for message in stored]
+    told = await reports.next_msg(timeout=30)
+    versions = [await daybook.read_report(nc, "acme", FIRST_DAY, version) for version in (1, 2)]
+    first, second = (loads(payload) for payload, _ in versions)
+    hashes = [digest for _, digest in versions]
+    assert versions[1] == (told.data, told.headers["Daybook-Hash"]), told
     assert all(len(bytes.fromhex(value)) == 32 for value in hashes) and hashes[0] != hashes[1], hashes
     assert second["version"] == 2 and second["supersedes"] == {"version": 1, "hash": hashes[0]}, second
     (change,) = second["changes"]
     assert (change["id"], change["inbox"], change["what"]) == ("o-1", late, "late final"), change
-    assert await daybook.newest_report(js, "acme", FIRST_DAY) == (second, hashes[1])
+    assert await daybook.read_report(nc, "acme", FIRST_DAY) == versions[1]
+    error = await refused(daybook.read_report(nc, "acme", FIRST_DAY, 3))
+    assert (error.code, error.field) == ("unknown_day", "version"), vars(error)
+    (entry,) = await daybook.read_list(nc, "acme", "reports")
+    expected = {name: second[name] for name in ("date", "version", "day", "dispositions", "coverage", "supersedes")}
+    assert entry == {**expected, "hash": hashes[1], "bytes": len(told.data)}, entry
 
     def revenue(report):
         return sum(row["revenue"] for row in report["views"]["sales"]["rows"])
@@ -361,9 +375,26 @@ async def correct_closed_day(nc, js):
     assert revenue(first) - revenue(second) == Decimal("29.90"), (first, second)
     answer = await ask_patiently(nc, "acme", "sales", days=FIRST_DAY, at_least=late)
     assert (answer["day"], answer["report"], answer["rows"]) == ("closed", 2, second["views"]["sales"]["rows"]), answer
-    days = (await ask(nc, "acme", "~days"))["days"]
+    days = await daybook.read_list(nc, "acme", "days", limit=1)
+    assert [day["date"] for day in days][:2] == [FIRST_DAY, SECOND_DAY], days
     standing = {day["date"]: (day["day"], day["report"]) for day in days}
     assert standing[FIRST_DAY] == ("closed", 2) and standing[SECOND_DAY] == ("open", None), days
+
+
+async def list_views(nc):
+    """Which views there are to ask for, with their columns."""
+    views = (await ask(nc, "acme", "~views"))["views"]
+    assert [view["name"] for view in views] == ["leaders", "pages", "sales"], views
+    assert views[2] == {
+        "name": "sales",
+        "kind": "order",
+        "grain": "day",
+        "late": "restate",
+        "ranked": False,
+        "dimensions": ["store", "customer"],
+        "metrics": ["orders", "revenue", "large", "pending"],
+        "definition": 1,
+    }, views
 
 
 async def main(url):
@@ -380,8 +411,10 @@ async def main(url):
     await make_mistakes(nc)
     await publish_rubbish(nc, js)
     live = await follow_live(nc, js)
-    await close_first_day(nc, js, days, live)
-    await correct_closed_day(nc, js)
+    reports = await nc.subscribe("daybook.reports.acme.*")
+    await close_first_day(nc, days, reports, live)
+    await correct_closed_day(nc, js, reports)
+    await list_views(nc)
     stats = await daybook.service(nc, "STATS", "daybook-query")
     assert stats["endpoints"][0]["num_requests"] > 20, stats
     await nc.close()

@@ -48,14 +48,19 @@ def loads(payload):
     return json.loads(payload, parse_float=Decimal)
 
 
-async def ask(nc, tenant, view, **question):
-    """Asks once. No question at all means: the whole view, today."""
+async def reply_to(nc, tenant, view, question):
+    """The reply to one request."""
     body = json.dumps(question).encode() if question else b""
     reply = await nc.request(f"daybook.query.{tenant}.{view}", body, timeout=10)
     number = (reply.headers or {}).get("Nats-Service-Error-Code")
     if number:
         raise AskError(int(number), loads(reply.data))
-    return loads(reply.data)
+    return reply
+
+
+async def ask(nc, tenant, view, **question):
+    """Asks once. No question at all means: the whole view, today."""
+    return loads((await reply_to(nc, tenant, view, question)).data)
 
 
 async def ask_msgpack(nc, tenant, view, **question):
@@ -148,22 +153,35 @@ class LiveView:
         return tuple(row.get(column) for column in self.key)
 
 
-# --- reports, rejects ---
+# --- days, reports, rejects ---
 
 
-async def newest_report(js, tenant, date):
-    """The newest version of a sealed report, and its hash: BLAKE3 of exactly the bytes of the payload."""
-    message = await js.get_last_msg("DAYBOOK_REPORTS", f"daybook.reports.{tenant}.{date}", direct=True)
-    return loads(message.data), message.headers["Daybook-Hash"]
+async def read_list(nc, tenant, name, **question):
+    """All `days`, `reports` or `rejects` of a tenant, oldest first. The first page holds the newest."""
+    rows, cursor = [], {}
+    while True:
+        page = await ask_patiently(nc, tenant, f"~{name}", **question, **cursor)
+        rows = page[name] + rows
+        if "next" not in page:
+            return rows
+        cursor = {"cursor": page["next"]}
 
 
-async def read_stored(js, subject, count):
-    """The first `count` messages that a stream holds on a subject, waiting for those that are still to come."""
-    subscription = await js.subscribe(subject, ordered_consumer=True)
-    try:
-        return [await subscription.next_msg(timeout=30) for _ in range(count)]
-    finally:
-        await subscription.unsubscribe()
+async def read_report(nc, tenant, date, version=None):
+    """The bytes of a sealed report, the newest version by default, and their hash: BLAKE3 in hex."""
+    question = {"date": date} if version is None else {"date": date, "version": version}
+    reply = await reply_to(nc, tenant, "~report", question)
+    return reply.data, reply.headers["Daybook-Hash"]
+
+
+async def rejects_since(nc, tenant, place):
+    """The rejects recorded after a place, the `newer` of an earlier page, and the place to go on from next time."""
+    rejects = []
+    while True:
+        page = await ask_patiently(nc, tenant, "~rejects", cursor=place)
+        rejects, place = rejects + page["rejects"], page["newer"]
+        if "next" not in page:
+            return rejects, place
 
 
 # --- administration ---

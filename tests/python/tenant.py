@@ -1,5 +1,5 @@
-"""A client that may do what its tenant needs and no more: python3 tenant.py nats://USER:PASSWORD@HOST:PORT. The broker must
-grant it what docs/CLIENTS.md lists for acme; the test beside defines tenants, and closes the day when asked to.
+"""A client in the account of its tenant, which has no JetStream: python3 tenant.py nats://USER:PASSWORD@HOST:PORT. The
+account must import what docs/CLIENTS.md lists for acme; the test beside defines tenants, and closes the day when asked to.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import nats
 from nats.errors import TimeoutError as NatsTimeout
 
 import daybook_client as daybook
-from daybook_client import LiveView, ask_patiently, loads
+from daybook_client import LiveView, ask, ask_patiently, loads
 
 DATE = "2024-03-01"
 
@@ -30,7 +30,7 @@ async def main(url):
     async def note(error):
         errors.append(error)
 
-    nc = await nats.connect(url, inbox_prefix=b"_INBOX_acme", error_cb=note)
+    nc = await nats.connect(url, error_cb=note)
     js = nc.jetstream(timeout=1)
     live = LiveView(nc, "acme", "orders", [])
     await live.start()
@@ -44,12 +44,21 @@ async def main(url):
         await live.step()
     answer = await ask_patiently(nc, "acme", "orders", at_least=sequence)
     assert list(live.rows.values()) == answer["rows"] and answer["rows"][0]["orders"] == 1, answer
+    (reject,) = await daybook.read_list(nc, "acme", "rejects")
+    assert (reject["inbox"], reject["field"]) == (sequence, "at"), reject
+    (day,) = await daybook.read_list(nc, "acme", "days", to=DATE)
+    assert (day["day"], day["account"]["published"]) == ("open", 2), day
+    views = (await ask(nc, "acme", "~views"))["views"]
+    assert [(view["name"], view["metrics"]) for view in views] == [("orders", ["orders"])], views
     assert errors == [], errors
 
     await forbidden(errors, nc.request("daybook.query.other.orders", b"", timeout=1))
+    await forbidden(errors, nc.request("daybook.query.other.~rejects", b"", timeout=1))
+    await forbidden(errors, nc.request("$JS.API.INFO", b"", timeout=1))
     await forbidden(errors, nc.request("daybook.admin.catalogue", b"", timeout=1))
     await forbidden(errors, daybook.publish(js, "other", "order", order))
-    await forbidden(errors, daybook.newest_report(js, "other", DATE))
+    stored = "$JS.API.DIRECT.GET.DAYBOOK_REPORTS.daybook.reports.acme." + DATE
+    await forbidden(errors, nc.request(stored, b"", timeout=1))
     others = await nc.subscribe("daybook.live.other.>")
     await forbidden(errors, others.next_msg(timeout=1))
 
@@ -58,8 +67,10 @@ async def main(url):
     await daybook.publish(js, "acme", "order", {**order, "id": "o-3"})
     assert (await days.next_msg(timeout=30)).subject.startswith("daybook.days.acme.")
     told = await reports.next_msg(timeout=30)
-    report, digest = await daybook.newest_report(js, "acme", DATE)
-    assert report == loads(told.data) and digest == told.headers["Daybook-Hash"], report
+    payload, digest = await daybook.read_report(nc, "acme", DATE)
+    assert (payload, digest) == (told.data, told.headers["Daybook-Hash"]), payload
+    (entry,) = await daybook.read_list(nc, "acme", "reports")
+    assert (entry["date"], entry["hash"], entry["bytes"]) == (DATE, digest, len(payload)), entry
     assert errors == [], errors
     await nc.close()
 

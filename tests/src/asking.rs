@@ -1,6 +1,7 @@
 //! Questions in JSON, and answers in a form that reads well in a test.
 
-use daybook::client::{Client, Sealed};
+use daybook::client::Client;
+use daybook::sealed::Sealed;
 use daybook_contracts::ask::{Answer, AskError, Query};
 use daybook_contracts::report::{Report, Row, ViewRows};
 use daybook_domain::ids::TenantId;

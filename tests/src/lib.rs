@@ -2,6 +2,7 @@
 //! and a client. Everything is in a temporary folder and ends with the value that started it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+pub mod accounts;
 pub mod asking;
 pub mod backfilling;
 pub mod flights;

@@ -1,11 +1,13 @@
 //! A small shop: orders as entities, clicks as facts, tenants on a clock that a test drives.
 
 use crate::Daybook;
+use daybook::client::Client;
 use daybook::commands::rejects;
 use daybook_contracts::admin::{ClockAdvance, ClockReply};
 use daybook_contracts::ask::{DaySelector, Query};
 use daybook_contracts::reject::Reject;
 use daybook_contracts::report::Account;
+use daybook_contracts::subjects::INVALID_TENANT;
 use daybook_domain::ids::{Name, TenantId};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -49,19 +51,29 @@ pub async fn define(daybook: &Daybook, tenants: &[&str]) {
 
 /// Defines the models, and these tenants besides those there are.
 pub async fn define_tenants(daybook: &Daybook, tenants: &[&str]) {
+    daybook.define(&definitions(tenants)).await;
+}
+
+/// The models and these tenants, in YAML.
+pub fn definitions(tenants: &[&str]) -> String {
     let mut yaml = format!("{MODELS}\ntenants:\n");
     for tenant in tenants {
         yaml.push_str(&format!(
             "  - {{ id: {tenant}, zone: Etc/UTC, cutoff: \"00:00\", first_day: {FIRST_DAY}, clock: {CLOCK} }}\n"
         ));
     }
-    daybook.define(&yaml).await;
+    yaml
 }
 
 /// Drives the clock; what is due by then is closed and opened.
 pub async fn advance(daybook: &Daybook, to: &str) -> ClockReply {
+    advance_by(&daybook.client, to).await
+}
+
+/// The same by any client of an operator.
+pub async fn advance_by(client: &Client, to: &str) -> ClockReply {
     let advance = ClockAdvance { clock: Name::new(CLOCK).unwrap(), advance_to: to.parse().unwrap() };
-    daybook.client.advance(&advance).await.unwrap()
+    client.advance(&advance).await.unwrap()
 }
 
 /// A sound order of the first day.
@@ -95,8 +107,11 @@ pub async fn account(daybook: &Daybook, tenant: &str) -> Account {
 
 /// Every reject under a tenant's token, in order of position. None of them may be there twice.
 pub async fn rejects_of(daybook: &Daybook, token: &str) -> Vec<Reject> {
-    let (mut rejects, total) = rejects::newest(&daybook.client, token, usize::MAX).await.unwrap();
-    assert_eq!(rejects.len(), total);
+    let (mut rejects, has_older) = match token {
+        INVALID_TENANT => rejects::without_tenant(&daybook.client, usize::MAX).await.unwrap(),
+        tenant => daybook.client.asker.rejects(&TenantId::new(tenant).unwrap(), usize::MAX).await.unwrap(),
+    };
+    assert!(!has_older);
     rejects.sort_by_key(|reject| (reject.inbox, reject.index));
     for pair in rejects.windows(2) {
         assert!((pair[0].inbox, pair[0].index) != (pair[1].inbox, pair[1].index), "twice: {:?}", pair[0]);

@@ -1,7 +1,7 @@
 //! What comes after a day was closed: a new version of its report that supersedes the old one and says why.
 #![allow(clippy::unwrap_used)]
 
-use daybook::client::Sealed;
+use daybook::sealed::Sealed;
 use daybook_contracts::ask::DayState;
 use daybook_contracts::reject::Code;
 use daybook_contracts::report::{Change, Report, Supersedes};

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 use daybook::client::Client;
-use daybook::commands::rejects;
 use daybook::commands::replay::progress;
 use daybook::verification::verify::{Scope, verify};
 use daybook_contracts::admin::ClockAdvance;
@@ -326,7 +325,7 @@ async fn a_tenant_over_all_its_quotas_is_refused_loudly_and_its_neighbour_notice
     let (counted, over) = ((LARGE + taken * EVENTS + 1) as u64, ((MESSAGES - taken) * EVENTS) as u64);
     let of_greedy = account(&client, "greedy").await;
     assert_eq!((of_greedy.counted, of_greedy.rejected), (counted, over + LARGE as u64));
-    let (told, _) = rejects::newest(&client, "greedy", usize::MAX).await.unwrap();
+    let (told, _) = client.asker.rejects(&tenant("greedy"), usize::MAX).await.unwrap();
     let events = |code| told.iter().filter(|reject| reject.code == code).map(Reject::events).sum::<u64>();
     assert_eq!((events(Code::QuotaEvents), events(Code::QuotaBytes)), (over, LARGE as u64));
     assert_eq!(told.iter().map(Reject::events).sum::<u64>(), of_greedy.rejected);
@@ -338,7 +337,7 @@ async fn a_tenant_over_all_its_quotas_is_refused_loudly_and_its_neighbour_notice
         assert_eq!(daybook.process(Service::Ingest).metric(&series).await, events(code) as f64, "{series}");
     }
 
-    assert_eq!(rejects::newest(&client, &modest, usize::MAX).await.unwrap().1, 0);
+    assert!(client.asker.rejects(&tenant(&modest), usize::MAX).await.unwrap().0.is_empty());
     advance(&client, "shop", "2024-03-02T12:00:00Z").await;
     daybook.settle().await;
     for (id, counted, rejected) in [("greedy", counted, of_greedy.rejected), (&modest, written as u64, 0)] {

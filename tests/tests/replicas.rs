@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use daybook_contracts::ask::{Answer, DaySelector, Query};
+use daybook_contracts::lists::DatesQuery;
 use daybook_domain::ids::{Name, TenantId};
 use daybook_runtime::connection::{BrokerOptions, Connection, NatsOptions, connect, connect_service};
 use daybook_runtime::reader::read_last_per_subject;
@@ -13,9 +14,11 @@ use daybook_tests::{Daybook, PrivateBroker, eventually};
 use query::archive::{Archive, Left};
 use query::asking::Asking;
 use query::encoding::Encoding;
+use query::lists::sealed::{Sealed, newest};
 use query::ranges::sealed_days;
 use serde_json::json;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// A connection on which a replica answers that is not up to date.
 async fn connect_through(lagging: &Lagging, options: &BrokerOptions) -> Connection {
@@ -102,9 +105,18 @@ async fn a_day_that_a_replica_lacks_is_not_left_out() {
     assert_eq!(report.map(|report| report.version), Some(1));
     assert_eq!(archive.today(&acme).await.unwrap(), Some("2024-03-04".parse().unwrap()));
     let twin = ask(&daybook.client, "acme", "orders", json!({"days": "2024-03-01..2024-03-03"})).await;
-    let sealed = sealed_orders(&archive, acme, DaySelector::Range(first, last)).await;
+    let sealed = sealed_orders(&archive, acme.clone(), DaySelector::Range(first, last)).await;
     assert_eq!(shown(&sealed.rows, "orders"), ["6"]);
     assert_eq!(sealed.rows, twin.rows);
+
+    // Nor is it in a list, or when its report is asked for.
+    let reports = Sealed::new(connect_through(&days, &daybook.options().broker).await);
+    let list = reports.list(&acme, &DatesQuery::default(), Instant::now()).await.unwrap();
+    assert_eq!(list.reports.iter().map(|entry| entry.version).collect::<Vec<_>>(), [1; 3]);
+    let reader = reports.reader(&acme, first);
+    assert!(reader.last_of_any_replica().await.is_none(), "the replica answers");
+    assert_eq!(newest(&reader).await.map(|document| document.entry), Some(list.reports[0].clone()));
+    assert_eq!(reader.next(1).await.map(|message| message.payload.len() as u64), Some(list.reports[0].bytes));
 }
 
 /// What the streams alone answer.

@@ -484,6 +484,7 @@ impl State {
                 }
             }
             Ok(ShardQuestion::Days { tenant }) => json(&self.state.days(&tenant)),
+            Ok(ShardQuestion::ViewsOf { tenant }) => json(&self.state.views_for(&tenant)),
             Ok(ShardQuestion::Position) => {
                 json(&Asked::Ok(Position { as_of: self.state.as_of(), outputs_waiting: self.outbox.backlog() }))
             }

@@ -1,5 +1,6 @@
 //! The commands and their flags.
 
+use crate::asker::Asker;
 use crate::client::Client;
 use crate::commands;
 use clap::builder::Resettable;
@@ -72,8 +73,20 @@ impl ClientArguments {
     /// # Errors
     /// When no server answers or lets this user in, or there is no Daybook on it.
     pub async fn connect(&self) -> anyhow::Result<Client> {
+        Client::connect(&self.broker()).await
+    }
+
+    /// Connects for a command that only asks the query service: the credentials of a tenant are enough.
+    ///
+    /// # Errors
+    /// When no server answers or lets this user in.
+    pub async fn connect_to_ask(&self) -> anyhow::Result<Asker> {
+        Asker::connect(&self.broker()).await
+    }
+
+    fn broker(&self) -> BrokerOptions {
         let (nats, prefix) = (self.nats.clone(), self.prefix.clone());
-        Client::connect(&BrokerOptions { nats, prefix, ..BrokerOptions::default() }).await
+        BrokerOptions { nats, prefix, ..BrokerOptions::default() }
     }
 }
 

@@ -1,5 +1,7 @@
-//! What commands ask of the services, over NATS like anyone else.
+//! What an operator's commands ask of the services and read from the streams.
 
+use crate::asker::Asker;
+use crate::sealed::Sealed;
 use anyhow::{Context as _, anyhow, bail};
 use async_nats::client::RequestError;
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
@@ -7,10 +9,8 @@ use bytes::Bytes;
 use daybook_contracts::admin::{
     Apply, ApplyReply, CatalogueReply, ClockAdvance, ClockReply, CloseDay, CloseReply, DaysStanding, ViewsReply,
 };
-use daybook_contracts::ask::{Answer, AskError, AskErrorCode, Asked, DAYS_VIEW, Days, Position, Query, ShardQuestion};
-use daybook_contracts::headers;
+use daybook_contracts::ask::{Answer, Asked, Days, Position, Query, ShardQuestion};
 use daybook_contracts::members::HEARTBEAT;
-use daybook_contracts::report::Report;
 use daybook_contracts::subjects::Subjects;
 use daybook_domain::catalogue::{Definition, Tenant};
 use daybook_domain::ids::{InboxSeq, Partition, TenantId};
@@ -24,7 +24,7 @@ use daybook_runtime::written::{self, Message, NotWritten};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -37,10 +37,11 @@ const STATUS_DEADLINE: Duration = Duration::from_secs(1);
 /// How long a request is repeated while nobody answers it.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// A client of one Daybook.
+/// An operator's client of one Daybook: it reads streams and hears of the services' processes.
 #[derive(Clone)]
 pub struct Client {
     pub connection: Connection,
+    pub asker: Asker,
     /// The processes of aggregator-shard that are known to live.
     shards: watch::Receiver<Members>,
     /// When every one that lives has been heard of.
@@ -64,7 +65,8 @@ impl Client {
         connection.partitions = daybook_runtime::streams::partitions_of(inbox.cached_info())
             .with_context(|| format!("stream {} was not made by Daybook", connection.subjects.inbox_stream()))?;
         let shards = Membership::observe(&connection, "aggregator-shard").await?;
-        Ok(Self { connection, shards, shards_known_at: tokio::time::Instant::now() + 2 * HEARTBEAT })
+        let asker = Asker::new(&connection);
+        Ok(Self { connection, asker, shards, shards_known_at: tokio::time::Instant::now() + 2 * HEARTBEAT })
     }
 
     /// Puts definitions into force. Should a repetition of the request come late, it does not undo what was applied since.
@@ -187,38 +189,16 @@ impl Client {
     ///
     /// # Errors
     /// As the query service tells them.
-    pub async fn query(&self, tenant: &TenantId, view: &str, query: &Query) -> Result<Answer, AskError> {
-        self.ask(tenant, view, query).await
+    pub async fn query(&self, tenant: &TenantId, view: &str, query: &Query) -> Asked<Answer> {
+        self.asker.query(tenant, view, query).await
     }
 
-    /// The days of a tenant, with their accounts.
+    /// All days of a tenant, with their accounts.
     ///
     /// # Errors
     /// As the query service tells them.
-    pub async fn days(&self, tenant: &TenantId) -> Result<Days, AskError> {
-        self.ask(tenant, DAYS_VIEW, &()).await
-    }
-
-    async fn ask<T: DeserializeOwned>(
-        &self,
-        tenant: &TenantId,
-        view: &str,
-        body: &impl Serialize,
-    ) -> Result<T, AskError> {
-        let failed = |code, message: String| AskError::new(code, message);
-        let body = serde_json::to_vec(body).map_err(|error| failed(AskErrorCode::BadRequest, error.to_string()))?;
-        let subject = self.connection.subjects.query(tenant.as_str(), view);
-        let reply = self.connection.client.request(subject, body.into()).await.map_err(|error| AskError {
-            hint: Some("is the query service running?".to_owned()),
-            ..failed(AskErrorCode::Unavailable, format!("no answer: {error}"))
-        })?;
-        let refused = reply.headers.as_ref().is_some_and(|headers| headers.get(NATS_SERVICE_ERROR_CODE).is_some());
-        let unreadable =
-            |error: serde_json::Error| failed(AskErrorCode::Internal, format!("unreadable answer: {error}"));
-        if refused {
-            return Err(serde_json::from_slice(&reply.payload).map_err(unreadable)?);
-        }
-        serde_json::from_slice(&reply.payload).map_err(unreadable)
+    pub async fn days(&self, tenant: &TenantId) -> Asked<Days> {
+        self.asker.days(tenant).await
     }
 
     /// Waits until figures, reports and rejects rest on everything that stands in INBOX now.
@@ -307,7 +287,8 @@ impl Client {
         Ok(tenants)
     }
 
-    /// The newest versions of a tenant's reports from `from` to `to`, in order of their dates.
+    /// The newest versions of a tenant's reports from `from` to `to`, in order of their dates, as the stream has them: a
+    /// check that does not rely on the query service.
     ///
     /// # Errors
     /// When a report cannot be read.
@@ -315,7 +296,7 @@ impl Client {
         let subjects = &self.connection.subjects;
         let read = |message: Message<'_>| match subjects.parse_report(message.subject) {
             Some((_, date)) if !(from..=to).contains(&date) => Ok(None),
-            _ => Sealed::read(subjects, message).map(Some),
+            _ => sealed(subjects, message).map(Some),
         };
         let (stream, filter) = (subjects.reports_stream(), subjects.reports_of(tenant.as_str()));
         let newest = read_newest_written(&self.connection, stream, filter, read).await?;
@@ -324,17 +305,24 @@ impl Client {
         Ok(reports)
     }
 
-    /// The newest version of one report.
+    /// The newest version of one report, as the stream has it.
     ///
     /// # Errors
     /// When it cannot be read.
     pub async fn report(&self, tenant: &TenantId, date: Date) -> anyhow::Result<Option<Sealed>> {
         let subjects = &self.connection.subjects;
         let (stream, subject) = (subjects.reports_stream(), subjects.report(tenant, date));
-        let read = |message: Message<'_>| Sealed::read(subjects, message);
+        let read = |message: Message<'_>| sealed(subjects, message);
         let newest = last_written(&self.connection, &stream, &subject, read).await?;
         Ok(newest.found.map(|found| found.value))
     }
+}
+
+/// Reads a message of REPORTS.
+fn sealed(subjects: &Subjects, message: Message<'_>) -> Result<Sealed, NotWritten> {
+    written::report::<IgnoredAny>(subjects, message)?;
+    Sealed::read(Some(message.headers), Bytes::copy_from_slice(message.payload))
+        .map_err(|error| NotWritten::Unreadable(error.to_string()))
 }
 
 /// What became of a request to day-manager.
@@ -359,21 +347,5 @@ impl Reply {
             (Some("503"), why) => Self::Failed(why.unwrap_or("day-manager failed").to_owned()),
             (Some(_), why) => Self::Refused(why.unwrap_or("the request was refused").to_owned()),
         }
-    }
-}
-
-/// A report as it stands in the stream.
-pub struct Sealed {
-    pub report: Report,
-    pub hash: String,
-    /// The exact bytes that the hash is of.
-    pub payload: Bytes,
-}
-
-impl Sealed {
-    fn read(subjects: &Subjects, message: Message<'_>) -> Result<Self, NotWritten> {
-        let report = written::report(subjects, message)?;
-        let hash = message.headers.get(headers::HASH).map(|hash| hash.to_string()).unwrap_or_default();
-        Ok(Self { report, hash, payload: Bytes::copy_from_slice(message.payload) })
     }
 }

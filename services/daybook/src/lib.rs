@@ -3,7 +3,8 @@
 //! - [`cli`]: the commands and their flags;
 //! - [`commands`]: a file for each;
 //! - [`embedded`]: broker and services in this process, for `daybook up`, `daybook demo` and the tests;
-//! - [`client`]: what commands ask of the services;
+//! - [`asker`]: what commands ask of the query service, with no more than a tenant's permissions; [`sealed`]: a report;
+//! - [`client`]: what an operator's commands ask of the services and read from the streams;
 //! - [`live`]: a watched view, followed;
 //! - [`replayer`]: publishes recorded events and drives a clock;
 //! - [`definitions`]: reads the YAML files of `daybook apply`; [`expected`]: checks the flights' reports;
@@ -11,6 +12,7 @@
 //! - [`verification`]: replays the log, to prove sealed reports and to tell the story of an entity;
 //! - [`table`]: how lists are shown.
 
+pub mod asker;
 pub mod cli;
 pub mod client;
 pub mod commands;
@@ -19,6 +21,7 @@ pub mod embedded;
 pub mod expected;
 pub mod live;
 pub mod replayer;
+pub mod sealed;
 pub mod source;
 pub mod standing;
 pub mod table;

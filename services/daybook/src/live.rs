@@ -4,6 +4,7 @@ use daybook_contracts::ask::Answer;
 use daybook_contracts::live::{Feed, LiveUpdate};
 use daybook_contracts::report::{Figure, Row};
 use daybook_domain::catalogue::View;
+use daybook_domain::ids::Name;
 use std::collections::BTreeMap;
 
 /// What became of an update.
@@ -29,10 +30,15 @@ pub struct LiveView {
 impl LiveView {
     /// What the snapshot says; `None` when it is no answer to a question with `watch`.
     pub fn new(view: &View, answer: Answer) -> Option<Self> {
+        Self::told_apart_by(&view.group_by, view.ranking.is_some(), answer)
+    }
+
+    /// As [`new`](Self::new), for a view with these dimensions, ranked or not.
+    pub fn told_apart_by(dimensions: &[Name], ranked: bool, answer: Answer) -> Option<Self> {
         let feed = answer.feed.clone()?;
-        let key = match view.ranking {
-            Some(_) => vec!["position".to_owned()],
-            None => std::iter::once("time".to_owned()).chain(view.group_by.iter().map(ToString::to_string)).collect(),
+        let key = match ranked {
+            true => vec!["position".to_owned()],
+            false => std::iter::once("time".to_owned()).chain(dimensions.iter().map(ToString::to_string)).collect(),
         };
         let mut live = Self { key, feed, rows: BTreeMap::new(), answer };
         let rows = std::mem::take(&mut live.answer.rows);

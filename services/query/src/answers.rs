@@ -6,6 +6,7 @@ use crate::asking::Asking;
 use crate::cache::Cache;
 use crate::flight::{Flights, Part};
 use crate::found::{Found, Rows, Source};
+use crate::lists::Lists;
 use crate::ranges::{beyond_the_shard, sealed_days};
 use crate::shard::Shards;
 use crate::shedding::shed_staleness;
@@ -51,6 +52,7 @@ impl Kept {
 pub struct Answers {
     pub shards: Shards,
     pub archive: Archive,
+    pub lists: Lists,
     max_staleness: Duration,
     kept: Mutex<Cache<String, Kept>>,
     /// Through the shard.
@@ -69,6 +71,7 @@ impl Answers {
     ) -> Self {
         Self {
             shards: Shards::new(connection.clone(), shards, shard_timeout),
+            lists: Lists::new(connection.clone()),
             archive: Archive::new(connection),
             max_staleness,
             kept: Mutex::new(Cache::new(MAX_KEPT_ANSWERS, MAX_KEPT_BYTES)),

@@ -1,25 +1,27 @@
 //! The query service: the reading side, for clients that ask `daybook.query.<tenant>.<view>`.
 //!
 //! Instances share a queue group and hold nothing that could not be lost. Follow a question: [`service`] is the NATS
-//! micro service that gets it, [`encoding`] the two ways in which clients write, [`request`] what they asked, [`asking`]
-//! the question as the rest knows it. [`answers`] finds the answer: in the [`cache`] if one came a moment ago, by joining
+//! micro service that gets it, [`encoding`] the two ways in which clients write, [`request`] what they asked, [`dispatch`]
+//! says who answers it, [`reply`] is what goes back, [`asking`] the question as the rest knows it. [`answers`] finds the answer: in the [`cache`] if one came a moment ago, by joining
 //! those who ask the same just now ([`flight`]), or from the [`shard`] behind its circuit [`breaker`]. [`turns`] keeps one
 //! tenant from holding up the others, [`shedding`] says what is left undone while a shard is behind. Days that the
 //! shard no longer keeps, or all sealed days while it is away, are read from their streams ([`archive`], [`sealed`],
-//! [`history`]) and put together ([`ranges`], [`merge`]). [`days`] answers the reserved views.
+//! [`history`]) and put together ([`ranges`], [`merge`]). [`lists`] answers the reserved views: days, reports, rejects.
 
 pub mod answers;
 pub mod archive;
 pub mod asking;
 pub mod breaker;
 pub mod cache;
-pub mod days;
+pub mod dispatch;
 pub mod encoding;
 pub mod flight;
 pub mod found;
 pub mod history;
+pub mod lists;
 pub mod merge;
 pub mod ranges;
+pub mod reply;
 pub mod request;
 pub mod sealed;
 pub mod service;

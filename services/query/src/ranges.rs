@@ -299,6 +299,7 @@ mod tests {
             tenant: asking(Query::default()).tenant,
             days: days.iter().map(account).collect(),
             as_of: AsOf { log: LogSeq(1), inbox: InboxSeq(1) },
+            next: None,
         }
     }
 

@@ -2,16 +2,20 @@
 
 use crate::encoding::Encoding;
 use daybook_contracts::ask::{AskError, AskErrorCode, Asked, DAYS_VIEW, POSITION_VIEW, Query};
+use daybook_contracts::lists::{REJECTS_VIEW, REPORT_VIEW, REPORTS_VIEW, VIEWS_VIEW};
 use daybook_domain::ids::{Name, TenantId};
 use daybook_domain::nearest::nearest;
 use serde::Deserialize;
-use serde::de::{MapAccess, Visitor};
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
 
 /// Largest body of a request, in bytes: a query of the longest expressions and lists stays far below, and it becomes a
 /// key of the cache.
 pub const MAX_REQUEST_BYTES: usize = 64 << 10;
+
+/// Nothing, in MessagePack.
+const NIL: u8 = 0xc0;
 
 /// What a subject asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +25,25 @@ pub enum Target {
     Days,
     /// [`POSITION_VIEW`].
     Position,
+    /// [`REPORTS_VIEW`].
+    Reports,
+    /// [`REPORT_VIEW`].
+    Report,
+    /// [`REJECTS_VIEW`].
+    Rejects,
+    /// [`VIEWS_VIEW`].
+    Views,
 }
+
+/// The reserved views, and what each asks for.
+pub const RESERVED: [(&str, Target); 6] = [
+    (DAYS_VIEW, Target::Days),
+    (REPORTS_VIEW, Target::Reports),
+    (REPORT_VIEW, Target::Report),
+    (REJECTS_VIEW, Target::Rejects),
+    (VIEWS_VIEW, Target::Views),
+    (POSITION_VIEW, Target::Position),
+];
 
 /// The two tokens of a subject.
 ///
@@ -29,37 +51,48 @@ pub enum Target {
 /// When one is no name, or the view is reserved and not one that there is.
 pub fn target(tenant: &str, view: &str) -> Asked<(TenantId, Target)> {
     let tenant = TenantId::new(tenant).map_err(|error| bad_request(format!("the tenant {error}")))?;
-    let target = match view {
-        DAYS_VIEW => Target::Days,
-        POSITION_VIEW => Target::Position,
-        reserved if reserved.starts_with('~') => {
-            let shown: String = reserved.chars().take(daybook_domain::ids::MAX_NAME_BYTES).collect();
-            let error = AskError::new(AskErrorCode::UnknownView, format!("there is no reserved view {shown}"));
-            return Err(error.hint(format!("there are {DAYS_VIEW} and {POSITION_VIEW}")));
-        }
-        name => Target::View(Name::new(name).map_err(|error| bad_request(format!("the view {error}")))?),
-    };
+    if let Some((_, target)) = RESERVED.into_iter().find(|(name, _)| *name == view) {
+        return Ok((tenant, target));
+    }
+    if view.starts_with('~') {
+        let error = AskError::new(AskErrorCode::UnknownView, format!("there is no reserved view {}", shorten(view)));
+        let hint = match nearest(view, RESERVED.iter().map(|(name, _)| *name)) {
+            Some(name) => format!("did you mean {name}?"),
+            None => format!("there are {}", RESERVED.map(|(name, _)| name).join(", ")),
+        };
+        return Err(error.hint(hint));
+    }
+    let target = Target::View(Name::new(view).map_err(|error| bad_request(format!("the view {error}")))?);
     Ok((tenant, target))
 }
 
 /// The query in a request's body; that for today when it is empty.
 ///
 /// # Errors
+/// Those of [`read`].
+pub fn query(body: &[u8], encoding: Encoding) -> Asked<Query> {
+    read(body, encoding)
+}
+
+/// A request's body; the default of `T` when it is empty. A null counts as empty, for earlier clients send one where there
+/// is nothing to say.
+///
+/// # Errors
 /// [`AskErrorCode::TooLarge`] beyond [`MAX_REQUEST_BYTES`]; [`AskErrorCode::BadRequest`] when it cannot be read, with the
 /// field, if one is to blame, or the place in the body.
-pub fn query(body: &[u8], encoding: Encoding) -> Asked<Query> {
+pub fn read<T: DeserializeOwned + Default>(body: &[u8], encoding: Encoding) -> Asked<T> {
     if body.len() > MAX_REQUEST_BYTES {
         let message = format!("the request has {} bytes; at most {MAX_REQUEST_BYTES} are read", body.len());
         return Err(AskError::new(AskErrorCode::TooLarge, message));
     }
     match (body, encoding) {
-        ([], _) => Ok(Query::default()),
+        ([], _) | (b"null", Encoding::Json) | (&[NIL], Encoding::MessagePack) => Ok(T::default()),
         (_, Encoding::Json) => from_json(body),
         (_, Encoding::MessagePack) => from_messagepack(body),
     }
 }
 
-fn from_json(body: &[u8]) -> Asked<Query> {
+fn from_json<T: DeserializeOwned>(body: &[u8]) -> Asked<T> {
     // Serde would take a list for the fields in their order, which nobody means.
     let blank = body.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
     match body.get(blank) {
@@ -69,14 +102,14 @@ fn from_json(body: &[u8]) -> Asked<Query> {
     serde_json::from_slice(body).map_err(|error| {
         let place = offset(body, &error);
         let guilty = match serde_json::from_slice::<Fields>(body) {
-            Ok(Fields(fields)) => guilty_field(fields.iter().map(|(name, value)| (name.as_str(), value.get()))),
+            Ok(Fields(fields)) => guilty_field::<T>(fields.iter().map(|(name, value)| (name.as_str(), value.get()))),
             Err(_) => None,
         };
         guilty.unwrap_or_else(|| bad_request(format!("the request cannot be read: {}", bare(&error))).at(place))
     })
 }
 
-fn from_messagepack(body: &[u8]) -> Asked<Query> {
+fn from_messagepack<T: DeserializeOwned>(body: &[u8]) -> Asked<T> {
     // fixmap, map 16, map 32. A list would be taken for the fields in their order.
     if !matches!(body[0], 0x80..=0x8f | 0xde | 0xdf) {
         return Err(bad_request("a query is a map in MessagePack".to_owned()).at(0));
@@ -86,7 +119,7 @@ fn from_messagepack(body: &[u8]) -> Asked<Query> {
             Ok(fields) => {
                 let fields: Vec<_> = fields.into_iter().map(|(name, value)| (name, value.to_string())).collect();
                 // Places in a JSON text that the client never wrote would only confuse.
-                guilty_field(fields.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+                guilty_field::<T>(fields.iter().map(|(name, value)| (name.as_str(), value.as_str())))
                     .map(|error| AskError { position: None, ..error })
             }
             Err(_) => None,
@@ -96,12 +129,12 @@ fn from_messagepack(body: &[u8]) -> Asked<Query> {
 }
 
 /// The error of the first field that cannot be read by itself.
-fn guilty_field<'a>(fields: impl Iterator<Item = (&'a str, &'a str)>) -> Option<AskError> {
+fn guilty_field<'a, T: DeserializeOwned>(fields: impl Iterator<Item = (&'a str, &'a str)>) -> Option<AskError> {
     for (name, value) in fields {
         let name_text = serde_json::to_string(name).expect("a text is JSON");
         let before = name_text.len() + 2;
         let alone = format!("{{{name_text}:{value}}}");
-        let Err(error) = serde_json::from_str::<Query>(&alone) else { continue };
+        let Err(error) = serde_json::from_str::<T>(&alone) else { continue };
         let text = bare(&error);
         let mut told = match Unknown::read(&text) {
             // Of the query itself, or of a structure in it.

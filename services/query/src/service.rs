@@ -2,17 +2,18 @@
 
 use crate::Options;
 use crate::answers::Answers;
-use crate::asking::Asking;
-use crate::days::{days, position};
+use crate::dispatch::{answer, tokens};
 use crate::encoding::Encoding;
-use crate::request::{MAX_REQUEST_BYTES, Target, query, target};
+use crate::reply::Reply;
+use crate::request::{MAX_REQUEST_BYTES, RESERVED};
 use crate::turns::Turns;
 use async_nats::client::PublishError;
 use async_nats::service::endpoint::Endpoint;
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE, Request, Service, ServiceExt, error};
 use async_nats::{Client, Message, Subject};
-use daybook_contracts::ask::{AskError, Asked, DAYS_VIEW, MAX_ANSWER_ROWS, POSITION_VIEW};
+use daybook_contracts::ask::{AskError, Asked, MAX_ANSWER_ROWS};
 use daybook_contracts::headers;
+use daybook_contracts::lists::MAX_LIST_ROWS;
 use daybook_contracts::subjects::Subjects;
 use daybook_runtime::connection::{Connection, round_trip};
 use daybook_runtime::process::Context;
@@ -122,7 +123,7 @@ impl Actor for QueryActor {
 /// What `$SRV.INFO` shows of the endpoint: enough to ask the first question.
 fn metadata(subjects: &Subjects, options: &Options) -> HashMap<String, String> {
     let form = |view: &str| subjects.query("<tenant>", view);
-    let reserved = format!("{}, {}", form(DAYS_VIEW), form(POSITION_VIEW));
+    let reserved = RESERVED.map(|(name, _)| form(name)).join(", ");
     let encodings = format!("application/json, or {} with that {}", headers::MSGPACK, headers::CONTENT_TYPE);
     [
         ("subject", form("<view>")),
@@ -132,6 +133,7 @@ fn metadata(subjects: &Subjects, options: &Options) -> HashMap<String, String> {
         ("max_staleness_ms", options.max_staleness_ms.to_string()),
         ("max_request_bytes", MAX_REQUEST_BYTES.to_string()),
         ("max_answer_rows", MAX_ANSWER_ROWS.to_string()),
+        ("max_list_rows", MAX_LIST_ROWS.to_string()),
         ("max_questions_per_tenant", options.max_questions_per_tenant.to_string()),
     ]
     .map(|(key, value)| (key.to_owned(), value))
@@ -208,7 +210,7 @@ async fn respond_to_copy(context: &Context, answers: &Arc<Answers>, mut question
     let Some(reply) = question.reply.take() else { return };
     let (client, answered) = (&context.connection.client, answer(answers, &question, encoding).await);
     let sent = match answered {
-        Ok(body) => client.publish_with_headers(reply, encoding.headers(), body.into()).await,
+        Ok(answer) => client.publish_with_headers(reply, answer.headers, answer.body).await,
         Err(error) => publish_refusal(client, reply, encoding, &error).await,
     };
     if let Err(error) = sent {
@@ -216,17 +218,11 @@ async fn respond_to_copy(context: &Context, answers: &Arc<Answers>, mut question
     }
 }
 
-/// Tenant and view of `<prefix>.query.<tenant>.<view>`.
-fn tokens(message: &Message) -> (&str, &str) {
-    let mut tokens = message.subject.as_str().split('.').skip(2);
-    (tokens.next().unwrap_or_default(), tokens.next().unwrap_or_default())
-}
-
-async fn respond(context: &Context, request: Request, answered: Asked<Vec<u8>>, started: Instant) {
+async fn respond(context: &Context, request: Request, answered: Asked<Reply>, started: Instant) {
     let encoding = Encoding::of(request.message.headers.as_ref());
     let code = answered.as_ref().map_or_else(|error| error.code.number(), |_| 200);
     let sent = match answered {
-        Ok(body) => request.respond_with_headers(Ok(body.into()), encoding.headers()).await,
+        Ok(answer) => request.respond_with_headers(Ok(answer.body), answer.headers).await,
         Err(error) => refuse(&context.connection.client, request, encoding, &error).await,
     };
     if let Err(error) = sent {
@@ -234,20 +230,6 @@ async fn respond(context: &Context, request: Request, answered: Asked<Vec<u8>>, 
     }
     metrics::counter!("daybook_queries_total", "code" => code.to_string()).increment(1);
     metrics::histogram!("daybook_query_seconds").record(started.elapsed().as_secs_f64());
-}
-
-async fn answer(answers: &Arc<Answers>, message: &Message, encoding: Encoding) -> Asked<Vec<u8>> {
-    let (tenant, view) = tokens(message);
-    match target(tenant, view)? {
-        (tenant, Target::Days) => encoding.answer(&days(answers, tenant).await?),
-        (tenant, Target::Position) => encoding.answer(&position(answers, &tenant).await?),
-        (tenant, Target::View(view)) => {
-            let query = query(&message.payload, encoding)?;
-            let found = answers.answer(Asking { tenant, view, query }).await?;
-            metrics::counter!("daybook_query_source_total", "source" => found.source.as_str()).increment(1);
-            found.encode(encoding)
-        }
-    }
 }
 
 /// Sends the standard headers of a failed service request, and the whole error as the body.
@@ -291,7 +273,12 @@ mod tests {
         let subjects = Subjects::new("daybook").unwrap();
         let metadata = metadata(&subjects, &Options { max_staleness_ms: 7, ..Options::default() });
         assert_eq!(metadata["subject"], "daybook.query.<tenant>.<view>");
-        assert!(metadata["reserved_subjects"].contains("daybook.query.<tenant>.~days"));
+        for reserved in ["~days", "~reports", "~report", "~rejects", "~views", "~position"] {
+            assert!(
+                metadata["reserved_subjects"].contains(&format!("daybook.query.<tenant>.{reserved}")),
+                "{reserved}"
+            );
+        }
         assert!(metadata["encodings"].contains("application/msgpack"));
         assert_eq!(metadata["max_staleness_ms"], "7");
     }

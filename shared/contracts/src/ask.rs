@@ -326,6 +326,10 @@ pub enum ShardQuestion {
     Position,
     /// How the views of the partition stand. Answered by a list of [`ViewProgress`].
     Views,
+    /// The views in force that the tenant may ask for. Answered by [`crate::lists::ViewList`].
+    ViewsOf {
+        tenant: TenantId,
+    },
 }
 
 /// How a view stands in a partition.
@@ -446,12 +450,16 @@ pub struct DayAccount {
     pub as_reported: bool,
 }
 
-/// The days of a tenant that a shard keeps.
+/// Days of a tenant: those that a shard keeps, or a page of all of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Days {
     pub tenant: TenantId,
+    /// In order of their dates.
     pub days: Vec<DayAccount>,
     pub as_of: AsOf,
+    /// The cursor of the page with earlier days, when there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// Why a question was not answered. `code` is stable.

@@ -20,6 +20,8 @@ pub const HASH: &str = "Daybook-Hash";
 pub const CONTENT_TYPE: &str = "Content-Type";
 /// The value of [`CONTENT_TYPE`] for MessagePack.
 pub const MSGPACK: &str = "application/msgpack";
+/// The value of [`CONTENT_TYPE`] for JSON, where it is told.
+pub const JSON: &str = "application/json";
 /// Set by the broker on a sourced message: `<stream> <sequence> …`.
 pub const STREAM_SOURCE: &str = "Nats-Stream-Source";
 

@@ -2,7 +2,7 @@
 //!
 //! Follow an event: [`event`] is what a producer publishes; [`log`] is what ingest records; [`day`] is how a day opens
 //! and closes; [`reject`] is what becomes of bad input; [`report`] is a sealed day; [`ask`] is a question and its
-//! answer; [`live`] is what is pushed to listeners; [`figures`] are the groups behind a sealed day; [`members`] is who is there; [`admin`] is how definitions and clocks are changed. [`subjects`] names every place on the broker.
+//! answer; [`lists`] is what a client reads besides figures; [`live`] is what is pushed to listeners; [`figures`] are the groups behind a sealed day; [`members`] is who is there; [`admin`] is how definitions and clocks are changed. [`subjects`] names every place on the broker.
 
 pub mod admin;
 pub mod ask;
@@ -10,6 +10,7 @@ pub mod day;
 pub mod event;
 pub mod figures;
 pub mod headers;
+pub mod lists;
 pub mod live;
 pub mod log;
 pub mod members;

@@ -91,6 +91,11 @@ fn questions() {
 }
 
 #[test]
+fn lists() {
+    hold("lists");
+}
+
+#[test]
 fn live() {
     hold("live");
 }

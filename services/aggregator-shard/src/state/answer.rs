@@ -9,6 +9,7 @@ use daybook_contracts::ask::{
     Answer, AsOf, AskError, AskErrorCode, Asked, DayAccount, DaySelector, DayState, Days, Pieces, Query,
 };
 use daybook_contracts::figures::Figures;
+use daybook_contracts::lists::{ViewEntry, ViewList};
 use daybook_contracts::report::{Coverage, Figure, Row};
 use daybook_domain::calendar::BusinessDay;
 use daybook_domain::catalogue::Kind;
@@ -20,6 +21,8 @@ use std::collections::BTreeSet;
 
 /// Fewest members of which an order is kept: fewer are sorted as fast.
 const MIN_INDEXED: usize = 512;
+/// Most views that an error lists by their names: more make no readable line.
+const MAX_NAMED_VIEWS: usize = 8;
 
 /// The newest open day of a watched view, and what tells that rows shown before are void.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,10 +188,13 @@ impl PartitionState {
             Some(_) => AskError::new(AskErrorCode::UnknownView, format!("the view {view} is not for {tenant_id}"))
                 .hint("name the tenant in the view's `tenants`"),
             None => {
-                let names: Vec<&str> = self.views_of(tenant_id).map(|plan| plan.view.name.as_str()).collect();
+                let mut names: Vec<&str> = self.views_of(tenant_id).map(|plan| plan.view.name.as_str()).collect();
+                names.sort_unstable();
                 let hint = match daybook_domain::nearest::nearest(view.as_str(), names.iter().copied()) {
                     Some(name) => format!("did you mean {name:?}?"),
-                    None => "`daybook get views` lists them".to_owned(),
+                    None if names.is_empty() => "the tenant has no views yet".to_owned(),
+                    None if names.len() > MAX_NAMED_VIEWS => "a request for `~views` lists them".to_owned(),
+                    None => format!("there are {}", names.join(", ")),
                 };
                 AskError::new(AskErrorCode::UnknownView, format!("there is no view {view}")).hint(hint)
             }
@@ -392,7 +398,30 @@ impl PartitionState {
                 }
             })
             .collect();
-        Ok(Days { tenant: tenant_id.clone(), days, as_of: self.as_of() })
+        Ok(Days { tenant: tenant_id.clone(), days, as_of: self.as_of(), next: None })
+    }
+
+    /// The views in force that the tenant may ask for, in order of their names.
+    ///
+    /// # Errors
+    /// When the tenant is not known here.
+    pub fn views_for(&self, tenant_id: &TenantId) -> Asked<ViewList> {
+        self.tenants.get(tenant_id).ok_or_else(|| unknown_tenant(tenant_id))?;
+        let mut views: Vec<ViewEntry> = self
+            .views_of(tenant_id)
+            .map(|plan| ViewEntry {
+                name: plan.view.name.clone(),
+                kind: plan.view.kind.clone(),
+                grain: plan.view.grain,
+                late: plan.view.late,
+                ranked: plan.view.ranking.is_some(),
+                dimensions: plan.view.group_by.clone(),
+                metrics: plan.view.metrics.iter().map(|metric| metric.name.clone()).collect(),
+                definition: plan.view.revision,
+            })
+            .collect();
+        views.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(ViewList { tenant: tenant_id.clone(), views })
     }
 
     /// How far the state reaches.

@@ -100,7 +100,7 @@ mod tests {
             as_reported: false,
         };
         let days = states.iter().enumerate().map(day).collect();
-        Days { tenant: tenant(), days, as_of: AsOf { log: LogSeq(0), inbox: InboxSeq(0) } }
+        Days { tenant: tenant(), days, as_of: AsOf { log: LogSeq(0), inbox: InboxSeq(0) }, next: None }
     }
 
     #[test]

@@ -15,8 +15,8 @@ pub struct Arguments {
 }
 
 pub async fn run(arguments: Arguments) -> Outcome {
-    let client = arguments.client.connect().await?;
-    let days = client.days(&arguments.tenant).await?;
+    let asker = arguments.client.connect_to_ask().await?;
+    let days = asker.days(&arguments.tenant).await?;
     if arguments.client.json {
         super::print_json(&days)?;
         return Ok(ExitCode::SUCCESS);

@@ -143,15 +143,15 @@ fn member_value(text: &str) -> Option<CompactString> {
 }
 
 pub async fn run(arguments: Arguments) -> Outcome {
-    let client = arguments.client.connect().await?;
     let mut query = arguments.query()?;
+    let asker = arguments.client.connect_to_ask().await?;
     let (tenant, view) = (&arguments.tenant, arguments.view.as_str());
-    let mut answer = client.query(tenant, view, &query).await?;
+    let mut answer = asker.query(tenant, view, &query).await?;
     while arguments.all
         && let Some(cursor) = answer.next.take()
     {
         query.cursor = Some(cursor);
-        let page = client.query(tenant, view, &query).await?;
+        let page = asker.query(tenant, view, &query).await?;
         answer.rows.extend(page.rows);
         answer.next = page.next;
     }

@@ -3,8 +3,9 @@
 use crate::cli::{ClientArguments, Outcome};
 use crate::client::Client;
 use crate::table::{Table, count};
+use anyhow::Context as _;
 use daybook_contracts::reject::Reject;
-use daybook_contracts::subjects::{INVALID_TENANT, Subjects};
+use daybook_contracts::subjects::Subjects;
 use daybook_domain::ids::{Partition, TenantId};
 use daybook_runtime::append::last_message;
 use daybook_runtime::reader::Reader;
@@ -14,8 +15,8 @@ use std::process::ExitCode;
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The tenant that the events were published for, whether it exists or not; leave it out for events whose tenant
-    /// is not even a valid id
+    /// The tenant that the events were published for, whether it exists or not; an operator leaves it out for events
+    /// whose tenant is not even a valid id
     tenant: Option<TenantId>,
     /// Show the newest N
     #[arg(long, value_name = "N", default_value_t = 100)]
@@ -25,9 +26,14 @@ pub struct Arguments {
 }
 
 pub async fn run(arguments: Arguments) -> Outcome {
-    let client = arguments.client.connect().await?;
-    let token = arguments.tenant.as_ref().map_or(INVALID_TENANT, TenantId::as_str);
-    let (rejects, total) = newest(&client, token, arguments.last).await?;
+    let (rejects, has_older) = match &arguments.tenant {
+        Some(tenant) => arguments.client.connect_to_ask().await?.rejects(tenant, arguments.last).await?,
+        None => {
+            let client = arguments.client.connect().await;
+            let client = client.context("rejects without a tenant are for operators; name a tenant to see its own")?;
+            without_tenant(&client, arguments.last).await?
+        }
+    };
     if arguments.client.json {
         super::print_json(&rejects)?;
         return Ok(ExitCode::SUCCESS);
@@ -50,11 +56,9 @@ pub async fn run(arguments: Arguments) -> Outcome {
         ]);
     }
     table.print()?;
-    if total > rejects.len() {
-        super::print_line(&format!(
-            "the newest {} of {total}; --last N shows more, --json the whole originals",
-            rejects.len()
-        ))?;
+    if has_older {
+        let shown = count(rejects.len() as u64);
+        super::print_line(&format!("the newest {shown}; --last N shows more, --json the whole originals"))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -75,15 +79,12 @@ fn events(reject: &Reject) -> String {
     }
 }
 
-/// The newest `count` rejects under a tenant's token, and how many there are. [`INVALID_TENANT`] stands for those of
-/// all partitions whose tenant is no id.
+/// The newest `count` rejects of events whose tenant is no valid id, as the streams of all partitions have them, and
+/// whether there are older ones.
 ///
 /// # Errors
 /// When a message cannot be read.
-pub async fn newest(client: &Client, token: &str, count: usize) -> anyhow::Result<(Vec<Reject>, usize)> {
-    if token != INVALID_TENANT {
-        return newest_under(client, token, count).await;
-    }
+pub async fn without_tenant(client: &Client, count: usize) -> anyhow::Result<(Vec<Reject>, bool)> {
     let (mut all, mut total) = (Vec::new(), 0);
     for partition in Partition::all(client.connection.partitions) {
         let (rejects, number) = newest_under(client, &Subjects::invalid_tenant(partition), count).await?;
@@ -92,7 +93,8 @@ pub async fn newest(client: &Client, token: &str, count: usize) -> anyhow::Resul
     }
     all.sort_by_key(|reject| (reject.inbox, reject.index));
     all.drain(..all.len().saturating_sub(count));
-    Ok((all, total))
+    let has_older = total > all.len();
+    Ok((all, has_older))
 }
 
 async fn newest_under(client: &Client, token: &str, count: usize) -> anyhow::Result<(Vec<Reject>, usize)> {

@@ -1,8 +1,9 @@
 //! `daybook report`: the sealed report of a day.
 
 use crate::cli::{ClientArguments, Outcome};
-use crate::client::Sealed;
+use crate::sealed::Sealed;
 use crate::table::{Table, figure};
+use daybook_contracts::ask::AskErrorCode;
 use daybook_contracts::report::{Coverage, Row};
 use daybook_domain::ids::TenantId;
 use daybook_domain::time::Date;
@@ -13,18 +14,25 @@ pub struct Arguments {
     tenant: TenantId,
     /// Business day, such as 2013-03-10
     date: Date,
+    /// Show this version instead of the newest
+    #[arg(long = "version", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    version: Option<u32>,
     #[command(flatten)]
     client: ClientArguments,
 }
 
 pub async fn run(arguments: Arguments) -> Outcome {
-    let client = arguments.client.connect().await?;
-    let Some(sealed) = client.report(&arguments.tenant, arguments.date).await? else {
-        eprintln!(
-            "daybook: there is no sealed report of {} for {}; `daybook days {}` shows its days",
-            arguments.date, arguments.tenant, arguments.tenant
-        );
-        return Ok(ExitCode::FAILURE);
+    let (tenant, date) = (&arguments.tenant, arguments.date);
+    let asker = arguments.client.connect_to_ask().await?;
+    let sealed = match asker.report(tenant, date, arguments.version).await {
+        Ok(sealed) => sealed,
+        Err(error) if error.code == AskErrorCode::UnknownDay && error.field.as_deref() == Some("date") => {
+            eprintln!(
+                "daybook: there is no sealed report of {date} for {tenant}; `daybook days {tenant}` shows its days"
+            );
+            return Ok(ExitCode::FAILURE);
+        }
+        Err(error) => return Err(error.into()),
     };
     if arguments.client.json {
         // The very bytes that were sealed.

@@ -1,15 +1,19 @@
 //! `daybook reports`: lists sealed reports, the newest version of each.
 
+use crate::asker::Asker;
 use crate::cli::{ClientArguments, Outcome};
-use crate::client::Sealed;
+use crate::sealed::Sealed;
 use crate::table::{Table, figure};
+use anyhow::Context as _;
+use daybook_contracts::ask::{AskError, AskErrorCode};
+use daybook_contracts::lists::ReportEntry;
 use daybook_contracts::report::Figure;
 use daybook_domain::ids::TenantId;
 use daybook_domain::time::Date;
 use futures::{StreamExt, TryStreamExt};
 use std::process::ExitCode;
 
-/// Tenants whose reports are read at once.
+/// Lists, and reports, that are asked for at once.
 const AT_ONCE: usize = 8;
 
 #[derive(Debug, clap::Args)]
@@ -20,7 +24,7 @@ pub struct Arguments {
     /// Last business day
     #[arg(long, default_value_t = Date::MAX, hide_default_value = true)]
     to: Date,
-    /// Only these tenants
+    /// Only these tenants; required with the credentials of a tenant
     #[arg(long, value_delimiter = ',')]
     tenant: Vec<TenantId>,
     /// json is an array, ndjson an object a line, csv a line for each row of each view in long form
@@ -39,24 +43,43 @@ enum Format {
 }
 
 pub async fn run(arguments: Arguments) -> Outcome {
-    let client = arguments.client.connect().await?;
-    let tenants = if arguments.tenant.is_empty() {
-        client.tenants().await?.into_iter().map(|tenant| tenant.id).collect()
+    let (asker, tenants) = if arguments.tenant.is_empty() {
+        let client = arguments
+            .client
+            .connect()
+            .await
+            .context("the reports of all tenants are for operators; name a tenant with --tenant to see its own")?;
+        (client.asker.clone(), client.tenants().await?.into_iter().map(|tenant| tenant.id).collect())
     } else {
-        arguments.tenant.clone()
+        (arguments.client.connect_to_ask().await?, arguments.tenant.clone())
     };
-    let format = if arguments.client.json { Format::Json } else { arguments.format };
+    let (asker, from, to) = (&asker, arguments.from, arguments.to);
     let mut reports = futures::stream::iter(&tenants)
-        .map(|tenant| client.reports(tenant, arguments.from, arguments.to))
-        .buffered(AT_ONCE);
-    let mut out = Output::new(format);
+        .map(|tenant| async move {
+            let entries = asker.reports(tenant, from, to).await?;
+            Ok::<_, AskError>(futures::stream::iter(entries.into_iter().map(move |entry| Ok((tenant, entry)))))
+        })
+        .buffered(AT_ONCE)
+        .try_flatten()
+        .map_ok(|(tenant, entry)| document(asker, tenant, entry))
+        .try_buffered(AT_ONCE);
+    let mut out = Output::new(if arguments.client.json { Format::Json } else { arguments.format });
     while let Some(sealed) = reports.try_next().await? {
-        for sealed in sealed {
+        if let Some(sealed) = sealed {
             out.report(&sealed)?;
         }
     }
     out.finish()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The report of a list's entry; `None` when its retention has removed it since.
+async fn document(asker: &Asker, tenant: &TenantId, entry: ReportEntry) -> Result<Option<Sealed>, AskError> {
+    match asker.report(tenant, entry.date, Some(entry.version)).await {
+        Ok(sealed) => Ok(Some(sealed)),
+        Err(error) if error.code == AskErrorCode::PastRetention => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Prints reports one after the other; only tables are gathered first.

@@ -1,15 +1,15 @@
 //! `daybook watch`: a view as a live table.
 
+use crate::asker::Asker;
 use crate::cli::{ClientArguments, Outcome};
-use crate::client::Client;
 use crate::commands::query::heading;
 use crate::commands::report::rows_table;
 use crate::live::{Followed, LiveView};
 use crate::table::{self, count};
 use anyhow::{Context as _, bail};
 use daybook_contracts::ask::{Answer, AskError, AskErrorCode, Query};
+use daybook_contracts::lists::ViewEntry;
 use daybook_contracts::live::{LiveUpdate, RENEW_AFTER};
-use daybook_domain::catalogue::View;
 use daybook_domain::ids::{Name, TenantId};
 use daybook_runtime::process::wait_for_signal;
 use futures::StreamExt;
@@ -40,23 +40,24 @@ pub struct Arguments {
 }
 
 pub async fn run(arguments: Arguments) -> Outcome {
-    let client = arguments.client.connect().await?;
-    let views = client.catalogue().await?.views;
+    let asker = arguments.client.connect_to_ask().await?;
+    let views = asker.views(&arguments.tenant).await?.views;
     let Some(view) = views.into_iter().find(|view| view.name == arguments.view) else {
-        bail!("there is no view {}; `daybook get views` lists them", arguments.view);
+        // The answer says why: there is none of that name, or it is being made.
+        ask(&asker, &arguments).await?;
+        bail!("the view {} has come into force just now; watch it again", arguments.view);
     };
     tokio::select! {
-        outcome = watch(&client, &arguments, &view) => outcome,
+        outcome = watch(&asker, &arguments, &view) => outcome,
         () = wait_for_signal() => Ok(ExitCode::from(130)),
     }
 }
 
-async fn watch(client: &Client, arguments: &Arguments, view: &View) -> Outcome {
-    let subject = client.connection.subjects.live(arguments.tenant.as_str(), arguments.view.as_str());
+async fn watch(asker: &Asker, arguments: &Arguments, view: &ViewEntry) -> Outcome {
     // Before the snapshot, so that nothing falls between the two.
-    let mut updates = client.connection.client.subscribe(subject).await?;
+    let mut updates = asker.live(&arguments.tenant, arguments.view.as_str()).await?;
     let mut screen = Screen::new(arguments);
-    let mut live = screen.snapshot(view, ask(client, arguments).await?)?;
+    let mut live = screen.snapshot(view, ask(asker, arguments).await?)?;
     let mut renewal = tokio::time::interval_at(Instant::now() + RENEW_AFTER, RENEW_AFTER);
     renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut redraw = tokio::time::interval(REDRAW);
@@ -78,7 +79,7 @@ async fn watch(client: &Client, arguments: &Arguments, view: &View) -> Outcome {
                     Followed::Missed => true,
                 }
             }
-            _ = renewal.tick() => match ask(client, arguments).await {
+            _ = renewal.tick() => match ask(asker, arguments).await {
                 Ok(answer) => !live.continues(&answer),
                 Err(error) if error.code == AskErrorCode::Unavailable => {
                     screen.notice = Some(error.to_string());
@@ -96,15 +97,15 @@ async fn watch(client: &Client, arguments: &Arguments, view: &View) -> Outcome {
             return Ok(ExitCode::SUCCESS);
         }
         if must_ask {
-            live = anew(client, arguments, view, &mut screen).await?;
+            live = anew(asker, arguments, view, &mut screen).await?;
         }
     }
 }
 
 /// A new snapshot, as soon as there is one.
-async fn anew(client: &Client, arguments: &Arguments, view: &View, screen: &mut Screen) -> anyhow::Result<LiveView> {
+async fn anew(asker: &Asker, arguments: &Arguments, view: &ViewEntry, screen: &mut Screen) -> anyhow::Result<LiveView> {
     loop {
-        match ask(client, arguments).await {
+        match ask(asker, arguments).await {
             Ok(answer) => {
                 screen.notice = None;
                 return screen.snapshot(view, answer);
@@ -118,9 +119,9 @@ async fn anew(client: &Client, arguments: &Arguments, view: &View, screen: &mut 
     }
 }
 
-async fn ask(client: &Client, arguments: &Arguments) -> Result<Answer, AskError> {
+async fn ask(asker: &Asker, arguments: &Arguments) -> Result<Answer, AskError> {
     let query = Query { watch: true, ..Query::default() };
-    client.query(&arguments.tenant, arguments.view.as_str(), &query).await
+    asker.query(&arguments.tenant, arguments.view.as_str(), &query).await
 }
 
 /// What is shown: a table in a terminal, a line a message for machines.
@@ -139,12 +140,13 @@ impl Screen {
         Self { json: arguments.client.json, is_terminal, rows: arguments.rows, seen: 0, is_drawn: false, notice: None }
     }
 
-    fn snapshot(&mut self, view: &View, answer: Answer) -> anyhow::Result<LiveView> {
+    fn snapshot(&mut self, view: &ViewEntry, answer: Answer) -> anyhow::Result<LiveView> {
         if self.json {
             table::print(&format!("{}\n", serde_json::to_string(&answer)?))?;
         }
         self.is_drawn = false;
-        LiveView::new(view, answer).context("the answer tells of no feed; is the query service of another version?")
+        LiveView::told_apart_by(&view.dimensions, view.ranked, answer)
+            .context("the answer tells of no feed; is the query service of another version?")
     }
 
     fn told(&self, update: &LiveUpdate) -> anyhow::Result<()> {

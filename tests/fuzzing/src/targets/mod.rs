@@ -9,6 +9,7 @@ pub mod events;
 pub mod expressions;
 pub mod figures;
 pub mod heartbeats;
+pub mod lists;
 pub mod live;
 pub mod queries;
 pub mod questions;
@@ -24,7 +25,7 @@ macro_rules! target {
 }
 
 /// All of them, in the order of an event's way through the services.
-pub const ALL: [Target; 14] = [
+pub const ALL: [Target; 15] = [
     target!(events),
     target!(batches),
     target!(subjects),
@@ -34,6 +35,7 @@ pub const ALL: [Target; 14] = [
     target!(queries),
     target!(cursors),
     target!(questions),
+    target!(lists),
     target!(live),
     target!(figures),
     target!(checkpoints),

@@ -35,6 +35,7 @@ pub fn run(data: &[u8]) {
             }
         }
         ShardQuestion::Days { tenant } => drop(state.days(&tenant)),
+        ShardQuestion::ViewsOf { tenant } => drop(state.views_for(&tenant)),
         ShardQuestion::Position => assert!(state.as_of().log > LogSeq(0)),
         ShardQuestion::Views => assert!(!state.views(0).is_empty()),
     }
@@ -61,6 +62,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         view("hours", Query::days(DaySelector::Last(7))),
         figures(Date::from_days(15_770), Date::from_days(15_780)),
         ShardQuestion::Days { tenant: tenant() },
+        ShardQuestion::ViewsOf { tenant: tenant() },
         ShardQuestion::Position,
         ShardQuestion::Views,
     ];

@@ -148,6 +148,19 @@ fn a_marker_of_an_unknown_tenant_is_left_behind() {
 }
 
 #[test]
+fn a_tenant_is_told_the_views_it_may_ask_for() {
+    let shard = Shard::new();
+    let views = shard.state.views_for(&tenant_id("ABQ")).unwrap().views;
+    let names: Vec<&str> = views.iter().map(|view| view.name.as_str()).collect();
+    assert!(names.contains(&"totals") && names.is_sorted(), "{names:?}");
+    for view in &views {
+        let answer = shard.state.check(&tenant_id("ABQ"), &view.name, &Query::default());
+        assert_eq!(answer, Ok(()), "{}", view.name);
+    }
+    assert_eq!(shard.state.views_for(&tenant_id("JFK")).unwrap_err().code, AskErrorCode::UnknownTenant);
+}
+
+#[test]
 fn what_ingest_refused_is_on_the_account_of_its_day_or_of_the_open_one() {
     let mut shard = Shard::new();
     shard.apply(vec![Record::Rejected(reject("ABQ", 1, None))]);

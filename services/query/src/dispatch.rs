@@ -1,0 +1,68 @@
+//! Dispatch of requests by the view in their subject.
+
+use crate::answers::Answers;
+use crate::asking::Asking;
+use crate::encoding::Encoding;
+use crate::lists::{days::days, rejects::rejects, report::report};
+use crate::reply::Reply;
+use crate::request::{Target, query, read, target};
+use async_nats::Message;
+use daybook_contracts::ask::{Asked, Position, ShardQuestion};
+use daybook_contracts::lists::ViewList;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// Tenant and view of `<prefix>.query.<tenant>.<view>`.
+pub fn tokens(message: &Message) -> (&str, &str) {
+    let mut tokens = message.subject.as_str().split('.').skip(2);
+    (tokens.next().unwrap_or_default(), tokens.next().unwrap_or_default())
+}
+
+/// The reply to a request.
+///
+/// # Errors
+/// The error of the answerer; [`AskErrorCode::TooLarge`](daybook_contracts::ask::AskErrorCode::TooLarge) when the reply is
+/// longer than the broker takes.
+pub async fn answer(answers: &Arc<Answers>, message: &Message, encoding: Encoding) -> Asked<Reply> {
+    let asked_at = Instant::now();
+    let (tenant, view) = tokens(message);
+    let (tenant, target) = target(tenant, view)?;
+    let (body, lists) = (&message.payload, &answers.lists);
+    let reply = match target {
+        Target::View(view) => {
+            let query = query(body, encoding)?;
+            let found = answers.answer(Asking { tenant, view, query }).await?;
+            metrics::counter!("daybook_query_source_total", "source" => found.source.as_str()).increment(1);
+            Reply::written(encoding, found.encode(encoding)?)
+        }
+        Target::Position => {
+            let position: Position = answers.shards.ask(&tenant, &ShardQuestion::Position).await?;
+            Reply::answer(encoding, &position)?
+        }
+        Target::Views => {
+            let question = ShardQuestion::ViewsOf { tenant: tenant.clone() };
+            let views: ViewList = answers.shards.ask(&tenant, &question).await?;
+            Reply::answer(encoding, &views)?
+        }
+        Target::Days => {
+            let query = read(body, encoding)?;
+            Reply::answer(encoding, &days(answers, &tenant, &query, asked_at).await?)?
+        }
+        Target::Reports => {
+            let query = read(body, encoding)?;
+            let reports = lists.in_turn(&tenant, lists.sealed.list(&tenant, &query, asked_at)).await?;
+            Reply::answer(encoding, &reports)?
+        }
+        Target::Report => {
+            let query = read(body, encoding)?;
+            let document = lists.in_turn(&tenant, report(answers, &tenant, &query)).await?;
+            Reply::report(encoding, document)
+        }
+        Target::Rejects => {
+            let query = read(body, encoding)?;
+            let rejects = lists.in_turn(&tenant, rejects(answers, &tenant, &query)).await?;
+            Reply::answer(encoding, &rejects)?
+        }
+    };
+    reply.fit(lists.max_payload())
+}

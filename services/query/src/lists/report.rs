@@ -1,0 +1,87 @@
+//! One version of a sealed report, byte for byte.
+
+use super::document::Document;
+use super::sealed::newest;
+use super::subject::SubjectReader;
+use crate::answers::Answers;
+use daybook_contracts::ask::{AskError, AskErrorCode, Asked};
+use daybook_contracts::lists::ReportQuery;
+use daybook_domain::ids::TenantId;
+use daybook_domain::time::Date;
+
+/// The version that is asked for, or the newest.
+///
+/// # Errors
+/// [`AskErrorCode::UnknownDay`] when there is none; [`AskErrorCode::PastRetention`] when there was.
+pub async fn report(answers: &Answers, tenant: &TenantId, query: &ReportQuery) -> Asked<Document> {
+    let Some(date) = query.date else {
+        let error = AskError::new(AskErrorCode::BadRequest, "a report is asked for by its business day");
+        return Err(error.field("date").hint("name the day as in \"2024-03-01\""));
+    };
+    let reader = answers.lists.sealed.reader(tenant, date);
+    let first_look = reader.last_of_any_replica().await.and_then(|message| reader.read(&message, Document::read));
+    let found = match (first_look, query.version) {
+        (Some(document), None) => return Ok(document),
+        (Some(document), Some(version)) if version <= document.entry.version => Some(document),
+        // Only the leader can say that something is absent.
+        _ => newest(&reader).await,
+    };
+    let Some(newest) = found else { return Err(absent(answers, tenant, date).await) };
+    match query.version {
+        Some(version) if version != newest.entry.version => of_version(&reader, newest, version).await,
+        _ => Ok(newest),
+    }
+}
+
+/// The error for a day without a report.
+async fn absent(answers: &Answers, tenant: &TenantId, date: Date) -> AskError {
+    match answers.archive.deleted(tenant, &[date]).await {
+        Ok(Some(_)) => {
+            let message = format!("the report of {date} is over its retention and was deleted");
+            AskError::new(AskErrorCode::PastRetention, message).hint("`~reports` lists those that are kept")
+        }
+        Ok(None) => {
+            let message = format!("there is no sealed report of {date} for {tenant}");
+            AskError::new(AskErrorCode::UnknownDay, message)
+                .field("date")
+                .hint("`~days` lists the days; a report is sealed when its day closes")
+        }
+        Err(error) => error,
+    }
+}
+
+/// An older version than the newest one, by bisection: versions of a day have growing sequences.
+async fn of_version(reader: &SubjectReader<'_>, newest: Document, version: u32) -> Asked<Document> {
+    let end = newest.sequence;
+    let missing = |code, what: String| Err(AskError::new(code, what).field("version"));
+    let date = newest.entry.date;
+    if version == 0 || version > newest.entry.version {
+        let versions = newest.entry.version;
+        return missing(AskErrorCode::UnknownDay, format!("{date} has no version {version}; the newest is {versions}"));
+    }
+    // The version is at or behind `low`, and before `high`.
+    let (mut low, mut high) = (1, end);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match first_report(reader, middle, high).await {
+            None => high = middle,
+            Some(document) if document.entry.version == version => return Ok(document),
+            Some(document) if document.entry.version < version => low = document.sequence + 1,
+            Some(_) => high = middle,
+        }
+    }
+    let message = format!("version {version} of {date} is over its retention and was deleted");
+    missing(AskErrorCode::PastRetention, message)
+}
+
+/// The first report of the day at or after `from` and before `end`.
+async fn first_report(reader: &SubjectReader<'_>, from: u64, end: u64) -> Option<Document> {
+    let mut from = from;
+    loop {
+        let message = reader.next(from).await.filter(|message| message.sequence < end)?;
+        if let Some(document) = reader.read(&message, Document::read) {
+            return Some(document);
+        }
+        from = message.sequence + 1;
+    }
+}
