@@ -71,6 +71,10 @@ impl Subjects {
     pub fn figures_stream(&self) -> String {
         self.stream("FIGURES")
     }
+    /// Which tokens of tenants are revoked, where day-manager makes the tenants' accounts.
+    pub fn access_stream(&self) -> String {
+        self.stream("ACCESS")
+    }
     /// The bucket of the broker's object store for the shards' checkpoints.
     pub fn checkpoints_bucket(&self) -> String {
         self.stream("CHECKPOINTS")
@@ -114,8 +118,12 @@ impl Subjects {
     pub fn day_closed(&self, tenant: &str) -> String {
         format!("{}.days.{tenant}.closed", self.prefix)
     }
+    /// Both edges of a tenant's days.
+    pub fn days_of(&self, tenant: &str) -> String {
+        format!("{}.days.{tenant}.*", self.prefix)
+    }
     pub fn every_day(&self) -> String {
-        format!("{}.days.*.*", self.prefix)
+        self.days_of("*")
     }
     pub fn report(&self, tenant: &TenantId, date: Date) -> String {
         format!("{}.reports.{tenant}.{date}", self.prefix)
@@ -179,6 +187,17 @@ impl Subjects {
     pub fn clock(&self, name: &str) -> String {
         format!("{}.clocks.{name}", self.prefix)
     }
+    /// The newest list of a tenant's revoked tokens.
+    pub fn revoked(&self, tenant: &str) -> String {
+        format!("{}.access.revoked.{tenant}", self.prefix)
+    }
+    /// The settings that the tenants' accounts are made with.
+    pub fn access_settings(&self) -> String {
+        format!("{}.access.settings", self.prefix)
+    }
+    pub fn every_access(&self) -> String {
+        format!("{}.access.>", self.prefix)
+    }
     /// Where the processes of a service tell that they live; `service` may be `*`.
     pub fn members(&self, service: &str) -> String {
         format!("{}.members.{service}", self.prefix)
@@ -186,6 +205,10 @@ impl Subjects {
     /// Where one process of aggregator-shard answers for a partition.
     pub fn shard_at(&self, partition: Partition, instance: &str) -> String {
         format!("{}.shard.{partition}.{instance}", self.prefix)
+    }
+    /// Where every shard answers for any partition.
+    pub fn every_shard(&self) -> String {
+        format!("{}.shard.>", self.prefix)
     }
     /// Where the shard that runs a partition answers.
     pub fn shard(&self, partition: Partition) -> String {
