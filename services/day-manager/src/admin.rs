@@ -1,10 +1,11 @@
 //! `daybook.admin.…`: a NATS micro service in front of the actor, visible to `nats micro`.
 
+use crate::accounts::AccountsHandle;
 use crate::activation;
 use crate::failure;
 use crate::manager::Message;
 use async_nats::service::{Request, ServiceExt};
-use daybook_contracts::admin::{CatalogueReply, ViewsReply};
+use daybook_contracts::admin::{CatalogueReply, RevokeTokens, ViewsReply};
 use daybook_domain::ids::Partition;
 use daybook_runtime::connection::Connection;
 use futures::StreamExt;
@@ -20,8 +21,9 @@ use tokio_util::sync::CancellationToken;
 /// How long the actor may take over a request. Closing the days of 100,000 tenants takes seconds.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Answers on views that are being put together at once; each asks every shard. Further requests of any sort wait.
-const MAX_VIEWS_REQUESTS: usize = 8;
+/// Answers that are being put together at once beside the loop, on views, for which every shard is asked, and revoked tokens,
+/// of which every server is told. Further requests of any sort wait.
+const MAX_BESIDE: usize = 8;
 
 /// Serves the endpoints until `ending`; the task returns when those requests have a reply that have arrived by then.
 ///
@@ -30,6 +32,7 @@ const MAX_VIEWS_REQUESTS: usize = 8;
 pub async fn serve(
     connection: &Connection,
     actor: ActorRef<Message>,
+    accounts: Option<AccountsHandle>,
     ending: CancellationToken,
 ) -> Result<JoinHandle<()>, async_nats::Error> {
     let service = connection
@@ -44,8 +47,9 @@ pub async fn serve(
     let mut clock = service.endpoint(subjects.admin("clock")).await?;
     let mut close = service.endpoint(subjects.admin("close")).await?;
     let mut views = service.endpoint(subjects.admin("views")).await?;
+    let mut revoke = service.endpoint(subjects.admin("revoke")).await?;
     let connection = connection.clone();
-    let room = Arc::new(Semaphore::new(MAX_VIEWS_REQUESTS));
+    let room = Arc::new(Semaphore::new(MAX_BESIDE));
     Ok(tokio::spawn(async move {
         // The service answers PING and INFO for as long as it lives.
         let _service = service;
@@ -54,7 +58,7 @@ pub async fn serve(
             let (request, handled) = tokio::select! {
                 () = ending.cancelled(), if takes_more => {
                     takes_more = false;
-                    for endpoint in [&mut apply, &mut catalogue, &mut clock, &mut close, &mut views] {
+                    for endpoint in [&mut apply, &mut catalogue, &mut clock, &mut close, &mut views, &mut revoke] {
                         let _ = endpoint.stop().await;
                     }
                     continue;
@@ -86,11 +90,22 @@ pub async fn serve(
                     });
                     continue;
                 }
+                Some(request) = revoke.next() => {
+                    // Beside the loop: it waits for servers that may be away.
+                    let permit = room.clone().acquire_owned().await.expect("the semaphore is never closed");
+                    let accounts = accounts.clone();
+                    tokio::spawn(async move {
+                        let handled = revoke_tokens(accounts.as_ref(), &request).await;
+                        respond(&request, handled).await;
+                        drop(permit);
+                    });
+                    continue;
+                }
                 else => break,
             };
             respond(&request, handled).await;
         }
-        let _ = room.acquire_many(MAX_VIEWS_REQUESTS as u32).await;
+        let _ = room.acquire_many(MAX_BESIDE as u32).await;
     }))
 }
 
@@ -111,6 +126,18 @@ async fn views_of(actor: &ActorRef<Message>, connection: &Connection) -> Result<
     Ok(ViewsReply { views, partitions: progress.into_iter().map(|(_, progress)| progress).collect() })
 }
 
+/// Makes tokens void, where this day-manager makes the tenants' accounts.
+async fn revoke_tokens(accounts: Option<&AccountsHandle>, request: &Request) -> Result<Vec<u8>, Refused> {
+    let tokens: RevokeTokens = read(&request.message.payload)?;
+    let Some(accounts) = accounts else {
+        let why = "day-manager makes no accounts: start it with --account-seed and --account-credentials, or, where the \
+                   accounts are in the servers' file, revoke by a reload";
+        return Err((400, why.to_owned()));
+    };
+    let outcome = accounts.revoke(tokens).await;
+    outcome.map(|reply| json(&reply)).map_err(|error| (if error.is_transient() { 503 } else { 400 }, error.to_string()))
+}
+
 /// The answer to one request.
 async fn handle<Q: DeserializeOwned, A: Serialize + Send + 'static>(
     actor: &ActorRef<Message>,
@@ -118,9 +145,12 @@ async fn handle<Q: DeserializeOwned, A: Serialize + Send + 'static>(
     message: impl FnOnce(Q, RpcReplyPort<Result<A, failure::Refused>>) -> Message,
 ) -> Result<Vec<u8>, Refused> {
     let body: &[u8] = if request.message.payload.is_empty() { b"null" } else { &request.message.payload };
-    let question: Q =
-        serde_json::from_slice(body).map_err(|error| (400, format!("the request cannot be read: {error}")))?;
+    let question: Q = read(body)?;
     call(actor, |reply| message(question, reply)).await.map(|answer: A| json(&answer))
+}
+
+fn read<Q: DeserializeOwned>(body: &[u8]) -> Result<Q, Refused> {
+    serde_json::from_slice(body).map_err(|error| (400, format!("the request cannot be read: {error}")))
 }
 
 async fn call<A: Send + 'static>(

@@ -4,8 +4,10 @@
 //! is due when. [`registry`] holds what is defined and checks changes, with [`seasons`]. All of them are pure.
 //! [`manager`] is the actor that publishes definitions and markers; [`activation`] watches views being backfilled, for
 //! the manager to put them into force; [`admin`] is its face to the outside, a NATS micro service. [`failure`] says what
-//! an asker is told when the broker does not do its part.
+//! an asker is told when the broker does not do its part. [`accounts`] makes the tenants' NATS accounts, where an operator
+//! signs them.
 
+pub mod accounts;
 pub mod activation;
 pub mod admin;
 pub mod calendar;
@@ -17,6 +19,7 @@ pub mod registry;
 pub mod schedule;
 pub mod seasons;
 
+use accounts::{Accounts, AccountsHandle};
 use daybook_runtime::membership::Membership;
 use daybook_runtime::process::Context;
 use daybook_runtime::supervisor::{self, Child};
@@ -31,18 +34,21 @@ pub struct Options {
     /// Milliseconds between two looks at the system clock [10..=60000]
     #[arg(long, env = "DAYBOOK_TICK_INTERVAL_MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     pub tick_interval_ms: u64,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub accounts: accounts::AccountOptions,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { tick_interval_ms: 100 }
+        Self { tick_interval_ms: 100, accounts: Default::default() }
     }
 }
 
 /// Runs until `context.stop` is cancelled.
 ///
 /// # Errors
-/// When the actors cannot be started at all.
+/// When the actors cannot be started at all, or the settings of accounts are wrong.
 pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let tick = Duration::from_millis(options.tick_interval_ms);
     context.health.set("day-manager", false);
@@ -50,11 +56,21 @@ pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::
     // With the word that this one leaves, another takes the lead.
     let membership = Membership::join(connection, "day-manager", env!("CARGO_PKG_VERSION"), board, leave).await?;
     let membership = Arc::new(membership);
+    let (handle, requests) = AccountsHandle::new();
+    let accounts = Accounts::open(&options.accounts, connection)?;
+    let revoking = accounts.is_some().then_some(handle);
     let (managing, leading) = (context.clone(), membership.clone());
-    let manager = Child::new("day-manager", move |supervisor| {
-        manager::spawn(managing.clone(), leading.clone(), tick, supervisor)
-    });
-    supervisor::run(vec![manager], context.leave).await?;
+    let mut children = vec![Child::new("day-manager", move |supervisor| {
+        manager::spawn(managing.clone(), leading.clone(), tick, revoking.clone(), supervisor)
+    })];
+    if let Some(accounts) = accounts {
+        let (keeping, leading) = (context.clone(), membership.clone());
+        children.push(Child::new("accounts", move |supervisor| {
+            let (accounts, requests) = (accounts.clone(), requests.clone());
+            accounts::spawn(keeping.clone(), leading.clone(), accounts, requests, supervisor)
+        }));
+    }
+    supervisor::run(children, context.leave).await?;
     membership.farewell().await;
     Ok(())
 }

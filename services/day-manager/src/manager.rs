@@ -7,6 +7,7 @@
 //! clock is stored last and never goes back, a day that is closed by hand is named by its date. And a message whose fate was
 //! unclear cannot come late and undo something: each is stored only behind the one that its writer knew.
 
+use crate::accounts::AccountsHandle;
 use crate::failure::{self, Failure, Refused, Trouble};
 use crate::loading::{Loaded, load, load_clocks};
 use crate::publishing::{Arrival, Publisher};
@@ -55,9 +56,11 @@ pub async fn spawn(
     context: Context,
     membership: Arc<Membership>,
     tick: Duration,
+    accounts: Option<AccountsHandle>,
     supervisor: ActorCell,
 ) -> Result<ActorCell, SpawnErr> {
-    let (actor, _) = Actor::spawn_linked(None, Manager, (context, membership, tick), supervisor).await?;
+    let arguments = (context, membership, tick, accounts);
+    let (actor, _) = Actor::spawn_linked(None, Manager, arguments, supervisor).await?;
     Ok(actor.get_cell())
 }
 
@@ -109,19 +112,19 @@ impl Drop for State {
 impl Actor for Manager {
     type Msg = Message;
     type State = State;
-    type Arguments = (Context, Arc<Membership>, Duration);
+    type Arguments = (Context, Arc<Membership>, Duration, Option<AccountsHandle>);
 
     async fn pre_start(
         &self,
         myself: ActorRef<Message>,
-        (context, membership, tick): (Context, Arc<Membership>, Duration),
+        (context, membership, tick, accounts): Self::Arguments,
     ) -> Result<State, ActorProcessingErr> {
         context.health.set("day-manager", false);
         // Nobody waits here: it may take as long as there is to read.
         let loaded = load(&context.connection).await?;
         let (registry, publisher, unarrived) = begin(loaded).await?;
         let ending = CancellationToken::new();
-        let endpoints = admin::serve(&context.connection, myself.clone(), ending.clone()).await?;
+        let endpoints = admin::serve(&context.connection, myself.clone(), accounts, ending.clone()).await?;
         let (tenants, kinds, views) = (registry.schedule.len(), registry.kinds.len(), registry.views.len());
         tracing::info!(tenants, kinds, views, "managing days");
         // Whoever is told that it is ready finds it listening.

@@ -1,4 +1,4 @@
-//! The admin service of day-manager: `daybook.admin.apply`, `.catalogue`, `.views`, `.clock`, `.close`. JSON in, JSON out.
+//! The admin service of day-manager: `daybook.admin.apply`, `.catalogue`, `.views`, `.clock`, `.close`, `.revoke`. JSON in, JSON out.
 
 use crate::ask::ViewProgress;
 use crate::day::DayMarker;
@@ -163,6 +163,28 @@ pub struct ClockReply {
     pub next_due: Option<Instant>,
     /// How many markers this call published; each stands in INBOX before the answer is sent.
     pub markers: u64,
+}
+
+/// Makes tokens of a tenant void: `daybook.admin.revoke`. Whoever is connected with one is disconnected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevokeTokens {
+    pub tenant: TenantId,
+    /// The token by its user's public key, `U…`; every token made so far when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// When the token ends by itself, if it does: its revocation need not be remembered for longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Instant>,
+}
+
+/// How far a revocation is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokeReply {
+    /// NATS servers that have confirmed it. Those that are away learn of it later.
+    pub servers: usize,
+    /// Tokens of the tenant that are void.
+    pub revoked: usize,
 }
 
 /// Why an admin request failed.

@@ -75,6 +75,8 @@ pub struct Connection {
     pub stream_replicas: usize,
     /// What this process has met in streams that no service wrote.
     pub foreign: Ledger,
+    /// What it was made with, for a further connection to the same broker.
+    pub options: Arc<BrokerOptions>,
     servers: ServerUrls,
     watch: Arc<Watch>,
 }
@@ -144,6 +146,7 @@ pub async fn connect(options: &BrokerOptions, name: &str) -> Result<Connection, 
                 partitions,
                 stream_replicas,
                 foreign,
+                options: Arc::new(options.clone()),
                 servers,
                 watch,
             });
