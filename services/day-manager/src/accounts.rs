@@ -1,14 +1,15 @@
 //! The tenants' accounts, where an operator signs them: NATS servers are told of each tenant that is applied, and of each
 //! token that is revoked, without a reload.
 //!
-//! [`book`] is pure: what is known, and the account that follows from it. [`keeper`] is the actor; it follows CATALOG and
-//! ACCESS, answers servers that ask for an account, and sends them those that changed. [`servers`] talks to them;
+//! [`book`] is pure: what is known, and the account that follows from it; [`facts`] is where that stands. [`keeper`] is the
+//! actor; it follows CATALOG and ACCESS, answers servers that ask for an account, and sends them those that changed. [`servers`] talks to them;
 //! [`revoking`] stores what is revoked.
 //!
 //! An account is a function of facts that stand in streams: so every day-manager makes the same bytes, servers pass over
 //! what they have already, and it does no harm that several send it.
 
 pub mod book;
+pub mod facts;
 pub mod keeper;
 pub mod revoking;
 pub mod servers;
@@ -35,9 +36,6 @@ pub struct AccountOptions {
     /// How NATS servers keep accounts: all of them in full, or those they have asked for
     #[arg(long, env = "DAYBOOK_ACCOUNT_RESOLVER", value_enum, default_value_t)]
     pub account_resolver: Resolver,
-    /// Messages of one tenant and kind that INBOX holds; a message may be the larger, the fewer they are [1..]
-    #[arg(long, env = "DAYBOOK_TENANT_MESSAGES_PER_KIND", default_value_t = InboxBounds::default().max_messages_per_kind, value_parser = clap::value_parser!(u64).range(1..))]
-    pub tenant_messages_per_kind: u64,
     /// Most bytes of a tenant's message; by default as many as keep each tenant within half of INBOX [1024..=1048576]
     #[arg(long, env = "DAYBOOK_TENANT_PAYLOAD_BYTES", value_parser = clap::value_parser!(u64).range(1024..=1 << 20))]
     pub tenant_payload_bytes: Option<u64>,
@@ -93,10 +91,10 @@ impl Accounts {
         let read = std::fs::read_to_string(path);
         let text = read.map_err(|source| AccountsError::Read { path: path.clone(), source })?;
         let seed = AccessSeed::parse(&text).map_err(|source| AccountsError::Seed { path: path.clone(), source })?;
-        let bounds = InboxBounds {
-            max_bytes: u64::try_from(connection.options.inbox_max_bytes).unwrap_or_default(),
-            max_messages_per_kind: options.tenant_messages_per_kind,
-        };
+        let [max_bytes, max_messages_per_kind] =
+            [connection.options.inbox_max_bytes, connection.options.inbox_max_messages_per_kind]
+                .map(|bound| u64::try_from(bound).unwrap_or_default());
+        let bounds = InboxBounds { max_bytes, max_messages_per_kind };
         let (resolver, payload_bytes) = (options.account_resolver, options.tenant_payload_bytes);
         Ok(Some(Self { seed, resolver, bounds, payload_bytes, credentials: credentials.clone() }))
     }

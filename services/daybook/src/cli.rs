@@ -52,6 +52,10 @@ enum Command {
     Audit(commands::audit::Arguments),
     /// Find nats-server, or fetch it, and print where it is
     Broker(commands::broker::Arguments),
+    /// Write the configuration of NATS servers that keep tenants apart
+    Nats(commands::nats::Arguments),
+    /// Make, list and revoke tokens of tenants
+    Token(commands::token::Arguments),
 }
 
 /// How a command reaches Daybook, and how it prints.
@@ -150,6 +154,8 @@ async fn run(command: Command) -> Outcome {
         Command::Verify(arguments) => commands::verify::run(arguments).await,
         Command::Audit(arguments) => commands::audit::run(arguments).await,
         Command::Broker(arguments) => commands::broker::run(arguments).await,
+        Command::Nats(arguments) => commands::nats::run(arguments).await,
+        Command::Token(arguments) => commands::token::run(arguments).await,
     }
 }
 

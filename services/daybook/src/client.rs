@@ -7,7 +7,8 @@ use async_nats::client::RequestError;
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
 use bytes::Bytes;
 use daybook_contracts::admin::{
-    Apply, ApplyReply, CatalogueReply, ClockAdvance, ClockReply, CloseDay, CloseReply, DaysStanding, ViewsReply,
+    Apply, ApplyReply, CatalogueReply, ClockAdvance, ClockReply, CloseDay, CloseReply, DaysStanding, RevokeReply,
+    RevokeTokens, ViewsReply,
 };
 use daybook_contracts::ask::{Answer, Asked, Days, Position, Query, ShardQuestion};
 use daybook_contracts::members::HEARTBEAT;
@@ -131,6 +132,14 @@ impl Client {
     /// When the day cannot be closed, or is closed already, or day-manager does not answer.
     pub async fn close(&self, close: &CloseDay) -> anyhow::Result<CloseReply> {
         self.admin("close", close).await
+    }
+
+    /// Makes tokens void; returns when the NATS servers that answer have been told.
+    ///
+    /// # Errors
+    /// When day-manager does not make the tenants' accounts, or does not answer.
+    pub async fn revoke(&self, tokens: &RevokeTokens) -> anyhow::Result<RevokeReply> {
+        self.admin("revoke", tokens).await
     }
 
     /// Asks day-manager, again and again while it is away or starting: every admin request may be repeated.

@@ -3,6 +3,7 @@
 //! - [`cli`]: the commands and their flags;
 //! - [`commands`]: a file for each;
 //! - [`embedded`]: broker and services in this process, for `daybook up`, `daybook demo` and the tests;
+//! - [`access`]: the folder with who may connect to the broker;
 //! - [`asker`]: what commands ask of the query service, with no more than a tenant's permissions; [`sealed`]: a report;
 //! - [`client`]: what an operator's commands ask of the services and read from the streams;
 //! - [`live`]: a watched view, followed;
@@ -12,6 +13,7 @@
 //! - [`verification`]: replays the log, to prove sealed reports and to tell the story of an entity;
 //! - [`table`]: how lists are shown.
 
+pub mod access;
 pub mod asker;
 pub mod cli;
 pub mod client;

@@ -4,6 +4,7 @@ use crate::jwt::sign;
 use crate::keys::AccessSeed;
 use crate::limits::TenantLimits;
 use crate::permissions::Permissions;
+use crate::services::Role;
 use crate::sharing::{Crossing, REPLY_THRESHOLD, Shared, exports, imports};
 use crate::tenants::{self, Publishable};
 use daybook_contracts::subjects::Subjects;
@@ -18,6 +19,10 @@ const RESPONSE_TTL: Duration = Duration::from_secs(120);
 /// What a revocation says about the tokens of a user: all that were made up to then. A user's key belongs to one token, so
 /// this is the last second of the year 9999, whatever the clock of who made the token says.
 pub const FOR_GOOD: i64 = 253_402_300_799;
+/// Limits of a user, none of which is used: the account has limits.
+const USER_LIMITS: [&str; 3] = ["subs", "data", "payload"];
+/// Longest token that a client can connect with, in bytes: a server takes 4,096 bytes for the whole first line.
+pub const MAX_TOKEN_BYTES: usize = 3_072;
 /// Names every user in a list of revocations.
 pub const EVERY_USER: &str = "*";
 
@@ -34,16 +39,26 @@ pub fn system_account(seed: &AccessSeed, issued_at: i64) -> String {
     sign(claims("account", "SYS", &seed.system_account(), issued_at, nats), &seed.operator())
 }
 
-/// Signs the account of JetStream and the services.
+/// Signs the account of JetStream and the services. What each role may do stands here, beside the key that signs its users: so
+/// their credentials stay short, and need not be made again when a permission changes.
 pub fn services_account(seed: &AccessSeed, subjects: &Subjects, issued_at: i64) -> String {
     let mut limits = unlimited();
     for name in ["mem_storage", "disk_storage", "streams", "consumer", "max_ack_pending"] {
         limits[name] = json!(-1);
     }
     let exports: Vec<Value> = exports(subjects).iter().map(export).collect();
+    let roles: Vec<Value> = Role::ALL.into_iter().map(|role| scope(seed, subjects, role)).collect();
     let name = subjects.prefix().to_ascii_uppercase();
-    let nats = json!({ "limits": limits, "exports": exports });
+    let nats = json!({ "limits": limits, "exports": exports, "signing_keys": roles });
     sign(claims("account", &name, &seed.services_account(), issued_at, nats), &seed.operator())
+}
+
+fn scope(seed: &AccessSeed, subjects: &Subjects, role: Role) -> Value {
+    let mut template = Value::Object(lists(&role.permissions(subjects)));
+    for name in USER_LIMITS {
+        template[name] = json!(-1);
+    }
+    json!({ "kind": "user_scope", "key": seed.role(role).public_key(), "role": role.name(), "template": template })
 }
 
 /// What a tenant's account is made of, beside its id.
@@ -101,10 +116,18 @@ pub struct User<'a> {
     pub expires_at: Option<i64>,
 }
 
+/// Signs a user of a role of the services' account.
+pub fn role_user(seed: &AccessSeed, role: Role, public_key: &str, issued_at: i64) -> String {
+    let account = seed.services_account().public_key();
+    // The role's key stands for permissions and limits: a user that has any of its own is refused.
+    let nats = json!({ "pub": {}, "sub": {}, "issuer_account": account });
+    sign(claims_of("user", role.name(), public_key, issued_at, nats), &seed.role(role))
+}
+
 /// Signs a user, with the key of its account.
 pub fn user(account: &KeyPair, user: &User<'_>) -> String {
     let mut nats = Value::Object(user.permissions.map(lists).unwrap_or_default());
-    for name in ["subs", "data", "payload"] {
+    for name in USER_LIMITS {
         nats[name] = json!(-1);
     }
     for side in ["pub", "sub"] {
@@ -222,6 +245,7 @@ mod tests {
             services_account(&seed(), &subjects(), NOW),
             acme(&["UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4"]),
             query(&Permissions::with_inbox().respond()),
+            role_user(&seed(), Role::Query, "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4", NOW),
         ];
         let claims: Vec<Value> = tokens.iter().map(|token| jwt::read(token).unwrap()).collect();
         let text = format!("{}\n", serde_json::to_string_pretty(&claims).unwrap());

@@ -15,6 +15,30 @@ pub fn credentials(token: &str, user: &KeyPair) -> String {
 
 /// The user's token in a credentials file, if there is one.
 pub fn token_in(text: &str) -> Option<&str> {
-    let (_, rest) = text.split_once(TOKEN[0])?;
-    Some(rest.split_once(TOKEN[1])?.0.trim())
+    between(text, TOKEN)
+}
+
+/// The user's secret in a credentials file, if there is one.
+pub fn seed_in(text: &str) -> Option<&str> {
+    between(text, SEED)
+}
+
+fn between<'t>(text: &'t str, [begin, end]: [&str; 2]) -> Option<&'t str> {
+    let (_, rest) = text.split_once(begin)?;
+    Some(rest.split_once(end)?.0.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::{new_user, user_from_seed};
+
+    #[test]
+    fn both_parts_are_read_back() {
+        let user = new_user();
+        let text = credentials("a.b.c", &user);
+        assert_eq!(token_in(&text), Some("a.b.c"));
+        assert_eq!(user_from_seed(seed_in(&text).unwrap()).unwrap().public_key(), user.public_key());
+        assert_eq!((token_in("x"), seed_in(TOKEN[0])), (None, None));
+    }
 }

@@ -4,8 +4,11 @@
 //! needs to be stored or backed up: HMAC-SHA-256 of the name, with the seed as the key, is the account's Ed25519 seed.
 //! Who holds the seed can make every account and every token.
 
+use crate::services::Role;
+use data_encoding::BASE32_NOPAD;
 use daybook_domain::ids::TenantId;
-use nkeys::{KeyPair, KeyPairType};
+pub use nkeys::KeyPair;
+use nkeys::KeyPairType;
 use ring::hmac;
 use std::fmt;
 
@@ -62,6 +65,11 @@ impl AccessSeed {
         self.account("services")
     }
 
+    /// The key that signs the users of one role of the services' account.
+    pub fn role(&self, role: Role) -> KeyPair {
+        self.account(&format!("role {}", role.name()))
+    }
+
     /// The key of the account of whoever runs the servers.
     pub fn system_account(&self) -> KeyPair {
         self.account("system")
@@ -72,7 +80,7 @@ impl AccessSeed {
         self.account(&format!("tenant {tenant}"))
     }
 
-    /// Names with a blank are tenants', so that no tenant is called like another account.
+    /// The first word of a name says what it is of, so that no tenant is called like another account.
     fn account(&self, name: &str) -> KeyPair {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
         let tag = hmac::sign(&key, format!("{PURPOSE}{name}").as_bytes());
@@ -85,7 +93,19 @@ fn pair(sort: KeyPairType, bytes: [u8; 32]) -> KeyPair {
     KeyPair::new_from_raw(sort, bytes).expect("any 32 bytes are an Ed25519 seed")
 }
 
-/// A new user's key, by the operating system's random numbers. The one thing here that is not a function of its arguments.
+/// A new seed. This and [`new_user`] and [`random_text`] take random numbers; all else here is a function of its arguments.
+pub fn random_seed() -> AccessSeed {
+    let key = KeyPair::new_operator();
+    AccessSeed::parse(&key.seed().expect("a new key has a seed")).expect("an operator's seed is one")
+}
+
+/// A password that nobody guesses: 52 letters and digits.
+pub fn random_text() -> String {
+    let key = KeyPair::new_server();
+    BASE32_NOPAD.encode(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, seed_of(&key).as_bytes()), b"password").as_ref())
+}
+
+/// A new user's key.
 pub fn new_user() -> KeyPair {
     KeyPair::new_user()
 }
@@ -126,6 +146,8 @@ mod tests {
             tenant("services"),
             seed.services_account().public_key(),
             seed.system_account().public_key(),
+            tenant("query"),
+            seed.role(Role::Query).public_key(),
             AccessSeed::from_random([8; 32]).services_account().public_key(),
         ];
         for (index, key) in keys.iter().enumerate() {

@@ -106,9 +106,14 @@ impl JetStreamApi<'_> {
         vec![self.verb("STREAM.INFO")]
     }
 
-    /// Making the stream when it is missing, and adapting one of an earlier build.
+    /// Making the stream when it is missing.
     pub(crate) fn make(&self) -> Vec<String> {
-        vec![self.verb("STREAM.INFO"), self.verb("STREAM.CREATE"), self.verb("STREAM.UPDATE")]
+        vec![self.verb("STREAM.INFO"), self.verb("STREAM.CREATE")]
+    }
+
+    /// Changing bounds and retention.
+    pub(crate) fn change(&self) -> Vec<String> {
+        vec![self.verb("STREAM.UPDATE")]
     }
 
     /// Single messages, by the stream's leader or any replica.

@@ -47,8 +47,8 @@ impl Role {
 fn day_manager(subjects: &Subjects) -> Permissions {
     let service = service(subjects, Role::DayManager);
     let service = read(service, [subjects.catalog_stream(), subjects.days_stream(), subjects.clocks_stream()]);
-    // To see that a definition or a marker has arrived.
-    let service = get(service, [subjects.inbox_stream()]);
+    // To see that a definition or a marker has arrived, in INBOX or behind it.
+    let service = get(service, [subjects.inbox_stream(), subjects.events_stream()]);
     // Revoked tokens, where day-manager makes the tenants' accounts.
     let access = subjects.access_stream();
     let service = service.publish(JetStreamApi { stream: &access }.make());
@@ -68,8 +68,10 @@ fn day_manager(subjects: &Subjects) -> Permissions {
 fn ingest(subjects: &Subjects) -> Permissions {
     let service = service(subjects, Role::Ingest);
     let inbox = subjects.inbox_stream();
-    let service = read(service, [inbox.clone(), subjects.events_stream()]);
+    let service = read(service, [inbox.clone(), subjects.events_stream(), subjects.catalog_stream()]);
     service
+        // It keeps the bounds of all streams.
+        .publish(streams(subjects).into_iter().flat_map(|stream| JetStreamApi { stream: &stream }.change()))
         // What the streams take, for its metrics.
         .publish(JetStreamApi { stream: &subjects.checkpoints_stream() }.look())
         .publish(JetStreamApi { stream: &inbox }.purge())
@@ -81,9 +83,13 @@ fn aggregator_shard(subjects: &Subjects) -> Permissions {
     let service = service(subjects, Role::AggregatorShard);
     let (events, snapshots) = (subjects.events_stream(), subjects.checkpoints_stream());
     let outputs = [subjects.reports_stream(), subjects.figures_stream(), subjects.rejects_stream()];
-    let service = get(read(service, [events.clone(), snapshots.clone()]), outputs);
+    let service = get(read(service, [events.clone(), snapshots.clone()]), outputs.clone());
     let bucket = JetStreamApi { stream: &snapshots };
+    let [reports, figures, _] = &outputs;
+    // How long they are kept.
+    let kept = [reports, figures].into_iter().flat_map(|stream| JetStreamApi { stream }.change());
     service
+        .publish(kept)
         .publish(bucket.make())
         .publish(bucket.purge())
         .publish(JetStreamApi { stream: &events }.purge())
@@ -103,13 +109,8 @@ fn aggregator_shard(subjects: &Subjects) -> Permissions {
 /// Answers questions out of the shards, reports and figures.
 fn query(subjects: &Subjects) -> Permissions {
     let service = service(subjects, Role::Query);
-    let sealed = [
-        subjects.days_stream(),
-        subjects.reports_stream(),
-        subjects.figures_stream(),
-        subjects.rejects_stream(),
-        subjects.catalog_stream(),
-    ];
+    let sealed =
+        [subjects.days_stream(), subjects.reports_stream(), subjects.figures_stream(), subjects.rejects_stream()];
     read(service, sealed)
         .publish([subjects.every_shard()])
         .subscribe([subjects.query("*", "*"), "$SRV.>".to_owned()])
@@ -119,14 +120,21 @@ fn query(subjects: &Subjects) -> Permissions {
 /// Asks for everything and reads every stream; publishes events, and changes definitions and days through day-manager. It
 /// writes no stream but INBOX, and removes nothing.
 fn operator(subjects: &Subjects) -> Permissions {
-    let everything = streams(subjects).into_iter().chain([subjects.checkpoints_stream(), subjects.access_stream()]);
+    let snapshots = subjects.checkpoints_stream();
+    let everything = streams(subjects).into_iter().chain([snapshots.clone(), subjects.access_stream()]);
     let look = |stream: &str| JetStreamApi { stream }.look();
-    let operator = Permissions::with_inbox();
-    let operator = read(operator, streams(subjects));
+    // Over a trimmed log, `verify` begins with a snapshot.
+    let operator = read(Permissions::with_inbox(), streams(subjects).into_iter().chain([snapshots.clone()]));
     operator
         .publish(everything.flat_map(|stream| look(&stream)))
         .publish(["$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$SRV.>"].map(str::to_owned))
-        .publish([subjects.every_input(), subjects.admin("*"), subjects.query("*", "*"), subjects.every_shard()])
+        .publish([
+            subjects.every_input(),
+            subjects.admin("*"),
+            subjects.query("*", "*"),
+            subjects.every_shard(),
+            format!("$JS.FC.{snapshots}.>"),
+        ])
         .subscribe([
             subjects.members("*"),
             subjects.live("*", "*"),
@@ -195,6 +203,8 @@ mod tests {
                 _ => [false; 5],
             };
             assert_eq!(purges, expected, "{role:?}");
+            let changes = of(role).may_publish("$JS.API.STREAM.UPDATE.SHOP_EVENTS");
+            assert_eq!(changes, role == Role::Ingest, "{role:?}");
         }
     }
 

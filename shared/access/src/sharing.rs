@@ -1,7 +1,8 @@
 //! What crosses the border between the services' account and a tenant's.
 //!
 //! The services' account exports its public subjects for any tenant; each tenant's account imports those subjects that name
-//! this tenant, under the same names. Only the operator makes accounts, so no tenant gives itself an import.
+//! this tenant, under the same names. Only the operator makes accounts, so no tenant gives itself an import. Nothing of the
+//! JetStream API is exported: what stands in a stream is asked of the query service.
 
 use daybook_contracts::subjects::Subjects;
 use daybook_domain::ids::TenantId;
@@ -46,18 +47,12 @@ pub fn imports(subjects: &Subjects, tenant: &TenantId) -> Vec<Shared> {
     shared(subjects, tenant.as_str())
 }
 
-/// A request for the newest version of one of the tenant's reports, answered by any replica of REPORTS.
-pub fn report_request(subjects: &Subjects, tenant: &str) -> String {
-    format!("$JS.API.DIRECT.GET.{}.{}", subjects.reports_stream(), subjects.reports_of(tenant))
-}
-
 fn shared(subjects: &Subjects, tenant: &str) -> Vec<Shared> {
     let service = |subject| Shared { crossing: Crossing::Service, subject };
     let stream = |subject| Shared { crossing: Crossing::Stream, subject };
     vec![
         service(subjects.input(tenant, "*")),
         service(subjects.query(tenant, "*")),
-        service(report_request(subjects, tenant)),
         stream(subjects.live(tenant, "*")),
         stream(subjects.days_of(tenant)),
         stream(subjects.reports_of(tenant)),

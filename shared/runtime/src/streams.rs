@@ -64,6 +64,8 @@ impl StreamError {
                         | ErrorCode::CLUSTER_NO_PEERS
                         | ErrorCode::CLUSTER_NOT_LEADER
                         | ErrorCode::INSUFFICIENT_RESOURCES
+                        // Among others, another process is just making the same stream.
+                        | ErrorCode::STREAM_CREATE
                 ),
                 _ => true,
             },

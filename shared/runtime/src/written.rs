@@ -14,6 +14,7 @@ use crate::append::{Stored, header_number};
 use crate::reader::Delivered;
 use async_nats::HeaderMap;
 use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
+use daybook_contracts::access::RevokedTokens;
 use daybook_contracts::day::DayMarker;
 use daybook_contracts::headers;
 use daybook_contracts::reject::Rejects;
@@ -173,6 +174,27 @@ pub fn rejects(subjects: &Subjects, message: Message<'_>) -> Result<Rejects, Not
     let rejects: Rejects = Origin::of(message)?.json(message.payload)?;
     fits(subjects.parse_rejects(message.subject).is_some())?;
     Ok(rejects)
+}
+
+/// A tenant's revoked tokens, of ACCESS.
+///
+/// # Errors
+/// When it is not what day-manager wrote there.
+pub fn revoked_tokens(subjects: &Subjects, message: Message<'_>) -> Result<RevokedTokens, NotWritten> {
+    let list: RevokedTokens = Origin::of(message)?.json(message.payload)?;
+    fits(message.subject == subjects.revoked(list.tenant.as_str()))?;
+    Ok(list)
+}
+
+/// The mark of the settings that tenants' accounts are made with, of ACCESS.
+///
+/// # Errors
+/// When it is not what day-manager wrote there.
+pub fn access_settings(subjects: &Subjects, message: Message<'_>) -> Result<String, NotWritten> {
+    let origin = Origin::of(message)?;
+    fits(message.subject == subjects.access_settings())?;
+    let mark = std::str::from_utf8(message.payload).map_err(|error| origin.unreadable(error))?;
+    Ok(mark.to_owned())
 }
 
 /// Where an output stands in its subject's order, whichever stream it is in. What one subject's position says is not believed

@@ -1,18 +1,15 @@
 //! The actor: follows what accounts are made of, answers servers, sends what changed.
 
 use super::book::{AccountBook, Fact, Touched};
+use super::facts::{Sources, note, read_facts, store_fingerprint};
 use super::revoking::{self, RevokeError};
 use super::{Accounts, Resolver, servers};
-use async_nats::{Client, HeaderMap};
-use daybook_contracts::access::RevokedTokens;
 use daybook_contracts::admin::{RevokeReply, RevokeTokens};
-use daybook_domain::catalogue::Definition;
-use daybook_domain::ids::{Partition, TenantId};
-use daybook_runtime::append::{append, last_message};
-use daybook_runtime::connection::{BrokerOptions, Connection, connect};
+use daybook_domain::ids::TenantId;
+use daybook_runtime::connection::{BrokerOptions, ConnectError, Connection, connect};
 use daybook_runtime::membership::Membership;
 use daybook_runtime::process::Context;
-use daybook_runtime::reader::{Delivered, Reader, read_all};
+use daybook_runtime::reader::Delivered;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -29,6 +26,8 @@ use tokio::time::Instant;
 const SENT_AT_ONCE: usize = 16;
 /// Pause before accounts are sent again that no server has taken.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
+/// How long further kinds are waited for before everybody's account is made anew: they are applied together.
+const SETTLING: Duration = Duration::from_millis(200);
 /// How often accounts with revoked tokens are sent again. A server that was down when a token was revoked, and remembers the
 /// account from before, learns of it within this.
 const REPEAT: Duration = Duration::from_secs(30);
@@ -122,7 +121,7 @@ impl Actor for KeeperActor {
     ) -> Result<State, ActorProcessingErr> {
         context.health.set("accounts", false);
         let (keeper, sources) = Keeper::begin(context.connection.clone(), membership, &accounts).await?;
-        let lookups = servers::lookups(&keeper.system).await?;
+        let lookups = servers::lookups(&keeper.system.client).await?;
         tracing::info!(tenants = keeper.book.tenants().count(), resolver = ?accounts.resolver, "keeping accounts");
         context.health.set("accounts", true);
         let working = tokio::spawn(async move {
@@ -142,22 +141,17 @@ impl Actor for KeeperActor {
     }
 }
 
-/// Streams that facts come from, with where reading goes on.
-struct Sources {
-    tenants: Reader,
-    kinds: Reader,
-    access: Reader,
-}
-
 struct Keeper {
     connection: Connection,
     /// As the system user that may send accounts.
-    system: Client,
+    system: Connection,
     membership: Arc<Membership>,
     resolver: Resolver,
     book: AccountBook,
     /// Tenants whose accounts the servers are to be sent.
     due: BTreeSet<TenantId>,
+    /// When everybody's account is due, for something has changed that concerns all.
+    everybody_at: Option<Instant>,
     /// Until then nothing is sent, for nobody took it.
     pause: Option<Instant>,
 }
@@ -171,17 +165,15 @@ impl Keeper {
         membership: Arc<Membership>,
         accounts: &Accounts,
     ) -> Result<(Self, Sources), ActorProcessingErr> {
-        let system = system_client(&connection.options, accounts).await?;
+        let system = connect_system(&connection.options, accounts).await?;
         revoking::ensure(&connection).await?;
         let subjects = connection.subjects.clone();
         let mut book = AccountBook::new(accounts.seed.clone(), subjects, accounts.bounds, accounts.payload_bytes);
-        store_fingerprint(&connection, &book.fingerprint()).await;
-        let sources = read_facts(&connection, &mut book).await;
+        store_fingerprint(&connection, &book.fingerprint()).await?;
+        let sources = read_facts(&connection, &mut book).await?;
         let resolver = accounts.resolver;
-        let mut keeper = Self { connection, system, membership, resolver, book, due: BTreeSet::new(), pause: None };
-        keeper.everybody().await;
-        keeper.tell_share();
-        Ok((keeper, sources))
+        let (due, everybody_at, pause) = (BTreeSet::new(), Some(Instant::now()), None);
+        Ok((Self { connection, system, membership, resolver, book, due, everybody_at, pause }, sources))
     }
 
     async fn work(mut self, mut sources: Sources, mut lookups: async_nats::Subscriber, requests: Requests) {
@@ -191,20 +183,21 @@ impl Keeper {
         let mut sending = Sending::new();
         loop {
             self.send_due(&mut sending);
-            let resume = self.pause.unwrap_or_else(Instant::now);
+            let [resume, everybody_at] = [self.pause, self.everybody_at].map(|at| at.unwrap_or_else(Instant::now));
             tokio::select! {
                 lookup = lookups.next() => match lookup {
                     Some(lookup) => self.answer(&lookup).await,
                     None => return,
                 },
-                message = sources.tenants.next() => self.take(&message).await,
-                message = sources.kinds.next() => self.take(&message).await,
-                message = sources.access.next() => self.take(&message).await,
+                message = sources.tenants.next() => self.take(&message),
+                message = sources.kinds.next() => self.take(&message),
+                message = sources.access.next() => self.take(&message),
                 Some(request) = requests.recv() => {
                     let outcome = self.revoke(&request.tokens).await;
                     let _ = request.reply.send(outcome);
                 }
                 Some((tenant, outcome)) = sending.next(), if !sending.is_empty() => self.sent(tenant, outcome),
+                () = tokio::time::sleep_until(everybody_at), if self.everybody_at.is_some() => self.everybody().await,
                 () = tokio::time::sleep_until(resume), if self.pause.is_some() => self.pause = None,
                 _ = repeat.tick() => self.due.extend(self.book.revoked().cloned().collect::<Vec<_>>()),
             }
@@ -219,51 +212,54 @@ impl Keeper {
         metrics::counter!("daybook_account_lookups_total", "found" => found).increment(1);
         let may_deny = self.resolver == Resolver::Cache && self.membership.leads();
         if account.is_some() || may_deny {
-            let _ = self.system.publish(reply.clone(), account.unwrap_or_default().into()).await;
+            let _ = self.system.client.publish(reply.clone(), account.unwrap_or_default().into()).await;
         }
     }
 
-    async fn take(&mut self, message: &Delivered) {
-        if let Some(fact) = fact(&self.connection, message) {
-            let touched = self.book.learn(fact, message.stored_at);
-            self.touch(touched).await;
-        }
-    }
-
-    async fn touch(&mut self, touched: Touched) {
-        match touched {
+    fn take(&mut self, message: &Delivered) {
+        let fact = match note(&self.connection, message) {
+            Ok(Some(fact)) => fact,
+            Ok(None) => return,
+            Err(error) => {
+                // Nothing is taken back by it: accounts go on as they are.
+                tracing::error!(error = &error as &dyn std::error::Error, "what accounts are made of cannot be read");
+                return;
+            }
+        };
+        // No server has the account of a new tenant before a client comes, and a cache does not want it until then.
+        let is_awaited = matches!(fact, Fact::Tenant(_)) && self.resolver == Resolver::Cache;
+        match self.book.learn(fact, message.stored_at) {
             Touched::Nobody => {}
+            Touched::One(_) if is_awaited => {}
             Touched::One(tenant) => {
                 self.due.insert(tenant);
             }
-            Touched::Everybody => {
-                self.tell_share();
-                self.everybody().await;
-            }
+            Touched::Everybody => self.everybody_at = Some(Instant::now() + SETTLING),
         }
     }
 
     /// Has every account sent that servers are to have: all, or those that a cache holds.
     async fn everybody(&mut self) {
+        self.everybody_at = None;
+        self.tell_share();
         match self.resolver {
             Resolver::Full => self.due.extend(self.book.tenants().cloned()),
-            Resolver::Cache => match servers::kept(&self.system).await {
+            Resolver::Cache => match servers::kept(&self.system.client).await {
                 Ok(keys) => self.due.extend(keys.iter().filter_map(|key| self.book.tenant_of(key)).cloned()),
                 Err(error) => {
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,
                         "servers do not tell which accounts they hold"
                     );
-                    self.due.extend(self.book.tenants().cloned());
+                    self.everybody_at = Some(Instant::now() + RETRY_PAUSE);
                 }
             },
         }
     }
 
     fn tell_share(&self) {
-        let share = self.book.share();
-        let bytes = share.payload_bytes;
-        if share.is_small() {
+        let bytes = self.book.share().payload_bytes;
+        if self.book.share().is_small() {
             tracing::warn!(
                 bytes,
                 "a tenant's messages must be small for it to fill at most half of INBOX; see docs/ACCESS.md"
@@ -277,7 +273,7 @@ impl Keeper {
         while self.pause.is_none() && sending.len() < SENT_AT_ONCE {
             let Some(tenant) = self.due.pop_first() else { return };
             let Some(account) = self.book.account(&tenant) else { continue };
-            let system = self.system.clone();
+            let system = self.system.client.clone();
             sending.push(Box::pin(async move { (tenant, servers::send_quickly(&system, account).await) }));
         }
     }
@@ -304,7 +300,7 @@ impl Keeper {
         let revoked = list.users.len();
         self.book.learn(Fact::Revoked(list), stored_at);
         let account = self.book.account(tenant).expect("it was there a moment ago");
-        let servers = match servers::send(&self.system, account).await {
+        let servers = match servers::send(&self.system.client, account).await {
             Ok(servers) => servers,
             Err(error) => {
                 tracing::warn!(%tenant, error = &error as &dyn std::error::Error, "a revocation was not taken; sending it again");
@@ -318,62 +314,7 @@ impl Keeper {
 }
 
 /// Connects to the same broker as the system user.
-async fn system_client(options: &BrokerOptions, accounts: &Accounts) -> Result<Client, ActorProcessingErr> {
+async fn connect_system(options: &BrokerOptions, accounts: &Accounts) -> Result<Connection, ConnectError> {
     let options = BrokerOptions { nats_credentials: Some(accounts.credentials.clone()), ..options.clone() };
-    Ok(connect(&options, "day-manager-accounts").await?.client)
-}
-
-/// Notes in ACCESS when the settings became what they are: the accounts made with them are newer than those before.
-async fn store_fingerprint(connection: &Connection, fingerprint: &str) {
-    let (stream, subject) = (connection.subjects.access_stream(), connection.subjects.access_settings());
-    let last = last_message(connection, &stream, &subject).await;
-    if last.as_ref().is_some_and(|stored| *stored.payload == *fingerprint.as_bytes()) {
-        return;
-    }
-    let expected = last.map_or(0, |stored| stored.sequence);
-    let payload = fingerprint.to_owned().into();
-    // Whoever else stores one at the same time has newer settings, or the same.
-    let appended = append(connection, &subject, expected, HeaderMap::new(), payload).await;
-    tracing::info!(?appended, "the tenants' accounts are made with other settings than before");
-}
-
-/// Reads what there is, and says where reading goes on.
-async fn read_facts(connection: &Connection, book: &mut AccountBook) -> Sources {
-    let subjects = &connection.subjects;
-    let kinds = subjects.catalog(Partition(0), "kind", "*");
-    let catalog = subjects.catalog_stream();
-    let mut readers = Vec::new();
-    for (stream, filter) in [
-        (catalog.clone(), subjects.every_tenant()),
-        (catalog, kinds),
-        (subjects.access_stream(), subjects.every_access()),
-    ] {
-        let mut next = 1;
-        for message in read_all(connection, stream.clone(), filter.clone(), 1).await {
-            next = message.sequence + 1;
-            if let Some(fact) = fact(connection, &message) {
-                book.learn(fact, message.stored_at);
-            }
-        }
-        readers.push(Reader::new(connection, stream, filter, next));
-    }
-    let [tenants, kinds, access] = readers.try_into().ok().expect("there are three");
-    Sources { tenants, kinds, access }
-}
-
-/// What a message says, if it is one of ours: its content must fit its subject.
-fn fact(connection: &Connection, message: &Delivered) -> Option<Fact> {
-    let (subjects, subject) = (&connection.subjects, message.subject.as_str());
-    if subject == subjects.access_settings() {
-        return Some(Fact::Settings);
-    }
-    let name = subject.rsplit('.').next()?;
-    if let Ok(list) = serde_json::from_slice::<RevokedTokens>(&message.payload) {
-        return (subject == subjects.revoked(list.tenant.as_str())).then_some(Fact::Revoked(list));
-    }
-    match serde_json::from_slice(&message.payload).ok()? {
-        Definition::Tenant(tenant) if tenant.id.as_str() == name => Some(Fact::Tenant(tenant.id)),
-        Definition::Kind(kind) if kind.name.as_str() == name => Some(Fact::Kind(kind.name)),
-        _ => None,
-    }
+    connect(&options, "day-manager-accounts").await
 }

@@ -7,10 +7,13 @@ use daybook_contracts::access::RevokedTokens;
 use daybook_contracts::admin::RevokeTokens;
 use daybook_domain::ids::TenantId;
 use daybook_domain::time::Instant;
-use daybook_runtime::append::{Appended, Stored, append, last_message};
+use daybook_runtime::append::{Appended, Newest, append, last_written};
 use daybook_runtime::clock;
 use daybook_runtime::connection::Connection;
+use daybook_runtime::written::{NotWritten, revoked_tokens};
 
+/// Messages that the stream keeps of a tenant: its list is not lost with what someone else writes there.
+const KEPT_LISTS: i64 = 16;
 /// How often a revocation is tried while others are stored in between.
 const MAX_ATTEMPTS: usize = 4;
 
@@ -25,8 +28,8 @@ pub enum RevokeError {
     Full(#[from] daybook_contracts::access::TooManyRevoked),
     #[error("the broker did not confirm that the revocation is stored; ask again, which is safe")]
     Unclear,
-    #[error("the list of revoked tokens of {0} cannot be read; see the stream ACCESS")]
-    Unreadable(TenantId),
+    #[error("the list of revoked tokens cannot be read")]
+    Unreadable(#[from] NotWritten),
 }
 
 impl RevokeError {
@@ -47,7 +50,7 @@ pub async fn ensure(connection: &Connection) -> Result<(), async_nats::Error> {
         subjects: vec![subjects.every_access()],
         storage: StorageType::File,
         num_replicas: connection.stream_replicas,
-        max_messages_per_subject: 1,
+        max_messages_per_subject: KEPT_LISTS,
         discard: DiscardPolicy::Old,
         allow_direct: true,
         ..Config::default()
@@ -64,33 +67,34 @@ pub async fn revoke(connection: &Connection, request: &RevokeTokens) -> Result<(
     if let Some(user) = request.user.as_ref().filter(|user| !is_user(user)) {
         return Err(RevokeError::Key(user.chars().take(64).collect()));
     }
-    let subject = connection.subjects.revoked(request.tenant.as_str());
     for _ in 0..MAX_ATTEMPTS {
-        let last = last_message(connection, &connection.subjects.access_stream(), &subject).await;
-        let (mut list, expected) = match &last {
-            Some(stored) => (read(stored, &request.tenant)?, stored.sequence),
-            None => (RevokedTokens::none(request.tenant.clone()), 0),
+        let Newest { end, found } = newest(connection, &request.tenant).await?;
+        let mut list = match found {
+            Some(found) if request.user.as_ref().is_some_and(|user| found.value.users.contains_key(user)) => {
+                // A repeated request: it is stored already.
+                return Ok((found.value, found.stored_at));
+            }
+            Some(found) => found.value,
+            None => RevokedTokens::none(request.tenant.clone()),
         };
         match &request.user {
-            Some(user) if list.users.contains_key(user) => {
-                // A repeated request: it is stored already.
-                let stored_at = last.map_or_else(clock::now, |stored| stored.stored_at);
-                return Ok((list, stored_at));
-            }
             Some(user) => list.revoke(user, request.expires_at, clock::now())?,
             None => list.revoke_all(clock::now()),
         }
         let payload = serde_json::to_vec(&list).expect("a list is plain values");
-        if let Appended::At(_) = append(connection, &subject, expected, HeaderMap::new(), payload.into()).await
-            && let Some(stored) = last_message(connection, &connection.subjects.access_stream(), &subject).await
+        let subject = connection.subjects.revoked(request.tenant.as_str());
+        if let Appended::At(_) = append(connection, &subject, end, HeaderMap::new(), payload.into()).await
+            && let Some(stored) = newest(connection, &request.tenant).await?.found
         {
-            return Ok((read(&stored, &request.tenant)?, stored.stored_at));
+            return Ok((stored.value, stored.stored_at));
         }
     }
     Err(RevokeError::Unclear)
 }
 
-fn read(stored: &Stored, tenant: &TenantId) -> Result<RevokedTokens, RevokeError> {
-    let list = serde_json::from_slice::<RevokedTokens>(&stored.payload).ok().filter(|list| list.tenant == *tenant);
-    list.ok_or_else(|| RevokeError::Unreadable(tenant.clone()))
+/// The newest list of a tenant.
+async fn newest(connection: &Connection, tenant: &TenantId) -> Result<Newest<RevokedTokens>, NotWritten> {
+    let subjects = &connection.subjects;
+    let (stream, subject) = (subjects.access_stream(), subjects.revoked(tenant.as_str()));
+    last_written(connection, &stream, &subject, |message| revoked_tokens(subjects, message)).await
 }
