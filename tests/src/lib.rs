@@ -7,6 +7,7 @@ pub mod asking;
 pub mod backfilling;
 pub mod flights;
 pub mod gate;
+pub mod installation;
 pub mod lagging;
 pub mod orders;
 pub mod processes;
