@@ -5,7 +5,7 @@ use crate::processes::{PARTITIONS, Process, Service, binary, command, wait_until
 use crate::{define, eventually};
 use async_nats::ConnectOptions;
 use daybook::client::Client;
-use daybook_runtime::connection::BrokerOptions;
+use daybook_runtime::connection::{BrokerOptions, NatsOptions};
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -144,6 +144,36 @@ impl AccessDirectory {
     }
 }
 
+impl AccessDirectory {
+    /// The mode that it was made in.
+    pub fn mode(&self) -> String {
+        let settings: serde_json::Value = serde_json::from_slice(&fs::read(self.file("access.json")).unwrap()).unwrap();
+        settings["mode"].as_str().unwrap().to_owned()
+    }
+
+    /// Whether an operator signs accounts.
+    pub fn has_operator(&self) -> bool {
+        self.mode() != "file"
+    }
+
+    /// A service's credentials, as settings of a client.
+    pub fn identity(&self, name: &str, url: &str) -> NatsOptions {
+        let file = |ending: &str| Some(self.file(&format!("services/{name}.{ending}")));
+        match self.has_operator() {
+            true => NatsOptions { nats_credentials: file("creds"), ..NatsOptions::at(url) },
+            false => NatsOptions { nats_nkey: file("nk"), ..NatsOptions::at(url) },
+        }
+    }
+
+    /// The same as flags.
+    pub fn flags(&self, name: &str, url: &str) -> Vec<String> {
+        let NatsOptions { nats_credentials, nats_nkey, .. } = self.identity(name, url);
+        let flag = if self.has_operator() { "--nats-credentials" } else { "--nats-nkey" };
+        let file = nats_credentials.or(nats_nkey).unwrap();
+        ["--nats", url, flag, file.to_str().unwrap()].map(str::to_owned).into()
+    }
+}
+
 /// Runs the command line to its end.
 pub fn daybook(arguments: &[&str]) -> Output {
     command(&binary("daybook")).args(arguments).stdin(Stdio::null()).output().unwrap()
@@ -156,7 +186,7 @@ pub fn done(output: Output) -> String {
     told.into_owned()
 }
 
-/// A whole Daybook with an operator: servers, services, and a client for the operator.
+/// A whole Daybook on a secured server: the server, the services, and a client for the operator.
 pub struct Installation {
     // Dropped in this order: services, server, folder.
     pub services: Vec<Process>,
@@ -168,18 +198,24 @@ pub struct Installation {
 impl Installation {
     /// Starts everything in a mode with an operator.
     pub async fn start(mode: &str) -> Self {
+        Self::start_with(&["--mode", mode]).await
+    }
+
+    /// Starts everything with these arguments of `daybook nats config`.
+    pub async fn start_with(arguments: &[&str]) -> Self {
         // The same after a restart, for the services to find it again.
         let server = format!("nats-1=127.0.0.1:{}", free_port());
-        let access = AccessDirectory::make(&["--mode", mode, "--server", &server]);
+        let access = AccessDirectory::make(&[arguments, &["--server", &server]].concat());
         let folder = access.folder.path().join("run");
         let server = ConfiguredServer::start(access.file("servers/nats-1.conf"), &folder).await;
-        let mut services: Vec<Process> =
-            Service::ALL.map(|service| describe(&access, &server.url, mode, service)).into();
+        let mut services: Vec<Process> = Service::ALL.map(|service| describe(&access, &server.url, service)).into();
         services.iter_mut().for_each(Process::start);
         for (process, service) in services.iter_mut().zip(Service::ALL) {
             wait_until_ready(process, service).await;
         }
-        let client = Client::connect(&operator(&access, &server.url)).await.unwrap();
+        let nats = access.identity("operator", &server.url);
+        let options = BrokerOptions { nats, partitions: PARTITIONS, ..BrokerOptions::default() };
+        let client = Client::connect(&options).await.unwrap();
         Self { services, client, server, access }
     }
 
@@ -190,9 +226,14 @@ impl Installation {
 
     /// Runs a command of the command line as the operator.
     pub fn operator(&self, arguments: &[&str]) -> Output {
-        let credentials = self.access.file("services/operator.creds");
-        let connection = ["--nats", &self.server.url, "--nats-credentials", credentials.to_str().unwrap()];
-        daybook(&[arguments, &connection[..]].concat())
+        self.command("operator", arguments)
+    }
+
+    /// Runs a command of the command line with credentials of the folder `services`.
+    pub fn command(&self, name: &str, arguments: &[&str]) -> Output {
+        let connection = self.access.flags(name, &self.server.url);
+        let connection: Vec<&str> = connection.iter().map(String::as_str).collect();
+        daybook(&[arguments, &connection].concat())
     }
 
     /// Revokes as the operator. Returns what the command prints.
@@ -212,16 +253,9 @@ impl Installation {
     }
 }
 
-/// The operator's settings for a client.
-pub fn operator(access: &AccessDirectory, url: &str) -> BrokerOptions {
-    let credentials = access.file("services/operator.creds");
-    BrokerOptions { nats_credentials: Some(credentials), partitions: PARTITIONS, ..BrokerOptions::at(url) }
-}
-
-fn describe(access: &AccessDirectory, url: &str, mode: &str, service: Service) -> Process {
+fn describe(access: &AccessDirectory, url: &str, service: Service) -> Process {
     let text = |path: PathBuf| path.to_str().unwrap().to_owned();
-    let credentials = text(access.file(&format!("services/{}.creds", service.name())));
-    let mut arguments: Vec<String> = ["--nats", url, "--nats-credentials", &credentials].map(str::to_owned).into();
+    let mut arguments = access.flags(service.name(), url);
     let mut set = |flag: &str, value: &str| arguments.extend([flag, value].map(str::to_owned));
     set("--partitions", &PARTITIONS.to_string());
     set("--http", "127.0.0.1:0");
@@ -237,11 +271,12 @@ fn describe(access: &AccessDirectory, url: &str, mode: &str, service: Service) -
             set("--log-retention", "1s");
         }
         Service::Query => set("--max-staleness-ms", "0"),
-        Service::DayManager => {
+        Service::DayManager if access.has_operator() => {
             set("--account-seed", &text(access.file("operator.seed")));
             set("--account-credentials", &text(access.file("services/accounts.creds")));
-            set("--account-resolver", mode);
+            set("--account-resolver", &access.mode());
         }
+        Service::DayManager => {}
     }
     Process::new(service.name(), binary(service.name()), arguments, access.folder.path())
 }

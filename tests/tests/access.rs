@@ -79,7 +79,19 @@ async fn let_in(daybook: &Installation, token: &Path) -> TenantClient {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn services_and_operator_run_without_a_violation() {
-    let mut daybook = Installation::start("full").await;
+    run_everything(Installation::start("full").await).await;
+}
+
+/// With nkeys, whose permissions stand in the servers' file.
+#[tokio::test(flavor = "multi_thread")]
+async fn services_and_operator_run_without_a_violation_by_nkeys() {
+    let folder = AccessDirectory { folder: tempfile::tempdir().unwrap() };
+    let definitions = folder.definitions("tenants.yaml", DEFINITIONS);
+    run_everything(Installation::start_with(&["--tenants", &definitions, "--tokens"]).await).await;
+}
+
+/// Everything that services and the operator's commands do.
+async fn run_everything(mut daybook: Installation) {
     daybook.define(DEFINITIONS).await;
     advance(&daybook, "2024-03-01T12:00:00Z").await;
     for number in 0..40 {
@@ -133,6 +145,8 @@ async fn services_and_operator_run_without_a_violation() {
     done(daybook.operator(&["replay", &events, "--kind", "order", "--tenant", "acme"]));
     // Everything again with what is there, and others in their places.
     for service in Service::ALL {
+        let log = daybook.process(service).log().to_lowercase();
+        assert!(!log.contains("permissions violation"), "{log}");
         daybook.process(service).terminate().await;
         daybook.process(service).start();
         let process = daybook.process(service);

@@ -315,6 +315,7 @@ impl Keeper {
 
 /// Connects to the same broker as the system user.
 async fn connect_system(options: &BrokerOptions, accounts: &Accounts) -> Result<Connection, ConnectError> {
-    let options = BrokerOptions { nats_credentials: Some(accounts.credentials.clone()), ..options.clone() };
+    let nats = options.nats.clone().with_credentials(accounts.credentials.clone());
+    let options = BrokerOptions { nats, ..options.clone() };
     connect(&options, "day-manager-accounts").await
 }

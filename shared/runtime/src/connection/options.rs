@@ -189,6 +189,20 @@ impl NatsOptions {
         }
     }
 
+    /// The same servers and certificates, as the user of a credentials file.
+    pub fn with_credentials(self, file: PathBuf) -> Self {
+        Self {
+            nats_credentials: Some(file),
+            nats_user: None,
+            nats_password: None,
+            nats_password_file: None,
+            nats_token: None,
+            nats_token_file: None,
+            nats_nkey: None,
+            ..self
+        }
+    }
+
     /// Checks that the settings do not contradict each other. Reads no file.
     ///
     /// # Errors
