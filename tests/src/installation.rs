@@ -2,81 +2,56 @@
 //! processes with credentials of their own, tenants with tokens from `daybook token`.
 
 use crate::processes::{PARTITIONS, Process, Service, binary, command, wait_until_ready};
-use crate::{define, eventually};
+use crate::{PATIENCE, define};
 use async_nats::ConnectOptions;
 use daybook::client::Client;
+use daybook_broker::{Broker, Options};
 use daybook_runtime::connection::{BrokerOptions, NatsOptions};
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-/// A nats-server with a configuration file. Dropping it kills it.
+/// A nats-server with a written configuration.
 pub struct ConfiguredServer {
-    binary: PathBuf,
-    config: PathBuf,
-    folder: PathBuf,
-    child: Option<Child>,
+    broker: Broker,
     /// `nats://127.0.0.1:PORT`.
     pub url: String,
 }
 
 impl ConfiguredServer {
-    /// Starts a server; its log and ports go into `folder`.
+    /// Starts a server; its log goes into `folder`, which no other server uses.
     pub async fn start(config: PathBuf, folder: &Path) -> Self {
         let binary = tokio::task::spawn_blocking(|| daybook_broker::locate(None, &|_| {})).await.unwrap().unwrap();
-        fs::create_dir_all(folder).unwrap();
-        let mut server = Self { binary, config, folder: folder.to_owned(), child: None, url: String::new() };
-        server.launch().await;
-        server
-    }
-
-    async fn launch(&mut self) {
-        let child = Command::new(&self.binary)
-            .arg("--config")
-            .arg(&self.config)
-            .arg("--ports_file_dir")
-            .arg(&self.folder)
-            .arg("--log")
-            .arg(self.folder.join("server.log"))
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        let ports = self.folder.join(format!("nats-server_{}.ports", child.id()));
-        self.child = Some(child);
-        self.url = eventually("the server", || async {
-            let told: serde_json::Value = serde_json::from_slice(&fs::read(&ports).ok()?).ok()?;
-            Some(told["nats"][0].as_str()?.to_owned())
-        })
-        .await;
+        let options = Options { config_file: Some(config), start_timeout: PATIENCE, ..Options::new(binary, folder) };
+        let broker = Broker::start(options).await.unwrap();
+        let url = broker.client_url().to_owned();
+        Self { broker, url }
     }
 
     /// Kills the server, as a crash would.
-    pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
+    pub async fn kill(&mut self) {
+        self.broker.kill().await.unwrap();
     }
 
-    /// Starts it again.
+    /// Kills it, and starts it again.
     pub async fn restart(&mut self) {
-        self.kill();
-        self.launch().await;
+        self.kill().await;
+        self.broker.restart().await.unwrap();
     }
 
     /// Has it read its configuration again.
     pub fn reload(&self) {
-        let child = self.child.as_ref().unwrap();
-        let process = rustix::process::Pid::from_raw(child.id().cast_signed()).unwrap();
-        rustix::process::kill_process(process, rustix::process::Signal::HUP).unwrap();
+        let process = Pid::from_raw(self.broker.pid().unwrap().cast_signed()).unwrap();
+        kill_process(process, Signal::HUP).unwrap();
     }
 
     /// Everything it has logged.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.folder.join("server.log")).unwrap_or_default()
+        fs::read_to_string(self.broker.log_file()).unwrap_or_default()
     }
 
     /// Lines of its log about what a user may not do, but for users of tenants.
@@ -88,7 +63,6 @@ impl ConfiguredServer {
 
 impl Drop for ConfiguredServer {
     fn drop(&mut self) {
-        self.kill();
         if std::thread::panicking() {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
@@ -308,7 +282,7 @@ impl TenantClient {
             }
             panic!("the client ended before it was told {text:?}");
         };
-        tokio::time::timeout(crate::PATIENCE, wait).await.unwrap_or_else(|_| panic!("nobody told {text:?}"))
+        tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("nobody told {text:?}"))
     }
 }
 

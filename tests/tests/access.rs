@@ -220,6 +220,8 @@ async fn a_tenant_has_its_own_subjects_and_no_other() {
         eventually("each has its own order", || orders(tenant, id, r#"{"days": "2024-03-01"}"#, 1)).await;
     }
 
+    assert!(daybook.server.log().contains("Publish Violation"), "what the tenants tried is told in the log");
+
     // With two kinds and an INBOX of 1 GiB, 16,128 bytes of a message keep a tenant within half of it.
     publish(&other, "daybook.in.a_b.order", padded(16_000)).await.expect("it fits");
     other.client.publish("daybook.in.a_b.order", padded(17_000).into()).await.unwrap();
@@ -352,7 +354,7 @@ async fn a_server_that_remembers_an_old_account_is_told_of_revoked_tokens() {
         .map(|file| (file.clone(), std::fs::read_to_string(file).unwrap()))
         .collect();
     daybook.revoke(&[&token_name(&token)]);
-    daybook.server.kill();
+    daybook.server.kill().await;
     let restore = remembered.iter().filter(|(file, text)| std::fs::read_to_string(file).unwrap() != *text);
     let restored = restore.map(|(file, text)| std::fs::write(file, text).unwrap()).count();
     assert_eq!(restored, 1, "the account of acme");
@@ -371,9 +373,9 @@ async fn a_cluster_of_three_with_certificates_of_its_own() {
     let mut arguments = vec!["--mode", "full", "--self-signed", "localhost", "127.0.0.1", "--listen", "127.0.0.1"];
     servers.iter().for_each(|server| arguments.extend(["--server", server]));
     let access = AccessDirectory::make(&arguments);
-    let folder = access.folder.path().join("run");
     let config = |number: u32| access.file(&format!("servers/nats-{number}.conf"));
-    let starts = [1, 2, 3].map(|number| ConfiguredServer::start(config(number), &folder));
+    let folders = [1, 2, 3].map(|number| access.folder.path().join(format!("run-{number}")));
+    let starts = (1..).zip(&folders).map(|(number, folder)| ConfiguredServer::start(config(number), folder));
     let servers = futures::future::join_all(starts).await;
     let url = servers[0].url.replace("nats://", "tls://");
 
