@@ -36,6 +36,13 @@ fn order(id: &str) -> String {
     )
 }
 
+/// Runs the command line beside the test, which goes on.
+async fn run(arguments: Vec<&str>) -> std::process::Output {
+    let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
+    let run = move || daybook(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    tokio::task::spawn_blocking(run).await.unwrap()
+}
+
 /// An order of so many bytes.
 fn padded(bytes: usize) -> String {
     let order = order("o-1");
@@ -220,6 +227,18 @@ async fn a_tenant_has_its_own_subjects_and_no_other() {
         eventually("each has its own order", || orders(tenant, id, r#"{"days": "2024-03-01"}"#, 1)).await;
     }
 
+    // The command line with a tenant's token: its own, and nobody else's.
+    let as_acme = ["--nats", &daybook.server.url, "--nats-credentials", token.to_str().unwrap()];
+    for command in [
+        &["query", "acme", "orders"][..],
+        &["days", "acme"],
+        &["reports", "--tenant", "acme"],
+        &["report", "acme", "2024-03-01"],
+        &["rejects", "acme"],
+    ] {
+        done(run([command, &as_acme].concat()).await);
+    }
+    assert!(!run([&["report", "a_b", "2024-03-01"][..], &as_acme].concat()).await.status.success());
     assert!(daybook.server.log().contains("Publish Violation"), "what the tenants tried is told in the log");
 
     // With two kinds and an INBOX of 1 GiB, 16,128 bytes of a message keep a tenant within half of it.
