@@ -91,7 +91,7 @@ async def services(nc):
     assert [endpoint["subject"] for endpoint in info["endpoints"]] == ["daybook.query.*.*"], info
     info = await daybook.service(nc, "INFO", "daybook-admin")
     commands = {endpoint["subject"].rsplit(".", 1)[1] for endpoint in info["endpoints"]}
-    assert commands == {"apply", "catalogue", "clock", "close", "views"}, commands
+    assert commands == {"apply", "catalogue", "clock", "close", "revoke", "views"}, commands
     stats = await daybook.service(nc, "STATS", "daybook-query")
     assert stats["endpoints"][0]["num_requests"] == 0, stats
 
