@@ -1,7 +1,8 @@
 //! The ingest service: the sequencer of each partition.
 //!
 //! It reads INBOX in order, validates every event against its kind's model, stamps its business day by table look-up
-//! and appends batches to EVENTS. [`sequencer`] is the pure core, [`quota`] how fast a tenant may publish, [`fence`] what a
+//! and appends batches to EVENTS. [`sequencer`] is the pure core, [`quota`] how fast a tenant may publish,
+//! [`restating`] when closed days are restated, [`fence`] what a
 //! batch says about itself and what the log's end says about an append; [`partition`] is the actor that feeds it and appends
 //! what it cuts; [`trimmer`] takes out of INBOX what every partition has recorded.
 //!
@@ -12,6 +13,7 @@
 pub mod fence;
 pub mod partition;
 pub mod quota;
+pub mod restating;
 pub mod sequencer;
 pub mod trimmer;
 
