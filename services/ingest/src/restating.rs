@@ -135,7 +135,8 @@ mod tests {
         assert_eq!(marks(&storm, MINUTE, 3 * MINUTE), [4 * SECOND]);
         // So slowly that it is never quiet, nor sealed more than once an interval.
         let slow: Vec<Duration> = (0..300).map(|n| n * SECOND / 2).collect();
-        assert_eq!(marks(&slow, MINUTE, 5 * MINUTE), [MINUTE, 2 * MINUTE + SECOND / 10 * 0, 3 * MINUTE]);
+        let half = SECOND / 2;
+        assert_eq!(marks(&slow, MINUTE, 5 * MINUTE), [MINUTE, 2 * MINUTE + half, 3 * MINUTE + half]);
         let apart: Vec<Duration> = (0..30).map(|n| n * SECOND * 5).collect();
         assert_eq!(
             marks(&apart, MINUTE, 5 * MINUTE),

@@ -50,6 +50,10 @@ struct PartitionLog {
     /// By position, how far into INBOX each batch reaches, and the one before it.
     batches: BTreeMap<u64, (u64, u64)>,
     tenants: BTreeSet<String>,
+    /// Batches with a mark of a restatement, or the definition of a tenant.
+    marked: BTreeSet<u64>,
+    /// Tenants that had their days restated at once at some time.
+    at_once: BTreeSet<String>,
     /// By position, what the first replica there said.
     said: BTreeMap<LogSeq, blake3::Hash>,
 }
@@ -143,8 +147,15 @@ impl Checker {
                 Record::Define(definition) => {
                     if let Definition::Tenant(tenant) = definition {
                         log.tenants.insert(tenant.id.to_string());
+                        log.marked.insert(message.sequence);
+                        if tenant.restate_after_ms == Some(0) {
+                            log.at_once.insert(tenant.id.to_string());
+                        }
                     }
                     found.push(Item::Define(definition_text(definition)));
+                }
+                Record::Restate(_) => {
+                    log.marked.insert(message.sequence);
                 }
             }
         }
@@ -158,7 +169,10 @@ impl Checker {
             .iter()
             .flat_map(|entry| entry.items.clone())
             .collect();
-        ensure(through > from && found == expected, Invariant::ExactlyOnce, || {
+        // A mark alone covers nothing of INBOX.
+        let is_mark = matches!(batch.records[..], [Record::Restate(_), ..]);
+        let reaches = through > from || (through == from && is_mark);
+        ensure(reaches && found == expected, Invariant::ExactlyOnce, || {
             format!(
                 "batch {} of {}, INBOX {from} to {through}, should hold {expected:?}, but holds {found:?}{why}",
                 message.sequence, message.partition
@@ -234,6 +248,10 @@ impl Checker {
         };
         let end = model.upto(through);
         let upto = model.entries[..end].iter().position(closed).map_or(end, |index| index + 1);
+        let is_gathered = report.version > 1 && upto == end && !log.at_once.contains(id);
+        ensure(!is_gathered || log.marked.contains(&report.log.through.0), Invariant::Reports, || {
+            format!("{} without a mark", what())
+        })?;
         ensure(report.version > 1 || upto < end + 1, Invariant::Reports, || format!("{} of an open day", what()))?;
         let account = model.account(id, report.date, upto);
         ensure(report.dispositions == account && account.balances(), Invariant::Dispositions, || {
@@ -366,6 +384,7 @@ impl Checker {
                     ensure(version == day.report, Invariant::Reports, || {
                         format!("{subject} has version {version:?}, the state {:?}", day.report)
                     })?;
+                    ensure(!day.restating, Invariant::Reports, || format!("{subject} waits for a mark"))?;
                     ensure((day.day == DayState::Closed) == version.is_some(), Invariant::Reports, || {
                         format!("{subject} is {:?} with version {version:?}", day.day)
                     })?;

@@ -66,6 +66,7 @@ fn an_event_waits_when_it_may_change_a_closed_day() {
     assert_eq!(restate(&mut sequencer, MINUTE), None);
     assert_eq!(restate(&mut sequencer, MINUTE + QUIET), Some((vec![mark(Some("ABQ"))], false)));
     assert!(give(&mut sequencer, "click", DAY_1), "a fact of a closed day");
+    assert_eq!(restate(&mut sequencer, MINUTE + QUIET), None);
     let again = 2 * MINUTE + QUIET;
     assert_eq!(restate(&mut sequencer, again - Duration::from_millis(1)), None, "once a minute");
     assert_eq!(restate(&mut sequencer, again), Some((vec![mark(Some("ABQ"))], false)));
