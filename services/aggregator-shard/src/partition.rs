@@ -22,6 +22,8 @@ use daybook_contracts::log::{Batch, Record};
 use daybook_contracts::members::Part;
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_domain::time::Instant as Stamp;
+use daybook_runtime::connection::Connection;
+use daybook_runtime::foreign::Door;
 use daybook_runtime::log;
 use daybook_runtime::membership::Readiness;
 use daybook_runtime::outbox::Outbox;
@@ -179,7 +181,7 @@ impl Actor for PartitionActor {
             ),
             essential(
                 "questions",
-                listen(futures::stream::select(to_any, to_this), connection.client.clone(), myself.clone()),
+                listen(futures::stream::select(to_any, to_this), connection.clone(), myself.clone()),
                 myself.clone(),
             ),
         ];
@@ -583,20 +585,24 @@ fn essential_until_done(
 /// Brings questions to the actor. Once that is ending, whoever asks is sent on at once.
 async fn listen(
     mut questions: impl Stream<Item = async_nats::Message> + Unpin,
-    client: async_nats::Client,
+    connection: Connection,
     actor: ActorRef<Message>,
 ) {
+    let client = &connection.client;
     let slots = Arc::new(Semaphore::new(MAX_QUESTIONS));
     while let Some(message) = questions.next().await {
         let Some(reply) = message.reply else { continue };
+        if !connection.foreign.admits(Door::Shard, &connection.subjects, &message.subject, &reply) {
+            continue;
+        }
         let Ok(permit) = slots.clone().try_acquire_owned() else {
-            refuse(&client, reply, "the shard has too many questions waiting").await;
+            refuse(client, reply, "the shard has too many questions waiting").await;
             continue;
         };
         match actor.cast(Message::Ask { question: message.payload.to_vec(), reply, permit }) {
             Ok(()) => {}
             Err(MessagingErr::SendErr(Message::Ask { reply, .. })) => {
-                refuse(&client, reply, "the shard is handing over").await;
+                refuse(client, reply, "the shard is handing over").await;
             }
             Err(_) => return,
         }

@@ -16,6 +16,7 @@ use daybook_contracts::headers;
 use daybook_contracts::lists::MAX_LIST_ROWS;
 use daybook_contracts::subjects::Subjects;
 use daybook_runtime::connection::{Connection, round_trip};
+use daybook_runtime::foreign::Door;
 use daybook_runtime::process::Context;
 use futures::StreamExt;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
@@ -156,7 +157,8 @@ async fn serve(
             () = ending.cancelled(), if takes_more => {
                 takes_more = false;
                 // Those that have arrived are still to come.
-                for question in stop(&context.connection, &mut endpoint).await {
+                let copies = stop(&context.connection, &mut endpoint).await;
+                for question in copies.into_iter().filter(|question| may_answer(&context.connection, question)) {
                     let Ok(permit) = room.clone().acquire_owned().await else { break };
                     let (context, answers) = (context.clone(), answers.clone());
                     tokio::spawn(async move {
@@ -168,6 +170,9 @@ async fn serve(
             }
         };
         let Some(request) = request else { break };
+        if !may_answer(&context.connection, &request.message) {
+            continue;
+        }
         let started = Instant::now();
         let turn = match turns.begin(tokens(&request.message).0) {
             Ok(turn) => turn,
@@ -187,6 +192,12 @@ async fn serve(
     }
     let _ = room.acquire_many(MAX_UNDER_WAY as u32).await;
     let _ = actor.cast(Ended);
+}
+
+/// Whether the question says where its answer goes, and an answer may go there.
+fn may_answer(connection: &Connection, question: &Message) -> bool {
+    let admits = |reply| connection.foreign.admits(Door::Query, &connection.subjects, &question.subject, reply);
+    question.reply.as_deref().is_some_and(admits)
 }
 
 /// Takes no further questions. The client library drops at once what the broker still sends until it knows of that: so for
