@@ -28,8 +28,10 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Questions under way at once; further ones are refused.
-const MAX_UNDER_WAY: usize = 1_024;
+/// Requests under way at once, identical ones too; further ones are refused. One that joins others takes a few kilobytes.
+const MAX_ASKERS: usize = 4_096;
+/// Requests of one tenant under way at once: a few hundred listeners of a view may ask for its snapshot together.
+const MAX_ASKERS_OF_A_TENANT: usize = 1_024;
 /// How long the questions that are here get when the process ends: two tries at the default time-out of a shard and what
 /// follows, and less than actors are given to end.
 const LAST_QUESTIONS: Duration = Duration::from_secs(8);
@@ -97,7 +99,7 @@ impl Actor for QueryActor {
             .add(connection.subjects.query("*", "*"))
             .await?;
         let ending = CancellationToken::new();
-        let turns = Turns::new(MAX_UNDER_WAY, usize::from(options.max_questions_per_tenant), connection.partitions);
+        let turns = Turns::new(MAX_ASKERS, MAX_ASKERS_OF_A_TENANT, connection.partitions);
         let serving = tokio::spawn(serve(context.clone(), answers, turns, endpoint, ending.clone(), myself));
         let state = State { context, serving, ending, _service: service };
         // Whoever is told that it is ready finds it listening.
@@ -149,7 +151,7 @@ async fn serve(
     ending: CancellationToken,
     actor: ActorRef<Ended>,
 ) {
-    let room = Arc::new(Semaphore::new(MAX_UNDER_WAY));
+    let room = Arc::new(Semaphore::new(MAX_ASKERS));
     let mut takes_more = true;
     loop {
         let request = tokio::select! {
@@ -190,7 +192,7 @@ async fn serve(
             drop((permit, turn));
         });
     }
-    let _ = room.acquire_many(MAX_UNDER_WAY as u32).await;
+    let _ = room.acquire_many(MAX_ASKERS as u32).await;
     let _ = actor.cast(Ended);
 }
 

@@ -11,19 +11,18 @@ use std::hash::Hash;
 pub struct Bounds {
     /// Items of one tenant that wait at most.
     pub waiting_of_a_tenant: usize,
-    /// Items of all tenants that wait at most. A tenant may have fewer than are left for the others, so that each finds room.
+    /// Items of all tenants that wait at most. A tenant may have no more than are left for the others, so that each finds room.
     pub waiting: usize,
     /// Items of one tenant that run at most.
     pub running_of_a_tenant: usize,
     /// Items of all tenants that run at most.
     pub running: usize,
-    /// The cost that a tenant may cause in one turn. After an item that costs more it passes its next turns until that is made up
-    /// for, unless nobody else has anything to run.
+    /// The cost of one turn. An item that costs more uses up further turns of its tenant, as long as others have items waiting.
     pub quantum: u64,
 }
 
-/// Turns that a tenant passes at most after an item that costs a lot: the others have had enough of the processor by then.
-const MAX_PASSED_TURNS: u64 = 64;
+/// Turns that one item uses up at most: after those the others have had enough, and a clock that jumped does no harm.
+const MAX_TURNS_OF_AN_ITEM: u64 = 64;
 
 /// As many items of the tenant wait as may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,13 +41,14 @@ impl Full {
 /// Items that wait, by tenant, and how many run.
 ///
 /// # Invariants
-/// `turns` holds each tenant that has an item waiting exactly once. Items of one tenant run in the order in which they came. Between
-/// two turns of a tenant that may run, every other has one turn at most.
+/// `turns` names each tenant that has an item waiting, once. Items of one tenant begin in the order in which they came. Between two
+/// items of a tenant that may run and owes no turns, every other tenant begins one item at most.
 #[derive(Debug)]
 pub struct FairQueue<K, T> {
     bounds: Bounds,
+    /// Those that have items here. Nothing depends on their order.
     tenants: HashMap<K, Tenant<T>>,
-    /// Those that have something waiting, whose turn is next first. Tenants never come in the order of `tenants`.
+    /// Whose turn is next, first.
     turns: VecDeque<K>,
     waiting: usize,
     running: usize,
@@ -58,45 +58,57 @@ pub struct FairQueue<K, T> {
 struct Tenant<T> {
     waiting: VecDeque<T>,
     running: usize,
-    /// What it may still cost in this turn; less than nothing after more than its share. Forgotten with the tenant: one that has
-    /// nothing here keeps nobody waiting.
-    credit: i64,
+    /// Cost beyond the turns that it had. Forgotten with its last item here.
+    owed: u64,
+}
+
+impl<T> Default for Tenant<T> {
+    fn default() -> Self {
+        Self { waiting: VecDeque::new(), running: 0, owed: 0 }
+    }
 }
 
 impl<K: Clone + Eq + Hash, T> FairQueue<K, T> {
+    /// # Panics
+    /// When a bound is 0.
     pub fn new(bounds: Bounds) -> Self {
+        let Bounds { waiting_of_a_tenant, waiting, running_of_a_tenant, running, quantum } = bounds;
+        let least = waiting_of_a_tenant.min(waiting).min(running_of_a_tenant).min(running);
+        assert!(least > 0 && quantum > 0, "a queue has room: {bounds:?}");
         Self { bounds, tenants: HashMap::new(), turns: VecDeque::new(), waiting: 0, running: 0 }
     }
 
-    /// Items that wait, of all tenants.
+    /// The items that wait, of all tenants.
     pub fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// Items that run, of all tenants.
+    /// The items that run, of all tenants.
     pub fn running(&self) -> usize {
         self.running
+    }
+
+    /// About how many items begin before one does that the tenant puts here now.
+    pub fn ahead_of(&self, key: &K) -> usize {
+        let of_tenant = self.tenants.get(key).map_or(0, |tenant| tenant.waiting.len());
+        let others = self.turns.len() - usize::from(of_tenant > 0);
+        of_tenant + (of_tenant + 1) * others
     }
 
     /// Puts an item of the tenant behind its others.
     ///
     /// # Errors
     /// When as many of the tenant wait as may.
-    pub fn push(&mut self, tenant: K, item: T) -> Result<(), Full> {
-        let of_tenant = self.tenants.get(&tenant).map_or(0, |tenant| tenant.waiting.len());
+    pub fn push(&mut self, key: K, item: T) -> Result<(), Full> {
+        let of_tenant = self.tenants.get(&key).map_or(0, |tenant| tenant.waiting.len());
         let left = self.bounds.waiting - self.waiting;
         if of_tenant >= self.bounds.waiting_of_a_tenant.min(left) {
             return Err(Full { waiting: of_tenant });
         }
-        let quantum = self.quantum();
-        let known = self
-            .tenants
-            .entry(tenant.clone())
-            .or_insert_with(|| Tenant { waiting: VecDeque::new(), running: 0, credit: quantum });
-        if known.waiting.is_empty() {
-            self.turns.push_back(tenant);
+        if of_tenant == 0 {
+            self.turns.push_back(key.clone());
         }
-        known.waiting.push_back(item);
+        self.tenants.entry(key).or_default().waiting.push_back(item);
         self.waiting += 1;
         Ok(())
     }
@@ -106,61 +118,56 @@ impl<K: Clone + Eq + Hash, T> FairQueue<K, T> {
         if self.running >= self.bounds.running {
             return None;
         }
-        // In the first round a tenant may be passed for what it cost before; then the nearest of those is let on.
-        let index = self.next_in_turn()?;
-        let key = self.turns.remove(index).expect("the turn that was found is there");
+        let place = self.next_in_turn()?;
+        let key = self.turns.remove(place).expect("the place was found a moment ago");
         let tenant = self.tenants.get_mut(&key).expect("whoever has a turn is known");
         let item = tenant.waiting.pop_front().expect("whoever has a turn has an item waiting");
         tenant.running += 1;
-        self.waiting -= 1;
-        self.running += 1;
         if !tenant.waiting.is_empty() {
             self.turns.push_back(key.clone());
         }
+        self.waiting -= 1;
+        self.running += 1;
         Some((key, item))
     }
 
-    /// Ends an item of the tenant that [`begin`](Self::begin) gave, which cost so much.
+    /// Ends an item of the tenant that [`begin`](Self::begin) gave.
     pub fn done(&mut self, key: &K, cost: u64) {
-        let quantum = self.quantum();
-        let tenant = self.tenants.get_mut(key).expect("a tenant is known while something of it runs");
+        let quantum = self.bounds.quantum;
+        let tenant = self.tenants.get_mut(key).expect("a tenant is known while an item of it runs");
+        let beyond = cost.saturating_sub(quantum).min(quantum.saturating_mul(MAX_TURNS_OF_AN_ITEM));
+        tenant.owed = tenant.owed.saturating_add(beyond);
         tenant.running -= 1;
         self.running -= 1;
-        let debt = quantum.saturating_mul(MAX_PASSED_TURNS as i64);
-        tenant.credit = tenant.credit.saturating_sub(i64::try_from(cost).unwrap_or(i64::MAX)).max(-debt);
         if tenant.running == 0 && tenant.waiting.is_empty() {
             self.tenants.remove(key);
         }
     }
 
-    /// The place among `turns` of the tenant that runs next. Each that is passed for its debts gains a quantum.
+    /// The place in `turns` of the tenant that runs next. Those before it that owe a turn give this one.
     fn next_in_turn(&mut self) -> Option<usize> {
-        let (quantum, most) = (self.quantum(), self.bounds.running_of_a_tenant);
-        let mut nearest: Option<(i64, usize)> = None;
-        for (index, key) in self.turns.iter().enumerate() {
+        let Bounds { running_of_a_tenant, quantum, .. } = self.bounds;
+        let mut place = 0;
+        for _ in 0..self.turns.len() {
+            let key = &self.turns[place];
             let tenant = self.tenants.get_mut(key).expect("whoever has a turn is known");
-            if tenant.running >= most {
-                continue;
-            }
-            if tenant.credit <= 0 {
-                tenant.credit = tenant.credit.saturating_add(quantum).min(quantum);
+            if tenant.running >= running_of_a_tenant {
+                // Keeps its place until an item of it ends.
+                place += 1;
+            } else if tenant.owed < quantum {
+                return Some(place);
             } else {
-                self.pass(index);
-                return Some(0);
-            }
-            if nearest.is_none_or(|(credit, _)| tenant.credit > credit) {
-                nearest = Some((tenant.credit, index));
+                tenant.owed -= quantum;
+                let key = self.turns.remove(place).expect("the place is one of them");
+                self.turns.push_back(key);
             }
         }
-        nearest.map(|(_, index)| index)
-    }
-
-    /// Moves the first `count` tenants to the end: their turn is over.
-    fn pass(&mut self, count: usize) {
-        self.turns.rotate_left(count);
-    }
-
-    fn quantum(&self) -> i64 {
-        i64::try_from(self.bounds.quantum).unwrap_or(i64::MAX).max(1)
+        // All that may run owe turns: nobody else is kept waiting by the one that owes least.
+        let owed = |key: &K| (self.tenants[key].running < running_of_a_tenant).then_some(self.tenants[key].owed);
+        let places = self.turns.iter().enumerate();
+        places.filter_map(|(place, key)| Some((owed(key)?, place))).min().map(|(_, place)| place)
     }
 }
+
+#[cfg(test)]
+mod tests;
