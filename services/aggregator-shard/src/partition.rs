@@ -30,6 +30,7 @@ use daybook_runtime::reader::Reader;
 use daybook_runtime::retention::Retention;
 use daybook_runtime::telemetry;
 use futures::FutureExt;
+use opentelemetry::trace::SpanContext;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, ActorStatus, SpawnErr};
 use serde::Serialize;
 use std::collections::VecDeque;
@@ -361,8 +362,7 @@ impl State {
         }
         let _entered = span.enter();
         if trace.is_some() {
-            use tracing_opentelemetry::OpenTelemetrySpanExt;
-            self.note_traces(&batch.records, &span.context());
+            self.note_traces(&batch.records, &telemetry::context_in(&span));
         }
         let through = batch.through;
         let effects = self.state.apply(position, batch);
@@ -434,7 +434,7 @@ impl State {
         }
     }
 
-    fn note_traces(&mut self, records: &[Record], trace: &opentelemetry::Context) {
+    fn note_traces(&mut self, records: &[Record], trace: &SpanContext) {
         for record in records {
             if let Record::Events(events) = record {
                 for event in &events.events {
