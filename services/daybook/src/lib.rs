@@ -11,9 +11,10 @@
 //! - [`definitions`]: reads the YAML files of `daybook apply`; [`expected`]: checks the flights' reports;
 //! - [`standing`]: how far views are in force;
 //! - [`verification`]: replays the log, to prove sealed reports and to tell the story of an entity;
-//! - [`table`]: how lists are shown.
+//! - [`table`]: how lists are shown; [`websocket`]: which web pages may connect to the private broker.
 
 pub mod access;
+pub mod acknowledged;
 pub mod asker;
 pub mod cli;
 pub mod client;
@@ -28,3 +29,4 @@ pub mod source;
 pub mod standing;
 pub mod table;
 pub mod verification;
+pub mod websocket;

@@ -45,7 +45,7 @@ pub async fn run(arguments: Arguments) -> Outcome {
         binary = locate_broker(arguments.nats_server) => binary?,
         () = daybook_runtime::process::wait_for_signal() => return Ok(ExitCode::from(130)),
     };
-    let broker = start_broker(binary, folder.path().join("broker"), Port::Free, Port::Free).await?;
+    let broker = start_broker(binary, folder.path().join("broker"), Port::Free, None).await?;
     eprintln!("a private broker is running at {}", broker.client_url());
     let options = EmbeddedOptions::new(BrokerOptions::at(broker.client_url()), folder.path().join("shard"));
     let outcome = tokio::select! {
