@@ -66,12 +66,14 @@ async fn show(options: EmbeddedOptions) -> Outcome {
     define(&client).await?;
 
     let replaying = ReplayOptions {
-        kind: Name::new("flight")?,
+        kind: Some(Name::new("flight")?),
         tenant_field: "tenant".to_owned(),
         tenant: None,
         clock: Some(("seen_at".to_owned(), Name::new("flights")?)),
+        // Flights are entities.
+        fact_ids: None,
     };
-    let source = Source::of_bytes(EVENTS, "zst");
+    let source = Source::of_bytes(EVENTS, "march.ndjson.zst");
     let bar = progress(source.length, false);
     let summary = replay(&client, replaying, source, None, true, &bar).await?;
     eprintln!("{}\n", describe(&summary));
