@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 
 const SOUND: &[u8] = b"{\"a\":1}\n\n  \n{\"a\":2}\r\n{\"a\":3}";
 
+/// Lines, and what is on each.
+type Lines = Vec<(u64, String)>;
+
 /// The events of a text, and the lines of those that are none.
-fn events(source: Source) -> (Vec<(u64, String)>, Vec<(u64, String)>) {
+fn events(mut source: Source) -> (Lines, Lines) {
     let (mut good, mut bad) = (Vec::new(), Vec::new());
-    let mut source = source;
     while let Some(Record { line, content }) = source.next_record().unwrap() {
         match content {
             Ok(text) => good.push((line, String::from_utf8(text).unwrap())),
@@ -19,7 +21,7 @@ fn events(source: Source) -> (Vec<(u64, String)>, Vec<(u64, String)>) {
     (good, bad)
 }
 
-fn good(text: impl Into<Vec<u8>>, name: &str) -> Vec<(u64, String)> {
+fn good(text: impl Into<Vec<u8>>, name: &str) -> Lines {
     let (good, bad) = events(of(text, name));
     assert_eq!(bad, [], "{name}");
     good
