@@ -110,7 +110,9 @@ impl RawClient {
     /// What the broker says when it does not let the client in.
     pub async fn connect(url: &str, login: &Login) -> Result<Self, String> {
         let address = url.strip_prefix("nats://").unwrap();
-        let mut stream = BufReader::new(TcpStream::connect(address).await.map_err(|error| error.to_string())?);
+        let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+        stream.set_nodelay(true).unwrap();
+        let mut stream = BufReader::new(stream);
         let mut info = String::new();
         stream.read_line(&mut info).await.map_err(|error| error.to_string())?;
         let info: Value = match info.strip_prefix("INFO ") {

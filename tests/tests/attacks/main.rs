@@ -11,6 +11,7 @@ mod attempt;
 mod connecting;
 mod documented;
 mod families;
+mod malformed;
 mod options;
 mod servers;
 mod sight;

@@ -43,7 +43,7 @@ pub(crate) fn attacks() -> Vec<Attack> {
             "Nats-Service-Error",
             "day-manager judges the request: with a seed it would revoke",
         ),
-        command("asks a shard", "daybook.shard.0", r#""position""#, "as_of", "learns how much all tenants publish"),
+        command("asks a shard", "daybook.shard.0", r#""Position""#, "as_of", "learns how much all tenants publish"),
         command("looks for services", "$SRV.PING", "", "daybook-admin", "learns of all services"),
         command("reads what services offer", "$SRV.INFO", "", "daybook.admin.apply", "learns of all endpoints"),
         command("reads what services did", "$SRV.STATS", "", "num_requests", "learns how much others ask"),

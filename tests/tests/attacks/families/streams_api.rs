@@ -1,6 +1,6 @@
 //! Requests to JetStream itself.
 
-use crate::attack::{Attack, INBOX, Probe, Without, ask, to};
+use crate::attack::{Attack, INBOX, Probe, Step, Without, ask, to};
 
 const GUARD: &str = "no part of the JetStream API is exported, imported or permitted";
 
@@ -125,6 +125,8 @@ fn writing() -> Vec<Attack> {
         Attack {
             name: "has its events delivered into the log",
             steps: vec![
+                // The broker delivers where somebody listens.
+                Step::Listen("daybook.events.3", None),
                 to("$JS.API.CONSUMER.CREATE.DAYBOOK_REPORTS.writer.daybook.reports.evil.*")
                     .payload(
                         r#"{"stream_name":"DAYBOOK_REPORTS","config":{"name":"writer","deliver_subject":"daybook.events.3",
