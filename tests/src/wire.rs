@@ -154,8 +154,10 @@ impl RawClient {
     /// Waits until the broker has read everything that was said so far, or has hung up.
     pub async fn flush(&mut self) {
         self.send(b"PING\r\n").await;
-        let read = tokio::time::timeout(PATIENCE, self.read_until_pong()).await;
-        read.expect("the broker answers a PING or hangs up");
+        if tokio::time::timeout(PATIENCE, self.read_until_pong()).await.is_err() {
+            self.errors.push(format!("the broker does not answer a PING within {PATIENCE:?}"));
+            self.is_closed = true;
+        }
     }
 
     /// Sends bytes; a broker that hangs up is noted.

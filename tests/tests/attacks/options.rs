@@ -89,6 +89,10 @@ async fn options_that_let_a_publisher_change_other_messages_are_off() {
     assert!(absent("duplicate_window"), "INBOX remembers no message ids: {inbox}");
     assert_eq!((&inbox["discard"], &inbox["discard_new_per_subject"]), (&"new".into(), &true.into()));
     assert_eq!(inbox["max_msgs_per_subject"], 16_384);
+    // A tenant that has many rejects loses its oldest, and nobody else loses any.
+    let rejects = &configs["REJECTS"];
+    let bound = rejects["max_msgs_per_subject"].as_i64().unwrap();
+    assert!(rejects["discard"] == "old" && (64..=4_096).contains(&bound), "{rejects}");
 }
 
 /// Nobody but a shard writes to the bucket, which needs roll-ups.
