@@ -180,7 +180,8 @@ impl State {
 
 fn take(sequencer: &mut Sequencer, message: &Delivered) -> Result<(), Stop> {
     let header = |name| message.headers.get(name).map(|value: &async_nats::HeaderValue| value.as_str());
-    let is_msgpack = header(headers::CONTENT_TYPE) == Some(headers::MSGPACK);
+    let all = message.headers.iter().filter_map(|(name, values)| Some((name.as_ref(), values.first()?.as_str())));
+    let is_msgpack = headers::content_type(all).is_some_and(headers::is_msgpack);
     sequencer.take(Inbound {
         sequence: message.sequence,
         subject: message.subject.as_str(),
