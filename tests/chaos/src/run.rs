@@ -4,6 +4,7 @@ use crate::check::{Problems, check, judge};
 use crate::cluster::Cluster;
 use crate::fault::{Fault, Kind, Plan};
 use crate::fleet::Fleet;
+use crate::hostile::attack;
 use crate::load::{Board, produce};
 use crate::reading::{READERS, Readings, read};
 use crate::strike::{World, tell};
@@ -78,6 +79,7 @@ pub async fn run(settings: &Settings, folder: &Path) -> anyhow::Result<Summary> 
         let client = Client::connect(&options(&world.cluster)).await?;
         reading.push(tokio::spawn(read(board.clone(), client, readings.clone(), random.below(u64::MAX))));
     }
+    let attacking = tokio::spawn(attack(board.clone(), world.cluster.urls(), random.below(u64::MAX)));
     let driving = tokio::spawn(drive(board.clone(), world.client.clone(), settings.clock_interval));
 
     let mut summary = Summary { seed: settings.seed, ..Summary::default() };
@@ -89,6 +91,7 @@ pub async fn run(settings: &Settings, folder: &Path) -> anyhow::Result<Summary> 
     }
     board.stop.cancel();
     tell("settling");
+    summary.hostile_messages = attacking.await.context("the hostile tenant")?;
     let ended = ends(producing, reading, driving).await;
     if let Err(error) = ended {
         summary.problems.push(format!("{error:#}"));
