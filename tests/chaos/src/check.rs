@@ -307,7 +307,7 @@ mod tests {
             let account = Account { published: counted + duplicate, counted, duplicate, ..Account::default() };
             let (opens_at, closes_at, report) = (None, None, None);
             let (day, as_reported) = (DayState::Open, false);
-            let day = DayAccount { date, day, opens_at, closes_at, report, account, as_reported };
+            let day = DayAccount { date, day, opens_at, closes_at, report, account, as_reported, restating: false };
             let (mut checked, mut problems) = (Checked::default(), Problems::default());
             let tenant = &board.tenants[0];
             check_account(&tenant.id, &day, &model, &messages, |at| tenant.day_of(at), &mut checked, &mut problems);

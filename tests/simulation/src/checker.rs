@@ -52,6 +52,8 @@ struct PartitionLog {
     tenants: BTreeSet<String>,
     /// Batches with a mark of a restatement, or the definition of a tenant.
     marked: BTreeSet<u64>,
+    /// Batches that say that a mark is to come.
+    to_come: BTreeSet<u64>,
     /// Tenants that had their days restated at once at some time.
     at_once: BTreeSet<String>,
     /// By position, what the first replica there said.
@@ -123,9 +125,13 @@ impl Checker {
         let batch = Batch::decode(&message.payload).expect("ingest appends batches");
         let (from, through) = (log.through, batch.through.inbox.0);
         ensure(batch.through.events == 0, Invariant::ExactlyOnce, || "a message in parts, though none is long".into())?;
-        ensure(Logged::read(message.message()).is_ok(), Invariant::ExactlyOnce, || {
+        let logged = Logged::read(message.message());
+        ensure(logged.is_ok(), Invariant::ExactlyOnce, || {
             format!("batch {} is not known again, or marked otherwise than it reaches", message.sequence)
         })?;
+        if logged.is_ok_and(|logged| logged.marks.restating) {
+            log.to_come.insert(message.sequence);
+        }
         let (mut found, mut why) = (Vec::new(), String::new());
         for record in &batch.records {
             match record {
@@ -308,6 +314,11 @@ impl Checker {
         for (id, tenant) in &model.tenants {
             let Ok(days) = state.days(&tenant.definition.id) else { continue };
             said.update(&serde_json::to_vec(&days).expect("a plain value"));
+            for day in days.days.iter().filter(|day| day.restating) {
+                ensure(log.to_come.contains(&position.0), Invariant::Reports, || {
+                    format!("{}: {id} {} waits for a mark, and none is to come", what(), day.date)
+                })?;
+            }
             let mut expected = if is_first { model.days(tenant, upto) } else { BTreeMap::new() };
             for day in days.days.iter().filter(|_| is_first) {
                 let account = model.account(id, day.date, upto);
