@@ -24,7 +24,7 @@ const HEADERS: [&[u8]; 4] = [
     b"NATS/1.0 409 Consumer Deleted\r\n\r\n",
 ];
 
-/// A question of the hostile tenant in so long, each of which ends the connection of query.
+/// Pause after each question of the victim. A malformed one goes right before the next.
 const QUESTION_INTERVAL: Duration = Duration::from_millis(100);
 /// Questions of another tenant meanwhile, of which most must be answered.
 const QUESTIONS: usize = 40;
