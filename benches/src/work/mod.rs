@@ -63,6 +63,7 @@ impl Work {
             table: Some(calendar.clone()),
             seasons: Vec::new(),
             quotas: Default::default(),
+            restate_after_ms: None,
         };
         let mut definitions = vec![Definition::Calendar(table)];
         definitions.extend(loaded.apply.kinds.into_iter().map(Definition::Kind));

@@ -448,6 +448,7 @@ mod tests {
             table: None,
             seasons: Vec::new(),
             quotas: Default::default(),
+            restate_after_ms: None,
         }
     }
 

@@ -6,20 +6,25 @@ mod sourced;
 use self::refusals::Refusals;
 use self::sourced::{Sourced, Stream};
 use crate::quota::{Meter, Over, Rates};
+use crate::restating::Restating;
+use daybook_contracts::day::{DayMarker, Edge};
 use daybook_contracts::event::{self, Encoding, Problem, ValidEvent};
 use daybook_contracts::headers;
 use daybook_contracts::log::{Batch, Event, Events, FORMAT, Marks, Record, Through};
 use daybook_contracts::reject::{Alike, Code, Original, Reject, Span, Told};
 use daybook_contracts::subjects::{InboxSubject, Subjects};
 use daybook_domain::calendar::{CalendarTable, Lookup};
-use daybook_domain::catalogue::{Definition, Kind, Tenant};
+use daybook_domain::catalogue::{Definition, Kind, Mode, Tenant};
 use daybook_domain::ids::{InboxSeq, Name, TenantId};
 use daybook_domain::time::{Date, Instant};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Size at which a batch is cut, in estimated bytes. With the largest record on top it stays below the broker's 1 MiB.
 pub const BATCH_BYTES: usize = 384 * 1024;
+/// What a mark of a restatement takes at most, with the longest id.
+const RESTATE_BYTES: usize = 80;
 
 /// A message of INBOX as the sequencer needs it.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +68,27 @@ struct Customer {
     table: Option<Arc<CalendarTable>>,
     /// Made with its first message under a quota.
     meter: Option<Meter>,
+    closed: Closed,
+}
+
+/// What is known of a tenant's closed days. They close in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closed {
+    /// Nothing: the log before this owner's time may close days.
+    Unknown,
+    None,
+    Through(Date),
+}
+
+impl Closed {
+    /// Whether an event of that date may change a day that has closed: its own, or, `if_it_moves`, the one that its entity leaves.
+    fn may_change(self, date: Date, if_it_moves: bool) -> bool {
+        match self {
+            Self::Unknown => true,
+            Self::None => false,
+            Self::Through(closed) => if_it_moves || date <= closed,
+        }
+    }
 }
 
 /// The sequencer of one partition.
@@ -89,6 +115,7 @@ pub struct Sequencer {
     ready: Vec<Cut>,
     /// Why the message taken last is foreign.
     passed_over: Option<&'static str>,
+    restating: Restating,
 }
 
 impl Sequencer {
@@ -107,9 +134,12 @@ impl Sequencer {
             bytes: 0,
             ready: Vec::new(),
             passed_over: None,
+            restating: Restating::behind(marks.restating),
         };
+        // Behind the beginning of the log, days may have closed.
+        let closed = if marks.through == Through::default() { Closed::None } else { Closed::Unknown };
         for definition in definitions {
-            sequencer.define(definition);
+            sequencer.define(definition, closed);
         }
         sequencer
     }
@@ -132,6 +162,16 @@ impl Sequencer {
     /// Whether there is anything to cut.
     pub fn is_empty(&self) -> bool {
         self.ready.is_empty() && self.records.is_empty() && self.bytes == 0
+    }
+
+    /// Records the restatements that are due at `now`, by a clock of its owner that never goes back.
+    pub fn restate(&mut self, now: Duration) {
+        let Self { restating, tenants, .. } = self;
+        let interval = |tenant: &TenantId| tenants.get(tenant).and_then(|customer| customer.tenant.restate_after());
+        for mark in restating.due(now, interval) {
+            self.push(Record::Restate(mark), RESTATE_BYTES);
+            self.cut_when_full();
+        }
     }
 
     /// The next batch, full or not.
@@ -202,11 +242,12 @@ impl Sequencer {
         match sourced {
             Some(Sourced::Marker(marker)) => {
                 self.marks.days = source;
+                self.note_closed(&marker);
                 self.push(Record::Day(marker), 300);
             }
             Some(Sourced::Definition(definition)) => {
                 self.marks.catalog = source;
-                self.define(definition.clone());
+                self.define(definition.clone(), Closed::None);
                 self.push(Record::Define(definition), message.payload.len() + 100);
             }
             Some(Sourced::Foreign(stream, why)) => {
@@ -221,7 +262,20 @@ impl Sequencer {
         }
     }
 
-    fn define(&mut self, definition: Definition) {
+    fn note_closed(&mut self, marker: &DayMarker) {
+        if marker.edge != Edge::Closed {
+            return;
+        }
+        if let Some(customer) = self.tenants.get_mut(&marker.tenant) {
+            customer.closed = match customer.closed {
+                Closed::Through(known) => Closed::Through(known.max(marker.day.date)),
+                Closed::None | Closed::Unknown => Closed::Through(marker.day.date),
+            };
+        }
+    }
+
+    /// Takes a definition in. `closed` is what is known of the days of a tenant that is new.
+    fn define(&mut self, definition: Definition, closed: Closed) {
         match definition {
             Definition::Kind(kind) => {
                 self.kinds.insert(kind.name.clone(), Arc::new(kind));
@@ -237,8 +291,11 @@ impl Sequencer {
             Definition::Tenant(tenant) => {
                 let table = tenant.table.as_ref().and_then(|name| self.tables.get(name)).cloned();
                 // A new revision with the same rates goes on with what is left.
-                let meter = self.tenants.remove(&tenant.id).and_then(|customer| customer.meter);
-                self.tenants.insert(tenant.id.clone(), Customer { tenant, table, meter });
+                let (meter, closed) = match self.tenants.remove(&tenant.id) {
+                    Some(customer) => (customer.meter, customer.closed),
+                    None => (None, closed),
+                };
+                self.tenants.insert(tenant.id.clone(), Customer { tenant, table, meter, closed });
             }
         }
     }
@@ -275,6 +332,7 @@ impl Sequencer {
         };
         let customer = &self.tenants[&tenant];
         let days = Days { tenant: &tenant, table: customer.table.clone(), first: customer.tenant.first_day };
+        let (closed, is_gathered) = (customer.closed, customer.tenant.restate_after().is_some());
         let count = events.events() as usize;
         self.alike = Alike::of(message.payload.len());
         let mut read = events.read(tenant_token, &kind).zip(0_u32..);
@@ -293,6 +351,9 @@ impl Sequencer {
             match stamped {
                 Ok((date, valid)) => {
                     let ValidEvent { at, id, version, status, dims, measures } = valid;
+                    if is_gathered && closed.may_change(date, kind.mode == Mode::Entity) {
+                        self.restating.note(&tenant);
+                    }
                     let event = Event { index, date, at, id, version, status, dims, measures };
                     self.push_event(sequence, &tenant, &kind.name, event, room);
                 }
@@ -416,6 +477,7 @@ impl Sequencer {
     }
 
     fn close_batch(&mut self, marks: Marks) {
+        let marks = Marks { restating: self.restating.is_waiting(), ..marks };
         let records = std::mem::take(&mut self.records);
         self.refusals = Refusals::default();
         self.alike.forget_places();

@@ -4,7 +4,7 @@ use crate::acknowledged;
 use crate::answers::Answers;
 use crate::asking::Asking;
 use crate::encoding::Encoding;
-use crate::lists::{days::days, rejects::rejects, report::report};
+use crate::lists::{days::days, rejects::rejects, report::report_and_prospect};
 use crate::reply::Reply;
 use crate::request::{Target, query, read, target};
 use async_nats::Message;
@@ -69,8 +69,9 @@ pub async fn answer(answers: &Arc<Answers>, message: &Message, encoding: Encodin
         }
         Target::Report => {
             let query = read(body, encoding)?;
-            let document = lists.in_turn(&tenant, report(answers, &tenant, &query)).await?;
-            Reply::report(encoding, document)
+            let reading = report_and_prospect(answers, &tenant, &query);
+            let (document, is_restating) = lists.in_turn(&tenant, reading).await?;
+            Reply::report(encoding, document, is_restating)
         }
         Target::Rejects => {
             let query = read(body, encoding)?;

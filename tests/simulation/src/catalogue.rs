@@ -80,6 +80,7 @@ impl Catalogue {
             first_day: Some(self.first_day),
             clock: clock.map(name),
             seasons: Vec::new(),
+            restate_after_ms: restate_after(shell),
             quotas: if shell.strikes(Fault::QuotaChange, 3) { quotas(shell) } else { Quotas::default() },
         };
         self.tenants.entry(text.to_owned()).or_insert(spec)
@@ -98,7 +99,9 @@ impl Catalogue {
             }
             1 if allowed(shell, Fault::ZoneChange) => {
                 let spec = self.tenants.get_mut(&some).expect("a known tenant");
-                if shell.random.one_in(3) {
+                if shell.random.one_in(4) {
+                    spec.restate_after_ms = restate_after(shell);
+                } else if shell.random.one_in(3) {
                     spec.grace_ms = shell.random.below(6) as u64 * HOUR_MS;
                 } else {
                     let today = shell.now.as_millis().div_euclid(DAY_MS) as i32;
@@ -137,6 +140,11 @@ impl Catalogue {
             _ => None,
         }
     }
+}
+
+/// At once, by default, or less often than a day changes.
+fn restate_after(shell: &mut Shell) -> Option<u64> {
+    *shell.random.pick(&[Some(0), None, Some(2 * HOUR_MS), Some(12 * HOUR_MS)])
 }
 
 fn quotas(shell: &mut Shell) -> Quotas {

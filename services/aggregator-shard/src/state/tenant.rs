@@ -179,6 +179,11 @@ impl TenantState {
         Windows { seasons: self.windows.seasons.remove_entry(season).into_iter().collect(), ..Windows::default() }
     }
 
+    /// The closed days whose next report version waits for a mark.
+    pub fn restating(&self) -> impl Iterator<Item = Date> {
+        self.days.iter().filter(|(_, day)| day.is_restating).map(|(date, _)| *date)
+    }
+
     /// The newest open day, or the first one before any has opened.
     pub fn current_day(&self) -> Date {
         self.open_day.unwrap_or(self.first_day)

@@ -48,6 +48,7 @@ fn tenant(text: &str) -> TenantSpec {
         clock: None,
         seasons: Vec::new(),
         quotas: Default::default(),
+        restate_after_ms: None,
     }
 }
 
@@ -202,4 +203,27 @@ fn an_activation_is_published_once_and_only_for_the_newest_revision() {
     assert!(registry.lacks(other, &activation(2)));
     apply(&mut registry, &of_views(vec![view()]));
     assert!(registry.lacks(one, &activation(3)));
+}
+
+#[test]
+fn a_tenant_gathers_restatements_unless_it_says_otherwise() {
+    let mut registry = Registry::default();
+    let with = |restate_after_ms| of_tenants(vec![TenantSpec { restate_after_ms, ..tenant("A") }]);
+    let line = |registry: &mut Registry, millis| apply(registry, &with(millis)).remove(0);
+    assert_eq!(line(&mut registry, None).1, Action::Created);
+    let interval = |registry: &Registry| registry.schedule.get(&id("A")).unwrap().tenant().restate_after_ms;
+    assert_eq!(interval(&registry), Some(60_000));
+    assert_eq!(line(&mut registry, None).1, Action::Unchanged);
+    let (_, action, detail) = line(&mut registry, Some(0));
+    assert_eq!((action, detail.as_str(), interval(&registry)), (Action::Changed, "restate_after", Some(0)));
+    let refused = refusal(&registry, &with(Some(86_400_001)));
+    assert_eq!(refused, "tenant A: restate_after of 86400001 ms is more than a day (86400000 ms)");
+    assert_eq!(line(&mut registry, Some(86_400_000)).1, Action::Changed);
+
+    // A tenant from before there were intervals is restated at once until it is defined again.
+    let old = Tenant { restate_after_ms: None, ..registry.schedule.get(&id("A")).unwrap().tenant().clone() };
+    registry.adopt(Definition::Tenant(old)).unwrap();
+    assert_eq!(interval(&registry), None);
+    assert_eq!(line(&mut registry, None).1, Action::Changed);
+    assert_eq!(interval(&registry), Some(60_000));
 }

@@ -154,6 +154,7 @@ mod tests {
             table: None,
             seasons: Vec::new(),
             quotas: Default::default(),
+            restate_after_ms: None,
         };
         let mut schedule = Schedule::new();
         schedule.define(tenant, Arc::new(table)).unwrap();

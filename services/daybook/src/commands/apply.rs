@@ -262,6 +262,7 @@ mod tests {
             clock: None,
             seasons: Vec::new(),
             quotas: Default::default(),
+            restate_after_ms: None,
         }
     }
 

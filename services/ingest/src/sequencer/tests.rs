@@ -1,7 +1,9 @@
-//! The sequencer message by message; [`quotas`] has what is refused unread, [`properties`] the random INBOXes and the crashes.
+//! The sequencer message by message; [`quotas`] has what is refused unread, [`restating`] what waits for a mark,
+//! [`properties`] the random INBOXes and the crashes.
 
 mod properties;
 mod quotas;
+mod restating;
 
 use super::{BATCH_BYTES, Cut, Inbound, Marks, Sequencer, Stop};
 use daybook_contracts::day::{DayMarker, Edge};
@@ -96,6 +98,7 @@ fn tenant(id: &str, first_day: i32) -> Tenant {
         table: Some(name("cal")),
         seasons: Vec::new(),
         quotas: Default::default(),
+        restate_after_ms: None,
     }
 }
 
@@ -479,7 +482,7 @@ fn definitions_enter_the_log_and_move_the_marks() {
     Message::definition(1, 8, &calendar).give(&mut sequencer);
     let cut = sequencer.cut().unwrap();
     assert_eq!(cut.batch.records, [Record::Define(calendar)]);
-    assert_eq!(cut.marks, Marks { through: through(1, 0), catalog: 8, days: 0 });
+    assert_eq!(cut.marks, Marks { through: through(1, 0), catalog: 8, days: 0, restating: false });
     let activation = Activation { view: name("totals"), revision: 1, since: None };
     let others = [
         Definition::Kind(kind()),
@@ -507,7 +510,7 @@ fn a_definition_that_is_sourced_again_is_passed_over() {
     unsourced.give(&mut sequencer);
     let cut = sequencer.cut().unwrap();
     assert_eq!(cut.batch.records, []);
-    assert_eq!(cut.marks, Marks { through: through(5, 0), catalog: 5, days: 0 });
+    assert_eq!(cut.marks, Marks { through: through(5, 0), catalog: 5, days: 0, restating: false });
     Message::events(6, "ABQ", "order", order("1", 30 * HOUR_MS).to_string()).give(&mut sequencer);
     assert_eq!(events_of(&records(&mut sequencer))[0].dims.len(), 2, "the newer kind stands");
 }
@@ -525,7 +528,7 @@ fn a_marker_that_is_sourced_again_is_passed_over() {
     unsourced.give(&mut sequencer);
     let cut = sequencer.cut().unwrap();
     assert_eq!(cut.batch.records, [Record::Day(opened), Record::Day(closed)]);
-    assert_eq!(cut.marks, Marks { through: through(6, 0), catalog: 0, days: 7 });
+    assert_eq!(cut.marks, Marks { through: through(6, 0), catalog: 0, days: 7, restating: false });
 }
 
 #[test]
@@ -601,7 +604,7 @@ fn what_a_newer_day_manager_published_stops_the_partition() {
 
 #[test]
 fn a_message_that_is_covered_is_passed_over() {
-    let mut sequencer = sequencer_at(Marks { through: through(7, 0), catalog: 4, days: 4 });
+    let mut sequencer = sequencer_at(Marks { through: through(7, 0), catalog: 4, days: 4, restating: false });
     for sequence in [1, 6, 7] {
         Message::events(sequence, "ABQ", "order", order("1", 30 * HOUR_MS).to_string()).give(&mut sequencer);
         assert!(sequencer.is_empty());
