@@ -331,7 +331,15 @@ impl Sequencer {
             }
         };
         let customer = &self.tenants[&tenant];
-        let days = Days { tenant: &tenant, table: customer.table.clone(), first: customer.tenant.first_day };
+        // A named clock does not run by itself: the shard, which knows the open day, judges by that.
+        let max_ahead = customer.tenant.max_ahead().filter(|_| customer.tenant.is_by_system_clock());
+        let days = Days {
+            tenant: &tenant,
+            table: customer.table.clone(),
+            first: customer.tenant.first_day,
+            published_at: message.stored_at,
+            max_ahead,
+        };
         let (closed, is_gathered) = (customer.closed, customer.tenant.restate_after().is_some());
         let count = events.events() as usize;
         self.alike = Alike::of(message.payload.len());
@@ -492,21 +500,33 @@ struct Days<'a> {
     /// Absent while it has not arrived.
     table: Option<Arc<CalendarTable>>,
     first: Date,
+    /// When the events were published.
+    published_at: Instant,
+    /// How far ahead of that they may be.
+    max_ahead: Option<Duration>,
 }
 
 impl Days<'_> {
     /// The business day of an event at that time.
     fn stamp(&self, at: Instant) -> Result<Date, Problem> {
-        let Self { tenant, table, first } = self;
+        let Self { tenant, table, first, published_at, max_ahead } = self;
         let Some(table) = table else {
             let reason = format!("the calendar of tenant {tenant} is not published yet; publish again in a moment");
             return Err(Problem::new(Code::TooFarAhead, Some("at"), reason));
         };
         let before = || {
             let reason =
-                format!("{at} is before the tenant's first business day {first}; move first_day or drop the event");
+                format!("{at} is before the tenant's first business day {first}, so it is not counted; publish events from that day on");
             Problem::new(Code::BeforeFirstDay, Some("at"), reason)
         };
+        if let Some(max_ahead) = max_ahead.filter(|max_ahead| at > published_at.after(*max_ahead)) {
+            let reason = format!(
+                "{at} is more than {} s ahead of {published_at}, when it was published; mend the clock of the producer, or raise \
+                 max_ahead of tenant {tenant}",
+                max_ahead.as_secs()
+            );
+            return Err(Problem::new(Code::TooFarAhead, Some("at"), reason));
+        }
         match table.day_at(at) {
             Lookup::Before => Err(before()),
             Lookup::Day(day) if day.date < *first => Err(before()),

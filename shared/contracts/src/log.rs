@@ -286,6 +286,7 @@ mod tests {
                 seasons: vec![Season { name: name("s"), from: at, to: at }],
                 quotas: Default::default(),
                 restate_after_ms: None,
+                max_ahead_ms: None,
             })),
             Record::Define(Definition::Calendar(CalendarTable {
                 name: name("c"),

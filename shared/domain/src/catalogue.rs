@@ -33,6 +33,11 @@ pub const MAX_RESTATE_AFTER_MS: u64 = 86_400_000;
 /// The interval between two restatements of a day for tenants that do not say otherwise: one minute.
 pub const DEFAULT_RESTATE_AFTER_MS: u64 = 60_000;
 
+/// How far ahead events of tenants may be that do not say otherwise: one day.
+pub const DEFAULT_MAX_AHEAD_MS: u64 = 86_400_000;
+/// The largest such bound: a year. The published calendars end before that.
+pub const LARGEST_MAX_AHEAD_MS: u64 = 366 * 86_400_000;
+
 /// Whether events of a kind are upserts of something with an id, or occurrences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -324,6 +329,11 @@ pub struct Tenant {
     /// changes the day. Left out when it is absent.
     #[serde(default)]
     pub restate_after_ms: Option<u64>,
+    /// Events that are further ahead are rejects; at most [`LARGEST_MAX_AHEAD_MS`]. By the system clock, ahead of when they were
+    /// published; by a named one, which does not run by itself, ahead of the end of the open day. Absent, as in definitions from before
+    /// there was this field: no limit but that of the calendar. Left out when it is absent.
+    #[serde(default)]
+    pub max_ahead_ms: Option<u64>,
 }
 
 impl Tenant {
@@ -331,15 +341,26 @@ impl Tenant {
     pub fn restate_after(&self) -> Option<Duration> {
         self.restate_after_ms.filter(|millis| *millis > 0).map(Duration::from_millis)
     }
+
+    /// How far ahead events may be; `None` for no limit but that of the calendar.
+    pub fn max_ahead(&self) -> Option<Duration> {
+        self.max_ahead_ms.map(Duration::from_millis)
+    }
+
+    /// Whether its days close by the system clock, rather than by a named one that requests drive.
+    pub fn is_by_system_clock(&self) -> bool {
+        self.clock.as_str() == SYSTEM_CLOCK
+    }
 }
 
 /// The last fields are left out when they are empty. By position a field can be left out only together with all that follow it.
 impl Serialize for Tenant {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let is_positional = !serializer.is_human_readable();
-        let has_restate = self.restate_after_ms.is_some();
+        let has_ahead = self.max_ahead_ms.is_some();
+        let has_restate = self.restate_after_ms.is_some() || (is_positional && has_ahead);
         let has_quotas = !self.quotas.is_none() || (is_positional && has_restate);
-        let fields = 9 + usize::from(has_quotas) + usize::from(has_restate);
+        let fields = 9 + usize::from(has_quotas) + usize::from(has_restate) + usize::from(has_ahead);
         let mut tenant = serializer.serialize_struct("Tenant", fields)?;
         tenant.serialize_field("id", &self.id)?;
         tenant.serialize_field("name", &self.name)?;
@@ -357,6 +378,10 @@ impl Serialize for Tenant {
         match has_restate {
             true => tenant.serialize_field("restate_after_ms", &self.restate_after_ms)?,
             false => tenant.skip_field("restate_after_ms")?,
+        }
+        match has_ahead {
+            true => tenant.serialize_field("max_ahead_ms", &self.max_ahead_ms)?,
+            false => tenant.skip_field("max_ahead_ms")?,
         }
         tenant.end()
     }

@@ -49,6 +49,7 @@ fn tenant(text: &str) -> TenantSpec {
         seasons: Vec::new(),
         quotas: Default::default(),
         restate_after_ms: None,
+        max_ahead_ms: None,
     }
 }
 

@@ -529,14 +529,14 @@ fn quotas_are_checked() {
 #[test]
 fn graces_and_dates_are_checked() {
     let tenant = |lines: &str| bad_tenant(&format!("    cutoff: \"05:00\"\n{lines}"));
-    assert_eq!(tenant("    grace: 24h1s\n"), "a.yaml:5:12: the grace is longer than a day; at most 24h are allowed");
+    assert_eq!(tenant("    grace: 24h1s\n"), "a.yaml:5:12: the grace is too long; at most 24h are allowed");
     assert_eq!(
         tenant("    grace: 600\n"),
         "a.yaml:5:12: expected a grace such as 90s, 10m or 1h30m, found the number 600"
     );
     assert_eq!(
         tenant("    restate_after: 25h\n"),
-        "a.yaml:5:20: the restate_after is longer than a day; at most 24h are allowed"
+        "a.yaml:5:20: the restate_after is too long; at most 24h are allowed"
     );
     assert_eq!(
         tenant("    first_day: 2013-02-30\n"),

@@ -99,6 +99,7 @@ fn tenant(id: &str, first_day: i32) -> Tenant {
         seasons: Vec::new(),
         quotas: Default::default(),
         restate_after_ms: None,
+        max_ahead_ms: None,
     }
 }
 
@@ -387,6 +388,31 @@ fn days_before_the_first_one_are_refused() {
     assert_eq!(stamp(&mut sequencer, 0), Err(Code::BeforeFirstDay), "in the table, before the tenant's first day");
     assert_eq!(stamp(&mut sequencer, 24 * HOUR_MS - 1), Err(Code::BeforeFirstDay));
     assert_eq!(stamp(&mut sequencer, 24 * HOUR_MS), Ok(1));
+}
+
+#[test]
+fn events_too_far_ahead_of_their_publishing_are_refused() {
+    let outcome = |clock: &str, max_ahead_ms, at_ms| {
+        let table = Definition::Calendar(calendar("cal", &CUTOFF_HOURS));
+        let tenant = Tenant { clock: name(clock), max_ahead_ms, ..tenant("ABQ", 1) };
+        let definitions = [Definition::Kind(kind()), table, Definition::Tenant(tenant)];
+        let mut sequencer = Sequencer::new(subjects(), Marks::default(), definitions);
+        let mut message = Message::events(1, "ABQ", "order", order("1", at_ms).to_string());
+        message.stored_at = Instant::from_millis(30 * HOUR_MS);
+        message.give(&mut sequencer);
+        match records(&mut sequencer).as_slice() {
+            [Record::Events(run)] => Ok(run.events[0].date.as_days()),
+            [Record::Rejected(reject)] => Err((reject.code, reject.reason.contains("max_ahead"))),
+            other => panic!("one event became {other:?}"),
+        }
+    };
+    let hour = Some(HOUR_MS as u64);
+    assert_eq!(outcome("system", hour, 31 * HOUR_MS), Ok(1));
+    assert_eq!(outcome("system", hour, 31 * HOUR_MS + 1), Err((Code::TooFarAhead, true)));
+    assert_eq!(outcome("system", Some(0), 30 * HOUR_MS + 1), Err((Code::TooFarAhead, true)));
+    // Without a limit, and by a clock that requests drive, it is not for ingest to say.
+    assert_eq!(outcome("system", None, 80 * HOUR_MS), Ok(3));
+    assert_eq!(outcome("shop", hour, 80 * HOUR_MS), Ok(3));
 }
 
 #[test]

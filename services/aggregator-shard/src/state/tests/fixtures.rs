@@ -143,6 +143,7 @@ pub(super) fn tenant_with_seasons(id: &str, revision: u64, seasons: Vec<Season>)
         seasons,
         quotas: Quotas::default(),
         restate_after_ms: None,
+        max_ahead_ms: None,
     })
 }
 
