@@ -3,6 +3,7 @@
 //! These travel in JSON and, by position, in MessagePack: so no field may be left out when it is empty, but the last one.
 
 use crate::ids::{LogSeq, Name, TenantId};
+use crate::mapping::Mapping;
 use crate::quotas::Quotas;
 use crate::time::{Date, Instant};
 use serde::{Deserialize, Serialize};
@@ -74,6 +75,9 @@ pub struct Kind {
     /// Grows by one with every change; 0 until day-manager has accepted it.
     #[serde(default)]
     pub revision: u64,
+    /// Rules that make events out of foreign records; names differ. They stand in CATALOG and never in the log.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "crate::mapping::stored")]
+    pub mappings: Vec<Mapping>,
 }
 
 impl Kind {

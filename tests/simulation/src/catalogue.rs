@@ -157,6 +157,7 @@ fn kind(text: &str, mode: Mode, dimensions: &[&str], measure: &str) -> Kind {
         dimensions: dimensions.iter().map(|text| Dimension { name: name(text), field: None }).collect(),
         measures: vec![Measure { name: name(measure), scale: 0 }],
         revision: 0,
+        mappings: Vec::new(),
     }
 }
 

@@ -23,6 +23,7 @@ fn kind() -> Kind {
         dimensions: vec![Dimension { name: name("shop"), field: None }],
         measures: vec![Measure { name: name("price"), scale: 2 }],
         revision: 0,
+        mappings: Vec::new(),
     }
 }
 

@@ -54,6 +54,7 @@ fn kind() -> Kind {
         dimensions: vec![dimension("city")],
         measures: vec![measure("qty", 0), measure("price", 2)],
         revision: 1,
+        mappings: Vec::new(),
     }
 }
 
@@ -65,6 +66,7 @@ fn wide_kind() -> Kind {
         dimensions: (0..64).map(|n| dimension(&format!("d{n}"))).collect(),
         measures: (0..64).map(|n| measure(&format!("m{n}"), 0)).collect(),
         revision: 1,
+        mappings: Vec::new(),
     }
 }
 

@@ -1,0 +1,505 @@
+//! A compiled mapping, and running it on records.
+
+use crate::amount::{self, Arithmetic};
+use crate::moment::{Form, Moment};
+use crate::record::{MAX_RECORD_BYTES, MappedEvent, Outcome, PassedOver, Record, Unmapped};
+use crate::rule::{Origin, Rule, Values};
+use crate::shape::{Found, Shape};
+use crate::zones::Zones;
+use compact_str::CompactString;
+use daybook_contracts::event::{MAX_DIMENSION_BYTES, MAX_ID_BYTES, MAX_MESSAGE_EVENTS, Problem, ValidEvent};
+use daybook_contracts::reject::Code;
+use daybook_domain::catalogue::Status;
+use daybook_domain::expression::PathPredicate;
+use daybook_domain::ids::{Name, TenantId};
+use daybook_domain::mapping::Take;
+use daybook_domain::value::Number;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+
+/// Between the parts of an id. Within a part it is written `\:`, and `\` is `\\`, so that ids of different parts differ.
+const ID_SEPARATOR: char = ':';
+
+/// A mapping that was checked against its kind.
+///
+/// # Invariants
+/// What it makes of a record depends on the record and the zones alone. It never panics, whatever the bytes.
+#[derive(Clone, Debug)]
+pub struct Mapper {
+    pub(crate) name: Name,
+    /// What is read of a record.
+    pub(crate) record: Shape,
+    /// What is read of an item or row of it.
+    pub(crate) item: Shape,
+    pub(crate) items: Items,
+    pub(crate) when: Option<When>,
+    pub(crate) tenant: Option<TextRule>,
+    pub(crate) id: Vec<TextRule>,
+    pub(crate) version: Option<VersionRule>,
+    pub(crate) at: TimeRule,
+    pub(crate) status: Option<Rule<Status>>,
+    pub(crate) columns: Columns,
+}
+
+/// What `./` begins at.
+#[derive(Clone, Debug)]
+pub(crate) enum Items {
+    None,
+    /// Each item of the array in a slot of the record.
+    Explode {
+        slot: usize,
+        path: Box<str>,
+    },
+    /// The first of these that holds an object.
+    Rows(Vec<(usize, Box<str>)>),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct When {
+    pub(crate) predicate: PathPredicate,
+    /// For each name of the predicate.
+    pub(crate) origins: Vec<Origin>,
+    /// Whether it differs between items.
+    pub(crate) of_item: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct TextRule {
+    pub(crate) rule: Rule<CompactString>,
+    /// Whether numbers with a fraction are texts too.
+    pub(crate) fractions: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct MeasureRule {
+    pub(crate) rule: Rule<i64>,
+    pub(crate) arithmetic: Arithmetic,
+    pub(crate) scale: u8,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct TimeRule {
+    pub(crate) rule: Rule<AtTime>,
+    pub(crate) forms: Vec<Form>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum AtTime {
+    Arrival,
+    Fixed(Moment),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct VersionRule {
+    pub(crate) rule: Rule<Option<u64>>,
+    /// None for a whole number.
+    pub(crate) forms: Vec<Form>,
+}
+
+/// The rules of the kind's columns; those without one are null.
+#[derive(Clone, Debug)]
+pub(crate) struct Columns {
+    pub(crate) dims: Vec<Option<TextRule>>,
+    pub(crate) measures: Vec<Option<MeasureRule>>,
+}
+
+impl Mapper {
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Whether the mapping itself says for whom its events are.
+    pub fn names_tenant(&self) -> bool {
+        self.tenant.is_some()
+    }
+
+    /// What becomes of a record: at least one outcome, in the order of the record.
+    pub fn map(&self, record: &Record<'_>, zones: &Zones) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        match text_of(record.body) {
+            Ok(text) if text.starts_with('[') && !self.takes_array() => match split(text, "a JSON array of records") {
+                Ok(parts) => parts.into_iter().for_each(|part| self.map_one(part, record, zones, &mut outcomes)),
+                Err(problem) => outcomes.push(unmapped(problem, record.tenant.cloned(), None)),
+            },
+            Ok(text) => self.map_one(text, record, zones, &mut outcomes),
+            Err(problem) => outcomes.push(unmapped(problem, record.tenant.cloned(), None)),
+        }
+        if outcomes.is_empty() {
+            outcomes.push(Outcome::PassedOver(PassedOver::NoItems));
+        }
+        outcomes
+    }
+
+    /// Whether the record itself is the array to explode.
+    fn takes_array(&self) -> bool {
+        matches!(&self.items, Items::Explode { path, .. } if path.is_empty())
+    }
+
+    fn map_one<'r>(&self, text: &'r str, record: &Record<'r>, zones: &Zones, outcomes: &mut Vec<Outcome>) {
+        let slots = match self.record.read(text) {
+            Ok(slots) => slots,
+            Err(error) => {
+                let problem = Problem::new(Code::Malformed, None, format!("not a JSON record: {error}"));
+                return outcomes.push(unmapped(problem, record.tenant.cloned(), None));
+            }
+        };
+        let values = Values { record, slots: &slots, item: &[], index: None };
+        if self.when.as_ref().is_some_and(|when| !when.of_item && !when.holds(&values)) {
+            return outcomes.push(Outcome::PassedOver(PassedOver::When { item: None }));
+        }
+        match &self.items {
+            Items::None => outcomes.push(self.event(&values, zones, "")),
+            Items::Rows(rows) => outcomes.push(self.map_row(rows, &values, zones)),
+            Items::Explode { slot, path } => match Found::of(slots[*slot]) {
+                Found::Array => self.map_items(slots[*slot].unwrap_or_default(), path, &values, zones, outcomes),
+                found => {
+                    let missing = matches!(found, Found::Missing | Found::Null);
+                    let code = if missing { Code::MissingField } else { Code::WrongType };
+                    let reason = format!("{path} is {found}; it must be the array with the items");
+                    let tenant = self.tenant(&values).unwrap_or_default();
+                    outcomes.push(unmapped(Problem::new(code, Some(path), reason), tenant, None));
+                }
+            },
+        }
+    }
+
+    fn map_row(&self, rows: &[(usize, Box<str>)], values: &Values<'_, '_>, zones: &Zones) -> Outcome {
+        let row = rows.iter().find(|(slot, _)| Found::of(values.slots[*slot]) == Found::Object);
+        let Some((slot, path)) = row else {
+            let names: Vec<&str> = rows.iter().map(|(_, path)| &**path).collect();
+            let reason = format!("there is an object in none of {}", names.join(", "));
+            let problem = Problem::new(Code::MissingField, names.first().copied(), reason);
+            return unmapped(problem, self.tenant(values).unwrap_or_default(), None);
+        };
+        self.map_item(values.slots[*slot].unwrap_or_default(), path, values, zones)
+    }
+
+    fn map_items<'r>(
+        &self,
+        array: &'r str,
+        path: &str,
+        values: &Values<'_, 'r>,
+        zones: &Zones,
+        outcomes: &mut Vec<Outcome>,
+    ) {
+        match split(array, path) {
+            Ok(items) => {
+                for (index, item) in (0_u32..).zip(items) {
+                    let values = Values { index: Some(index), ..*values };
+                    outcomes.push(self.map_item(item, &format!("{path}/{index}"), &values, zones));
+                }
+            }
+            Err(problem) => {
+                let problem = Problem { field: Some(path.to_owned()), ..problem };
+                outcomes.push(unmapped(problem, self.tenant(values).unwrap_or_default(), None));
+            }
+        }
+    }
+
+    /// `path` is where the item stands in the record.
+    fn map_item<'r>(&self, item: &'r str, path: &str, values: &Values<'_, 'r>, zones: &Zones) -> Outcome {
+        let slots = match self.item.read(item) {
+            Ok(slots) => slots,
+            Err(error) => {
+                let problem = Problem::new(Code::Malformed, Some(path), format!("{path} cannot be read: {error}"));
+                return unmapped(problem, self.tenant(values).unwrap_or_default(), values.index);
+            }
+        };
+        let values = Values { item: &slots, ..*values };
+        if self.when.as_ref().is_some_and(|when| when.of_item && !when.holds(&values)) {
+            return Outcome::PassedOver(PassedOver::When { item: values.index });
+        }
+        self.event(&values, zones, path)
+    }
+
+    fn event(&self, values: &Values<'_, '_>, zones: &Zones, item_path: &str) -> Outcome {
+        let mut tenant = None;
+        match self.read(values, zones, item_path, &mut tenant) {
+            Ok(event) => {
+                let tenant = tenant.expect("an event is read for a tenant");
+                Outcome::Event(MappedEvent { tenant, event, item: values.index })
+            }
+            Err(problem) => unmapped(problem, tenant, values.index),
+        }
+    }
+
+    /// Reads an event, and first of all for whom it is.
+    fn read(
+        &self,
+        values: &Values<'_, '_>,
+        zones: &Zones,
+        item_path: &str,
+        tenant: &mut Option<TenantId>,
+    ) -> Result<ValidEvent, Problem> {
+        let placed = |place: &str, problem: Problem| place_problem(problem, place, item_path);
+        *tenant = self
+            .tenant(values)
+            .map_err(|problem| placed(self.tenant.as_ref().map_or("tenant", |rule| &rule.rule.place), problem))?;
+        if tenant.is_none() {
+            let place = self.tenant.as_ref().map_or("tenant", |rule| &rule.rule.place);
+            let reason = match &self.tenant {
+                Some(_) => format!("{place} is missing; it holds the tenant"),
+                None => "the mapping does not say for whom the event is".to_owned(),
+            };
+            return Err(placed(place, Problem::new(Code::MissingField, None, reason)));
+        }
+        let id = self.id(values).map_err(|(place, problem)| placed(place, problem))?;
+        let at = self.at(values, tenant.as_ref(), zones).map_err(|problem| placed(&self.at.rule.place, problem))?;
+        let version = match &self.version {
+            None => None,
+            Some(rule) => rule.read(values, tenant.as_ref(), zones).map_err(|p| placed(&rule.rule.place, p))?,
+        };
+        let status = match &self.status {
+            None => Status::Final,
+            Some(rule) => status(rule, values).map_err(|problem| placed(&rule.place, problem))?,
+        };
+        let dims = self.columns.dims.iter().map(|rule| match rule {
+            None => Ok(None),
+            Some(rule) => rule.dimension(values).map_err(|problem| placed(&rule.rule.place, problem)),
+        });
+        let dims = dims.collect::<Result<_, _>>()?;
+        let measures = self.columns.measures.iter().map(|rule| match rule {
+            None => Ok(None),
+            Some(rule) => rule.read(values).map_err(|problem| placed(&rule.rule.place, problem)),
+        });
+        Ok(ValidEvent { at, id, version, status, dims, measures: measures.collect::<Result<_, _>>()? })
+    }
+
+    /// For whom the event is, if that is said.
+    fn tenant(&self, values: &Values<'_, '_>) -> Result<Option<TenantId>, Problem> {
+        if let Some(tenant) = values.record.tenant {
+            return Ok(Some(tenant.clone()));
+        }
+        let Some(rule) = &self.tenant else { return Ok(None) };
+        let Some(text) = rule.read(values)? else { return Ok(None) };
+        let tenant = TenantId::new(&text).map(Some);
+        tenant.map_err(|error| {
+            let shown: String = text.chars().take(64).collect();
+            Problem::new(Code::InvalidTenant, None, format!("{} is {shown:?}; as a tenant it {error}", rule.rule.place))
+        })
+    }
+
+    /// The id of its parts, which are all there; `None` for a fact whose mapping has no id.
+    fn id(&self, values: &Values<'_, '_>) -> Result<Option<CompactString>, (&str, Problem)> {
+        let mut id = CompactString::default();
+        for (at, part) in self.id.iter().enumerate() {
+            let place = &*part.rule.place;
+            let text = part.read(values).map_err(|problem| (place, problem))?;
+            let text = text.filter(|text| !text.is_empty()).ok_or_else(|| {
+                let found = values.find(&part.rule.origin);
+                let code = if matches!(found, Found::Text(_)) { Code::InvalidText } else { Code::MissingField };
+                (place, Problem::new(code, None, format!("{place} is {found}; it is a part of the id")))
+            })?;
+            if at > 0 {
+                id.push(ID_SEPARATOR);
+            }
+            if self.id.len() > 1 && text.contains([ID_SEPARATOR, '\\']) {
+                id.push_str(&text.replace('\\', "\\\\").replace(ID_SEPARATOR, "\\:"));
+            } else {
+                id.push_str(&text);
+            }
+        }
+        match id.len() {
+            0 => Ok(None),
+            1..=MAX_ID_BYTES => Ok(Some(id)),
+            length => {
+                let reason = format!("the id is {length} bytes long; at most {MAX_ID_BYTES} are allowed");
+                Err((&self.id[0].rule.place, Problem::new(Code::InvalidText, None, reason)))
+            }
+        }
+    }
+
+    fn at(
+        &self,
+        values: &Values<'_, '_>,
+        tenant: Option<&TenantId>,
+        zones: &Zones,
+    ) -> Result<daybook_domain::time::Instant, Problem> {
+        let TimeRule { rule, forms } = &self.at;
+        let found = rule.value(values, |found| moment(found, &rule.place, forms, tenant, zones).map(AtTime::Fixed))?;
+        let found = if rule.origin == Origin::Take(Take::Arrival) { Some(AtTime::Arrival) } else { found };
+        match found {
+            Some(AtTime::Fixed(moment)) => moment
+                .instant()
+                .map_err(|error| Problem::new(error.code, None, format!("{}: {}", rule.place, error.reason))),
+            Some(AtTime::Arrival) => values.record.arrived.ok_or_else(|| {
+                let reason = "the record has no time of arrival here, and the mapping wants it for at";
+                Problem::new(Code::MissingField, None, reason)
+            }),
+            None => {
+                let reason = format!("{} is missing; it decides the business day", rule.place);
+                Err(Problem::new(Code::MissingField, None, reason))
+            }
+        }
+    }
+}
+
+impl When {
+    fn holds(&self, values: &Values<'_, '_>) -> bool {
+        self.predicate.holds(&|name| values.seen(&self.origins[name]))
+    }
+}
+
+impl TextRule {
+    fn read(&self, values: &Values<'_, '_>) -> Result<Option<CompactString>, Problem> {
+        self.rule.value(values, |found| {
+            let text = match found {
+                Found::Number(number) => number_text(number, self.fractions),
+                Found::Text(_) | Found::Bool(_) => found.written().map(Cow::Borrowed),
+                _ => None,
+            };
+            text.map(CompactString::from).ok_or_else(|| {
+                let place = &self.rule.place;
+                let reason = match found {
+                    Found::Number(_) => format!("{place} is {found}; `text: true` takes numbers with a fraction too"),
+                    _ => format!("{place} is {found}; it must be a text"),
+                };
+                Problem::new(Code::WrongType, None, reason)
+            })
+        })
+    }
+
+    fn dimension(&self, values: &Values<'_, '_>) -> Result<Option<CompactString>, Problem> {
+        let text = self.read(values)?;
+        match text.as_ref().map_or(0, |text| text.len()) {
+            0..=MAX_DIMENSION_BYTES => Ok(text),
+            length => {
+                let place = &self.rule.place;
+                let reason = format!("{place} is {length} bytes long; at most {MAX_DIMENSION_BYTES} are allowed");
+                Err(Problem::new(Code::InvalidText, None, reason))
+            }
+        }
+    }
+}
+
+impl MeasureRule {
+    fn read(&self, values: &Values<'_, '_>) -> Result<Option<i64>, Problem> {
+        self.rule.value(values, |found| {
+            amount::read(found, self.arithmetic, self.scale).map_err(|error| {
+                let reason = format!("{} is {found}: {}", self.rule.place, error.reason);
+                Problem::new(error.code, None, reason)
+            })
+        })
+    }
+}
+
+impl VersionRule {
+    fn read(&self, values: &Values<'_, '_>, tenant: Option<&TenantId>, zones: &Zones) -> Result<Option<u64>, Problem> {
+        let place = &self.rule.place;
+        let of_moment = |moment: Moment| {
+            moment.version().filter(|version| *version < u64::MAX).map(Some).ok_or_else(|| {
+                let reason = format!("{place}: as a version a time is from 1970 to 2554");
+                Problem::new(Code::Overflow, None, reason)
+            })
+        };
+        if self.rule.origin == Origin::Take(Take::Arrival) {
+            return match values.record.arrived {
+                Some(arrived) => of_moment(Moment::of(arrived)),
+                None => {
+                    let reason = "the record has no time of arrival here, and the mapping wants it for the version";
+                    Err(Problem::new(Code::MissingField, None, reason))
+                }
+            };
+        }
+        let found = self.rule.value(values, |found| match self.forms.is_empty() {
+            true => whole(found, place).map(Some),
+            false => moment(found, place, &self.forms, tenant, zones).and_then(of_moment),
+        })?;
+        found.ok_or_else(|| {
+            let reason = format!("{place} is missing; it is the version. `default: next` takes the last to arrive");
+            Problem::new(Code::MissingField, None, reason)
+        })
+    }
+}
+
+/// A version that is a whole number.
+fn whole(found: &Found<'_>, place: &str) -> Result<u64, Problem> {
+    let text = match found {
+        Found::Number(text) => text,
+        Found::Text(text) => &**text,
+        _ => "",
+    };
+    let whole = text.parse().ok().or_else(|| {
+        let number = Number::parse(text).ok()?;
+        u64::try_from(number.unscaled()).ok().filter(|_| number.scale() == 0)
+    });
+    whole.filter(|version| *version < u64::MAX).ok_or_else(|| {
+        let reason = format!("{place} is {found}; a version is a whole number, or a time with `as`");
+        Problem::new(Code::WrongType, None, reason)
+    })
+}
+
+fn moment(
+    found: &Found<'_>,
+    place: &str,
+    forms: &[Form],
+    tenant: Option<&TenantId>,
+    zones: &Zones,
+) -> Result<Moment, Problem> {
+    Moment::read(found, forms, tenant, zones)
+        .map_err(|error| Problem::new(error.code, None, format!("{place} is {found}: {}", error.reason)))
+}
+
+fn status(rule: &Rule<Status>, values: &Values<'_, '_>) -> Result<Status, Problem> {
+    let found = rule.value(values, |found| {
+        let word = found.written().and_then(|text| Status::ALL.into_iter().find(|status| status.as_str() == text));
+        word.ok_or_else(|| {
+            let reason = format!("{} is {found}; it must be draft, final or void, or have a map", rule.place);
+            Problem::new(Code::WrongType, None, reason)
+        })
+    })?;
+    found.ok_or_else(|| {
+        let reason = format!("{} is missing; it is the status. A default or an else stands for nothing", rule.place);
+        Problem::new(Code::MissingField, None, reason)
+    })
+}
+
+/// A number as a text: whole ones as they are written, others without zeros at their end, if they may be texts.
+fn number_text(written: &str, fractions: bool) -> Option<Cow<'_, str>> {
+    let digits = written.strip_prefix('-').unwrap_or(written);
+    if digits.bytes().all(|byte| byte.is_ascii_digit()) && written != "-0" {
+        return Some(Cow::Borrowed(written));
+    }
+    match Number::parse(written) {
+        Ok(number) => {
+            let text = number.to_string();
+            (fractions || !text.contains('.')).then_some(Cow::Owned(text))
+        }
+        Err(_) => fractions.then_some(Cow::Borrowed(written)),
+    }
+}
+
+/// The record as text, without what may stand before JSON.
+fn text_of(body: &[u8]) -> Result<&str, Problem> {
+    if body.len() > MAX_RECORD_BYTES {
+        let reason = format!("the record is {} bytes long; at most {MAX_RECORD_BYTES} are allowed", body.len());
+        return Err(Problem::new(Code::TooLarge, None, reason));
+    }
+    let text = std::str::from_utf8(body).map_err(|error| {
+        let reason = format!("byte {} is not UTF-8; JSON must be", error.valid_up_to());
+        Problem::new(Code::InvalidUtf8, None, reason)
+    })?;
+    Ok(text.trim_start_matches(['\u{feff}', ' ', '\t', '\n', '\r']))
+}
+
+/// The items of an array, each as it is written; `what` names the array.
+fn split<'r>(array: &'r str, what: &str) -> Result<Vec<&'r str>, Problem> {
+    let items: Vec<&RawValue> = serde_json::from_str(array)
+        .map_err(|error| Problem::new(Code::Malformed, None, format!("not {what}: {error}")))?;
+    if items.len() > MAX_MESSAGE_EVENTS {
+        let reason = format!("{what} holds {} items; at most {MAX_MESSAGE_EVENTS} are allowed", items.len());
+        return Err(Problem::new(Code::BatchSize, None, reason));
+    }
+    Ok(items.into_iter().map(RawValue::get).collect())
+}
+
+/// Names the place of the value at fault; of a value within an item, the whole path.
+fn place_problem(problem: Problem, place: &str, item_path: &str) -> Problem {
+    let whole = place.strip_prefix('.').map(|rest| format!("{item_path}{rest}"));
+    let field = whole.as_deref().unwrap_or(place);
+    Problem::new(problem.code, Some(field), problem.reason)
+}
+
+fn unmapped(problem: Problem, tenant: Option<TenantId>, item: Option<u32>) -> Outcome {
+    Outcome::Unmapped(Unmapped { problem, tenant, item })
+}
