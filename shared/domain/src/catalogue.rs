@@ -384,6 +384,14 @@ impl Definition {
         }
     }
 
+    /// What the log keeps of it: mappings concern doors alone, and no state depends on them.
+    pub fn for_log(mut self) -> Self {
+        if let Self::Kind(kind) = &mut self {
+            kind.mappings = Vec::new();
+        }
+        self
+    }
+
     /// The name or id of what is defined; of an activation, that of its view.
     pub fn name(&self) -> &str {
         match self {

@@ -81,14 +81,21 @@ impl Mapping {
     }
 }
 
+/// Most slots of an array: every record makes as many events.
+pub const MAX_SLOTS: u16 = 500;
+
 /// An array of the record that gives an event for each of its items.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Explode {
     pub path: String,
-    /// Whether items that a later record of the same parent lacks become void.
+    /// Reserved: whether items that a later record of the same parent lacks become void by their own ids. It is refused.
     #[serde(default, skip_serializing_if = "is_false")]
     pub complete: bool,
+    /// Makes so many events of every record, known by their index: those beyond the items are void. So items that a later
+    /// record lacks are gone, whatever comes first. A record with more items is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slots: Option<u16>,
 }
 
 /// Where a value comes from, and what is made of it. Exactly one of `path`, `header`, `token`, `const` and `take` is set.
@@ -259,7 +266,7 @@ mod tests {
         let mapping = Mapping {
             when: Some("a = 'x'".into()),
             tenant: Some(Pick { token: Some(2), ..Pick::default() }),
-            explode: Some(Explode { path: "/lines".into(), complete: false }),
+            explode: Some(Explode { path: "/lines".into(), complete: false, slots: Some(9) }),
             id: vec![Pick::path("/id"), Pick { take: Some(Take::Index), ..Pick::default() }],
             at: Some(at),
             dims: [(name("d"), Pick { constant: Some("web".into()), text: true, ..Pick::default() })].into(),
@@ -274,7 +281,7 @@ mod tests {
         assert_eq!(
             serde_json::to_string(&mapping).unwrap(),
             concat!(
-                r#"{"name":"shop","when":"a = 'x'","tenant":{"token":2},"explode":{"path":"/lines"},"#,
+                r#"{"name":"shop","when":"a = 'x'","tenant":{"token":2},"explode":{"path":"/lines","slots":9},"#,
                 r#""id":[{"path":"/id"},{"take":"index"}],"at":{"path":"/t","as":["epoch_s"],"default":"0"},"#,
                 r#""dims":{"d":{"const":"web","text":true}},"#,
                 r#""measures":{"m":{"path":"./a~1b","shift":-2,"divide":3,"round":"half_even"}}}"#

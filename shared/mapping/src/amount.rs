@@ -1,6 +1,6 @@
 //! Numbers as other systems write them, exact to the last digit.
 
-use crate::shape::Found;
+use crate::found::Found;
 use daybook_contracts::reject::Code;
 use daybook_domain::mapping::Round;
 use daybook_domain::value::{Number, NumberError};

@@ -1,19 +1,20 @@
 //! A mapping checked against its kind, and turned into what runs.
 
 use crate::amount::{Arithmetic, MAX_SHIFT, compute};
+use crate::found::Found;
 use crate::mapper::{AtTime, Columns, Items, Mapper, MeasureRule, TextRule, TimeRule, VersionRule, When};
 use crate::mistake::MappingMistake;
 use crate::moment::{FORM_WORDS, Form, Moment};
 use crate::pointer::{Base, Pointer};
 use crate::rule::{Origin, Rule};
-use crate::shape::{Found, Shape};
+use crate::shape::Shape;
 use crate::zones::{self, Zones};
 use compact_str::CompactString;
 use daybook_contracts::event::{MAX_DIMENSION_BYTES, MAX_ID_BYTES};
 use daybook_domain::catalogue::{Kind, Mode, Status};
 use daybook_domain::expression::PathPredicate;
 use daybook_domain::ids::{Name, TenantId};
-use daybook_domain::mapping::{Mapping, Pick, Take};
+use daybook_domain::mapping::{MAX_SLOTS, Mapping, Pick, Take};
 use daybook_domain::nearest::nearest;
 use daybook_domain::value::Number;
 use std::collections::BTreeMap;
@@ -43,6 +44,15 @@ impl Mapper {
         let at = compiler.at(mapping.at.as_ref());
         let status = mapping.status.as_ref().and_then(|pick| compiler.status(pick, kind));
         let columns = compiler.columns(mapping, kind);
+        if mapping.explode.as_ref().is_some_and(|explode| explode.slots.is_some()) {
+            let heads = [
+                ("tenant", tenant.as_ref().map(|rule| &rule.rule.origin)),
+                ("version", version.as_ref().map(|rule| &rule.rule.origin)),
+                ("at", at.as_ref().map(|rule| &rule.rule.origin)),
+            ];
+            let ids: Vec<&Origin> = id.iter().map(|part| &part.rule.origin).collect();
+            compiler.check_slots(&heads, &ids, kind);
+        }
         match at {
             Some(at) if compiler.mistakes.is_empty() => Ok(Self {
                 name: mapping.name.clone(),
@@ -140,7 +150,11 @@ impl Compiler {
                 self.mistake(MappingMistake::new("explode.complete", message).hint(hint));
             }
             let slot = self.record_path("explode.path", &explode.path);
-            return slot.map_or(Items::None, |slot| Items::Explode { slot, path: explode.path.as_str().into() });
+            if explode.slots.is_some_and(|slots| !(1..=MAX_SLOTS).contains(&slots)) {
+                self.mistake(MappingMistake::new("explode.slots", format!("slots are 1 to {MAX_SLOTS}")));
+            }
+            let (path, slots) = (explode.path.as_str().into(), explode.slots);
+            return slot.map_or(Items::None, |slot| Items::Explode { slot, path, slots });
         }
         let paths = mapping.rows.iter().enumerate().filter_map(|(at, path)| {
             let slot = self.record_path(&format!("rows[{at}]"), path)?;
@@ -148,6 +162,25 @@ impl Compiler {
         });
         let rows: Vec<(usize, Box<str>)> = paths.collect();
         if rows.is_empty() { Items::None } else { Items::Rows(rows) }
+    }
+
+    /// A slot without an item has all of its event but status and columns from the record.
+    fn check_slots(&mut self, heads: &[(&str, Option<&Origin>)], ids: &[&Origin], kind: &Kind) {
+        if kind.mode == Mode::Fact {
+            let message = format!("{} is a fact: none of them can become void", kind.name);
+            self.mistake(MappingMistake::new("explode.slots", message));
+        }
+        for (field, origin) in heads {
+            if origin.is_some_and(Origin::is_of_item) {
+                let message = format!("with slots the {field} comes from the record: a slot may have no item");
+                self.mistake(MappingMistake::new(*field, message));
+            }
+        }
+        let has_index = ids.iter().any(|origin| **origin == Origin::Take(Take::Index));
+        if !has_index || ids.iter().any(|origin| matches!(origin, Origin::Item(_))) {
+            let message = "with slots events are known by the record's id and the index, not by ids of items";
+            self.mistake(MappingMistake::new("id", message).hint("write id: [/id, index]"));
+        }
     }
 
     fn when(&mut self, text: &str) -> Option<When> {

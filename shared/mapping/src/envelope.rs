@@ -1,15 +1,16 @@
 //! An event in Daybook's envelope, as producers publish it.
 
-use daybook_contracts::event::ValidEvent;
+use crate::record::MappedEvent;
 use daybook_domain::catalogue::{Kind, Mode};
 use daybook_domain::value::Number;
 use std::io::Write;
 
 /// The event as the JSON that is published on `daybook.in.<tenant>.<kind>`; reading it gives the event again. Columns that
 /// are null are left out.
-pub fn envelope(event: &ValidEvent, kind: &Kind) -> Vec<u8> {
+pub fn envelope(made: &MappedEvent, kind: &Kind) -> Vec<u8> {
+    let MappedEvent { tenant, event, .. } = made;
     let mut json = Vec::with_capacity(256);
-    json.push(b'{');
+    write(&mut json, format_args!("{{\"tenant\":\"{tenant}\","));
     if let Some(id) = &event.id {
         json.extend(b"\"id\":");
         text(&mut json, id);

@@ -4,7 +4,7 @@
 //! gives every mistake with its place; [`Mapper::map`] makes outcomes of a [`Record`]: events, why something is none, and
 //! what need not be one. [`envelope`] writes an event as it is published.
 //!
-//! A record is read once: `pointer` takes paths apart, `shape` finds their values in the text and checks the rest to be
+//! A [`Preset`] is a mapping to begin with. A record is read once: `pointer` takes paths apart, `shape` and `scan` find their values in the text and check the rest to be
 //! JSON, `rule` says what stands for them, `amount` and `moment` read numbers and times exactly, `mapper` puts it together.
 //!
 //! ```
@@ -35,8 +35,11 @@
 //! let outcomes = mapper.map(&Record::of(body), &Zones::default());
 //! let Outcome::Event(made) = &outcomes[0] else { panic!("{outcomes:?}") };
 //! assert_eq!(
-//!     String::from_utf8(daybook_mapping::envelope(&made.event, &kind))?,
-//!     r#"{"id":"17","status":"final","at":"2024-03-01T10:03:06Z","dims":{"store":"Oslo"},"measures":{"total":129.9}}"#
+//!     String::from_utf8(daybook_mapping::envelope(made, &kind))?,
+//!     concat!(
+//!         r#"{"tenant":"acme","id":"17","status":"final","at":"2024-03-01T10:03:06Z","#,
+//!         r#""dims":{"store":"Oslo"},"measures":{"total":129.9}}"#
+//!     )
 //! );
 //! # Ok(())
 //! # }
@@ -45,12 +48,15 @@
 mod amount;
 mod compile;
 mod envelope;
+mod found;
 mod mapper;
 mod mistake;
 mod moment;
 mod pointer;
+mod presets;
 mod record;
 mod rule;
+mod scan;
 mod shape;
 #[cfg(test)]
 mod tests;
@@ -60,5 +66,6 @@ pub use compile::{MAX_FORMS, MAX_PARTS};
 pub use envelope::envelope;
 pub use mapper::Mapper;
 pub use mistake::MappingMistake;
+pub use presets::Preset;
 pub use record::{MAX_RECORD_BYTES, MappedEvent, Outcome, PassedOver, Record, Unmapped};
 pub use zones::Zones;

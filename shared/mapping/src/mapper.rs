@@ -1,10 +1,12 @@
 //! A compiled mapping, and running it on records.
 
 use crate::amount::{self, Arithmetic};
+use crate::found::Found;
 use crate::moment::{Form, Moment};
 use crate::record::{MAX_RECORD_BYTES, MappedEvent, Outcome, PassedOver, Record, Unmapped};
 use crate::rule::{Origin, Rule, Values};
-use crate::shape::{Found, Shape};
+use crate::scan::ReadError;
+use crate::shape::{Elements, Shape};
 use crate::zones::Zones;
 use compact_str::CompactString;
 use daybook_contracts::event::{MAX_DIMENSION_BYTES, MAX_ID_BYTES, MAX_MESSAGE_EVENTS, Problem, ValidEvent};
@@ -13,9 +15,10 @@ use daybook_domain::catalogue::Status;
 use daybook_domain::expression::PathPredicate;
 use daybook_domain::ids::{Name, TenantId};
 use daybook_domain::mapping::Take;
+use daybook_domain::time::Instant;
 use daybook_domain::value::Number;
-use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// Between the parts of an id. Within a part it is written `\:`, and `\` is `\\`, so that ids of different parts differ.
 const ID_SEPARATOR: char = ':';
@@ -49,6 +52,7 @@ pub(crate) enum Items {
     Explode {
         slot: usize,
         path: Box<str>,
+        slots: Option<u16>,
     },
     /// The first of these that holds an object.
     Rows(Vec<(usize, Box<str>)>),
@@ -117,12 +121,14 @@ impl Mapper {
     pub fn map(&self, record: &Record<'_>, zones: &Zones) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
         match text_of(record.body) {
-            Ok(text) if text.starts_with('[') && !self.takes_array() => match split(text, "a JSON array of records") {
-                Ok(parts) => parts.into_iter().for_each(|part| self.map_one(part, record, zones, &mut outcomes)),
-                Err(problem) => outcomes.push(unmapped(problem, record.tenant.cloned(), None)),
-            },
+            Ok(text) if text.starts_with('[') && !self.takes_array() => {
+                match split(&Shape::default(), text, "the JSON array of records") {
+                    Ok(parts) => parts.iter().for_each(|(part, _)| self.map_one(part, record, zones, &mut outcomes)),
+                    Err(problem) => outcomes.push(unmapped(problem, record.tenant.cloned(), None, whole_of(record))),
+                }
+            }
             Ok(text) => self.map_one(text, record, zones, &mut outcomes),
-            Err(problem) => outcomes.push(unmapped(problem, record.tenant.cloned(), None)),
+            Err(problem) => outcomes.push(unmapped(problem, record.tenant.cloned(), None, whole_of(record))),
         }
         if outcomes.is_empty() {
             outcomes.push(Outcome::PassedOver(PassedOver::NoItems));
@@ -140,7 +146,7 @@ impl Mapper {
             Ok(slots) => slots,
             Err(error) => {
                 let problem = Problem::new(Code::Malformed, None, format!("not a JSON record: {error}"));
-                return outcomes.push(unmapped(problem, record.tenant.cloned(), None));
+                return outcomes.push(unmapped(problem, record.tenant.cloned(), None, piece_of(record, text)));
             }
         };
         let values = Values { record, slots: &slots, item: &[], index: None };
@@ -148,90 +154,131 @@ impl Mapper {
             return outcomes.push(Outcome::PassedOver(PassedOver::When { item: None }));
         }
         match &self.items {
-            Items::None => outcomes.push(self.event(&values, zones, "")),
-            Items::Rows(rows) => outcomes.push(self.map_row(rows, &values, zones)),
-            Items::Explode { slot, path } => match Found::of(slots[*slot]) {
-                Found::Array => self.map_items(slots[*slot].unwrap_or_default(), path, &values, zones, outcomes),
+            Items::None => outcomes.push(self.event(text, &values, zones, "")),
+            Items::Rows(rows) => outcomes.push(self.map_row(text, rows, &values, zones)),
+            Items::Explode { slot, path, slots: most } => match Found::of(slots[*slot]) {
+                Found::Array => {
+                    let array = Array { text: slots[*slot].unwrap_or_default(), path, slots: *most };
+                    self.map_items(&array, &values, zones, outcomes);
+                }
                 found => {
                     let missing = matches!(found, Found::Missing | Found::Null);
                     let code = if missing { Code::MissingField } else { Code::WrongType };
                     let reason = format!("{path} is {found}; it must be the array with the items");
                     let tenant = self.tenant(&values).unwrap_or_default();
-                    outcomes.push(unmapped(Problem::new(code, Some(path), reason), tenant, None));
+                    let problem = Problem::new(code, Some(path), reason);
+                    outcomes.push(unmapped(problem, tenant, None, piece_of(record, text)));
                 }
             },
         }
     }
 
-    fn map_row(&self, rows: &[(usize, Box<str>)], values: &Values<'_, '_>, zones: &Zones) -> Outcome {
+    fn map_row(&self, text: &str, rows: &[(usize, Box<str>)], values: &Values<'_, '_>, zones: &Zones) -> Outcome {
         let row = rows.iter().find(|(slot, _)| Found::of(values.slots[*slot]) == Found::Object);
         let Some((slot, path)) = row else {
             let names: Vec<&str> = rows.iter().map(|(_, path)| &**path).collect();
             let reason = format!("there is an object in none of {}", names.join(", "));
             let problem = Problem::new(Code::MissingField, names.first().copied(), reason);
-            return unmapped(problem, self.tenant(values).unwrap_or_default(), None);
+            let piece = piece_of(values.record, text);
+            return unmapped(problem, self.tenant(values).unwrap_or_default(), None, piece);
         };
-        self.map_item(values.slots[*slot].unwrap_or_default(), path, values, zones)
+        let text = values.slots[*slot].unwrap_or_default();
+        let read = self.item.read(text);
+        self.map_item(text, read.as_deref(), path, values, zones)
     }
 
     fn map_items<'r>(
         &self,
-        array: &'r str,
-        path: &str,
+        array: &Array<'_, 'r>,
         values: &Values<'_, 'r>,
         zones: &Zones,
         outcomes: &mut Vec<Outcome>,
     ) {
-        match split(array, path) {
-            Ok(items) => {
-                for (index, item) in (0_u32..).zip(items) {
-                    let values = Values { index: Some(index), ..*values };
-                    outcomes.push(self.map_item(item, &format!("{path}/{index}"), &values, zones));
-                }
+        let Array { text, path, slots } = *array;
+        let items = split(&self.item, text, path).and_then(|items| match slots {
+            Some(slots) if items.len() > usize::from(slots) => {
+                let reason = format!("{path} has {} items and the mapping {slots} slots; give it more", items.len());
+                Err(Problem::new(Code::BatchSize, None, reason))
             }
+            _ => Ok(items),
+        });
+        let items = match items {
+            Ok(items) => items,
             Err(problem) => {
                 let problem = Problem { field: Some(path.to_owned()), ..problem };
-                outcomes.push(unmapped(problem, self.tenant(values).unwrap_or_default(), None));
+                let piece = piece_of(values.record, text);
+                return outcomes.push(unmapped(problem, self.tenant(values).unwrap_or_default(), None, piece));
             }
+        };
+        outcomes.reserve(items.len().max(slots.unwrap_or(0).into()));
+        for (index, (item, read)) in (0_u32..).zip(items.iter()) {
+            let values = Values { index: Some(index), ..*values };
+            let outcome = match self.map_item(item, read, path, &values, zones) {
+                Outcome::PassedOver(_) if slots.is_some() => self.void(item, &values, zones),
+                outcome => outcome,
+            };
+            outcomes.push(outcome);
+        }
+        for index in items.len() as u32..u32::from(slots.unwrap_or(0)) {
+            outcomes.push(self.void(text, &Values { index: Some(index), ..*values }, zones));
         }
     }
 
-    /// `path` is where the item stands in the record.
-    fn map_item<'r>(&self, item: &'r str, path: &str, values: &Values<'_, 'r>, zones: &Zones) -> Outcome {
-        let slots = match self.item.read(item) {
+    /// The event of a slot that no item takes: void, and without columns.
+    fn void(&self, piece: &str, values: &Values<'_, '_>, zones: &Zones) -> Outcome {
+        let mut tenant = None;
+        let event = self.head(values, zones, "", &mut tenant).map(|Head { at, id, version }| ValidEvent {
+            at,
+            id,
+            version,
+            status: Status::Void,
+            dims: self.columns.dims.iter().map(|_| None).collect(),
+            measures: self.columns.measures.iter().map(|_| None).collect(),
+        });
+        made_of(event, tenant, piece, values)
+    }
+
+    /// `path` is where the row, or the array with the item, stands in the record.
+    fn map_item<'r>(
+        &self,
+        item: &'r str,
+        read: Result<&[Option<&'r str>], &ReadError>,
+        path: &str,
+        values: &Values<'_, 'r>,
+        zones: &Zones,
+    ) -> Outcome {
+        let slots = match read {
             Ok(slots) => slots,
             Err(error) => {
-                let problem = Problem::new(Code::Malformed, Some(path), format!("{path} cannot be read: {error}"));
-                return unmapped(problem, self.tenant(values).unwrap_or_default(), values.index);
+                let path = item_path(path, values.index);
+                let problem = Problem::new(Code::Malformed, Some(&path), format!("{path} cannot be read: {error}"));
+                let piece = piece_of(values.record, item);
+                return unmapped(problem, self.tenant(values).unwrap_or_default(), values.index, piece);
             }
         };
-        let values = Values { item: &slots, ..*values };
+        let values = Values { item: slots, ..*values };
         if self.when.as_ref().is_some_and(|when| when.of_item && !when.holds(&values)) {
             return Outcome::PassedOver(PassedOver::When { item: values.index });
         }
-        self.event(&values, zones, path)
+        self.event(item, &values, zones, path)
     }
 
-    fn event(&self, values: &Values<'_, '_>, zones: &Zones, item_path: &str) -> Outcome {
+    /// `piece` is what the event is made of.
+    fn event(&self, piece: &str, values: &Values<'_, '_>, zones: &Zones, path: &str) -> Outcome {
         let mut tenant = None;
-        match self.read(values, zones, item_path, &mut tenant) {
-            Ok(event) => {
-                let tenant = tenant.expect("an event is read for a tenant");
-                Outcome::Event(MappedEvent { tenant, event, item: values.index })
-            }
-            Err(problem) => unmapped(problem, tenant, values.index),
-        }
+        let event = self.read(values, zones, path, &mut tenant);
+        made_of(event, tenant, piece, values)
     }
 
-    /// Reads an event, and first of all for whom it is.
-    fn read(
+    /// Reads what every event has, and first of all for whom it is.
+    fn head(
         &self,
         values: &Values<'_, '_>,
         zones: &Zones,
-        item_path: &str,
+        path: &str,
         tenant: &mut Option<TenantId>,
-    ) -> Result<ValidEvent, Problem> {
-        let placed = |place: &str, problem: Problem| place_problem(problem, place, item_path);
+    ) -> Result<Head, Problem> {
+        let placed = |place: &str, problem: Problem| place_problem(problem, place, path, values.index);
         *tenant = self
             .tenant(values)
             .map_err(|problem| placed(self.tenant.as_ref().map_or("tenant", |rule| &rule.rule.place), problem))?;
@@ -249,6 +296,18 @@ impl Mapper {
             None => None,
             Some(rule) => rule.read(values, tenant.as_ref(), zones).map_err(|p| placed(&rule.rule.place, p))?,
         };
+        Ok(Head { at, id, version })
+    }
+
+    fn read(
+        &self,
+        values: &Values<'_, '_>,
+        zones: &Zones,
+        path: &str,
+        tenant: &mut Option<TenantId>,
+    ) -> Result<ValidEvent, Problem> {
+        let Head { at, id, version } = self.head(values, zones, path, tenant)?;
+        let placed = |place: &str, problem: Problem| place_problem(problem, place, path, values.index);
         let status = match &self.status {
             None => Status::Final,
             Some(rule) => status(rule, values).map_err(|problem| placed(&rule.place, problem))?,
@@ -309,12 +368,7 @@ impl Mapper {
         }
     }
 
-    fn at(
-        &self,
-        values: &Values<'_, '_>,
-        tenant: Option<&TenantId>,
-        zones: &Zones,
-    ) -> Result<daybook_domain::time::Instant, Problem> {
+    fn at(&self, values: &Values<'_, '_>, tenant: Option<&TenantId>, zones: &Zones) -> Result<Instant, Problem> {
         let TimeRule { rule, forms } = &self.at;
         let found = rule.value(values, |found| moment(found, &rule.place, forms, tenant, zones).map(AtTime::Fixed))?;
         let found = if rule.origin == Origin::Take(Take::Arrival) { Some(AtTime::Arrival) } else { found };
@@ -331,6 +385,35 @@ impl Mapper {
                 Err(Problem::new(Code::MissingField, None, reason))
             }
         }
+    }
+}
+
+/// What every event has, also one that is void.
+struct Head {
+    at: Instant,
+    id: Option<CompactString>,
+    version: Option<u64>,
+}
+
+/// An array to explode.
+struct Array<'m, 'r> {
+    text: &'r str,
+    path: &'m str,
+    slots: Option<u16>,
+}
+
+fn made_of(
+    event: Result<ValidEvent, Problem>,
+    tenant: Option<TenantId>,
+    piece: &str,
+    values: &Values<'_, '_>,
+) -> Outcome {
+    match event {
+        Ok(event) => {
+            let tenant = tenant.expect("an event is read for a tenant");
+            Outcome::Event(MappedEvent { tenant, event, item: values.index })
+        }
+        Err(problem) => unmapped(problem, tenant, values.index, piece_of(values.record, piece)),
     }
 }
 
@@ -482,24 +565,37 @@ fn text_of(body: &[u8]) -> Result<&str, Problem> {
     Ok(text.trim_start_matches(['\u{feff}', ' ', '\t', '\n', '\r']))
 }
 
-/// The items of an array, each as it is written; `what` names the array.
-fn split<'r>(array: &'r str, what: &str) -> Result<Vec<&'r str>, Problem> {
-    let items: Vec<&RawValue> = serde_json::from_str(array)
-        .map_err(|error| Problem::new(Code::Malformed, None, format!("not {what}: {error}")))?;
-    if items.len() > MAX_MESSAGE_EVENTS {
-        let reason = format!("{what} holds {} items; at most {MAX_MESSAGE_EVENTS} are allowed", items.len());
-        return Err(Problem::new(Code::BatchSize, None, reason));
-    }
-    Ok(items.into_iter().map(RawValue::get).collect())
+/// The items of an array, each read by a shape; `what` names the array.
+fn split<'r>(shape: &Shape, array: &'r str, what: &str) -> Result<Elements<'r>, Problem> {
+    shape.read_each(array, MAX_MESSAGE_EVENTS).map_err(|error| {
+        let code = if error.is_length { Code::BatchSize } else { Code::Malformed };
+        Problem::new(code, None, format!("{what} cannot be read: {error}"))
+    })
+}
+
+/// Where an item stands in the record; a row has no index.
+fn item_path(path: &str, index: Option<u32>) -> String {
+    index.map_or_else(|| path.to_owned(), |index| format!("{path}/{index}"))
 }
 
 /// Names the place of the value at fault; of a value within an item, the whole path.
-fn place_problem(problem: Problem, place: &str, item_path: &str) -> Problem {
-    let whole = place.strip_prefix('.').map(|rest| format!("{item_path}{rest}"));
+fn place_problem(problem: Problem, place: &str, path: &str, index: Option<u32>) -> Problem {
+    let whole = place.strip_prefix('.').map(|rest| format!("{}{rest}", item_path(path, index)));
     let field = whole.as_deref().unwrap_or(place);
     Problem::new(problem.code, Some(field), problem.reason)
 }
 
-fn unmapped(problem: Problem, tenant: Option<TenantId>, item: Option<u32>) -> Outcome {
-    Outcome::Unmapped(Unmapped { problem, tenant, item })
+fn whole_of(record: &Record<'_>) -> Range<usize> {
+    0..record.body.len()
+}
+
+/// Where in the record a piece of its text stands.
+fn piece_of(record: &Record<'_>, piece: &str) -> Range<usize> {
+    let start = (piece.as_ptr() as usize).saturating_sub(record.body.as_ptr() as usize);
+    let end = start.saturating_add(piece.len());
+    if end <= record.body.len() { start..end } else { whole_of(record) }
+}
+
+fn unmapped(problem: Problem, tenant: Option<TenantId>, item: Option<u32>, piece: Range<usize>) -> Outcome {
+    Outcome::Unmapped(Unmapped { problem, tenant, item, piece })
 }

@@ -1,6 +1,6 @@
 //! Times as other systems write them.
 
-use crate::shape::Found;
+use crate::found::Found;
 use crate::zones::Zones;
 use daybook_contracts::reject::Code;
 use daybook_domain::ids::TenantId;
@@ -74,6 +74,11 @@ impl fmt::Display for Form {
 
 /// Checks that a pattern is sound and names a date, by writing a time with it and reading that again.
 fn check_pattern(pattern: &str) -> Result<(), String> {
+    if pattern.ends_with('Z') && !pattern.ends_with("%Z") {
+        let reason =
+            "ends with Z, which means UTC, but would be read as a local time; use rfc3339, or %z for an offset";
+        return Err(format!("the pattern {pattern:?} {reason}"));
+    }
     let sample = jiff::Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC);
     let written = strtime::format(pattern, &sample).map_err(|error| error.to_string())?;
     let read = strtime::parse(pattern, &written).map_err(|error| error.to_string())?;
@@ -394,7 +399,7 @@ mod tests {
 
     #[test]
     fn patterns_are_checked_when_they_are_made() {
-        for bad in ["iso", "%H:%M", "%Y-%m", "%Y-%m-%d %!", "%"] {
+        for bad in ["iso", "%H:%M", "%Y-%m", "%Y-%m-%d %!", "%", "%Y-%m-%dT%H:%M:%SZ"] {
             assert!(Form::parse(bad, None).is_err(), "{bad}");
         }
     }

@@ -3,6 +3,7 @@
 use daybook_contracts::event::{Problem, ValidEvent};
 use daybook_domain::ids::TenantId;
 use daybook_domain::time::Instant;
+use std::ops::Range;
 
 /// Longest record, in bytes; doors have lower bounds of their own.
 pub const MAX_RECORD_BYTES: usize = 8 << 20;
@@ -62,6 +63,8 @@ pub struct Unmapped {
     /// Who it was for, where that could still be told.
     pub tenant: Option<TenantId>,
     pub item: Option<u32>,
+    /// Where in the record's bytes the piece stands that should be the event: the record, or an item of it.
+    pub piece: Range<usize>,
 }
 
 /// Why there need be no event.

@@ -1,7 +1,7 @@
 //! A compiled pick: where a value is found, and what stands for words and for nothing.
 
+use crate::found::Found;
 use crate::record::Record;
-use crate::shape::Found;
 use daybook_contracts::event::Problem;
 use daybook_contracts::reject::Code;
 use daybook_domain::expression::Seen;

@@ -1,10 +1,8 @@
 //! The values at some paths of a JSON text, found in one pass: everything else is only checked to be JSON.
 
 use crate::pointer::Pointer;
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
-use std::borrow::Cow;
-use std::fmt;
+use crate::scan::{ReadError, Scanner};
+use smallvec::{SmallVec, smallvec};
 
 /// The paths that are wanted, as a tree. Each wanted path has a slot.
 #[derive(Clone, Debug, Default)]
@@ -15,10 +13,10 @@ pub(crate) struct Shape {
 }
 
 #[derive(Clone, Debug, Default)]
-struct Node {
+pub(crate) struct Node {
     /// Its number among the nodes, from 1; the root is 0.
-    ordinal: usize,
-    slot: Option<usize>,
+    pub(crate) ordinal: usize,
+    pub(crate) slot: Option<usize>,
     children: Vec<Child>,
 }
 
@@ -28,6 +26,33 @@ struct Child {
     /// The key as an index of an array, where it can be one.
     index: Option<usize>,
     node: Node,
+}
+
+impl Node {
+    /// The child of that key, as it stands in an object.
+    pub(crate) fn by_key(&self, key: &[u8]) -> Option<&Self> {
+        self.children.iter().find(|child| child.key.as_bytes() == key).map(|child| &child.node)
+    }
+
+    pub(crate) fn by_index(&self, index: usize) -> Option<&Self> {
+        self.children.iter().find(|child| child.index == Some(index)).map(|child| &child.node)
+    }
+
+    pub(crate) fn is_leaf(&self) -> bool {
+        self.children.is_empty()
+    }
+}
+
+/// The values of slots, as they are written.
+pub(crate) type Values<'r> = SmallVec<[Option<&'r str>; 16]>;
+
+/// What is found while a text is read.
+pub(crate) struct Slots<'r> {
+    pub(crate) values: Values<'r>,
+    /// Where in `values` the slots of the value at hand begin.
+    pub(crate) base: usize,
+    /// Which nodes have been met.
+    pub(crate) seen: SmallVec<[bool; 32]>,
 }
 
 impl Shape {
@@ -55,193 +80,74 @@ impl Shape {
     ///
     /// # Errors
     /// When the text is not one JSON value, or a key on the way to a wanted value stands twice in its object.
-    pub(crate) fn read<'r>(&self, text: &'r str) -> Result<Vec<Option<&'r str>>, serde_json::Error> {
-        let mut slots = Slots { values: vec![None; self.slots], seen: vec![false; self.nodes + 1] };
-        let mut json = serde_json::Deserializer::from_str(text);
-        Walk { node: &self.root, slots: &mut slots }.deserialize(&mut json)?;
-        json.end()?;
+    pub(crate) fn read<'r>(&self, text: &'r str) -> Result<Values<'r>, ReadError> {
+        let mut slots = Slots { values: smallvec![None; self.slots], base: 0, seen: smallvec![false; self.nodes + 1] };
+        let mut scanner = Scanner::new(text);
+        scanner.value(Some(&self.root), &mut slots, 0)?;
+        scanner.end()?;
         Ok(slots.values)
     }
-}
 
-struct Slots<'r> {
-    values: Vec<Option<&'r str>>,
-    /// Which nodes have been met.
-    seen: Vec<bool>,
-}
-
-/// Reads the value of a node.
-struct Walk<'s, 'o, 'r> {
-    node: &'s Node,
-    slots: &'o mut Slots<'r>,
-}
-
-impl<'de> DeserializeSeed<'de> for Walk<'_, '_, 'de> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        let Some(slot) = self.node.slot else { return deserializer.deserialize_any(self) };
-        let raw = <&'de RawValue>::deserialize(deserializer)?.get();
-        self.slots.values[slot] = Some(raw);
-        if !self.node.children.is_empty() && raw.starts_with(['{', '[']) {
-            let mut json = serde_json::Deserializer::from_str(raw);
-            json.deserialize_any(self).map_err(D::Error::custom)?;
-        }
-        Ok(())
-    }
-}
-
-impl<'de> Visitor<'de> for Walk<'_, '_, 'de> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(found) = map.next_key_seed(Key(&self.node.children))? {
-            let Some(at) = found else {
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            };
-            let child = &self.node.children[at];
-            if std::mem::replace(&mut self.slots.seen[child.node.ordinal], true) {
-                return Err(A::Error::custom(format_args!("the key {:?} stands twice in one object", child.key)));
+    /// The elements of an array, each with its slots.
+    ///
+    /// # Errors
+    /// When the text is not one array in JSON, or has more than `most` elements.
+    pub(crate) fn read_each<'r>(&self, text: &'r str, most: usize) -> Result<Elements<'r>, ReadError> {
+        let mut slots = Slots { values: Values::new(), base: 0, seen: smallvec![false; self.nodes + 1] };
+        let mut pieces = Vec::new();
+        let mut scanner = Scanner::new(text);
+        let mut more = scanner.open_array()?;
+        while more {
+            if pieces.len() == most {
+                let mut error = scanner.error(format!("the array has more than {most} elements"));
+                error.is_length = true;
+                return Err(error);
             }
-            map.next_value_seed(Walk { node: &child.node, slots: &mut *self.slots })?;
-        }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        for index in 0.. {
-            let child = self.node.children.iter().find(|child| child.index == Some(index));
-            let more = match child {
-                Some(child) => seq.next_element_seed(Walk { node: &child.node, slots: &mut *self.slots })?.is_some(),
-                None => seq.next_element::<IgnoredAny>()?.is_some(),
-            };
-            if !more {
-                break;
+            slots.base = slots.values.len();
+            slots.values.resize(slots.base + self.slots, None);
+            slots.seen.fill(false);
+            let start = scanner.begin();
+            let refused = scanner.value(Some(&self.root), &mut slots, 0).err();
+            if refused.is_some() {
+                // It is JSON all the same, or else this fails too.
+                scanner.back_to(start);
+                scanner.value(None, &mut slots, 0)?;
             }
+            pieces.push((scanner.since(start), refused));
+            more = scanner.next_element()?;
         }
-        Ok(())
-    }
-
-    // A single value has nothing inside.
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
+        scanner.end()?;
+        Ok(Elements { values: slots.values, stride: self.slots, pieces })
     }
 }
 
-/// Finds which child a key is.
-struct Key<'s>(&'s [Child]);
-
-impl<'de> DeserializeSeed<'de> for Key<'_> {
-    type Value = Option<usize>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
+/// The elements of an array.
+#[derive(Debug)]
+pub(crate) struct Elements<'r> {
+    values: Values<'r>,
+    /// How many slots each has.
+    stride: usize,
+    pieces: Vec<(&'r str, Option<ReadError>)>,
 }
 
-impl Visitor<'_> for Key<'_> {
-    type Value = Option<usize>;
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("a key")
+impl<'r> Elements<'r> {
+    pub(crate) fn len(&self) -> usize {
+        self.pieces.len()
     }
 
-    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
-        Ok(self.0.iter().position(|child| *child.key == *key))
-    }
-}
-
-/// A value of a record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Found<'r> {
-    Missing,
-    Null,
-    Bool(bool),
-    /// As it is written.
-    Number(&'r str),
-    Text(Cow<'r, str>),
-    Array,
-    Object,
-    /// A text that no string can hold, such as half of a surrogate pair.
-    Broken,
-}
-
-impl<'r> Found<'r> {
-    /// The value that is written so.
-    pub(crate) fn of(raw: Option<&'r str>) -> Self {
-        let Some(raw) = raw else { return Self::Missing };
-        match raw.as_bytes().first() {
-            Some(b'"') if !raw.contains('\\') => Self::Text(Cow::Borrowed(&raw[1..raw.len() - 1])),
-            Some(b'"') => serde_json::from_str(raw).map_or(Self::Broken, |text| Self::Text(Cow::Owned(text))),
-            Some(b'n') => Self::Null,
-            Some(b't') => Self::Bool(true),
-            Some(b'f') => Self::Bool(false),
-            Some(b'[') => Self::Array,
-            Some(b'{') => Self::Object,
-            _ => Self::Number(raw),
-        }
-    }
-
-    /// A text, or what a number or boolean is written as.
-    pub(crate) fn written(&self) -> Option<&str> {
-        match self {
-            Self::Text(text) => Some(text),
-            Self::Number(text) => Some(text),
-            Self::Bool(true) => Some("true"),
-            Self::Bool(false) => Some("false"),
-            _ => None,
-        }
-    }
-}
-
-/// Longest piece of a value that a reason repeats, in characters.
-const MAX_SHOWN_CHARACTERS: usize = 64;
-
-/// As a reason says what was found.
-impl fmt::Display for Found<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let cut = |text: &str| -> String { text.chars().take(MAX_SHOWN_CHARACTERS).collect() };
-        match self {
-            Self::Missing => f.write_str("missing"),
-            Self::Null => f.write_str("null"),
-            Self::Bool(flag) => flag.fmt(f),
-            Self::Number(text) => f.write_str(&cut(text)),
-            Self::Text(text) => write!(f, "{:?}", cut(text)),
-            Self::Array => f.write_str("an array"),
-            Self::Object => f.write_str("an object"),
-            Self::Broken => f.write_str("a text with half of a surrogate pair"),
-        }
+    /// Each as it is written, with its slots, or why these cannot be told.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'r str, Result<&[Option<&'r str>], &ReadError>)> {
+        self.pieces.iter().enumerate().map(|(at, (piece, refused))| {
+            let values = &self.values[at * self.stride..(at + 1) * self.stride];
+            (*piece, refused.as_ref().map_or(Ok(values), Err))
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn read<'r>(paths: &[&str], text: &'r str) -> Result<Vec<Option<&'r str>>, String> {
         let mut shape = Shape::default();
@@ -287,11 +193,61 @@ mod tests {
     }
 
     #[test]
-    fn values_are_what_they_are_written_as() {
-        assert_eq!(Found::of(Some(r#""a\u00e9\n""#)), Found::Text("aé\n".into()));
-        assert_eq!(Found::of(Some(r#""\ud800""#)), Found::Broken);
-        assert_eq!(Found::of(Some("-0.10")), Found::Number("-0.10"));
-        assert_eq!(Found::of(Some("false")).written(), Some("false"));
-        assert_eq!((Found::of(None), Found::of(Some("[]"))), (Found::Missing, Found::Array));
+    fn elements_are_read_one_by_one() {
+        let mut shape = Shape::default();
+        shape.slot(&Pointer::parse("./a").unwrap());
+        let text = r#" [ {"a": 1}, 7, {"a": 1, "a": 2}, {"b": [1, {"a": 9}], "a": "x"} ] "#;
+        let elements = shape.read_each(text, 4).unwrap();
+        let shown: Vec<_> = elements.iter().map(|(piece, values)| (piece, values.map(<[_]>::to_vec).ok())).collect();
+        assert_eq!(
+            shown,
+            [
+                (r#"{"a": 1}"#, Some(vec![Some("1")])),
+                ("7", Some(vec![None])),
+                (r#"{"a": 1, "a": 2}"#, None),
+                (r#"{"b": [1, {"a": 9}], "a": "x"}"#, Some(vec![Some("\"x\"")])),
+            ]
+        );
+        assert_eq!(shape.read_each("[]", 4).unwrap().iter().count(), 0);
+        assert!(shape.read_each(text, 3).unwrap_err().to_string().contains("more than 3"));
+        for bad in ["[", "[1", "[1,]", "[1] 2", "{}", "[1 2]", ""] {
+            assert!(shape.read_each(bad, 4).is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        /// Whatever `serde_json` takes for JSON is JSON here, and nothing else.
+        #[test]
+        fn json_is_what_serde_json_takes_for_it(text in r#"[\[\]{}:,"\\ae0-9.+\-u \ntrfl]{0,24}"#) {
+            let ours = read(&["/a"], &text).is_ok();
+            let theirs = serde_json::from_str::<&serde_json::value::RawValue>(&text).is_ok();
+            let twice = text.matches("\"a\"").count() > 1;
+            prop_assert!(ours == theirs || (theirs && twice), "{text:?}: {ours} here, {theirs} there");
+        }
+
+        #[test]
+        fn any_value_is_read(value in json_value()) {
+            let text = value.to_string();
+            prop_assert_eq!(read(&[""], &text).unwrap(), [Some(text.as_str())]);
+            let pretty = serde_json::to_string_pretty(&value).unwrap();
+            prop_assert!(read(&["/a/b", "/0/a"], &pretty).is_ok());
+        }
+    }
+
+    fn json_value() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<f64>().prop_map(|number| if number.is_finite() { number.into() } else { 0.into() }),
+            any::<i64>().prop_map(Into::into),
+            ".*".prop_map(Into::into),
+        ];
+        leaf.prop_recursive(4, 32, 6, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..6).prop_map(Into::into),
+                proptest::collection::btree_map("[a-c]{0,2}", inner, 0..6)
+                    .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+            ]
+        })
     }
 }

@@ -50,10 +50,12 @@ fn shown(mapper: &Mapper, record: &Record<'_>) -> Vec<String> {
     let kind = kind(Mode::Entity);
     let show = |outcome: Outcome| match outcome {
         Outcome::Event(made) => {
-            let json = envelope(&made.event, &kind);
+            let json = envelope(&made, &kind);
             let read = event::read(&json, Encoding::Json, made.tenant.as_str(), &kind);
             assert_eq!(read[0].outcome, Ok(made.event.clone()), "the envelope says what the event is");
-            format!("{}: {}", made.tenant, String::from_utf8(json).unwrap())
+            let json = String::from_utf8(json).unwrap();
+            let tenant = format!("{{\"tenant\":\"{}\",", made.tenant);
+            format!("{}: {{{}", made.tenant, json.strip_prefix(&tenant).unwrap())
         }
         Outcome::Unmapped(unmapped) => {
             assert!(!unmapped.problem.reason.is_empty());
@@ -148,6 +150,9 @@ fn one_bad_record_of_an_array_does_not_lose_the_others() {
         map(&mapper, body),
         [event(1, "2024-02-29T23:00:00Z"), "invalid_time /t".into(), event(3, "2024-07-01T10:00:00Z")]
     );
+    let outcomes = mapper.map(&Record::of(body.as_bytes()), &zones());
+    let Outcome::Unmapped(unmapped) = &outcomes[1] else { panic!("{outcomes:?}") };
+    assert_eq!(&body[unmapped.piece.clone()], "{\"n\": 2, \"t\": 5}");
     assert_eq!(map(&mapper, "[{\"n\": 1}, "), ["malformed "]);
     assert_eq!(map(&mapper, "[]"), ["-"]);
 }
@@ -225,7 +230,7 @@ fn a_fact_needs_no_id() {
     let outcomes = mapper.map(&record, &Zones::default());
     let Outcome::Event(made) = &outcomes[0] else { panic!("{outcomes:?}") };
     assert_eq!((made.event.id.as_deref(), made.event.status), (None, Status::Final));
-    let json = envelope(&made.event, &facts);
+    let json = envelope(made, &facts);
     assert_eq!(event::read(&json, Encoding::Json, "acme", &facts)[0].outcome, Ok(made.event.clone()));
     let outcomes = mapper.map(&Record::of(record.body), &Zones::default());
     let Outcome::Unmapped(unmapped) = &outcomes[0] else { panic!("{outcomes:?}") };
@@ -314,6 +319,61 @@ fn items_may_be_single_values_and_the_record_an_array() {
     assert_eq!(shown(&mapper, &record), [event(0, "a"), "-".into(), event(2, "b")]);
 }
 
+#[test]
+fn slots_beyond_the_items_are_void() {
+    let base = json!({
+        "tenant": {"const": "acme"}, "explode": {"path": "/lines", "slots": 3}, "id": [{"path": "/id"}, {"take": "index"}],
+        "version": {"path": "/v"}, "at": {"path": "/t", "as": ["epoch_s"]}, "status": {"const": "final"},
+        "measures": {"total": {"path": "./total"}}
+    });
+    let mapper = compile(base.clone());
+    let body = |lines: Value| json!({"id": "o1", "v": 2, "t": 0, "lines": lines}).to_string();
+    let event = |index, status, measures| {
+        format!(
+            r#"acme: {{"id":"o1:{index}","version":2,"status":"{status}","at":"1970-01-01T00:00:00Z","dims":{{}},"measures":{{{measures}}}}}"#
+        )
+    };
+    assert_eq!(
+        map(&mapper, &body(json!([{"total": 3}]))),
+        [event(0, "final", r#""total":3"#), event(1, "void", ""), event(2, "void", "")]
+    );
+    assert_eq!(map(&mapper, &body(json!([]))), [0, 1, 2].map(|index| event(index, "void", "")));
+    assert_eq!(
+        map(&mapper, &body(json!([{}, {}, {}, {}]))),
+        ["batch_size /lines"],
+        "none of them, for the fourth is missing"
+    );
+    assert_eq!(map(&mapper, &body(json!(null))), ["missing_field /lines"]);
+    assert_eq!(
+        map(&mapper, &body(json!([{"total": "x"}]))),
+        ["wrong_type /lines/0/total".to_owned(), event(1, "void", ""), event(2, "void", "")]
+    );
+    // What is no event of the mapping any more is gone, too.
+    let mut with_when = base.clone();
+    with_when["when"] = json!("\"./total\" > 1");
+    let lines = json!([{"total": 1}, {"total": 2}]);
+    assert_eq!(
+        map(&compile(with_when), &body(lines)),
+        [event(0, "void", ""), event(1, "final", r#""total":2"#), event(2, "void", "")]
+    );
+    for (change, field) in [
+        (json!({"id": [{"path": "/id"}, {"path": "./id"}]}), "id"),
+        (json!({"id": [{"path": "/id"}, {"take": "index"}, {"path": "./id"}]}), "id"),
+        (json!({"at": {"path": "./t"}}), "at"),
+        (json!({"version": {"path": "./v"}}), "version"),
+        (json!({"tenant": {"path": "./t"}}), "tenant"),
+        (json!({"explode": {"path": "/lines", "slots": 0}}), "explode.slots"),
+        (json!({"explode": {"path": "/lines", "slots": 501}}), "explode.slots"),
+    ] {
+        let mut long = base.clone();
+        long.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let mistakes = Mapper::compile(&mapping(long), &kind(Mode::Entity)).unwrap_err();
+        assert_eq!(mistakes[0].field, field, "{mistakes:?}");
+    }
+    let facts = Mapper::compile(&mapping(base), &kind(Mode::Fact)).unwrap_err();
+    assert!(facts.iter().any(|mistake| mistake.field == "explode.slots"), "{facts:?}");
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_mapped_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
@@ -330,7 +390,7 @@ proptest! {
         bytes.truncate(cut.max(1));
         for outcome in shop().map(&Record::of(&bytes), &zones()) {
             if let Outcome::Event(made) = outcome {
-                let json = envelope(&made.event, &kind(Mode::Entity));
+                let json = envelope(&made, &kind(Mode::Entity));
                 let read = event::read(&json, Encoding::Json, made.tenant.as_str(), &kind(Mode::Entity));
                 prop_assert_eq!(read[0].outcome.as_ref(), Ok(&made.event));
             }
@@ -354,7 +414,7 @@ proptest! {
 
 #[test]
 fn definitions_are_plain_data() {
-    let explode = Explode { path: "/lines".into(), complete: true };
+    let explode = Explode { path: "/lines".into(), complete: true, slots: None };
     assert_eq!(serde_json::to_string(&explode).unwrap(), r#"{"path":"/lines","complete":true}"#);
     assert!(serde_json::from_str::<Pick>(r#"{"pth": "/a"}"#).is_err(), "a misspelt field is a mistake");
 }
