@@ -104,6 +104,10 @@ impl Replayer {
         }
     }
 
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// The time that drives the clock, of the last event published.
     pub fn last_time(&self) -> Option<Instant> {
         self.last_time
@@ -132,7 +136,8 @@ impl Replayer {
             self.last_time = self.last_time.max(Some(time));
         }
         let subject = self.client.connection.subjects.input(routing.tenant.as_str(), self.options.kind.as_str());
-        let id = format!("{}-{number}", self.session);
+        // A line may give several events.
+        let id = format!("{}-{}", self.session, self.tally.published);
         let payload = bytes::Bytes::from(line);
         self.tally.bytes += payload.len() as u64;
         if self.waiting.len() >= WINDOW {

@@ -2,6 +2,7 @@
 
 use crate::cli::{ClientArguments, Outcome};
 use crate::client::Client;
+use crate::mapped::{MAX_UNMAPPED, MappingName, RecordMapper};
 use crate::replayer::{ReplayOptions, Replayer, Tally};
 use crate::source::Source;
 use crate::table::{count, duration};
@@ -10,7 +11,9 @@ use daybook_contracts::reject::{Reject, Rejects};
 use daybook_domain::catalogue::SYSTEM_CLOCK;
 use daybook_domain::ids::{Name, TenantId};
 use daybook_domain::time::Instant;
+use daybook_mapping::Outcome as Mapped;
 use daybook_runtime::append::last_message;
+use daybook_runtime::clock;
 use daybook_runtime::reader::Reader;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -19,6 +22,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+/// Records that are shown of those that cannot be mapped.
+const MAX_SHOWN: usize = 10;
 /// How far the clock runs on after the last event, so that the last days close too.
 const RUN_ON: Duration = Duration::from_secs(48 * 3600);
 
@@ -29,8 +34,11 @@ pub struct Arguments {
     /// Kind of the events
     #[arg(long)]
     kind: Name,
+    /// Make events of the file's records by this mapping of the kind
+    #[arg(long, value_name = "NAME", conflicts_with = "tenant_field")]
+    mapping: Option<Name>,
     /// Field with the time at which each event became known: it drives the tenants' clock, so that days close as they
-    /// did. Without it the events are published as they are
+    /// did. Without it the events are published as they are. With a mapping it can only be `at`, the events' own time
     #[arg(long, value_name = "FIELD")]
     clock: Option<String>,
     /// The clock that is driven; by default the one that the tenants follow
@@ -58,15 +66,26 @@ pub async fn run(arguments: Arguments) -> Outcome {
         Some(field) => Some((field.clone(), clock_name(&client, arguments.clock_name.clone()).await?)),
         None => None,
     };
+    let mapping = match &arguments.mapping {
+        Some(name) => {
+            if arguments.clock.as_ref().is_some_and(|field| field != "at") {
+                bail!("with --mapping the clock follows the events' own time: write --clock at");
+            }
+            let wanted = MappingName { kind: Some(arguments.kind.clone()), name: name.clone() };
+            Some(RecordMapper::load(&client, &wanted, arguments.tenant.clone()).await?)
+        }
+        None => None,
+    };
     let options = ReplayOptions {
         kind: arguments.kind.clone(),
         tenant_field: arguments.tenant_field.clone(),
-        tenant: arguments.tenant.clone(),
+        // A mapped event says itself for whom it is.
+        tenant: arguments.tenant.clone().filter(|_| mapping.is_none()),
         clock,
     };
     let source = Source::open(&arguments.file)?;
     let bar = progress(source.length, arguments.client.json);
-    let work = replay(&client, options, source, arguments.until, !arguments.keep_open, &bar);
+    let work = replay_through(&client, mapping.as_ref(), options, source, arguments.until, !arguments.keep_open, &bar);
     let outcome = tokio::select! {
         outcome = work => outcome?,
         () = daybook_runtime::process::wait_for_signal() => {
@@ -78,7 +97,7 @@ pub async fn run(arguments: Arguments) -> Outcome {
         }
     };
     show(&outcome, arguments.client.json)?;
-    Ok(if outcome.unroutable > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if outcome.unroutable + outcome.unmapped > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// What a replay did.
@@ -92,6 +111,12 @@ pub struct Summary {
     pub markers: u64,
     pub unroutable: u64,
     pub unroutable_lines: Vec<(u64, String)>,
+    /// Records, or items of them, that the mapping could not make events of: they were published to be rejected.
+    pub unmapped: u64,
+    /// The first of them: line number and reason.
+    pub unmapped_lines: Vec<(u64, String)>,
+    /// Records, or items of them, that are no events by the mapping's `when`.
+    pub passed_over: u64,
     /// Rejected and stale events, by code.
     pub rejects: BTreeMap<String, u64>,
 }
@@ -108,12 +133,33 @@ pub async fn replay(
     run_on: bool,
     bar: &ProgressBar,
 ) -> anyhow::Result<Summary> {
+    replay_through(client, None, options, source, until, run_on, bar).await
+}
+
+/// The same, with events that are made of the source's records by a mapping, if there is one.
+///
+/// # Errors
+/// As [`replay`], and when too many records cannot be mapped.
+pub async fn replay_through(
+    client: &Client,
+    mapping: Option<&RecordMapper>,
+    options: ReplayOptions,
+    source: Source,
+    until: Option<Instant>,
+    run_on: bool,
+    bar: &ProgressBar,
+) -> anyhow::Result<Summary> {
+    let mut mapped = MappedTally::default();
     let began = tokio::time::Instant::now();
     let rejects_before = last_reject(client).await;
     let mut replayer = Replayer::new(client.clone(), options);
     let mut source = source.into_lines();
     while let Some((number, line)) = source.next().await? {
-        if !replayer.publish(number, line, until).await? {
+        let more = match mapping {
+            None => replayer.publish(number, line, until).await?,
+            Some(mapping) => publish_mapped(&mut replayer, mapping, number, &line, until, &mut mapped).await?,
+        };
+        if !more {
             break;
         }
         if number % 512 == 0 {
@@ -146,8 +192,54 @@ pub async fn replay(
         markers,
         unroutable,
         unroutable_lines: unroutable_shown,
+        unmapped: mapped.unmapped,
+        unmapped_lines: mapped.shown,
+        passed_over: mapped.passed_over,
         rejects,
     })
+}
+
+/// What became of records that are no events.
+#[derive(Default)]
+struct MappedTally {
+    unmapped: u64,
+    shown: Vec<(u64, String)>,
+    passed_over: u64,
+}
+
+/// Publishes what the mapping makes of a record. `false` when one of its events is after `until`.
+async fn publish_mapped(
+    replayer: &mut Replayer,
+    mapping: &RecordMapper,
+    number: u64,
+    record: &[u8],
+    until: Option<Instant>,
+    tally: &mut MappedTally,
+) -> anyhow::Result<bool> {
+    for outcome in mapping.map(number, record, clock::now()) {
+        match outcome {
+            Mapped::Event(made) => {
+                if !replayer.publish(number, mapping.envelope(&made), until).await? {
+                    return Ok(false);
+                }
+            }
+            Mapped::Unmapped(unmapped) => {
+                mapping.publish_unmapped(replayer.client(), record, &unmapped).await?;
+                tally.unmapped += 1;
+                if tally.shown.len() < MAX_SHOWN {
+                    tally.shown.push((number, unmapped.problem.reason));
+                }
+                anyhow::ensure!(
+                    tally.unmapped < MAX_UNMAPPED,
+                    "{MAX_UNMAPPED} records could not be mapped, the last in line {number}: {}; change the mapping and \
+                     replay the file again",
+                    tally.shown[0].1
+                );
+            }
+            Mapped::PassedOver(_) => tally.passed_over += 1,
+        }
+    }
+    Ok(true)
 }
 
 /// A bar on standard error, over the bytes of a file; nothing for machines.
@@ -218,6 +310,18 @@ fn show(summary: &Summary, json: bool) -> anyhow::Result<()> {
     if !summary.rejects.is_empty() {
         let codes: Vec<_> = summary.rejects.iter().map(|(code, n)| format!("{code} {}", count(*n))).collect();
         super::print_line(&format!("not counted: {}; see `daybook rejects TENANT`", codes.join(", ")))?;
+    }
+    if summary.passed_over > 0 {
+        super::print_line(&format!(
+            "passed over, for they are no events of the mapping: {}",
+            count(summary.passed_over)
+        ))?;
+    }
+    if summary.unmapped > 0 {
+        eprintln!("{} could not be mapped, and are told by `daybook rejects`:", count(summary.unmapped));
+        for (number, reason) in &summary.unmapped_lines {
+            eprintln!("  line {number}: {reason}");
+        }
     }
     if summary.unroutable > 0 {
         eprintln!("{} lines were not published:", count(summary.unroutable));
