@@ -68,7 +68,8 @@ async fn replay(daybook: &Daybook, mapping: &str, lines: &[String]) -> Summary {
     let wanted = format!("sale/{mapping}").parse().unwrap();
     let mapper = RecordMapper::load(&daybook.client, &wanted, None).await.unwrap();
     let options = ReplayOptions {
-        kind: Name::new("sale").unwrap(),
+        kind: Some(Name::new("sale").unwrap()),
+        fact_ids: None,
         tenant_field: "tenant".to_owned(),
         tenant: None,
         clock: None,

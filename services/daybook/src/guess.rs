@@ -3,7 +3,7 @@
 //! Values are told by their names and their contents: a time, an id that differs everywhere, numbers, and texts of which
 //! there are few. Nothing is guessed about what figures mean.
 
-use crate::samples::Sample;
+use crate::source::Record as Sample;
 use daybook_domain::catalogue::MAX_SCALE;
 use daybook_domain::ids::MAX_NAME_BYTES;
 use daybook_mapping::Preset;
@@ -74,7 +74,8 @@ struct Seen {
 /// # Errors
 /// When no sample is a JSON object.
 pub fn guess(samples: &[Sample], wishes: &Wishes) -> anyhow::Result<String> {
-    let records: Vec<Value> = samples.iter().filter_map(|sample| serde_json::from_slice(&sample.body).ok()).collect();
+    let records: Vec<Value> =
+        samples.iter().filter_map(|sample| serde_json::from_slice(sample.content.as_ref().ok()?).ok()).collect();
     let records: Vec<Value> = records
         .into_iter()
         .flat_map(|record| match record {
@@ -442,7 +443,7 @@ mod tests {
     /// What a guess makes of its own samples, and the guess.
     fn guessed(lines: &[&str]) -> (Vec<Outcome>, String) {
         let samples: Vec<Sample> =
-            (1..).zip(lines).map(|(line, text)| Sample { line, body: text.as_bytes().to_vec() }).collect();
+            (1..).zip(lines).map(|(line, text)| Sample { line, content: Ok(text.as_bytes().to_vec()) }).collect();
         let wishes = Wishes { kind: "sale".into(), tenant: "acme".into() };
         let yaml = guess(&samples, &wishes).unwrap();
         let loaded = definitions::load(&[(PathBuf::from("guess.yaml"), yaml.clone())], &[])
@@ -458,8 +459,9 @@ mod tests {
         );
         let mapper = RecordMapper::find(&loaded.apply.kinds, &"sale_records".parse().unwrap(), zones, None).unwrap();
         let arrived = Some("2024-03-01T10:00:00Z".parse().unwrap());
-        let outcomes =
-            samples.iter().flat_map(|sample| mapper.map_record(&Record { arrived, ..Record::of(&sample.body) }));
+        let outcomes = samples
+            .iter()
+            .flat_map(|sample| mapper.map_record(&Record { arrived, ..Record::of(sample.content.as_ref().unwrap()) }));
         (outcomes.collect(), yaml)
     }
 
@@ -531,7 +533,7 @@ mod tests {
 
     #[test]
     fn nothing_is_guessed_from_no_object() {
-        let samples = [Sample { line: 1, body: b"17".to_vec() }];
+        let samples = [Sample { line: 1, content: Ok(b"17".to_vec()) }];
         assert!(guess(&samples, &Wishes { kind: "k".into(), tenant: "t".into() }).is_err());
     }
 }

@@ -8,13 +8,15 @@
 //! - [`client`]: what an operator's commands ask of the services and read from the streams;
 //! - [`live`]: a watched view, followed;
 //! - [`mapped`]: foreign records through a mapping; [`samples`]: records of a file, to try one on; [`guess`]: one to begin with;
-//! - [`replayer`]: publishes recorded events and drives a clock;
+//! - [`source`]: recorded events out of files, in the formats that tools write; [`replayer`]: publishes them and drives a clock,
+//!   with [`fact_ids`] so that facts count once; [`acknowledged`]: which line stands where in INBOX; [`rejected`]: which of them were rejected;
 //! - [`definitions`]: reads the YAML files of `daybook apply`; [`expected`]: checks the flights' reports;
 //! - [`standing`]: how far views are in force;
 //! - [`verification`]: replays the log, to prove sealed reports and to tell the story of an entity;
-//! - [`table`]: how lists are shown.
+//! - [`table`]: how lists are shown; [`websocket`]: which web pages may connect to the private broker.
 
 pub mod access;
+pub mod acknowledged;
 pub mod asker;
 pub mod cli;
 pub mod client;
@@ -22,9 +24,11 @@ pub mod commands;
 pub mod definitions;
 pub mod embedded;
 pub mod expected;
+pub mod fact_ids;
 pub mod guess;
 pub mod live;
 pub mod mapped;
+pub mod rejected;
 pub mod replayer;
 pub mod samples;
 pub mod sealed;
@@ -32,3 +36,4 @@ pub mod source;
 pub mod standing;
 pub mod table;
 pub mod verification;
+pub mod websocket;

@@ -1,9 +1,7 @@
 //! Foreign records through a mapping of the catalogue: events to publish, and what becomes of the others.
 
 use crate::client::Client;
-use anyhow::{Context as _, anyhow, bail};
-use async_nats::HeaderMap;
-use daybook_contracts::headers;
+use anyhow::{anyhow, bail};
 use daybook_contracts::reject::MAX_ORIGINAL_BYTES;
 use daybook_contracts::subjects::UNMAPPED_TENANT;
 use daybook_domain::catalogue::Kind;
@@ -12,12 +10,7 @@ use daybook_domain::nearest::nearest;
 use daybook_domain::time::Instant;
 use daybook_mapping::{Mapper, Outcome, Record, Unmapped, Zones, envelope};
 use std::str::FromStr;
-use std::time::Duration;
 
-/// How long the broker or a full INBOX is waited for when a record that cannot be mapped is published.
-const PATIENCE: Duration = Duration::from_secs(100);
-/// Pause before it is tried again.
-const PAUSE: Duration = Duration::from_millis(100);
 /// Records of one run that may turn out to be no events: with more, the mapping is wrong rather than they.
 pub const MAX_UNMAPPED: u64 = 10_000;
 
@@ -115,35 +108,28 @@ impl RecordMapper {
         envelope(made, &self.kind)
     }
 
-    /// Publishes what could not be mapped, so that it is rejected with the reason, and waits until it is durable.
-    ///
-    /// # Errors
-    /// When the broker stays away for too long.
-    pub async fn publish_unmapped(&self, client: &Client, body: &[u8], unmapped: &Unmapped) -> anyhow::Result<()> {
-        let tenant = unmapped.tenant.as_ref().map_or(UNMAPPED_TENANT, TenantId::as_str);
-        let subject = client.connection.subjects.input(tenant, self.kind.name.as_str());
-        let mut headers = HeaderMap::new();
-        headers.insert(headers::UNMAPPED, serde_json::to_string(&unmapped.problem)?.as_str());
+    /// What is published of a record that could not be mapped, so that it is rejected with the reason.
+    pub fn refuse(&self, body: &[u8], unmapped: &Unmapped) -> Refused {
         let piece = body.get(unmapped.piece.clone()).unwrap_or(body);
-        // No reject keeps more of it.
-        let payload = bytes::Bytes::copy_from_slice(&piece[..piece.len().min(MAX_ORIGINAL_BYTES)]);
-        let began = tokio::time::Instant::now();
-        loop {
-            let jetstream = &client.connection.jetstream;
-            let sent = jetstream.publish_with_headers(subject.clone(), headers.clone(), payload.clone()).await;
-            let stored = match sent {
-                Ok(ack) => ack.await.map(|_| ()),
-                Err(error) => Err(error),
-            };
-            match stored {
-                Ok(()) => return Ok(()),
-                Err(error) if began.elapsed() > PATIENCE => {
-                    return Err(error).context(format!("a record that cannot be mapped was not taken on {subject}"));
-                }
-                Err(_) => tokio::time::sleep(PAUSE).await,
-            }
+        Refused {
+            tenant: unmapped.tenant.as_ref().map_or(UNMAPPED_TENANT, TenantId::as_str).to_owned(),
+            kind: self.kind.name.clone(),
+            // No reject keeps more of it.
+            piece: piece[..piece.len().min(MAX_ORIGINAL_BYTES)].to_vec(),
+            why: serde_json::to_string(&unmapped.problem).expect("a problem is plain values"),
         }
     }
+}
+
+/// A piece of a record that no event can be made of.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// The tenant's token of the subject.
+    pub tenant: String,
+    pub kind: Name,
+    pub piece: Vec<u8>,
+    /// The problem, as in the header [`UNMAPPED`](daybook_contracts::headers::UNMAPPED).
+    pub why: String,
 }
 
 #[cfg(test)]

@@ -4,11 +4,13 @@ use crate::cli::{ClientArguments, Outcome};
 use crate::definitions;
 use crate::guess::{Wishes, guess};
 use crate::mapped::{MappingName, RecordMapper};
-use crate::samples::{self, Sample};
+use crate::samples;
+use crate::source::Record as Sample;
 use crate::table::{Table, count};
 use anyhow::{Context as _, bail};
 use daybook_contracts::admin::TenantSpec;
 use daybook_contracts::event::Problem;
+use daybook_contracts::reject::Code;
 use daybook_domain::catalogue::CalendarRule;
 use daybook_domain::ids::{Name, TenantId};
 use daybook_domain::time::{Date, Instant};
@@ -190,12 +192,21 @@ impl Trial {
             arguments.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let mut outcomes = Vec::new();
         for (number, sample) in (1..).zip(samples) {
+            let body = match &sample.content {
+                Ok(body) => body,
+                Err(reason) => {
+                    let problem = Problem::new(Code::Malformed, None, reason.clone());
+                    let unmapped = Unmapped { problem, tenant: None, item: None, piece: 0..0 };
+                    outcomes.push((sample.line, Mapped::Unmapped(unmapped)));
+                    continue;
+                }
+            };
             let record = Record {
                 subject: &arguments.subject,
                 headers: &headers,
                 sequence: Some(number),
                 arrived: Some(arrived),
-                ..Record::of(&sample.body)
+                ..Record::of(body)
             };
             outcomes.extend(mapper.map_record(&record).into_iter().map(|outcome| (sample.line, outcome)));
         }

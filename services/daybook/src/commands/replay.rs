@@ -2,41 +2,52 @@
 
 use crate::cli::{ClientArguments, Outcome};
 use crate::client::Client;
+use crate::fact_ids::FactIds;
 use crate::mapped::{MAX_UNMAPPED, MappingName, RecordMapper};
+use crate::rejected::{self, Rejected, RejectedLine};
 use crate::replayer::{ReplayOptions, Replayer, Tally};
-use crate::source::Source;
+use crate::source::{Columns, Format, Record, Records, Source};
 use crate::table::{count, duration};
-use anyhow::bail;
-use daybook_contracts::reject::{Reject, Rejects};
-use daybook_domain::catalogue::SYSTEM_CLOCK;
+use anyhow::{Context as _, bail};
+use daybook_domain::catalogue::{Kind, Mode, SYSTEM_CLOCK};
 use daybook_domain::ids::{Name, TenantId};
 use daybook_domain::time::Instant;
 use daybook_mapping::Outcome as Mapped;
-use daybook_runtime::append::last_message;
 use daybook_runtime::clock;
-use daybook_runtime::reader::Reader;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
-/// Records that are shown of those that cannot be mapped.
-const MAX_SHOWN: usize = 10;
+/// The exit code when everything was read, and events were rejected.
+const REJECTED: u8 = 3;
+const EXIT_CODES: &str = "Exit codes: 0 when every event counts, or was known already; 3 when events were rejected; 1 when events \
+    could not be published, or the replay failed; 2 for a wrong command line; 130 when it was interrupted. The file may be replayed \
+    again: entities that say the same, and facts with an id, count once.";
 /// How far the clock runs on after the last event, so that the last days close too.
 const RUN_ON: Duration = Duration::from_secs(48 * 3600);
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXIT_CODES)]
 pub struct Arguments {
-    /// File of events, one JSON object a line; .zst and .gz are decompressed; - for standard input
+    /// File of events: one JSON object a line, a JSON array, or CSV with a header; plain, gzip or zstd; - for standard input
     file: PathBuf,
-    /// Kind of the events
+    /// Kind of all events; without it each says its own in the field `kind`
     #[arg(long)]
-    kind: Name,
+    kind: Option<Name>,
     /// Make events of the file's records by this mapping of the kind
-    #[arg(long, value_name = "NAME", conflicts_with = "tenant_field")]
+    #[arg(long, value_name = "NAME", requires = "kind", conflicts_with = "tenant_field")]
     mapping: Option<Name>,
+    /// How the file is written. In CSV the header names the fields of the event (id, version, at, status) and the dimensions
+    /// and measures of its kind; with a mapping they are its paths
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Where facts without an id get one from, so that one that is published again counts once
+    #[arg(long, value_enum, value_name = "SOURCE", default_value_t)]
+    fact_ids: IdsFrom,
     /// Field with the time at which each event became known: it drives the tenants' clock, so that days close as they
     /// did. Without it the events are published as they are. With a mapping it can only be `at`, the events' own time
     #[arg(long, value_name = "FIELD")]
@@ -60,30 +71,71 @@ pub struct Arguments {
     client: ClientArguments,
 }
 
+/// Where the ids of facts come from that have none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum IdsFrom {
+    /// The file's bytes and the line: replaying the same file again counts nothing twice. Standard input is as with run
+    #[default]
+    File,
+    /// This run: replaying the file again counts its facts again
+    Run,
+    /// Nowhere: they are published as they are, take no room for an id, and may count twice when a publish is repeated
+    None,
+}
+
+/// Ids for the facts of `source`, if there are kinds of facts. Reads all of a file to tell it from others.
+async fn fact_ids(
+    client: &Client,
+    source: Source,
+    kinds: &[Kind],
+    from: IdsFrom,
+) -> anyhow::Result<(Source, Option<FactIds>)> {
+    if from == IdsFrom::None || !kinds.iter().any(|kind| kind.mode == Mode::Fact) {
+        return Ok((source, None));
+    }
+    let hashing = tokio::task::spawn_blocking(move || {
+        let hash = if from == IdsFrom::File { source.content_hash()? } else { None };
+        anyhow::Ok((source, hash))
+    });
+    let (source, hash) = hashing.await??;
+    let run = || *blake3::hash(client.connection.client.new_inbox().as_bytes()).as_bytes();
+    Ok((source, Some(FactIds::new(kinds, hash.unwrap_or_else(run)))))
+}
+
 pub async fn run(arguments: Arguments) -> Outcome {
+    let source = Source::open(&arguments.file)?.with_format(arguments.format);
     let client = arguments.client.connect().await?;
+    let kinds = client.catalogue().await?.kinds;
+    if let Some(kind) = &arguments.kind
+        && !kinds.iter().any(|known| known.name == *kind)
+    {
+        let known: Vec<&str> = kinds.iter().map(|kind| kind.name.as_str()).collect();
+        bail!("there is no kind {kind}; define it by `daybook apply`, or name one of: {}", known.join(", "));
+    }
+    let (source, fact_ids) = fact_ids(&client, source, &kinds, arguments.fact_ids).await?;
+    let mapping = mapping(&arguments, &client).await?;
+    let columns = Columns {
+        as_they_are: mapping.is_some(),
+        kinds,
+        kind: arguments.kind.clone(),
+        tenant: arguments.tenant.is_none().then(|| arguments.tenant_field.clone()),
+        clock: arguments.clock.clone(),
+        ignored: Arc::default(),
+    };
+    let ignored = columns.ignored.clone();
+    let source = source.with_columns(columns);
     let clock = match &arguments.clock {
         Some(field) => Some((field.clone(), clock_name(&client, arguments.clock_name.clone()).await?)),
         None => None,
     };
-    let mapping = match &arguments.mapping {
-        Some(name) => {
-            if arguments.clock.as_ref().is_some_and(|field| field != "at") {
-                bail!("with --mapping the clock follows the events' own time: write --clock at");
-            }
-            let wanted = MappingName { kind: Some(arguments.kind.clone()), name: name.clone() };
-            Some(RecordMapper::load(&client, &wanted, arguments.tenant.clone()).await?)
-        }
-        None => None,
-    };
     let options = ReplayOptions {
         kind: arguments.kind.clone(),
+        fact_ids,
         tenant_field: arguments.tenant_field.clone(),
         // A mapped event says itself for whom it is.
         tenant: arguments.tenant.clone().filter(|_| mapping.is_none()),
         clock,
     };
-    let source = Source::open(&arguments.file)?;
     let bar = progress(source.length, arguments.client.json);
     let work = replay_through(&client, mapping.as_ref(), options, source, arguments.until, !arguments.keep_open, &bar);
     let outcome = tokio::select! {
@@ -96,8 +148,23 @@ pub async fn run(arguments: Arguments) -> Outcome {
             return Ok(ExitCode::from(130));
         }
     };
+    let outcome = Summary { ignored_columns: ignored.get().cloned().unwrap_or_default(), ..outcome };
     show(&outcome, arguments.client.json)?;
-    Ok(if outcome.unroutable + outcome.unmapped > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(match (outcome.rejected, outcome.unroutable) {
+        (0, 0) => ExitCode::SUCCESS,
+        (0, _) => ExitCode::FAILURE,
+        _ => ExitCode::from(REJECTED),
+    })
+}
+
+/// The mapping that records go through, if one is wanted.
+async fn mapping(arguments: &Arguments, client: &Client) -> anyhow::Result<Option<RecordMapper>> {
+    let Some(name) = &arguments.mapping else { return Ok(None) };
+    if arguments.clock.as_ref().is_some_and(|field| field != "at") {
+        bail!("with --mapping the clock follows the events' own time: write --clock at");
+    }
+    let wanted = MappingName { kind: arguments.kind.clone(), name: name.clone() };
+    RecordMapper::load(client, &wanted, arguments.tenant.clone()).await.map(Some)
 }
 
 /// What a replay did.
@@ -111,14 +178,20 @@ pub struct Summary {
     pub markers: u64,
     pub unroutable: u64,
     pub unroutable_lines: Vec<(u64, String)>,
-    /// Records, or items of them, that the mapping could not make events of: they were published to be rejected.
-    pub unmapped: u64,
-    /// The first of them: line number and reason.
-    pub unmapped_lines: Vec<(u64, String)>,
-    /// Records, or items of them, that are no events by the mapping's `when`.
-    pub passed_over: u64,
     /// Rejected and stale events, by code.
     pub rejects: BTreeMap<String, u64>,
+    /// Events that were rejected, without stale ones.
+    pub rejected: u64,
+    /// The first of them.
+    pub rejected_lines: Vec<RejectedLine>,
+    /// Older rejects have made way for newer ones, and are not counted here.
+    pub has_more_rejects: bool,
+    /// Columns of a CSV file that mean nothing to any kind.
+    pub ignored_columns: Vec<String>,
+    /// Records, or items of them, that the mapping could not make events of: they are among the rejects.
+    pub unmapped: u64,
+    /// Records, or items of them, that are no events by the mapping's `when`.
+    pub passed_over: u64,
 }
 
 /// Replays a source to its end, or to `until`, and waits until everything rests in the figures.
@@ -151,26 +224,17 @@ pub async fn replay_through(
 ) -> anyhow::Result<Summary> {
     let mut mapped = MappedTally::default();
     let began = tokio::time::Instant::now();
-    let rejects_before = last_reject(client).await;
+    let rejects_before = rejected::newest(client).await;
     let mut replayer = Replayer::new(client.clone(), options);
-    let mut source = source.into_lines();
-    while let Some((number, line)) = source.next().await? {
-        let more = match mapping {
-            None => replayer.publish(number, line, until).await?,
-            Some(mapping) => publish_mapped(&mut replayer, mapping, number, &line, until, &mut mapped).await?,
-        };
-        if !more {
-            break;
-        }
-        if number % 512 == 0 {
-            bar.set_position(source.position());
-            let time = replayer.last_time().map(|time| format!(", at {time}")).unwrap_or_default();
-            bar.set_message(format!("{} events published{time}", count(replayer.tally.published)));
-        }
-    }
+    let mut records = source.into_records();
+    let read = match mapping {
+        None => publish_all(&mut replayer, &mut records, until, bar).await,
+        Some(mapping) => publish_mapped(&mut replayer, mapping, &mut records, until, &mut mapped).await,
+    };
     replayer.flush().await?;
+    read.with_context(|| format!("the replay stopped behind {} published events", count(replayer.tally.published)))?;
     let seconds = began.elapsed().as_secs_f64();
-    bar.set_position(source.position());
+    bar.set_position(records.position());
     bar.set_message("closing the last days");
     match (until, replayer.last_time()) {
         (Some(until), _) => replayer.advance(until).await?,
@@ -180,9 +244,10 @@ pub async fn replay_through(
     }
     bar.set_message("waiting for the figures");
     client.settle().await?;
-    let rejects = count_rejects(client, rejects_before).await;
+    let rejected = rejected::since(client, rejects_before, &replayer.acknowledged).await;
     bar.finish_and_clear();
     let Tally { published, bytes, repeated, markers, unroutable, unroutable_shown, .. } = replayer.tally;
+    let Rejected { by_code, events, shown, has_more } = rejected;
     Ok(Summary {
         published,
         bytes,
@@ -192,10 +257,13 @@ pub async fn replay_through(
         markers,
         unroutable,
         unroutable_lines: unroutable_shown,
+        rejects: by_code,
+        rejected: events,
+        rejected_lines: shown,
+        has_more_rejects: has_more,
+        ignored_columns: Vec::new(),
         unmapped: mapped.unmapped,
-        unmapped_lines: mapped.shown,
         passed_over: mapped.passed_over,
-        rejects,
     })
 }
 
@@ -203,43 +271,72 @@ pub async fn replay_through(
 #[derive(Default)]
 struct MappedTally {
     unmapped: u64,
-    shown: Vec<(u64, String)>,
     passed_over: u64,
 }
 
-/// Publishes what the mapping makes of a record. `false` when one of its events is after `until`.
+/// Publishes what the mapping makes of every record, up to `until`.
 async fn publish_mapped(
     replayer: &mut Replayer,
     mapping: &RecordMapper,
-    number: u64,
-    record: &[u8],
+    records: &mut Records,
     until: Option<Instant>,
     tally: &mut MappedTally,
-) -> anyhow::Result<bool> {
-    for outcome in mapping.map(number, record, clock::now()) {
-        match outcome {
-            Mapped::Event(made) => {
-                if !replayer.publish(number, mapping.envelope(&made), until).await? {
-                    return Ok(false);
-                }
+) -> anyhow::Result<()> {
+    while let Some(Record { line, content }) = records.next().await? {
+        let record = match content {
+            Ok(record) => record,
+            Err(reason) => {
+                replayer.pass_over(line, reason);
+                continue;
             }
-            Mapped::Unmapped(unmapped) => {
-                mapping.publish_unmapped(replayer.client(), record, &unmapped).await?;
-                tally.unmapped += 1;
-                if tally.shown.len() < MAX_SHOWN {
-                    tally.shown.push((number, unmapped.problem.reason));
+        };
+        for outcome in mapping.map(line, &record, clock::now()) {
+            match outcome {
+                Mapped::Event(made) => {
+                    if !replayer.publish(line, mapping.envelope(&made), until).await? {
+                        return Ok(());
+                    }
                 }
-                anyhow::ensure!(
-                    tally.unmapped < MAX_UNMAPPED,
-                    "{MAX_UNMAPPED} records could not be mapped, the last in line {number}: {}; change the mapping and \
-                     replay the file again",
-                    tally.shown[0].1
-                );
+                Mapped::Unmapped(unmapped) => {
+                    replayer.publish_unmapped(line, mapping.refuse(&record, &unmapped)).await?;
+                    tally.unmapped += 1;
+                    anyhow::ensure!(
+                        tally.unmapped < MAX_UNMAPPED,
+                        "{MAX_UNMAPPED} records could not be mapped, the last in line {line}: {}; change the mapping and \
+                         replay the file again",
+                        unmapped.problem.reason
+                    );
+                }
+                Mapped::PassedOver(_) => tally.passed_over += 1,
             }
-            Mapped::PassedOver(_) => tally.passed_over += 1,
         }
     }
-    Ok(true)
+    Ok(())
+}
+
+/// Publishes every event up to `until`.
+async fn publish_all(
+    replayer: &mut Replayer,
+    records: &mut Records,
+    until: Option<Instant>,
+    bar: &ProgressBar,
+) -> anyhow::Result<()> {
+    while let Some(Record { line, content }) = records.next().await? {
+        match content {
+            Err(reason) => replayer.pass_over(line, reason),
+            Ok(event) => {
+                if !replayer.publish(line, event, until).await? {
+                    break;
+                }
+            }
+        }
+        if replayer.tally.published.is_multiple_of(512) {
+            bar.set_position(records.position());
+            let time = replayer.last_time().map(|time| format!(", at {time}")).unwrap_or_default();
+            bar.set_message(format!("{} events published{time}", count(replayer.tally.published)));
+        }
+    }
+    Ok(())
 }
 
 /// A bar on standard error, over the bytes of a file; nothing for machines.
@@ -275,33 +372,6 @@ async fn clock_name(client: &Client, named: Option<Name>) -> anyhow::Result<Name
     }
 }
 
-async fn last_reject(client: &Client) -> u64 {
-    let subjects = &client.connection.subjects;
-    let last = last_message(&client.connection, &subjects.rejects_stream(), &subjects.rejects("*")).await;
-    last.map_or(0, |message| message.sequence)
-}
-
-/// How many events were rejected since, by code.
-async fn count_rejects(client: &Client, since: u64) -> BTreeMap<String, u64> {
-    let mut counts = BTreeMap::new();
-    let end = last_reject(client).await;
-    let subjects = &client.connection.subjects;
-    let mut reader = Reader::new(&client.connection, subjects.rejects_stream(), subjects.rejects("*"), since + 1);
-    while reader.position() <= end {
-        let message = reader.next().await;
-        if let Ok(rejects) = serde_json::from_slice::<Rejects>(&message.payload) {
-            count_events(&rejects.rejects, &mut counts);
-        }
-    }
-    counts
-}
-
-fn count_events(rejects: &[Reject], counts: &mut BTreeMap<String, u64>) {
-    for reject in rejects {
-        *counts.entry(reject.code.to_string()).or_default() += reject.events();
-    }
-}
-
 fn show(summary: &Summary, json: bool) -> anyhow::Result<()> {
     if json {
         return super::print_json(summary);
@@ -309,7 +379,8 @@ fn show(summary: &Summary, json: bool) -> anyhow::Result<()> {
     super::print_line(&describe(summary))?;
     if !summary.rejects.is_empty() {
         let codes: Vec<_> = summary.rejects.iter().map(|(code, n)| format!("{code} {}", count(*n))).collect();
-        super::print_line(&format!("not counted: {}; see `daybook rejects TENANT`", codes.join(", ")))?;
+        let least = if summary.has_more_rejects { ", and older ones that are no longer kept" } else { "" };
+        super::print_line(&format!("not counted: {}{least}; see `daybook rejects TENANT`", codes.join(", ")))?;
     }
     if summary.passed_over > 0 {
         super::print_line(&format!(
@@ -317,17 +388,21 @@ fn show(summary: &Summary, json: bool) -> anyhow::Result<()> {
             count(summary.passed_over)
         ))?;
     }
-    if summary.unmapped > 0 {
-        eprintln!("{} could not be mapped, and are told by `daybook rejects`:", count(summary.unmapped));
-        for (number, reason) in &summary.unmapped_lines {
-            eprintln!("  line {number}: {reason}");
+    if summary.rejected > 0 {
+        eprintln!("{} events were rejected; the first ones:", count(summary.rejected));
+        for RejectedLine { line, code, reason } in &summary.rejected_lines {
+            let line = line.map_or("a line".to_owned(), |line| format!("line {line}"));
+            eprintln!("  {line}: {code}: {reason}");
         }
     }
     if summary.unroutable > 0 {
-        eprintln!("{} lines were not published:", count(summary.unroutable));
+        eprintln!("{} events were not published; the first ones:", count(summary.unroutable));
         for (number, reason) in &summary.unroutable_lines {
             eprintln!("  line {number}: {reason}");
         }
+    }
+    if !summary.ignored_columns.is_empty() {
+        eprintln!("no kind has the columns {}: they were ignored", summary.ignored_columns.join(", "));
     }
     Ok(())
 }
@@ -344,32 +419,4 @@ pub fn describe(summary: &Summary) -> String {
         text.push_str(&format!(", {} published again", count(summary.repeated)));
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use daybook_contracts::reject::{Code, Original, Span};
-    use daybook_domain::ids::InboxSeq;
-
-    #[test]
-    fn a_reject_that_stands_for_several_events_counts_as_so_many() {
-        let reject = |code, span| Reject {
-            code,
-            reason: "r".into(),
-            tenant: "acme".into(),
-            kind: "order".into(),
-            inbox: InboxSeq(1),
-            index: 0,
-            field: None,
-            date: None,
-            original: Original::new(b""),
-            span,
-        };
-        let span = |events| Some(Span { events, last: InboxSeq(9) });
-        let mut counts = BTreeMap::new();
-        count_events(&[reject(Code::Malformed, None), reject(Code::QuotaEvents, span(50_000))], &mut counts);
-        count_events(&[reject(Code::QuotaEvents, span(1)), reject(Code::Malformed, None)], &mut counts);
-        assert_eq!(counts, BTreeMap::from([("malformed".to_owned(), 2), ("quota_events".to_owned(), 50_001)]));
-    }
 }
