@@ -5,7 +5,7 @@
 //! what need not be one. [`envelope`] writes an event as it is published.
 //!
 //! A [`Preset`] is a mapping to begin with. A record is read once: `pointer` takes paths apart, `shape` and `scan` find their values in the text and check the rest to be
-//! JSON, `rule` says what stands for them, `amount` and `moment` read numbers and times exactly, `mapper` puts it together.
+//! JSON, `rule` says what stands for them, `amount` and `moment` read numbers and times exactly, `reading` applies them, `mapper` puts it together.
 //!
 //! ```
 //! use daybook_domain::catalogue::{Dimension, Kind, Measure, Mode};
@@ -52,8 +52,10 @@ mod found;
 mod mapper;
 mod mistake;
 mod moment;
+mod picks;
 mod pointer;
 mod presets;
+mod reading;
 mod record;
 mod rule;
 mod scan;
