@@ -287,14 +287,8 @@ impl Guess {
             }
             None => {}
         }
-        for (key, columns) in [("dims", &dims), ("measures", &measures)] {
-            if !columns.is_empty() {
-                yaml.push_str(&format!("        {key}:\n"));
-                for column in columns {
-                    yaml.push_str(&format!("          {}: {}\n", column.name, column.pick()));
-                }
-            }
-        }
+        yaml.push_str(&picks("dims", &dims));
+        yaml.push_str(&picks("measures", &measures));
         yaml.push_str(&view(wishes, &dims, &measures));
         yaml
     }
@@ -374,6 +368,12 @@ impl Column<'_> {
         let path = quoted(self.path);
         if self.text && !self.is_measure { format!("{{ path: {path}, text: true }}") } else { path }
     }
+}
+
+/// The values of columns, under their key.
+fn picks(key: &str, columns: &[Column<'_>]) -> String {
+    let lines = columns.iter().map(|column| format!("          {}: {}\n", column.name, column.pick()));
+    if columns.is_empty() { String::new() } else { format!("        {key}:\n{}", lines.collect::<String>()) }
 }
 
 fn view(wishes: &Wishes, dims: &[Column<'_>], measures: &[Column<'_>]) -> String {
