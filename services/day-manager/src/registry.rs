@@ -8,13 +8,13 @@ use crate::seasons::check_seasons;
 use daybook_contracts::admin::{Action, Applied, Apply, MAX_DEFINITIONS, Refusal, TenantSpec};
 use daybook_domain::calendar::CalendarTable;
 use daybook_domain::catalogue::{
-    Activation, CalendarRule, Clocks, DEFAULT_MAX_AHEAD_MS, DEFAULT_RESTATE_AFTER_MS, Definition, Kind, LARGEST_MAX_AHEAD_MS, MAX_GRACE_MS, MAX_RESTATE_AFTER_MS,
-    SYSTEM_CLOCK, Tenant, View,
+    Activation, CalendarRule, Clocks, DEFAULT_MAX_AHEAD_MS, DEFAULT_RESTATE_AFTER_MS, Definition, Kind,
+    LARGEST_MAX_AHEAD_MS, MAX_GRACE_MS, MAX_RESTATE_AFTER_MS, SYSTEM_CLOCK, Tenant, View,
 };
 use daybook_domain::ids::{Name, Partition, TenantId};
 use daybook_domain::plan::{Plan, PlanError};
 use daybook_domain::time::{Date, Instant};
-use models::{check_kind, check_view_tenants, view_difference};
+use models::{check_kind, check_view_tenants, mapping_changes, view_difference};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -199,7 +199,9 @@ impl Check<'_> {
             let detail = old.filter(|_| action == Action::Changed).map(|old| {
                 let dimensions = kind.dimensions[old.dimensions.len()..].iter().map(|d| d.name.as_str());
                 let measures = kind.measures[old.measures.len()..].iter().map(|m| m.name.as_str());
-                format!("added {}", dimensions.chain(measures).collect::<Vec<_>>().join(", "))
+                let columns: Vec<&str> = dimensions.chain(measures).collect();
+                let added = (!columns.is_empty()).then(|| format!("added {}", columns.join(", ")));
+                added.into_iter().chain(mapping_changes(old, kind)).collect::<Vec<_>>().join("; ")
             });
             self.change.applied.push(Applied { what: "kind".into(), name: kind.name.to_string(), action, detail });
             if action != Action::Unchanged {

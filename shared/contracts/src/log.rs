@@ -252,6 +252,7 @@ mod tests {
                 dimensions: vec![Dimension { name: name("d"), field: None }],
                 measures: vec![Measure { name: name("m"), scale: 2 }],
                 revision: 1,
+                mappings: Vec::new(),
             })),
             Record::Define(Definition::View(View {
                 grain: Grain::Hour,

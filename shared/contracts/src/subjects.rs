@@ -23,6 +23,10 @@ pub const DEFAULT_PREFIX: &str = "daybook";
 /// partition, as in `~invalid-3`, so that each subject has one writer.
 pub const INVALID_TENANT: &str = "~invalid";
 
+/// Takes the place of the tenant in `daybook.in.<tenant>.<kind>` and `daybook.rejects.<tenant>` for foreign records that a
+/// mapping could not find a tenant for. All of them are in one partition, so that the subject has one writer.
+pub const UNMAPPED_TENANT: &str = "~unmapped";
+
 /// A prefix that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("prefix {0:?} must be 1 to 32 characters out of a-z 0-9 _ and start with a letter")]

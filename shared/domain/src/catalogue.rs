@@ -3,6 +3,7 @@
 //! These travel in JSON and, by position, in MessagePack: so no field may be left out when it is empty, but the last one.
 
 use crate::ids::{LogSeq, Name, TenantId};
+use crate::mapping::Mapping;
 use crate::quotas::Quotas;
 use crate::time::{Date, Instant};
 use serde::ser::SerializeStruct;
@@ -84,6 +85,9 @@ pub struct Kind {
     /// Grows by one with every change; 0 until day-manager has accepted it.
     #[serde(default)]
     pub revision: u64,
+    /// Rules that make events out of foreign records; names differ. They stand in CATALOG and never in the log.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "crate::mapping::stored")]
+    pub mappings: Vec<Mapping>,
 }
 
 impl Kind {
@@ -449,6 +453,14 @@ impl Definition {
             Self::Tenant(_) => "tenant",
             Self::Activation(_) => "activation",
         }
+    }
+
+    /// What the log keeps of it: mappings concern doors alone, and no state depends on them.
+    pub fn for_log(mut self) -> Self {
+        if let Self::Kind(kind) = &mut self {
+            kind.mappings = Vec::new();
+        }
+        self
     }
 
     /// The name or id of what is defined; of an activation, that of its view.

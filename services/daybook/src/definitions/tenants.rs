@@ -3,13 +3,27 @@
 use super::reader::{Fields, Reader};
 use super::yaml::{Node, Value};
 use daybook_contracts::admin::TenantSpec;
-use daybook_domain::catalogue::{CalendarRule, LARGEST_MAX_AHEAD_MS, MAX_GRACE_MS, MAX_RESTATE_AFTER_MS, MAX_SEASON, MAX_SEASONS, Season};
+use daybook_domain::catalogue::{
+    CalendarRule, LARGEST_MAX_AHEAD_MS, MAX_GRACE_MS, MAX_RESTATE_AFTER_MS, MAX_SEASON, MAX_SEASONS, Season,
+};
 use daybook_domain::ids::Name;
 use daybook_domain::quotas::Quotas;
 use daybook_domain::time::{Date, Instant};
 
-const TENANT_KEYS: [&str; 12] =
-    ["id", "name", "zone", "cutoff", "grace", "first_day", "clock", "changes", "seasons", "quotas", "restate_after", "max_ahead"];
+const TENANT_KEYS: [&str; 12] = [
+    "id",
+    "name",
+    "zone",
+    "cutoff",
+    "grace",
+    "first_day",
+    "clock",
+    "changes",
+    "seasons",
+    "quotas",
+    "restate_after",
+    "max_ahead",
+];
 const MINUTES_PER_DAY: u16 = 1440;
 
 /// The node that names the tenant, and the tenant where nothing is wrong with it.

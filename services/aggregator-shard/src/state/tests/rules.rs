@@ -501,6 +501,11 @@ fn tenants_that_are_no_ids_are_told_of_under_one_token() {
     let [crate::state::Effect::Rejects { tenant, rejects }] = &effects[..] else { panic!("{effects:?}") };
     let token = daybook_contracts::subjects::Subjects::invalid_tenant(PARTITION);
     assert_eq!((tenant, rejects.len()), (&token, 3));
+    let through = Through { inbox: InboxSeq(2), events: 0 };
+    let records = vec![Record::Rejected(refused("~unmapped"))];
+    let effects = state.apply(LogSeq(2), Batch { format: FORMAT, through, records });
+    let [crate::state::Effect::Rejects { tenant, .. }] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!(tenant, "~unmapped", "records without a tenant have a subject of their own");
 }
 
 #[test]
