@@ -82,9 +82,11 @@ table, size, count = struct.unpack_from("<Q", elf, 40)[0], *struct.unpack_from("
 kinds = [struct.unpack_from("<I", elf, table + size * i + 4)[0] for i in range(count)]
 sys.exit(not kinds or 2 in kinds)  # 2 is a table of symbols, which strip takes away'
 }
+versioned() { podman run --rm "docker.io/daybook/$1" --version | grep -E "^$1 [0-9]+\.[0-9]+\.[0-9]+$"; }
 for name in $NAMES; do
     check "$name is user and group 10001" group "$name"
     check "$name is stripped" stripped "$name"
+    check "$name says its version" versioned "$name"
 done
 
-[ "${1:-}" = --no-summary ] || finish
+finish

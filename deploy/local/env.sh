@@ -21,7 +21,7 @@ fail() { echo "containers: $*" >&2; exit 1; }
 compose() { (cd "$repo" && podman-compose --in-pod false --profile setup --profile cli --file deploy/compose.yaml "$@" 2>>"$STATE/compose.log"); }
 run() { compose run --rm -T "$@"; }
 
-names() { podman ps --all --filter label=io.podman.compose.project=daybook --filter "name=${1:-.}" --format '{{.Names}}' | sort; }
+names() { timeout 20 podman ps --all --filter label=io.podman.compose.project=daybook --filter "name=${1:-.}" --format '{{.Names}}' | sort; }
 
 # Podman leaves HEALTHCHECK to systemd; this runs a container's once.
 healthy() { podman healthcheck run "$1" > /dev/null 2>&1; }

@@ -6,7 +6,8 @@ set -euo pipefail
 HEALTHY_SECONDS=60
 UP="nats-1 nats-2 nats-3 day-manager ingest aggregator-shard query prometheus"
 
-"$here/down.sh"
+# With RESTORED set, deploy/access and the volumes are there already.
+[ -n "${RESTORED:-}" ] || "$here/down.sh"
 : > "$STATE/compose.log"
 # A bridge takes the lowest address (MAC) of its ports, so it changes as containers come and go, and those that know the
 # old one reach neither names nor the outside for 20 to 60 s. One container that stays keeps the bridge; a set MAC stays.
@@ -16,7 +17,7 @@ podman run --detach --name daybook-anchor --network daybook_default docker.io/li
 bridge=$(podman network inspect daybook_default | python3 -c 'import json,sys; print(json.load(sys.stdin)[0]["network_interface"])')
 ip link set dev "$bridge" address 02:00:00:00:00:01
 
-run access > "$STATE/access.log" || fail "deploy/access cannot be made: see $STATE/compose.log"
+[ -n "${RESTORED:-}" ] || run access > "$STATE/access.log" || fail "deploy/access cannot be made: see $STATE/compose.log"
 compose up --no-build --detach $UP > "$STATE/up.log" || fail "compose does not come up: see $STATE/compose.log"
 for name in $(names); do
     within $HEALTHY_SECONDS healthy "$name" || { podman logs --tail 5 "$name" >&2; fail "$name is not healthy"; }
