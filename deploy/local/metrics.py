@@ -3,7 +3,7 @@
 
 By themselves: promtool takes configuration and rules, every alert has a test, and no query names a metric that no source file
 makes. Against Prometheus, after the flights: every query is accepted, metrics that must be there answer, no alert fires.
-`metrics.py files` does only the first part. Ends with non-zero when a check fails.
+`metrics.py files` does only the first part, `metrics.py alerts` only the last. Ends with non-zero when a check fails.
 """
 
 import json
@@ -26,6 +26,9 @@ REQUEST_SECONDS = 10
 # Scraped every 5 s; discovery looks every 15 s.
 SCRAPED_SECONDS = 60
 PROCESSES = 7
+# Rules are evaluated every 15 s, and a target that is gone is forgotten after 15 s more.
+FIRING_ENDS_SECONDS = 90
+KNOWN_TO_STAY = "DaybookBreakerOpen"
 
 # Counters appear with their first increment. After flights in which nothing went wrong these are not there, and a query of one
 # of them alone has no answer.
@@ -189,13 +192,27 @@ def of_prometheus(rules, panels):
         check("Prometheus answers", [str(error)])
 
 
+def after_faults():
+    """What fired during the faults ends with them; one alert is known not to (fault 4 of local/README.md)."""
+    end = time.monotonic() + FIRING_ENDS_SECONDS
+    while (still := firing()) and time.monotonic() < end:
+        time.sleep(1)
+    known = [alert for alert in still if KNOWN_TO_STAY in alert]
+    if known:
+        print(f"        KNOWN {KNOWN_TO_STAY} stays though the shard is back (fault 4)")
+    check("no alert fires after the faults", [alert for alert in still if alert not in known])
+
+
 def main():
     rules, panels = list(alerts()), list(dashboard_queries())
     if not rules or not panels:
         sys.exit("there are no alerts or no panels: the files have another form than this script reads")
-    of_files(rules, panels)
-    if sys.argv[1:] != ["files"]:
-        of_prometheus(rules, panels)
+    if sys.argv[1:] == ["alerts"]:
+        after_faults()
+    else:
+        of_files(rules, panels)
+        if sys.argv[1:] != ["files"]:
+            of_prometheus(rules, panels)
     print(f"{failed} checks failed")
     sys.exit(1 if failed else 0)
 

@@ -12,8 +12,8 @@ UP="nats-1 nats-2 nats-3 day-manager ingest aggregator-shard query prometheus"
 # A bridge takes the lowest address (MAC) of its ports, so it changes as containers come and go, and those that know the
 # old one reach neither names nor the outside for 20 to 60 s. One container that stays keeps the bridge; a set MAC stays.
 podman network create --label io.podman.compose.project=daybook --label com.docker.compose.project=daybook \
-    daybook_default > /dev/null
-podman run --detach --name daybook-anchor --network daybook_default docker.io/library/nats:2.15-alpine sleep 86400 > /dev/null
+    daybook_default > /dev/null 2>> "$STATE/compose.log"
+podman run --detach --name daybook-anchor --network daybook_default docker.io/library/nats:2.15-alpine sleep 86400 > /dev/null 2>> "$STATE/compose.log"
 bridge=$(podman network inspect daybook_default | python3 -c 'import json,sys; print(json.load(sys.stdin)[0]["network_interface"])')
 ip link set dev "$bridge" address 02:00:00:00:00:01
 
