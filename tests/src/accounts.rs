@@ -33,7 +33,7 @@ fn broadcast(tenant: &str) -> [String; 4] {
 }
 
 /// The accounts of these tenants, and that of the services, in the broker's notation. Whoever gives no name is a service.
-fn accounts(tenants: &[&str]) -> String {
+pub fn accounts(tenants: &[&str]) -> String {
     let list = |kind: &str, subjects: &[String]| -> String {
         subjects.iter().map(|subject| format!("      {{ {kind}: \"{subject}\" }}\n")).collect()
     };

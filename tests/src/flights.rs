@@ -30,10 +30,11 @@ pub async fn define(client: &Client, first_day: &str) {
 /// How the flights are replayed.
 pub fn replay_options() -> ReplayOptions {
     ReplayOptions {
-        kind: Name::new("flight").unwrap(),
+        kind: Some(Name::new("flight").unwrap()),
         tenant_field: "tenant".to_owned(),
         tenant: None,
         clock: Some(("seen_at".to_owned(), Name::new(CLOCK).unwrap())),
+        fact_ids: None,
     }
 }
 

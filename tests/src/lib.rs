@@ -16,6 +16,7 @@ pub mod raw;
 pub mod reading;
 pub mod route;
 pub mod secured;
+pub mod wire;
 
 use daybook::client::Client;
 use daybook::commands::apply::apply;

@@ -169,7 +169,7 @@ async fn check_log(client: &Client, tally: &Tally) -> u64 {
     missing.retain(|_, times| *times > 0);
     let lost: Vec<_> = missing.keys().take(10).collect();
     assert!(missing.is_empty(), "{} of {in_file} events are lost, such as {lost:?}", missing.len());
-    // What the replayer published again may stand there twice where the broker had forgotten its message id.
+    // What the replayer published again may stand there twice.
     let most = in_file + tally.repeated;
     assert!((in_file..=most).contains(&count), "{count} events in the log; published were {in_file} to {most}");
     count

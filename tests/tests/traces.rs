@@ -1,4 +1,4 @@
-//! One trace from a producer's publish to the sealed report, as an OTLP collector receives it.
+//! One trace from a batch to the sealed report, linked to the producer's, as an OTLP collector receives it.
 //!
 //! One test only: logs and traces are set up once for a whole process.
 #![allow(clippy::unwrap_used)]
@@ -12,6 +12,7 @@ use daybook_tests::{Daybook, eventually, orders};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
+use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -24,7 +25,7 @@ const PUBLISH: &str = "b7ad6b7169203331";
 const NEXT_MORNING: &str = "2024-03-02T06:00:00Z";
 
 #[test]
-fn one_trace_leads_from_the_publish_to_the_report() {
+fn a_producers_trace_is_linked_to_the_one_that_leads_to_the_report() {
     let collector = Collector::start();
     let operations = OperationsOptions { otlp_endpoint: Some(collector.endpoint.clone()), ..Default::default() };
     // Before the runtime: the trace exporter has a blocking client of its own.
@@ -35,41 +36,51 @@ fn one_trace_leads_from_the_publish_to_the_report() {
     drop(telemetry);
 
     let spans = collector.spans();
+    // Nothing of Daybook's is in the producer's trace: a batch holds events of many tenants.
+    assert!(spans.iter().all(|span| hex(&span.trace_id) != TRACE), "{:?}", outline(&spans));
+    assert!(spans.iter().all(|span| span.trace_state.is_empty()), "nobody's tracestate is taken");
+    let is_linked = |span: &&Span| span.links.iter().any(|link| hex(&link.trace_id) == TRACE);
+    let linked: Vec<&Span> = spans.iter().filter(is_linked).collect();
+    let [ingest] = linked[..] else { panic!("one span is linked to the producer's, of {:?}", outline(&spans)) };
+    assert_eq!((ingest.name.as_str(), ingest.links.len()), ("ingest", 1), "each link is there once");
+    assert_eq!((hex(&ingest.links[0].span_id), ingest.links[0].trace_state.as_str()), (PUBLISH.to_owned(), ""));
+    assert!(ingest.parent_span_id.is_empty(), "a batch begins a trace");
     let only = |name: &str| {
-        let found: Vec<&Span> = spans.iter().filter(|span| span.name == name && hex(&span.trace_id) == TRACE).collect();
-        assert_eq!(found.len(), 1, "{name} in the producer's trace, of {:?}", outline(&spans));
+        let is_it = |span: &&Span| span.name == name && span.trace_id == ingest.trace_id;
+        let found: Vec<&Span> = spans.iter().filter(is_it).collect();
+        assert_eq!(found.len(), 1, "{name} in the batch's trace, of {:?}", outline(&spans));
         found[0]
     };
-    let (ingest, apply, seal) = (only("ingest"), only("apply"), only("seal"));
-    assert_eq!(hex(&ingest.parent_span_id), PUBLISH);
+    let (apply, seal) = (only("apply"), only("seal"));
     assert_eq!(apply.parent_span_id, ingest.span_id);
     assert_eq!(seal.parent_span_id, apply.span_id);
-    assert_eq!(reported, format!("00-{TRACE}-{}-01", hex(&seal.span_id)));
+    assert_eq!(reported, format!("00-{}-{}-01", hex(&ingest.trace_id), hex(&seal.span_id)));
 
     // The seal points at what caused it: the close, on its own way from day-manager through ingest and the shard.
     assert_eq!(seal.links.len(), 1, "{:?}", seal.links);
     let closing = &seal.links[0];
-    let find = |id: &[u8]| spans.iter().find(|span| span.trace_id == closing.trace_id && span.span_id == id).unwrap();
-    assert_ne!(hex(&closing.trace_id), TRACE);
-    let applied = find(&closing.span_id);
-    let ingested = find(&applied.parent_span_id);
-    let days = find(&ingested.parent_span_id);
+    let find =
+        |trace: &[u8], id: &[u8]| spans.iter().find(|span| span.trace_id == trace && span.span_id == id).unwrap();
+    assert_ne!(closing.trace_id, ingest.trace_id);
+    let applied = find(&closing.trace_id, &closing.span_id);
+    let ingested = find(&closing.trace_id, &applied.parent_span_id);
+    let days = find(&ingested.links[0].trace_id, &ingested.links[0].span_id);
     assert_eq!([&applied.name, &ingested.name, &days.name], ["apply", "ingest", "days"]);
 }
 
-/// Has one traced order counted and its day sealed; returns the trace context that the report carries.
+/// Has two traced orders counted and its day sealed; returns the trace context that the report carries.
 async fn seal_a_traced_day() -> String {
     let mut daybook = Daybook::start().await;
     orders::define(&daybook, &[TENANT]).await;
-    // A batch follows the first trace in it: the day's opening must not share one with the order.
+    // The day's opening must not share a batch with the orders: its own trace would be linked, too.
     let tenant = TenantId::new(TENANT).unwrap();
     eventually("the first day's opening", || async {
         daybook.client.days(&tenant).await.ok().filter(|days| !days.days.is_empty())
     })
     .await;
     publish_traced(&daybook).await;
-    eventually("the order's counting", || async {
-        (orders::account(&daybook, TENANT).await.counted == 1).then_some(())
+    eventually("the orders' counting", || async {
+        (orders::account(&daybook, TENANT).await.counted == 2).then_some(())
     })
     .await;
     orders::advance(&daybook, NEXT_MORNING).await;
@@ -82,6 +93,7 @@ async fn seal_a_traced_day() -> String {
     })
     .await;
     daybook.stop_services().await;
+    assert_eq!(report.headers.get("tracestate"), None, "a report carries nothing of a producer's");
     report.headers.get("traceparent").expect("a report carries its trace").to_string()
 }
 
@@ -89,9 +101,11 @@ async fn publish_traced(daybook: &Daybook) {
     let connection = &daybook.client.connection;
     let mut headers = HeaderMap::new();
     headers.insert("traceparent", format!("00-{TRACE}-{PUBLISH}-01"));
-    let payload = orders::order("o-1").to_string().into();
+    headers.insert("tracestate", "stranger=text");
     let subject = connection.subjects.input(TENANT, "order");
-    connection.jetstream.publish_with_headers(subject, headers, payload).await.unwrap().await.unwrap();
+    let both: Value = [orders::order("o-1"), orders::order("o-2")].into_iter().collect();
+    let sent = connection.jetstream.publish_with_headers(subject, headers, both.to_string().into()).await;
+    sent.unwrap().await.unwrap();
 }
 
 /// Takes spans in over OTLP/HTTP, as far as a test needs it.

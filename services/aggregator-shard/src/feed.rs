@@ -11,6 +11,7 @@ use daybook_runtime::outbox::Outbox;
 use daybook_runtime::reader::Reader;
 use daybook_runtime::telemetry;
 use daybook_runtime::written::NotWritten;
+use opentelemetry::trace::SpanContext;
 use ractor::ActorRef;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -29,7 +30,8 @@ pub struct Fed {
     pub batch: Result<Batch, NotWritten>,
     /// Batches that stood behind it in the log when it was read.
     pub pending: u64,
-    pub trace: Option<opentelemetry::Context>,
+    /// Ingest's, of that batch: whoever wrote the batch wrote it.
+    pub trace: Option<SpanContext>,
     /// Given back when the batch has been applied.
     pub permit: OwnedSemaphorePermit,
 }

@@ -2,7 +2,7 @@
 //!
 //! [`state`] is the pure machine. [`partition`] is the actor around it: a [`feed`] brings batches one after the other,
 //! effects go to the outbox, [`checkpoints`] are committed behind them ([`saving`]) and now and then put on the broker ([`snapshots`],
-//! [`sweep`]), below which the log may be trimmed ([`retention`]), questions are answered from memory, as fresh as `freshness`
+//! [`sweep`]), below which the log may be trimmed ([`retention`]), [`questions`] are answered from memory, of the tenants in turn, as fresh as `freshness`
 //! says, and [`live`] pushes changed rows to listeners, unless the shard is far behind ([`shedding`]). [`divergence`] compares
 //! this replica's states with those of others. [`backfill`] runs a second machine over the log for views that come later.
 
@@ -14,6 +14,7 @@ mod freshness;
 pub mod live;
 pub mod outputs;
 pub mod partition;
+pub mod questions;
 pub mod retention;
 pub mod saving;
 pub mod shedding;

@@ -12,6 +12,7 @@ use daybook_domain::time::Date;
 use daybook_runtime::outbox::Output;
 use daybook_runtime::streams::REJECTS_MESSAGE_BYTES;
 use daybook_runtime::telemetry;
+use opentelemetry::trace::SpanContext;
 use std::collections::HashMap;
 use zstd::bulk::Compressor;
 
@@ -19,7 +20,7 @@ use zstd::bulk::Compressor;
 const FIGURES_LEVEL: i32 = 1;
 /// Messages of rejects that one batch of the log can make for a tenant at most; it is far from reaching it.
 const MAX_REJECTS_MESSAGES: u64 = 1 << 16;
-/// Tenant-days whose last producer's trace is remembered.
+/// Tenant-days of which the trace of the last batch is remembered.
 const MAX_TRACES: usize = 10_000;
 
 /// Makes outputs out of effects.
@@ -36,15 +37,15 @@ impl Default for Maker {
     }
 }
 
-/// The traces of those whose events went into days that are not sealed yet. Not part of the state: they are lost with
+/// The traces of the last batches whose events went into days that are not sealed yet, each ingest's own. Not part of the state: they are lost with
 /// the process, and nothing depends on them.
 #[derive(Default)]
 struct Traces {
-    by_day: HashMap<(TenantId, Date), opentelemetry::Context>,
+    by_day: HashMap<(TenantId, Date), SpanContext>,
 }
 
 impl Traces {
-    fn note(&mut self, tenant: &TenantId, date: Date, trace: &opentelemetry::Context) {
+    fn note(&mut self, tenant: &TenantId, date: Date, trace: &SpanContext) {
         // Days that never seal again would fill it for good; what is lost is a link in a trace.
         if self.by_day.len() >= MAX_TRACES {
             self.by_day.clear();
@@ -52,14 +53,14 @@ impl Traces {
         self.by_day.insert((tenant.clone(), date), trace.clone());
     }
 
-    fn take(&mut self, tenant: &TenantId, date: Date) -> Option<opentelemetry::Context> {
+    fn take(&mut self, tenant: &TenantId, date: Date) -> Option<SpanContext> {
         self.by_day.remove(&(tenant.clone(), date))
     }
 }
 
 impl Maker {
     /// Notes that `trace` has to do with the day.
-    pub fn note(&mut self, tenant: &TenantId, date: Date, trace: &opentelemetry::Context) {
+    pub fn note(&mut self, tenant: &TenantId, date: Date, trace: &SpanContext) {
         self.traces.note(tenant, date, trace);
     }
 
@@ -74,10 +75,9 @@ impl Maker {
     /// The report and the figures behind it.
     fn report_outputs(&mut self, subjects: &Subjects, report: SealedReport) -> Vec<Output> {
         let span = tracing::info_span!("seal", tenant = %report.tenant, date = %report.date, version = report.version);
-        // One trace from the producer's publish to the report; the close that caused it is a link away.
+        // One trace from the day's last batch to the report; the close that caused it is a link away.
         if let Some(trace) = self.traces.take(&report.tenant, report.date) {
-            use tracing_opentelemetry::OpenTelemetrySpanExt;
-            let closing = tracing::Span::current().context();
+            let closing = telemetry::context_in(&tracing::Span::current());
             telemetry::set_parent(&span, &trace);
             telemetry::link(&span, &closing);
         }

@@ -9,13 +9,13 @@ use crate::feed::{Fed, feed};
 use crate::freshness::{self, Level};
 use crate::live::Feeds;
 use crate::outputs::Maker;
+use crate::questions::{Question, Questions, SLICE, listen, refuse};
 use crate::saving::{Saved, Saving, Slot, Turn};
 use crate::shedding::Shedding;
 use crate::state::PartitionState;
 use crate::state::backfill::Found;
 use crate::sweep::{SWEEP_DEADLINE, SWEEP_INTERVAL, SWEEPER, sweep};
 use crate::{backfill, checkpoints, retention};
-use async_nats::Subject;
 use compact_str::CompactString;
 use daybook_contracts::ask::{AskError, AskErrorCode, Asked, DayState, Position, ShardQuestion};
 use daybook_contracts::log::{Batch, Record};
@@ -29,21 +29,19 @@ use daybook_runtime::process::Context;
 use daybook_runtime::reader::Reader;
 use daybook_runtime::retention::Retention;
 use daybook_runtime::telemetry;
-use futures::{FutureExt, Stream, StreamExt};
-use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, ActorStatus, MessagingErr, SpawnErr};
+use futures::FutureExt;
+use opentelemetry::trace::SpanContext;
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, ActorStatus, SpawnErr};
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
-
-/// Questions that wait at most; more are refused at once.
-const MAX_QUESTIONS: usize = 4_096;
 
 /// Shards that run the same partition share its questions.
 const QUEUE_GROUP: &str = "shard";
@@ -94,11 +92,9 @@ pub enum Message {
         pending: u64,
         permit: OwnedSemaphorePermit,
     },
-    Ask {
-        question: Vec<u8>,
-        reply: Subject,
-        permit: OwnedSemaphorePermit,
-    },
+    Ask(Box<Question>),
+    /// Answer for a while.
+    Answer,
     CheckpointDue,
     CheckpointDone(Saved),
     /// Time to tell listeners what changed, and to see whether a view is to be backfilled.
@@ -132,6 +128,7 @@ struct State {
     waiting: VecDeque<Fed>,
     /// The position of a batch that waits for another's snapshot, and since when.
     short_of: Option<(LogSeq, Instant)>,
+    questions: Questions,
     feeds: Feeds,
     shedding: Shedding,
     intervals: Intervals,
@@ -179,7 +176,7 @@ impl Actor for PartitionActor {
             ),
             essential(
                 "questions",
-                listen(futures::stream::select(to_any, to_this), connection.client.clone(), myself.clone()),
+                listen(futures::stream::select(to_any, to_this), connection.clone(), myself.clone()),
                 myself.clone(),
             ),
         ];
@@ -190,6 +187,7 @@ impl Actor for PartitionActor {
         // An inbox of the client's is a name that no other run has.
         let run = connection.client.new_inbox().replace("_INBOX.", "");
         let state = State {
+            questions: Questions::default(),
             feeds: Feeds::new(run),
             shedding: Shedding::default(),
             waiting: VecDeque::new(),
@@ -235,11 +233,12 @@ impl Actor for PartitionActor {
                 drop(permit);
                 Ok(())
             }
-            Message::Ask { question, reply, permit } => {
-                let answer = state.answer(&question);
-                drop(permit);
-                // A reply that cannot be sent is a client that has to ask again.
-                let _ = state.context.connection.client.publish(reply, answer.into()).await;
+            Message::Ask(question) => {
+                state.take_question(*question, &myself).await;
+                Ok(())
+            }
+            Message::Answer => {
+                state.answer_questions(&myself).await;
                 Ok(())
             }
             Message::CheckpointDue => {
@@ -354,14 +353,7 @@ impl State {
         self.context.board.set(self.partition, part);
     }
 
-    fn apply(
-        &mut self,
-        position: LogSeq,
-        stored_at: Stamp,
-        batch: Batch,
-        pending: u64,
-        trace: Option<opentelemetry::Context>,
-    ) {
+    fn apply(&mut self, position: LogSeq, stored_at: Stamp, batch: Batch, pending: u64, trace: Option<SpanContext>) {
         let started = Instant::now();
         let records = batch.records.len();
         let span = tracing::info_span!("apply", partition = self.partition.0, position = position.0, records);
@@ -370,8 +362,7 @@ impl State {
         }
         let _entered = span.enter();
         if trace.is_some() {
-            use tracing_opentelemetry::OpenTelemetrySpanExt;
-            self.note_traces(&batch.records, &span.context());
+            self.note_traces(&batch.records, &telemetry::context_in(&span));
         }
         let through = batch.through;
         let effects = self.state.apply(position, batch);
@@ -443,7 +434,7 @@ impl State {
         }
     }
 
-    fn note_traces(&mut self, records: &[Record], trace: &opentelemetry::Context) {
+    fn note_traces(&mut self, records: &[Record], trace: &SpanContext) {
         for record in records {
             if let Record::Events(events) = record {
                 for event in &events.events {
@@ -453,9 +444,36 @@ impl State {
         }
     }
 
+    /// Has a question wait for its turn. While any wait, one [`Message::Answer`] is in the mailbox.
+    async fn take_question(&mut self, question: Question, myself: &ActorRef<Message>) {
+        let is_first = self.questions.is_empty();
+        if let Err((reply, why)) = self.questions.push(question) {
+            return refuse(&self.context.connection.client, reply, why).await;
+        }
+        if is_first && myself.cast(Message::Answer).is_err() {
+            self.answer_questions(myself).await;
+        }
+    }
+
+    /// Answers questions for a [`SLICE`]; all of them when the actor is ending, for nothing comes behind it then.
+    async fn answer_questions(&mut self, myself: &ActorRef<Message>) {
+        let mut questions = std::mem::take(&mut self.questions);
+        let mut until = Instant::now() + SLICE;
+        while let Some((reply, answer)) = questions.answer_next(|asked| self.answer(asked)) {
+            // A reply that cannot be sent is a client that has to ask again.
+            let _ = self.context.connection.client.publish(reply, answer.into()).await;
+            if Instant::now() >= until && !questions.is_empty() {
+                if myself.cast(Message::Answer).is_ok() {
+                    break;
+                }
+                until = Instant::now() + SLICE;
+            }
+        }
+        self.questions = questions;
+    }
+
     /// The answer to a question: JSON, or MessagePack where it is figures.
-    fn answer(&mut self, question: &[u8]) -> Vec<u8> {
-        let question = serde_json::from_slice(question);
+    fn answer(&mut self, question: Result<ShardQuestion, serde_json::Error>) -> Vec<u8> {
         let always = matches!(question, Ok(ShardQuestion::Position | ShardQuestion::Views) | Err(_));
         if self.level_at.is_none() && !always {
             let error = AskError::new(AskErrorCode::Unavailable, "the shard is catching up with the log");
@@ -578,35 +596,6 @@ fn essential_until_done(
             actor.stop(Some(format!("its {name} panicked")));
         }
     })
-}
-
-/// Brings questions to the actor. Once that is ending, whoever asks is sent on at once.
-async fn listen(
-    mut questions: impl Stream<Item = async_nats::Message> + Unpin,
-    client: async_nats::Client,
-    actor: ActorRef<Message>,
-) {
-    let slots = Arc::new(Semaphore::new(MAX_QUESTIONS));
-    while let Some(message) = questions.next().await {
-        let Some(reply) = message.reply else { continue };
-        let Ok(permit) = slots.clone().try_acquire_owned() else {
-            refuse(&client, reply, "the shard has too many questions waiting").await;
-            continue;
-        };
-        match actor.cast(Message::Ask { question: message.payload.to_vec(), reply, permit }) {
-            Ok(()) => {}
-            Err(MessagingErr::SendErr(Message::Ask { reply, .. })) => {
-                refuse(&client, reply, "the shard is handing over").await;
-            }
-            Err(_) => return,
-        }
-    }
-}
-
-async fn refuse(client: &async_nats::Client, reply: Subject, why: &str) {
-    let refusal: Asked<()> = Err(AskError::new(AskErrorCode::Unavailable, why).hint("ask again in a moment"));
-    // A reply that cannot be sent is a client that has to ask again.
-    let _ = client.publish(reply, json(&refusal).into()).await;
 }
 
 fn json(answer: &impl Serialize) -> Vec<u8> {

@@ -8,6 +8,7 @@ use async_nats::service::{Request, ServiceExt};
 use daybook_contracts::admin::{CatalogueReply, RevokeTokens, ViewsReply};
 use daybook_domain::ids::Partition;
 use daybook_runtime::connection::Connection;
+use daybook_runtime::foreign::Door;
 use futures::StreamExt;
 use ractor::{ActorRef, RpcReplyPort};
 use serde::Serialize;
@@ -24,6 +25,16 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// Answers that are being put together at once beside the loop, on views, for which every shard is asked, and revoked tokens,
 /// of which every server is told. Further requests of any sort wait.
 const MAX_BESIDE: usize = 8;
+
+/// What a request asks for, by the endpoint that it came to.
+enum Command {
+    Apply,
+    Catalogue,
+    Clock,
+    Close,
+    Views,
+    Revoke,
+}
 
 /// Serves the endpoints until `ending`; the task returns when those requests have a reply that have arrived by then.
 ///
@@ -55,7 +66,7 @@ pub async fn serve(
         let _service = service;
         let mut takes_more = true;
         loop {
-            let (request, handled) = tokio::select! {
+            let (command, request) = tokio::select! {
                 () = ending.cancelled(), if takes_more => {
                     takes_more = false;
                     for endpoint in [&mut apply, &mut catalogue, &mut clock, &mut close, &mut views, &mut revoke] {
@@ -63,23 +74,25 @@ pub async fn serve(
                     }
                     continue;
                 }
-                Some(request) = apply.next() => {
-                    let handled = handle(&actor, &request, Message::Apply).await;
-                    (request, handled)
+                Some(request) = apply.next() => (Command::Apply, request),
+                Some(request) = catalogue.next() => (Command::Catalogue, request),
+                Some(request) = clock.next() => (Command::Clock, request),
+                Some(request) = close.next() => (Command::Close, request),
+                Some(request) = views.next() => (Command::Views, request),
+                Some(request) = revoke.next() => (Command::Revoke, request),
+                else => break,
+            };
+            if !may_answer(&connection, &request) {
+                continue;
+            }
+            let handled = match command {
+                Command::Apply => handle(&actor, &request, Message::Apply).await,
+                Command::Catalogue => {
+                    handle(&actor, &request, |_: serde::de::IgnoredAny, reply| Message::Catalogue(reply)).await
                 }
-                Some(request) = catalogue.next() => {
-                    let handled = handle(&actor, &request, |_: serde::de::IgnoredAny, reply| Message::Catalogue(reply)).await;
-                    (request, handled)
-                }
-                Some(request) = clock.next() => {
-                    let handled = handle(&actor, &request, Message::Advance).await;
-                    (request, handled)
-                }
-                Some(request) = close.next() => {
-                    let handled = handle(&actor, &request, Message::Close).await;
-                    (request, handled)
-                }
-                Some(request) = views.next() => {
+                Command::Clock => handle(&actor, &request, Message::Advance).await,
+                Command::Close => handle(&actor, &request, Message::Close).await,
+                Command::Views => {
                     // Beside the loop: a shard that is away holds up no other request.
                     let permit = room.clone().acquire_owned().await.expect("the semaphore is never closed");
                     let (actor, connection) = (actor.clone(), connection.clone());
@@ -90,7 +103,7 @@ pub async fn serve(
                     });
                     continue;
                 }
-                Some(request) = revoke.next() => {
+                Command::Revoke => {
                     // Beside the loop: it waits for servers that may be away.
                     let permit = room.clone().acquire_owned().await.expect("the semaphore is never closed");
                     let accounts = accounts.clone();
@@ -101,12 +114,19 @@ pub async fn serve(
                     });
                     continue;
                 }
-                else => break,
             };
             respond(&request, handled).await;
         }
         let _ = room.acquire_many(MAX_BESIDE as u32).await;
     }))
+}
+
+/// Whether an answer may go where the request wants it, or nowhere. A request that fails here is not carried out: it is not
+/// made by a client of Daybook.
+fn may_answer(connection: &Connection, request: &Request) -> bool {
+    let message = &request.message;
+    let admits = |reply| connection.foreign.admits(Door::Admin, &connection.subjects, &message.subject, reply);
+    message.reply.as_deref().is_none_or(admits)
 }
 
 async fn respond(request: &Request, handled: Result<Vec<u8>, Refused>) {

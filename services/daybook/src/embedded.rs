@@ -152,11 +152,13 @@ pub async fn locate_broker(explicit: Option<PathBuf>) -> anyhow::Result<PathBuf>
 ///
 /// # Errors
 /// When it does not start.
-pub async fn start_broker(binary: PathBuf, store: PathBuf, port: Port, websocket: Port) -> anyhow::Result<Broker> {
-    let mut options = Options::new(binary, store);
-    options.port = port;
-    options.websocket = Some(WebSocketOptions { port: websocket, ..Default::default() });
-    Ok(Broker::start(options).await?)
+pub async fn start_broker(
+    binary: PathBuf,
+    store: PathBuf,
+    port: Port,
+    websocket: Option<WebSocketOptions>,
+) -> anyhow::Result<Broker> {
+    Ok(Broker::start(Options { port, websocket, ..Options::new(binary, store) }).await?)
 }
 
 /// Starts a private broker that does what `config_file` says, with its log in `store`.

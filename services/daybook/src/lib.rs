@@ -7,13 +7,15 @@
 //! - [`asker`]: what commands ask of the query service, with no more than a tenant's permissions; [`sealed`]: a report;
 //! - [`client`]: what an operator's commands ask of the services and read from the streams;
 //! - [`live`]: a watched view, followed;
-//! - [`replayer`]: publishes recorded events and drives a clock;
+//! - [`source`]: recorded events out of files, in the formats that tools write; [`replayer`]: publishes them and drives a clock,
+//!   with [`fact_ids`] so that facts count once; [`acknowledged`]: which line stands where in INBOX; [`rejected`]: which of them were rejected;
 //! - [`definitions`]: reads the YAML files of `daybook apply`; [`expected`]: checks the flights' reports;
 //! - [`standing`]: how far views are in force;
 //! - [`verification`]: replays the log, to prove sealed reports and to tell the story of an entity;
-//! - [`table`]: how lists are shown.
+//! - [`table`]: how lists are shown; [`websocket`]: which web pages may connect to the private broker.
 
 pub mod access;
+pub mod acknowledged;
 pub mod asker;
 pub mod cli;
 pub mod client;
@@ -21,10 +23,13 @@ pub mod commands;
 pub mod definitions;
 pub mod embedded;
 pub mod expected;
+pub mod fact_ids;
 pub mod live;
+pub mod rejected;
 pub mod replayer;
 pub mod sealed;
 pub mod source;
 pub mod standing;
 pub mod table;
 pub mod verification;
+pub mod websocket;

@@ -3,15 +3,18 @@
 //! The rule: events up to and including instant t are durable in INBOX before the clock passes t, and the markers due
 //! by then stand in INBOX before any later event is published.
 
+use crate::acknowledged::Acknowledged;
 use crate::client::Client;
+use crate::fact_ids::{FactIds, OwnId};
 use anyhow::{Context as _, bail};
 use async_nats::HeaderMap;
 use async_nats::jetstream::context::{ContextBuilder, PublishAckFuture, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use daybook_contracts::admin::ClockAdvance;
-use daybook_domain::ids::{Name, TenantId};
+use daybook_domain::ids::{InboxSeq, Name, TenantId};
 use daybook_domain::time::Instant;
 use daybook_runtime::telemetry;
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::future::IntoFuture;
@@ -19,9 +22,11 @@ use std::time::Duration;
 
 /// Events published and not acknowledged yet, at most.
 const WINDOW: usize = 4_096;
-/// How long an acknowledgement may take before the event is published again under the same message id.
+/// Bytes of events published and not acknowledged yet: as many as the file is read ahead. One longer event goes by itself.
+const WINDOW_BYTES: usize = 64 << 20;
+/// How long an acknowledgement may take before the event is published again.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the broker or a full INBOX is waited for: less than the broker remembers message ids.
+/// How long the broker or a full INBOX is waited for: an upgrade or a restart of a broker is over by then.
 const PATIENCE: Duration = Duration::from_secs(100);
 /// Pause before something is tried again.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -33,12 +38,15 @@ const MAX_SHOWN: usize = 10;
 /// How events are replayed.
 #[derive(Clone, Debug)]
 pub struct ReplayOptions {
-    pub kind: Name,
+    /// The kind of all events; `None` when each says its own in `kind`.
+    pub kind: Option<Name>,
     /// The field that holds the tenant; not needed when all events are for `tenant`.
     pub tenant_field: String,
     pub tenant: Option<TenantId>,
     /// The field whose time drives the clock, and the clock's name.
     pub clock: Option<(String, Name)>,
+    /// Gives ids to facts that have none; without it they are published as they are, and count again when that is repeated.
+    pub fact_ids: Option<FactIds>,
 }
 
 /// What has been done so far.
@@ -50,7 +58,7 @@ pub struct Tally {
     pub repeated: u64,
     /// Day markers that the clock caused.
     pub markers: u64,
-    /// Lines without a tenant that can be published to.
+    /// Events that could not be published, for they are none, or name no tenant or kind.
     pub unroutable: u64,
     /// The first of them: line number and reason.
     pub unroutable_shown: Vec<(u64, String)>,
@@ -61,9 +69,10 @@ pub struct Replayer {
     client: Client,
     jetstream: async_nats::jetstream::Context,
     options: ReplayOptions,
-    /// Tells this replay's message ids from those of others.
-    session: String,
     waiting: VecDeque<Waiting>,
+    waiting_bytes: usize,
+    /// Where what was published stands in INBOX.
+    pub acknowledged: Acknowledged,
     clock_at: Option<Instant>,
     next_due: Option<Instant>,
     last_time: Option<Instant>,
@@ -72,7 +81,7 @@ pub struct Replayer {
 
 struct Waiting {
     subject: String,
-    id: String,
+    line: u64,
     payload: bytes::Bytes,
     ack: PublishAckFuture,
 }
@@ -80,7 +89,9 @@ struct Waiting {
 /// What is read of a line before it is published.
 struct Routing {
     tenant: TenantId,
+    kind: Name,
     time: Option<Instant>,
+    id: OwnId,
 }
 
 impl Replayer {
@@ -90,13 +101,13 @@ impl Replayer {
             .ack_timeout(ACK_TIMEOUT)
             .max_ack_inflight(2 * WINDOW)
             .build(client.connection.client.clone());
-        let session = client.connection.client.new_inbox();
         Self {
             client,
             jetstream,
             options,
-            session,
             waiting: VecDeque::with_capacity(WINDOW),
+            waiting_bytes: 0,
+            acknowledged: Acknowledged::default(),
             clock_at: None,
             next_due: None,
             last_time: None,
@@ -109,39 +120,57 @@ impl Replayer {
         self.last_time
     }
 
-    /// Publishes one line. `Ok(false)` and nothing done when its time is after `until`.
+    /// Publishes the event on line `number`. `Ok(false)` and nothing done when its time is after `until`.
     ///
     /// # Errors
-    /// When broker or day-manager stay away for too long, or the line's time cannot be read.
-    pub async fn publish(&mut self, number: u64, line: Vec<u8>, until: Option<Instant>) -> anyhow::Result<bool> {
-        let routing = match self.route(&line) {
+    /// When broker or day-manager stay away for too long, or the event's time cannot be read.
+    pub async fn publish(&mut self, number: u64, event: Vec<u8>, until: Option<Instant>) -> anyhow::Result<bool> {
+        let routing = match self.route(&event) {
             Ok(routing) => routing,
             Err(reason) => {
-                self.tally.unroutable += 1;
-                if self.tally.unroutable_shown.len() < MAX_SHOWN {
-                    self.tally.unroutable_shown.push((number, reason));
-                }
+                self.pass_over(number, reason);
                 return Ok(true);
             }
         };
+        if let Some(time) = routing.time
+            && until.is_some_and(|until| time > until)
+        {
+            return Ok(false);
+        }
+        let event = match &mut self.options.fact_ids {
+            Some(ids) => ids.complete(routing.kind.as_str(), number, routing.id, event),
+            None => event,
+        };
+        let most = self.client.connection.client.server_info().max_payload;
+        if event.len() > most {
+            self.pass_over(number, format!("it is {} bytes long; the broker takes {most}", event.len()));
+            return Ok(true);
+        }
         if let Some(time) = routing.time {
-            if until.is_some_and(|until| time > until) {
-                return Ok(false);
-            }
             self.pass(time).await?;
             self.last_time = self.last_time.max(Some(time));
         }
-        let subject = self.client.connection.subjects.input(routing.tenant.as_str(), self.options.kind.as_str());
-        let id = format!("{}-{number}", self.session);
-        let payload = bytes::Bytes::from(line);
+        let subject = self.client.connection.subjects.input(routing.tenant.as_str(), routing.kind.as_str());
+        let payload = bytes::Bytes::from(event);
         self.tally.bytes += payload.len() as u64;
-        if self.waiting.len() >= WINDOW {
+        while self.waiting.len() >= WINDOW
+            || (self.waiting_bytes + payload.len() > WINDOW_BYTES && !self.waiting.is_empty())
+        {
             self.acknowledge_one().await?;
         }
-        let ack = self.send(&subject, &id, &payload).await?;
-        self.waiting.push_back(Waiting { subject, id, payload, ack });
+        let ack = self.send(&subject, &payload).await?;
+        self.waiting_bytes += payload.len();
+        self.waiting.push_back(Waiting { subject, line: number, payload, ack });
         self.tally.published += 1;
         Ok(true)
+    }
+
+    /// Notes that the event on line `number` is not published, and why.
+    pub fn pass_over(&mut self, number: u64, reason: String) {
+        self.tally.unroutable += 1;
+        if self.tally.unroutable_shown.len() < MAX_SHOWN {
+            self.tally.unroutable_shown.push((number, reason));
+        }
     }
 
     /// Drives the clock to `to`, after everything published so far is durable.
@@ -184,7 +213,7 @@ impl Replayer {
     }
 
     /// Sends one event, waiting for the connection if need be.
-    async fn send(&self, subject: &str, id: &str, payload: &bytes::Bytes) -> anyhow::Result<PublishAckFuture> {
+    async fn send(&self, subject: &str, payload: &bytes::Bytes) -> anyhow::Result<PublishAckFuture> {
         let mut headers = HeaderMap::new();
         if self.tally.published.is_multiple_of(TRACE_EVERY) {
             let span = tracing::info_span!("publish", subject);
@@ -192,7 +221,7 @@ impl Replayer {
         }
         let began = tokio::time::Instant::now();
         loop {
-            let message = PublishMessage::build().headers(headers.clone()).payload(payload.clone()).message_id(id);
+            let message = PublishMessage::build().headers(headers.clone()).payload(payload.clone());
             match self.jetstream.send_publish(subject.to_owned(), message).await {
                 Ok(ack) => return Ok(ack),
                 Err(error) if began.elapsed() > PATIENCE => return Err(error.into()),
@@ -201,36 +230,46 @@ impl Replayer {
         }
     }
 
-    /// Waits for the oldest event to be acknowledged. If it is not, everything that waits is published again, in order
-    /// and under the same message ids: what the broker has already, it acknowledges as a duplicate.
+    /// Waits for the oldest event to be acknowledged. If it is not, everything that waits is published again, in order. The
+    /// broker may have some of it already: such events stand in INBOX twice, and count once by their ids.
     async fn acknowledge_one(&mut self) -> anyhow::Result<()> {
         let began = tokio::time::Instant::now();
-        while let Some(Waiting { subject, id, payload, ack }) = self.waiting.pop_front() {
-            let Err(error) = ack.into_future().await else { return Ok(()) };
+        while let Some(Waiting { subject, line, payload, ack }) = self.waiting.pop_front() {
+            let error = match ack.into_future().await {
+                Ok(ack) => {
+                    self.waiting_bytes -= payload.len();
+                    self.acknowledged.add(InboxSeq(ack.sequence), line);
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
             if error.kind() == PublishErrorKind::MaxPayloadExceeded {
-                bail!("an event on {subject} is larger than the broker takes: {} bytes", payload.len());
+                bail!("line {line}: the event on {subject} is larger than the broker takes: {} bytes", payload.len());
             }
             if began.elapsed() > PATIENCE {
-                return Err(error).context(format!("an event on {subject} was not acknowledged"));
+                return Err(error).context(format!("line {line}: the event on {subject} was not acknowledged"));
             }
             tracing::warn!(subject, %error, "publishing again");
             tokio::time::sleep(PAUSE).await;
-            let others = std::mem::take(&mut self.waiting).into_iter().map(|w| (w.subject, w.id, w.payload));
-            for (subject, id, payload) in std::iter::once((subject, id, payload)).chain(others) {
-                let ack = self.send(&subject, &id, &payload).await?;
+            let others = std::mem::take(&mut self.waiting).into_iter().map(|w| (w.subject, w.line, w.payload));
+            for (subject, line, payload) in std::iter::once((subject, line, payload)).chain(others) {
+                let ack = self.send(&subject, &payload).await?;
                 self.tally.repeated += 1;
-                self.waiting.push_back(Waiting { subject, id, payload, ack });
+                self.waiting.push_back(Waiting { subject, line, payload, ack });
             }
         }
         Ok(())
     }
 
-    /// Reads where a line goes, and its time.
+    /// Reads where an event goes, its time, and whether it has an id.
     fn route(&self, line: &[u8]) -> Result<Routing, String> {
         let clock_field = self.options.clock.as_ref().map(|(field, _)| field.as_str());
-        let fields = Fields { tenant: &self.options.tenant_field, clock: clock_field };
+        let has_kind = self.options.kind.is_none();
+        let fields = Fields { tenant: &self.options.tenant_field, clock: clock_field, has_kind };
+        let begin = line.as_ptr().addr();
         let mut json = serde_json::Deserializer::from_slice(line);
         let found = serde::de::DeserializeSeed::deserialize(fields, &mut json)
+            .and_then(|found| json.end().map(|()| found))
             .map_err(|error| format!("not an event: {error}"))?;
         let tenant = match &self.options.tenant {
             Some(tenant) => tenant.clone(),
@@ -240,25 +279,44 @@ impl Replayer {
                 TenantId::new(&tenant).map_err(|error| format!("tenant {tenant:?} {error}"))?
             }
         };
+        let kind = match &self.options.kind {
+            Some(kind) => kind.clone(),
+            None => {
+                let kind = found.kind.ok_or("there is no text in \"kind\"; add it, or give --kind")?;
+                Name::new(&kind).map_err(|error| format!("kind {kind:?} {error}"))?
+            }
+        };
+        let id = match found.id {
+            None if found.names_by_id => OwnId::Present,
+            None => OwnId::Absent,
+            Some(raw) if raw.get() == "null" => OwnId::Null { at: raw.get().as_ptr().addr() - begin },
+            Some(_) => OwnId::Present,
+        };
         let time = match (clock_field, found.clock) {
             (None, _) => None,
             (Some(field), None) => return Err(format!("there is no time in {field:?}")),
             (Some(_), Some(text)) => Some(text.parse().map_err(|error| format!("{error}"))?),
         };
-        Ok(Routing { tenant, time })
+        Ok(Routing { tenant, kind, time, id })
     }
 }
 
-/// Picks two fields out of an object, without taking the rest apart.
+/// Picks some fields out of an object, without taking the rest apart.
 struct Fields<'f> {
     tenant: &'f str,
     clock: Option<&'f str>,
+    /// Whether the event says its kind.
+    has_kind: bool,
 }
 
 #[derive(Default)]
 struct Found<'de> {
     tenant: Option<Cow<'de, str>>,
     clock: Option<Cow<'de, str>>,
+    kind: Option<Cow<'de, str>>,
+    id: Option<&'de RawValue>,
+    /// Whether the id is the tenant or the time, too.
+    names_by_id: bool,
 }
 
 impl<'de> serde::de::DeserializeSeed<'de> for Fields<'_> {
@@ -280,13 +338,22 @@ impl<'de> serde::de::Visitor<'de> for Fields<'_> {
         while let Some(name) = map.next_key::<Cow<'de, str>>()? {
             let is_tenant = name == self.tenant;
             let is_clock = self.clock.is_some_and(|clock| name == clock);
-            if !is_tenant && !is_clock {
-                map.next_value::<serde::de::IgnoredAny>()?;
+            let is_kind = self.has_kind && name == "kind";
+            if !is_tenant && !is_clock && !is_kind {
+                match name.as_ref() {
+                    "id" => found.id = Some(map.next_value()?),
+                    _ => drop(map.next_value::<serde::de::IgnoredAny>()?),
+                }
                 continue;
             }
+            // One field may be several of these.
             let value: Option<Cow<'de, str>> = map.next_value()?;
+            found.names_by_id |= name == "id";
             if is_tenant {
                 found.tenant.clone_from(&value);
+            }
+            if is_kind {
+                found.kind.clone_from(&value);
             }
             if is_clock {
                 found.clock = value;

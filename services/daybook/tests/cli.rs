@@ -6,7 +6,8 @@ use daybook_contracts::report::Report;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs::{self, File};
-use std::net::TcpListener;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -37,13 +38,19 @@ struct Up {
     child: Child,
     log: PathBuf,
     port: u16,
+    websocket_port: u16,
 }
 
 impl Up {
     /// Starts it on the folder `data` and waits until it says that it is up.
     fn start(folder: &Path) -> Self {
+        Self::start_with(folder, &[])
+    }
+
+    /// The same with further arguments.
+    fn start_with(folder: &Path, arguments: &[&str]) -> Self {
         for attempt in 0..STARTS {
-            let mut up = Self::launch(folder, &format!("up-{attempt}.log"));
+            let mut up = Self::launch(folder, &format!("up-{attempt}.log"), arguments);
             let began = Instant::now();
             loop {
                 let log = up.log();
@@ -62,7 +69,7 @@ impl Up {
     }
 
     /// Starts it without waiting.
-    fn launch(folder: &Path, log: &str) -> Self {
+    fn launch(folder: &Path, log: &str, arguments: &[&str]) -> Self {
         let (one, other) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
         let ports = [one, other].map(|listener| listener.local_addr().unwrap().port());
         let log = folder.join(log);
@@ -70,11 +77,12 @@ impl Up {
             .args(["up", "--partitions", "4", "--port", &ports[0].to_string()])
             .args(["--websocket-port", &ports[1].to_string(), "--data"])
             .arg(folder.join("data"))
+            .args(arguments)
             .stdout(Stdio::null())
             .stderr(File::create(&log).unwrap())
             .spawn()
             .unwrap();
-        Self { child, log, port: ports[0] }
+        Self { child, log, port: ports[0], websocket_port: ports[1] }
     }
 
     fn log(&self) -> String {
@@ -213,7 +221,7 @@ fn a_replay_gives_every_expected_report_and_all_is_kept_over_restarts() {
 fn a_second_one_on_the_same_data_is_refused() {
     let folder = TempDir::new().unwrap();
     let up = Up::start(folder.path());
-    let mut second = Up::launch(folder.path(), "second.log");
+    let mut second = Up::launch(folder.path(), "second.log", &[]);
     let status = second.ended();
     let why = second.log();
     assert!(!status.success());
@@ -255,6 +263,149 @@ fn a_bad_file_is_refused_as_a_whole_with_file_line_and_reason() {
     let missing = folder.path().join("missing.yaml");
     let why = up.refused(&["apply", "-f", missing.to_str().unwrap()]);
     assert!(why.contains(missing.to_str().unwrap()), "{why}");
+    up.stop(Signal::INT);
+}
+
+/// The definitions of a small shop, whose clock a test drives.
+const SHOP: &str = r#"
+kinds:
+  - { name: order, mode: entity, dimensions: [store], measures: [{ name: total, type: decimal, scale: 2 }] }
+views:
+  - { name: sales, kind: order, metrics: [orders: count, revenue: sum(total)] }
+tenants:
+  - { id: acme, zone: Etc/UTC, cutoff: "00:00", first_day: 2024-03-01, clock: shop }
+"#;
+
+#[test]
+fn a_replay_ends_with_a_code_that_says_what_became_of_the_events() {
+    let folder = TempDir::new().unwrap();
+    let up = Up::start(folder.path());
+    let write = |name: &str, text: &[u8]| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    up.said(&["apply", "-f", &write("shop.yaml", SHOP.as_bytes())]);
+    let replay = |file: &str, more: &[&str]| {
+        let output =
+            up.run(&[&["replay", file, "--kind", "order", "--tenant", "acme", "--clock", "at"], more].concat());
+        let errors = String::from_utf8(output.stderr).unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap(), errors)
+    };
+    // A spreadsheet's file, with a column that is of no use.
+    let sound = write("sound.csv", b"\xef\xbb\xbfid;at;store;total;note\r\no-1;2024-03-01T12:00:00Z;east;2.50;x\r\n");
+    let (code, said, errors) = replay(&sound, &["--keep-open"]);
+    assert_eq!(code, 0, "{said}{errors}");
+    assert!(said.contains("1 events published") && errors.contains("no kind has the columns note"), "{said}{errors}");
+    let figures = up.json(&["query", "acme", "sales"]);
+    assert_eq!((&figures["rows"][0]["orders"], &figures["rows"][0]["revenue"]), (&1.into(), &2.5.into()), "{figures}");
+
+    let text = b"id,at,total\ro-2,2024-03-01T12:00:00Z,1.234\ro-3,2024-03-01T12:00:00Z,1.23\r";
+    let (code, said, errors) = replay(&write("rejected.csv", text), &["--keep-open"]);
+    assert_eq!(code, 3, "{said}{errors}");
+    assert!(
+        said.contains("too_many_digits 1") && errors.contains("line 2: too_many_digits: measures.total"),
+        "{errors}"
+    );
+
+    let text = b"[{\"id\":\"o-4\",\"at\":\"2024-03-01T12:00:00Z\"},\n7]";
+    let (code, said, errors) = replay(&write("half.json", text), &["--keep-open", "--json"]);
+    assert_eq!(code, 1, "{said}{errors}");
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(
+        (&said["published"], &said["unroutable_lines"][0][0], &said["rejected"]),
+        (&1.into(), &2.into(), &0.into())
+    );
+
+    let utf16: Vec<u8> = "\u{feff}id,at\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let (code, _, errors) = replay(&write("utf16.csv", &utf16), &[]);
+    assert!(code == 1 && errors.contains("UTF-16; save it as UTF-8"), "{code} {errors}");
+    let (code, _, errors) = replay(&write("order.csv", b"id,store\no-5,east\n"), &[]);
+    assert!(code == 1 && errors.contains("no column `at`"), "{code} {errors}");
+    let why = up.refused(&["replay", &sound, "--kind", "ordre", "--tenant", "acme"]);
+    assert!(why.contains("there is no kind ordre") && why.contains("order"), "{why}");
+    up.stop(Signal::INT);
+}
+
+/// A WebSocket to the broker of `daybook up`: as much of one as a test needs.
+struct WebSocket(TcpStream);
+
+impl WebSocket {
+    /// Opens one as a page of `origin` does. `Err` with the status when that is refused.
+    fn open(port: u16, origin: &str) -> Result<Self, String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = format!(
+            "GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nOrigin: {origin}\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).unwrap();
+        if head.starts_with("HTTP/1.1 101") { Ok(Self(stream)) } else { Err(head) }
+    }
+
+    /// Says who it is and asks for a sign of life; returns everything that the broker says until there is one or it closes.
+    fn greet(mut self, options: &str) -> String {
+        let text = format!("CONNECT {options}\r\nPING\r\n");
+        // A frame of bytes, masked by zeros.
+        let mut frame = vec![0x82, 0xfe];
+        frame.extend_from_slice(&u16::try_from(text.len()).unwrap().to_be_bytes());
+        frame.extend_from_slice(&[0; 4]);
+        frame.extend_from_slice(text.as_bytes());
+        assert!(text.len() > 125, "a shorter one has another form");
+        self.0.write_all(&frame).unwrap();
+        let mut said = Vec::new();
+        let mut chunk = [0; 4096];
+        loop {
+            let count = self.0.read(&mut chunk).unwrap_or(0);
+            said.extend_from_slice(&chunk[..count]);
+            let text = String::from_utf8_lossy(&said).into_owned();
+            if count == 0 || text.contains("PONG") {
+                return text;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_web_page_reaches_the_broker_only_from_a_named_origin_and_with_the_token() {
+    let folder = TempDir::new().unwrap();
+    let up = Up::start(folder.path());
+    let refused = TcpStream::connect(("127.0.0.1", up.websocket_port)).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    assert!(!up.log().contains("WebSocket"), "{}", up.log());
+    up.stop(Signal::INT);
+
+    let origin = "http://localhost:8080";
+    let up = Up::start_with(folder.path(), &["--websocket-origins", origin]);
+    let file = folder.path().join("data/websocket.token");
+    let token = fs::read_to_string(&file).unwrap();
+    let token = token.trim();
+    assert!(up.log().contains(file.to_str().unwrap()) && !up.log().contains(token), "{}", up.log());
+    for foreign in ["http://evil.example", "http://localhost:8081", "null"] {
+        let status = WebSocket::open(up.websocket_port, foreign).err().expect(foreign);
+        assert!(status.starts_with("HTTP/1.1 403"), "{foreign}: {status}");
+    }
+    let page = || WebSocket::open(up.websocket_port, origin).unwrap_or_else(|status| panic!("{status}"));
+    let greeting = |token: &str| {
+        format!(
+            r#"{{"verbose":false,"pedantic":false,"lang":"page","version":"1.0","protocol":1,"headers":true,"no_responders":true,"x":"page"{token}}}"#
+        )
+    };
+    for wrong in ["", r#","auth_token":"guessed""#] {
+        let said = page().greet(&greeting(wrong));
+        assert!(said.contains("Authorization Violation") && !said.contains("PONG"), "{said}");
+    }
+    let said = page().greet(&greeting(&format!(r#","auth_token":"{token}""#)));
+    assert!(said.contains("PONG"), "{said}");
+    // Others need none.
+    assert_eq!(up.json(&["get", "tenants"]), serde_json::json!([]));
     up.stop(Signal::INT);
 }
 

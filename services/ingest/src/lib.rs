@@ -2,7 +2,7 @@
 //!
 //! It reads INBOX in order, validates every event against its kind's model, stamps its business day by table look-up
 //! and appends batches to EVENTS. [`sequencer`] is the pure core, [`quota`] how fast a tenant may publish, [`fence`] what a
-//! batch says about itself and what the log's end says about an append; [`partition`] is the actor that feeds it and appends
+//! batch says about itself and what the log's end says about an append; [`links`] the traces that a batch is linked to; [`partition`] is the actor that feeds it and appends
 //! what it cuts; [`trimmer`] takes out of INBOX what every partition has recorded.
 //!
 //! **Exactly once** rests on one condition: a batch is appended only if the partition's last batch is the one this
@@ -10,6 +10,7 @@
 //! it reaches. There is no lease and no de-duplication window to trust.
 
 pub mod fence;
+pub mod links;
 pub mod partition;
 pub mod quota;
 pub mod sequencer;

@@ -2,6 +2,7 @@
 //! a time. While a batch is being appended, the next one is gathered.
 
 use crate::fence::{self, Standing, Tip};
+use crate::links::Links;
 use crate::quota::Rates;
 use crate::sequencer::{Cut, Inbound, Sequencer, Stop};
 use bytes::Bytes;
@@ -25,8 +26,6 @@ use tracing::Instrument;
 
 /// How long a step waits for a first message before the actor looks at its mailbox again.
 const IDLE: Duration = Duration::from_millis(250);
-/// Most producers' traces that a batch is linked to.
-const MAX_TRACES: usize = 16;
 
 /// Starts the sequencer of `partition` as a child of `supervisor`.
 ///
@@ -76,7 +75,7 @@ struct State {
 /// A batch with the traces of those who published what is in it.
 struct Gathered {
     cut: Cut,
-    traces: Vec<opentelemetry::Context>,
+    links: Links,
 }
 
 impl Actor for PartitionActor {
@@ -154,7 +153,7 @@ impl State {
     /// nothing further may be taken in.
     async fn gather(&mut self, patience: Instant) -> Option<Gathered> {
         let Self { reader, sequencer, linger, stop, context, .. } = self;
-        let mut traces = Vec::new();
+        let mut links = Links::default();
         let mut deadline = patience;
         while !sequencer.is_full() && stop.is_none() {
             let waiting = sequencer.is_empty();
@@ -165,8 +164,8 @@ impl State {
                     Err(_) => break,
                 },
             };
-            if traces.len() < MAX_TRACES {
-                traces.extend(telemetry::context_of(&message.headers));
+            if let Some(trace) = telemetry::context_of(&message.headers) {
+                links.note(context.connection.subjects.parse_inbox(&message.subject), trace);
             }
             *stop = take(sequencer, &message).err();
             note_foreign(&context.connection, sequencer, &message);
@@ -174,13 +173,14 @@ impl State {
                 deadline = Instant::now() + *linger;
             }
         }
-        sequencer.cut().map(|cut| Gathered { cut, traces })
+        sequencer.cut().map(|cut| Gathered { cut, links })
     }
 }
 
 fn take(sequencer: &mut Sequencer, message: &Delivered) -> Result<(), Stop> {
     let header = |name| message.headers.get(name).map(|value: &async_nats::HeaderValue| value.as_str());
-    let is_msgpack = header(headers::CONTENT_TYPE) == Some(headers::MSGPACK);
+    let all = message.headers.iter().filter_map(|(name, values)| Some((name.as_ref(), values.first()?.as_str())));
+    let is_msgpack = headers::content_type(all).is_some_and(headers::is_msgpack);
     sequencer.take(Inbound {
         sequence: message.sequence,
         subject: message.subject.as_str(),
@@ -210,13 +210,10 @@ async fn append_batch(
     mut tip: Tip,
     gathered: Gathered,
 ) -> Result<Tip, ActorProcessingErr> {
-    let Gathered { cut, traces } = gathered;
+    let Gathered { cut, links } = gathered;
     let records = cut.batch.records.len();
     let span = tracing::info_span!("ingest", subject, records, inbox = cut.marks.through.inbox.0);
-    if let Some((first, others)) = traces.split_first() {
-        telemetry::set_parent(&span, first);
-        others.iter().for_each(|other| telemetry::link(&span, other));
-    }
+    links.contexts().for_each(|context| telemetry::link(&span, context));
     let payload = Bytes::from(cut.batch.encode());
     let mut headers = log::headers_of(tip.batch, cut.marks);
     telemetry::inject(&span, &mut headers);

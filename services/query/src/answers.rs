@@ -10,6 +10,7 @@ use crate::lists::Lists;
 use crate::ranges::{beyond_the_shard, sealed_days};
 use crate::shard::Shards;
 use crate::shedding::shed_staleness;
+use crate::turns::Turns;
 use daybook_contracts::ask::{Answer, AskError, AskErrorCode, Asked, DayState};
 use daybook_runtime::connection::Connection;
 use daybook_runtime::membership::Members;
@@ -25,6 +26,9 @@ const MAX_KEPT_BYTES: usize = 128 << 20;
 /// How often the same question is asked for somebody who needs later figures: the first time it may have been under way
 /// when the asker came, the second time it was not.
 const MAX_FLIGHTS: u32 = 2;
+/// Different questions of all tenants under way at once, most of which wait at a gate and take a few kilobytes: room for three
+/// tenants with as many as `--max-questions-per-tenant` can be, and another.
+const MAX_UNDER_WAY: usize = 4_096;
 
 /// An answer, and when it came.
 #[derive(Clone)]
@@ -53,6 +57,8 @@ pub struct Answers {
     pub shards: Shards,
     pub archive: Archive,
     pub lists: Lists,
+    /// Counts what is asked: those who join count as the one that they join.
+    pub turns: Arc<Turns>,
     max_staleness: Duration,
     kept: Mutex<Cache<String, Kept>>,
     /// Through the shard.
@@ -62,14 +68,17 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// A shard gets `shard_timeout` for a reply; an answer is given again for `max_staleness` after it came.
+    /// A shard gets `shard_timeout` for a reply; an answer is given again for `max_staleness` after it came; each tenant may ask
+    /// `max_of_a_tenant` different things at once.
     pub fn new(
         connection: Connection,
         shards: Receiver<Members>,
         shard_timeout: Duration,
         max_staleness: Duration,
+        max_of_a_tenant: u16,
     ) -> Self {
         Self {
+            turns: Turns::new(MAX_UNDER_WAY, usize::from(max_of_a_tenant), connection.partitions),
             shards: Shards::new(connection.clone(), shards, shard_timeout),
             lists: Lists::new(connection.clone()),
             archive: Archive::new(connection),
@@ -84,8 +93,7 @@ impl Answers {
     /// With a stable code, when there is no answer.
     pub async fn answer(self: &Arc<Self>, asking: Asking) -> Asked<Found> {
         if asking.query.watch {
-            // A feed is the shard's to start, and each asker's own.
-            return self.of_shard(&asking).await;
+            return self.watch(asking).await;
         }
         let key = asking.key();
         for flight in 1..=MAX_FLIGHTS {
@@ -105,6 +113,7 @@ impl Answers {
                 Err(error) if error.code == AskErrorCode::Unavailable => self.without_shard(key, &asking, error).await,
                 // What is not known yet may be known where the asker wants the figures to reach: the shard can tell.
                 Err(error) if error.code.number() == NOT_FOUND && asking.query.at_least.is_some() => {
+                    let _turn = self.turns.begin(asking.tenant.as_str())?;
                     self.of_shard(&asking).await
                 }
                 Err(error) => Err(error),
@@ -133,6 +142,31 @@ impl Answers {
         })
     }
 
+    /// The snapshot that a feed continues. All listeners of a view share its feed, and those who ask at the same time the
+    /// snapshot. It must not be older than the asker's listening: of the flight that was under way when he came, nothing is taken.
+    async fn watch(self: &Arc<Self>, asking: Asking) -> Asked<Found> {
+        let key = asking.key();
+        for flight in 1..=MAX_FLIGHTS {
+            let begin = || {
+                let (answers, asking) = (self.clone(), asking.shared());
+                async move {
+                    let _turn = answers.turns.begin(asking.tenant.as_str())?;
+                    answers.of_shard(&asking).await
+                }
+            };
+            let (outcome, part) = self.asking.share(key.clone(), begin).await;
+            if part == Part::Joined && flight < MAX_FLIGHTS {
+                continue;
+            }
+            let found = outcome.unwrap_or_else(|| Err(panicked()))?;
+            return Ok(match part {
+                Part::Asked => found,
+                Part::Joined => Found { source: Source::Shared, ..found },
+            });
+        }
+        unreachable!("the last flight always has an outcome")
+    }
+
     async fn of_shard(&self, asking: &Asking) -> Asked<Found> {
         let mut answer = self.shards.view(asking).await?;
         if answer.day == DayState::Closed {
@@ -143,6 +177,7 @@ impl Answers {
 
     /// Asks the shard, and the streams for what it has let go of; keeps the answer.
     async fn fetch(self: Arc<Self>, key: String, asking: Asking) -> Asked<Found> {
+        let _turn = self.turns.begin(asking.tenant.as_str())?;
         let found = match self.of_shard(&asking).await {
             Ok(found) => found,
             Err(error) if error.code == AskErrorCode::Expired => {
@@ -165,7 +200,10 @@ impl Answers {
         }
         let begin = || {
             let (answers, asking) = (self.clone(), asking.shared());
-            async move { sealed_days(&answers.archive, &asking).await }
+            async move {
+                let _turn = answers.turns.begin(asking.tenant.as_str())?;
+                sealed_days(&answers.archive, &asking).await
+            }
         };
         let (outcome, _) = self.reading.share(key, begin).await;
         match outcome.unwrap_or_else(|| Err(panicked())) {

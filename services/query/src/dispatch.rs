@@ -28,6 +28,11 @@ pub async fn answer(answers: &Arc<Answers>, message: &Message, encoding: Encodin
     let (tenant, view) = tokens(message);
     let (tenant, target) = target(tenant, view)?;
     let (body, lists) = (&message.payload, &answers.lists);
+    // Questions about views count once for all who ask the same.
+    let _turn = match target {
+        Target::View(_) => None,
+        _ => Some(answers.turns.begin(tenant.as_str())?),
+    };
     let reply = match target {
         Target::View(view) => {
             let query = query(body, encoding)?;

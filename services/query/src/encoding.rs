@@ -22,8 +22,10 @@ pub enum Encoding {
 impl Encoding {
     /// What a request with these headers is written in, and its reply will be.
     pub fn of(request: Option<&HeaderMap>) -> Self {
-        match request.and_then(|headers| headers.get(headers::CONTENT_TYPE)) {
-            Some(value) if value.as_str().eq_ignore_ascii_case(headers::MSGPACK) => Self::MessagePack,
+        let all = request.into_iter().flat_map(HeaderMap::iter);
+        let all = all.filter_map(|(name, values)| Some((name.as_ref(), values.first()?.as_str())));
+        match headers::content_type(all) {
+            Some(value) if headers::is_msgpack(value) => Self::MessagePack,
             _ => Self::Json,
         }
     }
@@ -67,6 +69,7 @@ impl Encoding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use async_nats::HeaderName;
     use daybook_contracts::report::{Figure, Row};
     use daybook_domain::ids::Name;
     use daybook_domain::value::Number;
@@ -77,7 +80,8 @@ mod tests {
         assert_eq!(Encoding::of(None), Encoding::Json);
         headers.insert("Content-Type", "application/json");
         assert_eq!(Encoding::of(Some(&headers)), Encoding::Json);
-        headers.insert("Content-Type", "application/msgpack");
+        let headers =
+            HeaderMap::from_iter([(HeaderName::from_static("content-type"), "application/vnd.msgpack".into())]);
         assert_eq!(Encoding::of(Some(&headers)), Encoding::MessagePack);
         assert_eq!(Encoding::of(Some(&Encoding::MessagePack.headers())), Encoding::MessagePack);
         assert!(Encoding::Json.headers().is_empty());

@@ -3,8 +3,8 @@
 //! Instances share a queue group and hold nothing that could not be lost. Follow a question: [`service`] is the NATS
 //! micro service that gets it, [`encoding`] the two ways in which clients write, [`request`] what they asked, [`dispatch`]
 //! says who answers it, [`reply`] is what goes back, [`asking`] the question as the rest knows it. [`answers`] finds the answer: in the [`cache`] if one came a moment ago, by joining
-//! those who ask the same just now ([`flight`]), or from the [`shard`] behind its circuit [`breaker`]. [`turns`] keeps one
-//! tenant from holding up the others, [`shedding`] says what is left undone while a shard is behind. Days that the
+//! those who ask the same just now ([`flight`]), or from the [`shard`] behind its circuit [`breaker`]. [`turns`] says whether there is room, and at the [`gate`]
+//! of a shard tenants take turns, so that none holds up the others; [`shedding`] says what is left undone while a shard is behind. Days that the
 //! shard no longer keeps, or all sealed days while it is away, are read from their streams ([`archive`], [`sealed`],
 //! [`history`]) and put together ([`ranges`], [`merge`]). [`lists`] answers the reserved views: days, reports, rejects.
 
@@ -17,6 +17,7 @@ pub mod dispatch;
 pub mod encoding;
 pub mod flight;
 pub mod found;
+pub mod gate;
 pub mod history;
 pub mod lists;
 pub mod merge;
@@ -47,7 +48,7 @@ pub struct Options {
     /// Milliseconds for which an answer is given again to the same question; 0 asks anew each time [0..=60000]
     #[arg(long, env = "DAYBOOK_MAX_STALENESS_MS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(0..=60_000))]
     pub max_staleness_ms: u64,
-    /// Questions of one tenant under way at once; more are refused [1..=1024]
+    /// Different questions of one tenant under way at once; more are refused [1..=1024]
     #[arg(long, env = "DAYBOOK_MAX_QUESTIONS_PER_TENANT", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub max_questions_per_tenant: u16,
 }
@@ -66,7 +67,8 @@ pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::
     let shard_timeout = Duration::from_millis(options.shard_timeout_ms);
     let max_staleness = Duration::from_millis(options.max_staleness_ms);
     let shards = Membership::observe(&context.connection, "aggregator-shard").await?;
-    let answers = Arc::new(Answers::new(context.connection.clone(), shards, shard_timeout, max_staleness));
+    let most = options.max_questions_per_tenant;
+    let answers = Arc::new(Answers::new(context.connection.clone(), shards, shard_timeout, max_staleness, most));
     context.health.set("query", false);
     let serving = context.clone();
     let service = Child::new("query", move |supervisor| {

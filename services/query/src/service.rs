@@ -16,6 +16,7 @@ use daybook_contracts::headers;
 use daybook_contracts::lists::MAX_LIST_ROWS;
 use daybook_contracts::subjects::Subjects;
 use daybook_runtime::connection::{Connection, round_trip};
+use daybook_runtime::foreign::Door;
 use daybook_runtime::process::Context;
 use futures::StreamExt;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
@@ -27,8 +28,10 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Questions under way at once; further ones are refused.
-const MAX_UNDER_WAY: usize = 1_024;
+/// Requests under way at once, identical ones too; further ones are refused. One that joins others takes a few kilobytes.
+const MAX_ASKERS: usize = 4_096;
+/// Requests of one tenant under way at once: a few hundred listeners of a view may ask for its snapshot together.
+const MAX_ASKERS_OF_A_TENANT: usize = 1_024;
 /// How long the questions that are here get when the process ends: two tries at the default time-out of a shard and what
 /// follows, and less than actors are given to end.
 const LAST_QUESTIONS: Duration = Duration::from_secs(8);
@@ -96,7 +99,7 @@ impl Actor for QueryActor {
             .add(connection.subjects.query("*", "*"))
             .await?;
         let ending = CancellationToken::new();
-        let turns = Turns::new(MAX_UNDER_WAY, usize::from(options.max_questions_per_tenant), connection.partitions);
+        let turns = Turns::new(MAX_ASKERS, MAX_ASKERS_OF_A_TENANT, connection.partitions);
         let serving = tokio::spawn(serve(context.clone(), answers, turns, endpoint, ending.clone(), myself));
         let state = State { context, serving, ending, _service: service };
         // Whoever is told that it is ready finds it listening.
@@ -148,7 +151,7 @@ async fn serve(
     ending: CancellationToken,
     actor: ActorRef<Ended>,
 ) {
-    let room = Arc::new(Semaphore::new(MAX_UNDER_WAY));
+    let room = Arc::new(Semaphore::new(MAX_ASKERS));
     let mut takes_more = true;
     loop {
         let request = tokio::select! {
@@ -156,7 +159,8 @@ async fn serve(
             () = ending.cancelled(), if takes_more => {
                 takes_more = false;
                 // Those that have arrived are still to come.
-                for question in stop(&context.connection, &mut endpoint).await {
+                let copies = stop(&context.connection, &mut endpoint).await;
+                for question in copies.into_iter().filter(|question| may_answer(&context.connection, question)) {
                     let Ok(permit) = room.clone().acquire_owned().await else { break };
                     let (context, answers) = (context.clone(), answers.clone());
                     tokio::spawn(async move {
@@ -168,6 +172,9 @@ async fn serve(
             }
         };
         let Some(request) = request else { break };
+        if !may_answer(&context.connection, &request.message) {
+            continue;
+        }
         let started = Instant::now();
         let turn = match turns.begin(tokens(&request.message).0) {
             Ok(turn) => turn,
@@ -185,8 +192,14 @@ async fn serve(
             drop((permit, turn));
         });
     }
-    let _ = room.acquire_many(MAX_UNDER_WAY as u32).await;
+    let _ = room.acquire_many(MAX_ASKERS as u32).await;
     let _ = actor.cast(Ended);
+}
+
+/// Whether the question says where its answer goes, and an answer may go there.
+fn may_answer(connection: &Connection, question: &Message) -> bool {
+    let admits = |reply| connection.foreign.admits(Door::Query, &connection.subjects, &question.subject, reply);
+    question.reply.as_deref().is_some_and(admits)
 }
 
 /// Takes no further questions. The client library drops at once what the broker still sends until it knows of that: so for

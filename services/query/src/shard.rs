@@ -3,6 +3,7 @@
 use crate::archive::decode;
 use crate::asking::Asking;
 use crate::breaker::{Admission, Breaker, Position};
+use crate::gate::Gate;
 use crate::shedding::{STRAINED_QUESTIONS, are_behind};
 use async_nats::client::{Request, RequestErrorKind};
 use bytes::Bytes;
@@ -36,22 +37,23 @@ pub struct Shards {
     breakers: Mutex<Vec<Breaker>>,
     /// Counts questions, so that replicas take turns.
     turn: AtomicUsize,
-    /// Questions under way, by partition.
-    under_way: Vec<AtomicUsize>,
+    /// By partition.
+    gates: Vec<Gate>,
 }
 
 impl Shards {
     /// Each question waits `timeout` at most.
     pub fn new(connection: Connection, members: Receiver<Members>, timeout: Duration) -> Self {
         let breakers = Partition::all(connection.partitions).map(|_| Breaker::default()).collect();
-        let under_way = Partition::all(connection.partitions).map(|_| AtomicUsize::new(0)).collect();
-        Self { connection, members, timeout, breakers: Mutex::new(breakers), turn: AtomicUsize::new(0), under_way }
+        let gates = Partition::all(connection.partitions).map(|_| Gate::default()).collect();
+        Self { connection, members, timeout, breakers: Mutex::new(breakers), turn: AtomicUsize::new(0), gates }
     }
 
-    /// Whether the shards that run the tenant's partition are behind the log, or have too many questions.
+    /// Whether the shards that run the tenant's partition are behind the log, or many questions would be answered before the
+    /// tenant's. Those of a flood are not before another tenant's.
     pub fn are_strained(&self, tenant: &TenantId) -> bool {
         let partition = Partition::of(tenant.as_str(), self.connection.partitions);
-        self.under_way[usize::from(partition.0)].load(Ordering::Relaxed) >= STRAINED_QUESTIONS
+        self.gates[usize::from(partition.0)].ahead_of(tenant) >= STRAINED_QUESTIONS
             || are_behind(self.members.borrow().values(), partition)
     }
 
@@ -81,7 +83,8 @@ impl Shards {
     /// The answer of the shard that runs the tenant's partition.
     ///
     /// # Errors
-    /// [`AskErrorCode::Unavailable`] when none replies in time, or none did for a while; those of the shard.
+    /// [`AskErrorCode::Unavailable`] when none replies in time, or none did for a while; [`AskErrorCode::Busy`] when too many
+    /// questions of the tenant wait; those of the shard.
     pub async fn ask<T: DeserializeOwned>(&self, tenant: &TenantId, question: &ShardQuestion) -> Asked<T> {
         read(&self.request(tenant, question).await?)
     }
@@ -92,6 +95,8 @@ impl Shards {
             AskError::new(AskErrorCode::Unavailable, format!("no shard answers for tenant {tenant}: {why}"))
                 .hint("sealed days can be asked for by date")
         };
+        // Before the breaker: what is known of the shard may be another thing when the turn has come.
+        let _pass = self.gates[usize::from(partition.0)].pass(tenant).await?;
         let Some(passage) = self.admit(partition) else {
             return Err(unavailable("none did lately; it is looked for every few seconds".to_owned()));
         };
@@ -153,10 +158,7 @@ impl Shards {
             }
             breaker.admit(now)
         });
-        (admission != Admission::Refuse).then(|| {
-            self.under_way[usize::from(partition.0)].fetch_add(1, Ordering::Relaxed);
-            Passage { shards: self, partition, admission, replied: false }
-        })
+        (admission != Admission::Refuse).then(|| Passage { shards: self, partition, admission, replied: false })
     }
 
     /// The replicas that serve a partition, by what they told last.
@@ -207,7 +209,6 @@ impl Passage<'_> {
 
 impl Drop for Passage<'_> {
     fn drop(&mut self) {
-        self.shards.under_way[usize::from(self.partition.0)].fetch_sub(1, Ordering::Relaxed);
         self.shards.with_breaker(self.partition, |breaker| match self.replied {
             true => breaker.replied(),
             false => {

@@ -5,7 +5,7 @@ use daybook_contracts::members::Heartbeat;
 use daybook_domain::ids::Partition;
 use std::time::Duration;
 
-/// Questions under way to the shards of one partition from which on they are taken for strained.
+/// Questions that would be answered before one of the tenant, from which on the shards of its partition are taken for strained.
 pub const STRAINED_QUESTIONS: usize = 64;
 /// Batches that every replica of a partition is behind from which on they are taken for strained: where shards stop to push
 /// live updates, too.

@@ -1,5 +1,7 @@
-//! How many questions of one tenant and of one partition may be under way, so that a tenant that asks more than can be
-//! answered, and a shard that does not answer, hold up nobody else: what is beyond that is refused at once.
+//! Bounds on the questions of one tenant and of one partition that are under way, so that a tenant that asks more than can be
+//! answered, and a shard that does not answer, hold up nobody else. Whatever is beyond them is refused at once.
+//!
+//! Two of these count: one the askers, however many ask the same, and one what is asked, where identical questions are one.
 
 use daybook_contracts::ask::{AskError, AskErrorCode};
 use daybook_domain::ids::Partition;
@@ -38,8 +40,9 @@ impl Turns {
         Arc::new(Self { most, most_of_a_tenant, under_way: Mutex::new(under_way) })
     }
 
-    /// Begins a question of the tenant, whether there is one of that name or not. A partition may have as many under way as
-    /// are left for the others: however many shards do not answer, something is left.
+    /// Begins a question of the tenant, whether there is one of that name or not. A tenant may have fewer under way than its
+    /// partition has left, and a partition no more than all have left: however many tenants flood and however many shards do not
+    /// answer, something is left for another.
     ///
     /// # Errors
     /// [`AskErrorCode::Busy`] when as many are under way as may be.
@@ -54,7 +57,9 @@ impl Turns {
             return busy(self.most_of_a_tenant, "tenant");
         }
         let of_partition = under_way.partitions[usize::from(partition.0)];
-        if of_partition >= self.most - under_way.all {
+        let of_tenant = under_way.tenants.get(tenant).copied().unwrap_or_default();
+        let left = (self.most - under_way.all).saturating_sub(of_partition);
+        if of_tenant >= left {
             return busy(of_partition, "tenant's partition");
         }
         under_way.all += 1;
@@ -105,6 +110,27 @@ mod tests {
         assert!(turns.begin("greedy").is_err());
         drop((third, modest));
         assert_eq!(turns.lock().tenants.len(), 1, "who asks nothing takes no room");
+    }
+
+    #[test]
+    fn however_many_tenants_flood_another_finds_room() {
+        let turns = Turns::new(1_024, 256, 4);
+        let same = |tenant: &String| Partition::of(tenant, 4) == Partition(0);
+        let tenants: Vec<String> = (0..).map(|number| format!("tenant-{number}")).filter(same).take(20).collect();
+        let (modest, floods) = tenants.split_first().unwrap();
+        for count in 1..=floods.len() {
+            // They flood together, until nobody gets any further.
+            let mut under_way = Vec::new();
+            loop {
+                let taken = under_way.len();
+                under_way.extend(floods[..count].iter().filter_map(|flood| turns.begin(flood).ok()));
+                if under_way.len() == taken {
+                    break;
+                }
+            }
+            assert!(under_way.len() >= 256, "there is room for {count} floods");
+            assert!(turns.begin(modest).is_ok(), "beside {count} floods");
+        }
     }
 
     #[test]

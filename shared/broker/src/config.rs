@@ -111,9 +111,20 @@ impl Port {
 pub struct WebSocketOptions {
     /// The port. Default free.
     pub port: Port,
-    /// The origins (`http://localhost:8080`) whose pages may connect. Empty allows every web site the user visits to
-    /// reach the server, which has no authentication.
+    /// The origins (`http://localhost:8080`) whose pages may connect. Empty allows every web site that the user visits.
     pub allowed_origins: Vec<String>,
+    /// What a client has to give as its token. None by default: whoever reaches the port is let in.
+    pub token: Option<WebSocketToken>,
+}
+
+/// A secret that `Debug` does not show.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WebSocketToken(pub String);
+
+impl std::fmt::Debug for WebSocketToken {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("WebSocketToken(…)")
+    }
 }
 
 /// TLS for NATS clients. The files are in PEM form, the paths absolute or relative to the configuration file's folder.
@@ -201,6 +212,9 @@ pub(crate) fn render(options: &Options, store_dir: &Path) -> Result<String, Erro
             line(text, "  no_tls", true);
             if !websocket.allowed_origins.is_empty() {
                 line(text, "  allowed_origins", list(&websocket.allowed_origins));
+            }
+            if let Some(WebSocketToken(token)) = &websocket.token {
+                line(text, "  authorization", format!("{{ token: {} }}", quoted(token)));
             }
         });
     }
@@ -313,6 +327,7 @@ jetstream {
             websocket: Some(WebSocketOptions {
                 port: Port::Free,
                 allowed_origins: vec!["http://localhost:8080".into()],
+                token: Some(WebSocketToken("secret of \"pages\"".into())),
             }),
             monitor: Some(Port::Fixed(8222)),
             max_payload_bytes: 8192,
@@ -354,6 +369,7 @@ websocket {
   port: -1
   no_tls: true
   allowed_origins: ["http://localhost:8080"]
+  authorization: { token: "secret of \"pages\"" }
 }
 cluster {
   name: "days"

@@ -37,7 +37,9 @@ pub mod server;
 mod store;
 pub mod version;
 
-pub use config::{ClusterOptions, Options, Port, ServerSettings, SyncInterval, TlsOptions, WebSocketOptions};
+pub use config::{
+    ClusterOptions, Options, Port, ServerSettings, SyncInterval, TlsOptions, WebSocketOptions, WebSocketToken,
+};
 pub use error::Error;
 pub use fetch::{Progress, fetch};
 pub use locate::{cache_directory, locate};

@@ -71,7 +71,11 @@ fn request(url: &str, limit: Duration, subject: &str, body: &str) -> std::io::Re
 async fn starts_with_jetstream_on_every_listener() {
     let root = TempDir::new().unwrap();
     let broker = Broker::start(Options {
-        websocket: Some(WebSocketOptions { port: Port::Free, allowed_origins: vec!["http://localhost:8080".into()] }),
+        websocket: Some(WebSocketOptions {
+            port: Port::Free,
+            allowed_origins: vec!["http://localhost:8080".into()],
+            token: None,
+        }),
         monitor: Some(Port::Free),
         sync_interval: SyncInterval::Always,
         ..options(root.path()).await

@@ -16,10 +16,18 @@ pub const SUBJECT: &str = "Daybook-Subject";
 pub const POSITION: &str = "Daybook-Position";
 /// On a report: BLAKE3 of the payload, in hex.
 pub const HASH: &str = "Daybook-Hash";
-/// `application/msgpack` marks a MessagePack payload; anything else is JSON.
+/// Says how a payload is written: see [`is_msgpack`]; anything else is JSON.
 pub const CONTENT_TYPE: &str = "Content-Type";
 /// The value of [`CONTENT_TYPE`] for MessagePack.
 pub const MSGPACK: &str = "application/msgpack";
+/// What MessagePack is called: as it is registered, and as it was called before that.
+const MSGPACK_NAMES: [&str; 5] = [
+    "application/vnd.msgpack",
+    MSGPACK,
+    "application/x-msgpack",
+    "application/messagepack",
+    "application/x-messagepack",
+];
 /// The value of [`CONTENT_TYPE`] for JSON, where it is told.
 pub const JSON: &str = "application/json";
 /// Set by the broker on a sourced message: `<stream> <sequence> …`.
@@ -38,5 +46,39 @@ impl<'a> Source<'a> {
     pub fn parse(value: &'a str) -> Option<Self> {
         let mut words = value.split(' ');
         Some(Self { stream: words.next()?, sequence: words.next()?.parse().ok()? })
+    }
+}
+
+/// Whether a content type is one of MessagePack. Case and parameters, as in `application/vnd.msgpack; version=5`, do not count.
+pub fn is_msgpack(content_type: &str) -> bool {
+    let name = content_type.split(';').next().unwrap_or("").trim();
+    MSGPACK_NAMES.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// The content type among headers, whose names may be written in any case. Of several the first in the order of their names
+/// counts, since a map of headers keeps no order of its own.
+pub fn content_type<'a>(headers: impl IntoIterator<Item = (&'a str, &'a str)>) -> Option<&'a str> {
+    headers.into_iter().filter(|(name, _)| name.eq_ignore_ascii_case(CONTENT_TYPE)).min().map(|(_, value)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messagepack_is_known_by_every_name_in_use() {
+        for (name, value) in [
+            ("Content-Type", "application/msgpack"),
+            ("content-type", "application/x-msgpack"),
+            ("CONTENT-TYPE", "Application/vnd.MsgPack; version=5"),
+        ] {
+            let found = content_type([("Nats-Msg-Id", "1"), (name, value)]).unwrap();
+            assert!(is_msgpack(found), "{name}: {value}");
+        }
+        for value in ["application/json", "", "msgpack", "application/msgpack+json", "text/plain; application/msgpack"]
+        {
+            assert!(!is_msgpack(value), "{value}");
+        }
+        assert_eq!(content_type([("Accept", "application/msgpack")]), None);
     }
 }

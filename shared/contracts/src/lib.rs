@@ -2,7 +2,7 @@
 //!
 //! Follow an event: [`event`] is what a producer publishes; [`log`] is what ingest records; [`day`] is how a day opens
 //! and closes; [`reject`] is what becomes of bad input; [`report`] is a sealed day; [`ask`] is a question and its
-//! answer; [`lists`] is what a client reads besides figures; [`live`] is what is pushed to listeners; [`figures`] are the groups behind a sealed day; [`members`] is who is there; [`access`] is which tokens are void; [`admin`] is how definitions and clocks are changed. [`subjects`] names every place on the broker.
+//! answer; [`lists`] is what a client reads besides figures; [`live`] is what is pushed to listeners; [`figures`] are the groups behind a sealed day; [`members`] is who is there; [`access`] is which tokens are void; [`admin`] is how definitions and clocks are changed. [`subjects`] names every place on the broker; [`replies`] says where answers may go.
 
 pub mod access;
 pub mod admin;
@@ -16,5 +16,6 @@ pub mod live;
 pub mod log;
 pub mod members;
 pub mod reject;
+pub mod replies;
 pub mod report;
 pub mod subjects;

@@ -58,8 +58,55 @@ impl From<jiff::Timestamp> for Instant {
 
 impl FromStr for Instant {
     type Err = TimeError;
+    /// Reads exactly what RFC 3339 calls a date-time, such as `2013-03-10T09:00:00.5+01:00`. What is finer than a millisecond is
+    /// left out. A leap second, `…:60`, counts as the second before it.
     fn from_str(text: &str) -> Result<Self, TimeError> {
-        text.parse::<jiff::Timestamp>().map(Self::from).map_err(|_| TimeError::Instant(shorten(text)))
+        rfc3339(text).ok_or_else(|| TimeError::Instant(shorten(text)))
+    }
+}
+
+/// An instant as RFC 3339 writes it. `jiff` takes other forms as well, and no more than nine digits of a second.
+fn rfc3339(text: &str) -> Option<Instant> {
+    let (date_time, rest) = text.split_at_checked(19)?;
+    let shape = |(byte, model): (u8, u8)| match model {
+        b'0' => byte.is_ascii_digit(),
+        model => byte.eq_ignore_ascii_case(&model),
+    };
+    if !date_time.bytes().zip(*b"0000-00-00T00:00:00").all(shape) {
+        return None;
+    }
+    let number = |from: usize, to: usize| date_time[from..to].parse::<i8>().ok();
+    let (fraction, offset) = match rest.strip_prefix('.') {
+        Some(rest) => {
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            rest.split_at_checked(digits).filter(|_| digits > 0)?
+        }
+        None => ("", rest),
+    };
+    let milliseconds = fraction.bytes().chain(*b"000").take(3).fold(0, |ms, digit| ms * 10 + i64::from(digit - b'0'));
+    let date = civil::Date::new(date_time[..4].parse().ok()?, number(5, 7)?, number(8, 10)?).ok()?;
+    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+    if !(hour < 24 && minute < 60 && second <= 60) {
+        return None;
+    }
+    let seconds = (i64::from(hour) * 60 + i64::from(minute)) * 60 + i64::from(second.min(59));
+    let days = i64::from(Date::from(date).as_days());
+    let millis = (days * 86_400 + seconds - offset_seconds(offset)?) * 1_000 + milliseconds;
+    Some(Instant::from_millis(millis))
+}
+
+/// The seconds east of Greenwich of `Z` or `±HH:MM`.
+fn offset_seconds(text: &str) -> Option<i64> {
+    let bytes = text.as_bytes();
+    match bytes {
+        b"Z" | b"z" => Some(0),
+        [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] if [h1, h2, m1, m2].into_iter().all(u8::is_ascii_digit) => {
+            let two = |tens: &u8, ones: &u8| i64::from(tens - b'0') * 10 + i64::from(ones - b'0');
+            let (hours, minutes) = (two(h1, h2), two(m1, m2));
+            let seconds = (hours * 60 + minutes) * 60;
+            (hours < 24 && minutes < 60).then_some(if *sign == b'-' { -seconds } else { seconds })
+        }
+        _ => None,
     }
 }
 
@@ -222,7 +269,51 @@ mod tests {
         assert_eq!(at.to_string(), "2013-01-01T00:00:00.999Z");
         let before: Instant = "1969-12-31T23:59:59.9999Z".parse().unwrap();
         assert_eq!(before.as_millis(), -1);
-        assert!("2013-01-01".parse::<Instant>().is_err());
-        assert!("2013-01-01T00:00:00".parse::<Instant>().is_err());
+    }
+
+    #[test]
+    fn exactly_what_rfc_3339_allows_is_an_instant() {
+        for (text, expected) in [
+            ("2013-03-10T09:00:00Z", "2013-03-10T09:00:00Z"),
+            ("2013-03-10t09:00:00z", "2013-03-10T09:00:00Z"),
+            ("2013-03-10T09:00:00.5+05:45", "2013-03-10T03:15:00.5Z"),
+            ("2013-03-10T09:00:00.123456789012345Z", "2013-03-10T09:00:00.123Z"),
+            ("2013-03-10T00:30:00-23:59", "2013-03-11T00:29:00Z"),
+            ("2013-03-10T09:00:00-00:00", "2013-03-10T09:00:00Z"),
+            ("2016-12-31T23:59:60Z", "2016-12-31T23:59:59Z"),
+            ("2016-12-31T23:59:60.25Z", "2016-12-31T23:59:59.25Z"),
+            ("2000-02-29T00:00:00Z", "2000-02-29T00:00:00Z"),
+            ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
+            ("9999-12-31T23:59:59Z", "9999-12-30T22:00:00Z"),
+        ] {
+            assert_eq!(text.parse::<Instant>().unwrap().to_string(), expected, "{text}");
+        }
+        for text in [
+            "",
+            "2013-03-10",
+            "2013-03-10T09:00:00",
+            "2013-03-10 09:00:00Z",
+            "2013-03-10T09:00Z",
+            "2013-03-10T09Z",
+            "20130310T090000Z",
+            "2013-03-10T09:00:00,5Z",
+            "2013-03-10T09:00:00.Z",
+            "2013-03-10T09:00:00+01",
+            "2013-03-10T09:00:00+0100",
+            "2013-03-10T09:00:00+24:00",
+            "2013-03-10T09:00:00+00:00[Europe/Berlin]",
+            "2013-03-10T09:00:00Z ",
+            " 2013-03-10T09:00:00Z",
+            "2013-03-10T24:00:00Z",
+            "2013-03-10T09:60:00Z",
+            "2013-03-10T09:00:61Z",
+            "2013-02-29T09:00:00Z",
+            "2013-13-01T09:00:00Z",
+            "+002013-03-10T09:00:00Z",
+            "2013-03-10T09:00:0é",
+            "1709294400",
+        ] {
+            assert!(text.parse::<Instant>().is_err(), "{text}");
+        }
     }
 }

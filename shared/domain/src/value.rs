@@ -9,7 +9,7 @@ use std::fmt;
 /// Why a text is not an acceptable number.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NumberError {
-    #[error("{0:?} is not a decimal number")]
+    #[error("{0:?} is not a decimal number such as -12.50 or 1e3")]
     Syntax(String),
     #[error(
         "{text} has more than {scale} digits after the point; round it before publishing or raise the measure's scale"
@@ -95,51 +95,66 @@ impl Number {
         self.to_string().parse().unwrap_or(f64::NAN)
     }
 
-    /// Reads `-12.50`, `3`, `1e3`.
+    /// Reads a number as JSON writes it: `-12.50`, `3`, `1e3`. No plus sign in front, no zeros before the first digit, digits on both
+    /// sides of a point. Zeros at the end change nothing.
+    ///
+    /// ```
+    /// use daybook_domain::value::Number;
+    /// assert_eq!(Number::parse("2.0").unwrap(), Number::parse("2").unwrap());
+    /// assert!(Number::parse("+5").is_err() && Number::parse("007").is_err());
+    /// ```
     ///
     /// # Errors
     /// [`NumberError::Syntax`] for anything else, [`NumberError::Overflow`] beyond 36 digits.
     pub fn parse(text: &str) -> Result<Self, NumberError> {
         let syntax = || NumberError::Syntax(text.chars().take(64).collect());
         let overflow = || NumberError::Overflow(text.chars().take(64).collect());
-        let (mantissa, exponent) = match text.split_once(['e', 'E']) {
-            Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().map_err(|_| syntax())?),
-            None => (text, 0),
-        };
-        let (negative, digits) = match mantissa.strip_prefix('-') {
-            Some(rest) => (true, rest),
-            None => (false, mantissa),
-        };
-        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-        let plain = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
-        if whole.is_empty() || !plain(whole) || !plain(fraction) || (digits.contains('.') && fraction.is_empty()) {
+        let (mantissa, exponent) = text.split_once(['e', 'E']).map_or((text, None), |(m, e)| (m, Some(e)));
+        let (is_negative, digits) = mantissa.strip_prefix('-').map_or((false, mantissa), |rest| (true, rest));
+        let (whole, fraction) = digits.split_once('.').map_or((digits, None), |(w, f)| (w, Some(f)));
+        let plain = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        let is_number = plain(whole)
+            && (whole.len() == 1 || !whole.starts_with('0'))
+            && fraction.is_none_or(plain)
+            && exponent.is_none_or(|e| plain(e.strip_prefix(['+', '-']).unwrap_or(e)));
+        if !is_number {
             return Err(syntax());
         }
-        let mut unscaled: i128 = 0;
-        for byte in whole.bytes().chain(fraction.bytes()) {
-            unscaled =
-                unscaled.checked_mul(10).and_then(|u| u.checked_add(i128::from(byte - b'0'))).ok_or_else(overflow)?;
+        let fraction = fraction.unwrap_or("").trim_end_matches('0');
+        let unscaled = digits_of(whole.bytes().chain(fraction.bytes())).ok_or_else(overflow)?;
+        if unscaled == 0 {
+            return Ok(Self::integer(0));
         }
-        let mut scale = i32::try_from(fraction.len()).map_err(|_| overflow())?.saturating_sub(exponent);
+        let signed = if is_negative { -unscaled } else { unscaled };
+        // An exponent that does not fit is one that no number here can have.
+        let exponent: i32 = exponent.map_or(Ok(0), str::parse).map_err(|_| overflow())?;
+        let scale = i32::try_from(fraction.len()).map_err(|_| overflow())?.saturating_sub(exponent);
+        Self::shifted(signed, scale).ok_or_else(overflow)
+    }
+
+    /// `unscaled / 10^scale`; `None` for a result beyond the range of a number.
+    fn shifted(mut unscaled: i128, mut scale: i32) -> Option<Self> {
         while scale > 0 && unscaled % 10 == 0 {
             unscaled /= 10;
             scale -= 1;
-            if unscaled == 0 {
-                scale = 0;
-            }
         }
         while scale < 0 {
-            if unscaled == 0 {
-                scale = 0;
-                break;
-            }
-            unscaled = unscaled.checked_mul(10).ok_or_else(overflow)?;
+            unscaled = unscaled.checked_mul(10)?;
             scale += 1;
         }
-        if scale > 36 {
-            return Err(overflow());
+        (scale <= 36).then(|| Self::new(unscaled, scale as u8))
+    }
+
+    /// The number as a whole one.
+    ///
+    /// # Errors
+    /// [`NumberError::Digits`] when it has a fraction.
+    pub fn whole(self) -> Result<i128, NumberError> {
+        let trimmed = self.trimmed();
+        match trimmed.scale {
+            0 => Ok(trimmed.unscaled),
+            _ => Err(NumberError::Digits { text: self.to_string(), scale: 0 }),
         }
-        Ok(Self::new(if negative { -unscaled } else { unscaled }, scale as u8))
     }
 
     /// The unscaled value at exactly `scale` digits, as a measure keeps it.
@@ -254,6 +269,16 @@ impl<'de> Deserialize<'de> for Number {
         }
         deserializer.deserialize_any(Visitor)
     }
+}
+
+/// The whole number that digits stand for; `None` when it does not fit.
+fn digits_of(digits: impl Iterator<Item = u8> + Clone) -> Option<i128> {
+    // Nineteen digits fit a machine word, and nearly every number has fewer.
+    let count = digits.clone().count();
+    if count < 19 {
+        return Some(digits.fold(0_u64, |number, byte| number * 10 + u64::from(byte - b'0')).into());
+    }
+    digits.fold(Some(0_i128), |number, byte| number?.checked_mul(10)?.checked_add(i128::from(byte - b'0')))
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
-//! What this process has met in streams that no service wrote: counted by stream, named in the log and in heartbeats.
+//! What this process has met in streams that no service wrote, and requests that ask for their answer where none may go:
+//! counted by stream or door, named in the log and in heartbeats.
 
 use crate::written::NotWritten;
 use compact_str::ToCompactString;
 use daybook_contracts::members::{Foreign, MAX_FOREIGN, MAX_NAME_BYTES};
+use daybook_contracts::subjects::Subjects;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,7 +12,26 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// counted again.
 const MAX_REMEMBERED: usize = 4_096;
 
-/// Foreign messages by stream. Cheap to clone.
+/// Where a service takes requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    Query,
+    Admin,
+    Shard,
+}
+
+impl Door {
+    /// As a metric's label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Query => "query",
+            Self::Admin => "admin",
+            Self::Shard => "shard",
+        }
+    }
+}
+
+/// Foreign messages by stream or door. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     streams: Arc<Mutex<BTreeMap<String, Seen>>>,
@@ -28,22 +49,7 @@ impl Ledger {
     /// Takes note of the message at `sequence` of `stream`. The first of a stream is logged, and then each time that their number
     /// has doubled.
     pub fn note(&self, stream: &str, sequence: u64, subject: &str, why: &NotWritten) {
-        let mut streams = self.lock();
-        if !streams.contains_key(stream) && streams.len() >= MAX_FOREIGN {
-            return;
-        }
-        let seen = streams.entry(stream.to_owned()).or_default();
-        if seen.remembered.contains(&sequence) {
-            return;
-        }
-        if seen.remembered.len() == MAX_REMEMBERED {
-            seen.remembered.pop_front();
-        }
-        seen.remembered.push_back(sequence);
-        seen.messages += 1;
-        let messages = seen.messages;
-        seen.newest = (sequence, cut(subject), cut(&why.to_string()));
-        drop(streams);
+        let Some(messages) = self.count(stream, Some(sequence), subject, &why.to_string()) else { return };
         metrics::counter!("daybook_foreign_messages_total", "stream" => stream.to_owned()).increment(1);
         if messages.is_power_of_two() {
             tracing::warn!(
@@ -55,6 +61,43 @@ impl Ledger {
                 "passed over a message that no service wrote; see docs/SECURITY.md"
             );
         }
+    }
+
+    /// Whether the request on `subject` may be answered on `reply`. Takes note of one that may not, like [`note`](Self::note)
+    /// does.
+    pub fn admits(&self, door: Door, subjects: &Subjects, subject: &str, reply: &str) -> bool {
+        let Err(why) = subjects.check_reply(reply) else { return true };
+        metrics::counter!("daybook_refused_replies_total", "door" => door.as_str()).increment(1);
+        let (place, told) = (format!("requests to {}", door.as_str()), format!("{why}: {reply}"));
+        if let Some(requests) = self.count(&place, None, subject, &told)
+            && requests.is_power_of_two()
+        {
+            let (subject, reply) = (cut(subject), cut(reply));
+            tracing::warn!(door = door.as_str(), subject, reply, %why, requests, "refused to answer; see docs/SECURITY.md");
+        }
+        false
+    }
+
+    /// Counts a message of `place`, which has a sequence or is never read again. Returns how many there are now, unless this one
+    /// is counted already or there are too many places.
+    fn count(&self, place: &str, sequence: Option<u64>, subject: &str, why: &str) -> Option<u64> {
+        let mut streams = self.lock();
+        if !streams.contains_key(place) && streams.len() >= MAX_FOREIGN {
+            return None;
+        }
+        let seen = streams.entry(place.to_owned()).or_default();
+        if let Some(sequence) = sequence {
+            if seen.remembered.contains(&sequence) {
+                return None;
+            }
+            if seen.remembered.len() == MAX_REMEMBERED {
+                seen.remembered.pop_front();
+            }
+            seen.remembered.push_back(sequence);
+        }
+        seen.messages += 1;
+        seen.newest = (sequence.unwrap_or(seen.messages), cut(subject), cut(why));
+        Some(seen.messages)
     }
 
     /// What was met so far, for heartbeats.
@@ -104,6 +147,23 @@ mod tests {
         let told = ledger.told();
         assert_eq!((told[0].stream.as_str(), told[0].messages, told[0].sequence), ("EVENTS", 2, 9));
         assert!(told[1].subject.len() <= MAX_NAME_BYTES && told[1].subject.starts_with("é?é?"));
+    }
+
+    #[test]
+    fn requests_that_want_their_answer_in_a_stream_are_counted_by_door() {
+        let (ledger, subjects) = (Ledger::default(), Subjects::new("daybook").unwrap());
+        let admits = |reply: &str| ledger.admits(Door::Query, &subjects, "daybook.query.acme.orders", reply);
+        assert!(admits("_INBOX.a.1"));
+        assert!(ledger.told().is_empty());
+        for _ in 0..3 {
+            assert!(!admits("daybook.events.7"));
+        }
+        assert!(!admits("$JS.API.STREAM.DELETE.X"));
+        assert!(!ledger.admits(Door::Admin, &subjects, "daybook.admin.apply", "daybook.clocks.x"));
+        let told = ledger.told();
+        let shown: Vec<_> = told.iter().map(|told| (told.stream.as_str(), told.messages, told.sequence)).collect();
+        assert_eq!(shown, [("requests to admin", 1, 1), ("requests to query", 4, 4)]);
+        assert!(told[1].why.ends_with("$JS.API.STREAM.DELETE.X"), "{}", told[1].why);
     }
 
     #[test]

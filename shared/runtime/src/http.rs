@@ -1,5 +1,9 @@
 //! `/healthz` and `/metrics` over HTTP.
 
+mod connections;
+
+pub use connections::{HEAD_TIMEOUT, MAX_CONNECTIONS};
+
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -79,12 +83,7 @@ pub async fn serve(address: &str, health: Health, stop: CancellationToken) -> st
             metrics_handle().run_upkeep();
         }
     });
-    tokio::spawn(async move {
-        let served = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await }).await;
-        if let Err(error) = served {
-            tracing::warn!(%error, "health and metrics are no longer served");
-        }
-    });
+    tokio::spawn(connections::serve(listener, router, stop));
     Ok(local)
 }
 

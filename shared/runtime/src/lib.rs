@@ -5,6 +5,7 @@
 //! - [`reader`]: a subject of a stream from a given position on, without gaps;
 //! - [`append`]: compare-and-append, the fence of the log; [`outbox`]: outputs that are written exactly once;
 //! - [`written`]: what a service wrote, told from what anyone else put into a stream; [`foreign`]: what of that was met;
+//! - [`fair`]: a queue in which tenants take turns;
 //! - [`log`]: where the log of a partition begins; [`retention`]: for how long something is kept; [`usage`]: what it takes;
 //! - [`store`]: the disposable checkpoint `state at position`;
 //! - [`membership`]: who else runs a service, and which partitions are whose;
@@ -20,6 +21,7 @@ pub mod append;
 pub mod clock;
 pub mod config;
 pub mod connection;
+pub mod fair;
 pub mod foreign;
 pub mod http;
 pub mod kept;

@@ -1,12 +1,14 @@
 //! Logs, and traces whose context travels in NATS headers.
+//!
+//! A trace is one service's way from a batch to a report. What a client says of its own trace is linked to it and decides nothing.
 
 use async_nats::HeaderMap;
-use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
-use opentelemetry::trace::{TraceContextExt, TracerProvider as _};
+use opentelemetry::trace::{
+    SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState, TracerProvider as _,
+};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use serde::Serialize;
 use std::io::IsTerminal;
@@ -98,51 +100,85 @@ fn provider(service: &str, endpoint: &str, ratio: f64) -> Result<SdkTracerProvid
         .build();
     Ok(SdkTracerProvider::builder()
         .with_batch_exporter(exporter)
-        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(ratio.clamp(0.0, 1.0)))))
+        .with_sampler(sampler(ratio))
         .with_resource(resource)
         .build())
 }
 
-struct Headers<'a>(&'a HeaderMap);
-
-impl Extractor for Headers<'_> {
-    fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).map(|value| value.as_str())
-    }
-    fn keys(&self) -> Vec<&str> {
-        self.0.iter().map(|(name, _)| name.as_ref()).collect()
-    }
+/// Decides by the trace's id alone. A sampled flag that a message carries has no say: each process goes by its own ratio, and
+/// those with the same ratio decide alike.
+fn sampler(ratio: f64) -> Sampler {
+    Sampler::TraceIdRatioBased(ratio.clamp(0.0, 1.0))
 }
 
-struct HeadersMut<'a>(&'a mut HeaderMap);
+/// The header in which a trace context travels. Its companion `tracestate` is neither read nor written: it is text of whoever began
+/// the trace, which would end with other tenants.
+const TRACEPARENT: &str = "traceparent";
 
-impl Injector for HeadersMut<'_> {
-    fn set(&mut self, key: &str, value: String) {
-        self.0.insert(key, value);
+/// The trace context that a message carries, if it carries exactly one of a sound form. Whoever published the message chose it: a
+/// client's may be [linked](link), only that of a service may be a [parent](set_parent).
+pub fn context_of(headers: &HeaderMap) -> Option<SpanContext> {
+    let mut values = headers.get_all(TRACEPARENT);
+    let (value, further) = (values.next()?, values.next());
+    if further.is_some() { None } else { parse(value.as_str().as_bytes()) }
+}
+
+/// Reads `<version>-<trace id>-<span id>-<flags>` of W3C Trace Context, level 2. A later version may add fields behind these.
+fn parse(value: &[u8]) -> Option<SpanContext> {
+    let (fields, rest) = value.split_at_checked(55)?;
+    let has_dashes = [2, 35, 52].iter().all(|place| fields[*place] == b'-');
+    let version = hexadecimal(&fields[..2])?;
+    let is_sound = match version {
+        0 => rest.is_empty(),
+        0xff => false,
+        _ => rest.is_empty() || rest[0] == b'-',
+    };
+    if !has_dashes || !is_sound {
+        return None;
     }
+    let trace = TraceId::from_bytes(hexadecimal(&fields[3..35])?.to_be_bytes());
+    let span = SpanId::from_bytes((hexadecimal(&fields[36..52])? as u64).to_be_bytes());
+    let flags = TraceFlags::new(hexadecimal(&fields[53..])? as u8) & TraceFlags::SAMPLED;
+    let context = SpanContext::new(trace, span, flags, true, TraceState::NONE);
+    context.is_valid().then_some(context)
 }
 
-/// The trace context that a message carries, if it carries one.
-pub fn context_of(headers: &HeaderMap) -> Option<Context> {
-    headers.get("traceparent")?;
-    let context = TraceContextPropagator::new().extract(&Headers(headers));
-    context.span().span_context().is_valid().then_some(context)
+/// The number that at most 32 hexadecimal digits in lower case say.
+fn hexadecimal(digits: &[u8]) -> Option<u128> {
+    digits.iter().try_fold(0, |number, digit| {
+        let value = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        Some(number << 4 | u128::from(value))
+    })
 }
 
-/// Makes `span` a child of `parent`.
-pub fn set_parent(span: &Span, parent: &Context) {
-    let _ = span.set_parent(parent.clone());
+/// The trace context of a span; an invalid one where nothing is traced.
+pub fn context_in(span: &Span) -> SpanContext {
+    span.context().span().span_context().clone()
+}
+
+/// Makes `span` a child of `parent`, which a service must have written.
+pub fn set_parent(span: &Span, parent: &SpanContext) {
+    let _ = span.set_parent(Context::new().with_remote_span_context(parent.clone()));
 }
 
 /// Relates `span` to another trace.
-pub fn link(span: &Span, other: &Context) {
-    span.add_link(other.span().span_context().clone());
+pub fn link(span: &Span, other: &SpanContext) {
+    span.add_link(other.clone());
 }
 
 /// Writes the context of `span` into the headers of a message, when it is being traced.
 pub fn inject(span: &Span, headers: &mut HeaderMap) {
-    let context = span.context();
-    if context.span().span_context().is_valid() {
-        TraceContextPropagator::new().inject_context(&context, &mut HeadersMut(headers));
+    let context = context_in(span);
+    if context.is_valid() {
+        let flags = context.trace_flags() & TraceFlags::SAMPLED;
+        let value = format!("00-{}-{}-{flags:02x}", context.trace_id(), context.span_id());
+        headers.insert(TRACEPARENT, value);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,10 @@
 //! Three brokers, each of which reaches the other two through links that can be cut.
 
+use crate::hostile::HOSTILE;
 use crate::link::Link;
 use anyhow::Context as _;
 use async_nats::jetstream::Context as JetStream;
-use daybook_broker::{Broker, ClusterOptions, Options};
+use daybook_broker::{Broker, ClusterOptions, Options, ServerSettings};
 use daybook_contracts::subjects::Subjects;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
@@ -59,6 +60,8 @@ impl Cluster {
             let options = Options {
                 cluster: Some(cluster),
                 start_timeout: START_LIMIT,
+                // Whoever gives no name is of the services' account.
+                settings: ServerSettings(daybook_tests::accounts::accounts(&[HOSTILE])),
                 ..Options::new(&binary, folder.join(format!("broker-{}", node + 1)))
             };
             brokers.push(Broker::start(options).await?);

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 pub const INSTANCES: usize = 2;
 /// Buffered by INBOX: far more than a run publishes, and little enough that three brokers find the room.
 const INBOX_MAX_BYTES: &str = "67108864";
+/// Messages of a tenant and kind in INBOX: with the two kilobytes that the hostile tenant's may have, a quarter of it.
+const INBOX_MAX_MESSAGES: &str = "4096";
 /// What a file may not grow beyond while the disk is "full": less than any file of a store is long.
 const FULL_BYTES: u64 = 512;
 /// Bytes that are changed in each damaged file.
@@ -147,6 +149,7 @@ fn describe(service: Service, instance: usize, urls: &str, folder: &Path) -> Pro
     set("--partitions", &PARTITIONS.to_string());
     set("--stream-replicas", &NODES.to_string());
     set("--inbox-max-bytes", INBOX_MAX_BYTES);
+    set("--inbox-max-messages-per-kind", INBOX_MAX_MESSAGES);
     let binary = binary(service.name());
     match service {
         Service::Ingest => set("--trim-interval-ms", "500"),

@@ -4,6 +4,7 @@ use crate::check::{Problems, check, judge};
 use crate::cluster::Cluster;
 use crate::fault::{Fault, Kind, Plan};
 use crate::fleet::Fleet;
+use crate::hostile::attack;
 use crate::load::{Board, produce};
 use crate::reading::{READERS, Readings, read};
 use crate::strike::{World, tell};
@@ -25,6 +26,11 @@ use tokio::task::JoinHandle;
 
 /// By how much the clock is driven on at a time.
 const CLOCK_STEP_MS: i64 = 6 * HOUR_MS;
+/// The clock is driven for at least so many days, so that there are reports to compare. While brokers elect leaders, a day may
+/// take a minute.
+const LEAST_DAYS: i64 = 2;
+/// How long the clock may take for those days once faults have ceased.
+const DRIVE_LIMIT: Duration = Duration::from_secs(120);
 /// How long producers may take to bring what is under way to its end.
 const STOP_LIMIT: Duration = Duration::from_secs(120);
 /// What a shard logs when a replay makes another report than the sealed one.
@@ -73,15 +79,19 @@ pub async fn run(settings: &Settings, folder: &Path) -> anyhow::Result<Summary> 
         let client = Client::connect(&options(&world.cluster)).await?;
         reading.push(tokio::spawn(read(board.clone(), client, readings.clone(), random.below(u64::MAX))));
     }
+    let attacking = tokio::spawn(attack(board.clone(), world.cluster.urls(), random.below(u64::MAX)));
     let driving = tokio::spawn(drive(board.clone(), world.client.clone(), settings.clock_interval));
 
     let mut summary = Summary { seed: settings.seed, ..Summary::default() };
     let outcome = strike_all(&mut world, &board, settings, &mut summary).await;
-    board.stop.cancel();
     if let Err(error) = outcome {
         summary.problems.push(format!("{error:#}"));
+    } else if let Err(error) = driven(&board, start.as_millis() + LEAST_DAYS * 24 * HOUR_MS, &driving).await {
+        summary.problems.push(format!("{error:#}"));
     }
+    board.stop.cancel();
     tell("settling");
+    summary.hostile_messages = attacking.await.context("the hostile tenant")?;
     let ended = ends(producing, reading, driving).await;
     if let Err(error) = ended {
         summary.problems.push(format!("{error:#}"));
@@ -187,6 +197,16 @@ async fn drive(board: Arc<Board>, client: Client, interval: Duration) -> anyhow:
         client.advance(&advance_to(now)).await.context("driving the clock")?;
         board.clock_ms.store(now, Ordering::SeqCst);
     }
+}
+
+/// Waits until the clock stands at `wanted_ms` or the driver has ended, which tells why later.
+async fn driven(board: &Board, wanted_ms: i64, driving: &JoinHandle<anyhow::Result<()>>) -> anyhow::Result<()> {
+    let reaches = async {
+        while board.clock_ms.load(Ordering::SeqCst) < wanted_ms && !driving.is_finished() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(DRIVE_LIMIT, reaches).await.context("the clock is not driven on, with nothing wrong")
 }
 
 fn advance_to(now_ms: i64) -> ClockAdvance {

@@ -24,6 +24,8 @@ pub struct Summary {
     pub messages: u64,
     pub events: u64,
     pub retries: u64,
+    /// What the hostile tenant sent.
+    pub hostile_messages: u64,
     pub asked: u64,
     /// Questions without an answer, by the reason.
     pub failed: BTreeMap<String, u64>,
@@ -65,6 +67,7 @@ impl fmt::Display for Summary {
             "{events} events acknowledged in {messages} messages, {retries} publishes repeated, {} events stored twice",
             checked.stored_twice
         )?;
+        writeln!(f, "{} messages of the hostile tenant", self.hostile_messages)?;
         let unanswered: u64 = failed.values().sum();
         let answered = asked - unanswered;
         writeln!(

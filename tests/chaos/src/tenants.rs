@@ -1,6 +1,7 @@
 //! Who is in a run, and what is defined for them. Zones are those without daylight saving, so that the business day of
 //! an instant is a sum.
 
+use crate::hostile::HOSTILE;
 use daybook_domain::ids::TenantId;
 use daybook_domain::time::{Date, Instant};
 
@@ -124,6 +125,10 @@ pub fn definitions(tenants: &[Tenant]) -> String {
             "  - {{ id: {id}, zone: {zone}, cutoff: '{cutoff}', first_day: {first_day}, clock: {clock} }}\n"
         ));
     }
+    // On the same clock, and in no model.
+    yaml.push_str(&format!(
+        "  - {{ id: {HOSTILE}, zone: Etc/UTC, cutoff: '00:00', first_day: {FIRST_DAY}, clock: {CLOCK} }}\n"
+    ));
     yaml
 }
 

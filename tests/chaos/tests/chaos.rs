@@ -23,7 +23,8 @@ async fn every_kind_of_fault_once_and_every_figure_is_right() {
     let kinds: Vec<Kind> = summary.faults.keys().copied().collect();
     assert_eq!(kinds, Kind::ALL);
     assert!(summary.faults.values().all(|strikes| strikes.survived == 1), "{summary}");
-    // That there was something to lose: events, days that closed, and answers during the faults.
+    // There was something to lose: events, days that closed, and answers during the faults.
     assert!(summary.events > 500 && summary.days_driven >= 2, "{summary}");
+    assert!(summary.hostile_messages > 200, "{summary}");
     assert!(summary.checked.reports >= 12 && summary.checked.answers > 100, "{summary}");
 }

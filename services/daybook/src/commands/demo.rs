@@ -45,7 +45,7 @@ pub async fn run(arguments: Arguments) -> Outcome {
         binary = locate_broker(arguments.nats_server) => binary?,
         () = daybook_runtime::process::wait_for_signal() => return Ok(ExitCode::from(130)),
     };
-    let broker = start_broker(binary, folder.path().join("broker"), Port::Free, Port::Free).await?;
+    let broker = start_broker(binary, folder.path().join("broker"), Port::Free, None).await?;
     eprintln!("a private broker is running at {}", broker.client_url());
     let options = EmbeddedOptions::new(BrokerOptions::at(broker.client_url()), folder.path().join("shard"));
     let outcome = tokio::select! {
@@ -66,12 +66,14 @@ async fn show(options: EmbeddedOptions) -> Outcome {
     define(&client).await?;
 
     let replaying = ReplayOptions {
-        kind: Name::new("flight")?,
+        kind: Some(Name::new("flight")?),
         tenant_field: "tenant".to_owned(),
         tenant: None,
         clock: Some(("seen_at".to_owned(), Name::new("flights")?)),
+        // Flights are entities.
+        fact_ids: None,
     };
-    let source = Source::of_bytes(EVENTS, "zst");
+    let source = Source::of_bytes(EVENTS, "march.ndjson.zst");
     let bar = progress(source.length, false);
     let summary = replay(&client, replaying, source, None, true, &bar).await?;
     eprintln!("{}\n", describe(&summary));

@@ -2,33 +2,46 @@
 
 use crate::cli::{ClientArguments, Outcome};
 use crate::client::Client;
+use crate::fact_ids::FactIds;
+use crate::rejected::{self, Rejected, RejectedLine};
 use crate::replayer::{ReplayOptions, Replayer, Tally};
-use crate::source::Source;
+use crate::source::{Columns, Format, Record, Records, Source};
 use crate::table::{count, duration};
-use anyhow::bail;
-use daybook_contracts::reject::{Reject, Rejects};
-use daybook_domain::catalogue::SYSTEM_CLOCK;
+use anyhow::{Context as _, bail};
+use daybook_domain::catalogue::{Kind, Mode, SYSTEM_CLOCK};
 use daybook_domain::ids::{Name, TenantId};
 use daybook_domain::time::Instant;
-use daybook_runtime::append::last_message;
-use daybook_runtime::reader::Reader;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
+/// The exit code when everything was read, and events were rejected.
+const REJECTED: u8 = 3;
+const EXIT_CODES: &str = "Exit codes: 0 when every event counts, or was known already; 3 when events were rejected; 1 when events \
+    could not be published, or the replay failed; 2 for a wrong command line; 130 when it was interrupted. The file may be replayed \
+    again: entities that say the same, and facts with an id, count once.";
 /// How far the clock runs on after the last event, so that the last days close too.
 const RUN_ON: Duration = Duration::from_secs(48 * 3600);
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXIT_CODES)]
 pub struct Arguments {
-    /// File of events, one JSON object a line; .zst and .gz are decompressed; - for standard input
+    /// File of events: one JSON object a line, a JSON array, or CSV with a header; plain, gzip or zstd; - for standard input
     file: PathBuf,
-    /// Kind of the events
+    /// Kind of all events; without it each says its own in the field `kind`
     #[arg(long)]
-    kind: Name,
+    kind: Option<Name>,
+    /// How the file is written. In CSV the header names the fields of the event (id, version, at, status) and the dimensions
+    /// and measures of its kind
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Where facts without an id get one from, so that one that is published again counts once
+    #[arg(long, value_enum, value_name = "SOURCE", default_value_t)]
+    fact_ids: IdsFrom,
     /// Field with the time at which each event became known: it drives the tenants' clock, so that days close as they
     /// did. Without it the events are published as they are
     #[arg(long, value_name = "FIELD")]
@@ -52,19 +65,68 @@ pub struct Arguments {
     client: ClientArguments,
 }
 
+/// Where the ids of facts come from that have none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum IdsFrom {
+    /// The file's bytes and the line: replaying the same file again counts nothing twice. Standard input is as with run
+    #[default]
+    File,
+    /// This run: replaying the file again counts its facts again
+    Run,
+    /// Nowhere: they are published as they are, take no room for an id, and may count twice when a publish is repeated
+    None,
+}
+
+/// Ids for the facts of `source`, if there are kinds of facts. Reads all of a file to tell it from others.
+async fn fact_ids(
+    client: &Client,
+    source: Source,
+    kinds: &[Kind],
+    from: IdsFrom,
+) -> anyhow::Result<(Source, Option<FactIds>)> {
+    if from == IdsFrom::None || !kinds.iter().any(|kind| kind.mode == Mode::Fact) {
+        return Ok((source, None));
+    }
+    let hashing = tokio::task::spawn_blocking(move || {
+        let hash = if from == IdsFrom::File { source.content_hash()? } else { None };
+        anyhow::Ok((source, hash))
+    });
+    let (source, hash) = hashing.await??;
+    let run = || *blake3::hash(client.connection.client.new_inbox().as_bytes()).as_bytes();
+    Ok((source, Some(FactIds::new(kinds, hash.unwrap_or_else(run)))))
+}
+
 pub async fn run(arguments: Arguments) -> Outcome {
+    let source = Source::open(&arguments.file)?.with_format(arguments.format);
     let client = arguments.client.connect().await?;
+    let kinds = client.catalogue().await?.kinds;
+    if let Some(kind) = &arguments.kind
+        && !kinds.iter().any(|known| known.name == *kind)
+    {
+        let known: Vec<&str> = kinds.iter().map(|kind| kind.name.as_str()).collect();
+        bail!("there is no kind {kind}; define it by `daybook apply`, or name one of: {}", known.join(", "));
+    }
+    let (source, fact_ids) = fact_ids(&client, source, &kinds, arguments.fact_ids).await?;
+    let columns = Columns {
+        kinds,
+        kind: arguments.kind.clone(),
+        tenant: arguments.tenant.is_none().then(|| arguments.tenant_field.clone()),
+        clock: arguments.clock.clone(),
+        ignored: Arc::default(),
+    };
+    let ignored = columns.ignored.clone();
+    let source = source.with_columns(columns);
     let clock = match &arguments.clock {
         Some(field) => Some((field.clone(), clock_name(&client, arguments.clock_name.clone()).await?)),
         None => None,
     };
     let options = ReplayOptions {
         kind: arguments.kind.clone(),
+        fact_ids,
         tenant_field: arguments.tenant_field.clone(),
         tenant: arguments.tenant.clone(),
         clock,
     };
-    let source = Source::open(&arguments.file)?;
     let bar = progress(source.length, arguments.client.json);
     let work = replay(&client, options, source, arguments.until, !arguments.keep_open, &bar);
     let outcome = tokio::select! {
@@ -77,8 +139,13 @@ pub async fn run(arguments: Arguments) -> Outcome {
             return Ok(ExitCode::from(130));
         }
     };
+    let outcome = Summary { ignored_columns: ignored.get().cloned().unwrap_or_default(), ..outcome };
     show(&outcome, arguments.client.json)?;
-    Ok(if outcome.unroutable > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(match (outcome.rejected, outcome.unroutable) {
+        (0, 0) => ExitCode::SUCCESS,
+        (0, _) => ExitCode::FAILURE,
+        _ => ExitCode::from(REJECTED),
+    })
 }
 
 /// What a replay did.
@@ -94,6 +161,14 @@ pub struct Summary {
     pub unroutable_lines: Vec<(u64, String)>,
     /// Rejected and stale events, by code.
     pub rejects: BTreeMap<String, u64>,
+    /// Events that were rejected, without stale ones.
+    pub rejected: u64,
+    /// The first of them.
+    pub rejected_lines: Vec<RejectedLine>,
+    /// Older rejects have made way for newer ones, and are not counted here.
+    pub has_more_rejects: bool,
+    /// Columns of a CSV file that mean nothing to any kind.
+    pub ignored_columns: Vec<String>,
 }
 
 /// Replays a source to its end, or to `until`, and waits until everything rests in the figures.
@@ -109,22 +184,14 @@ pub async fn replay(
     bar: &ProgressBar,
 ) -> anyhow::Result<Summary> {
     let began = tokio::time::Instant::now();
-    let rejects_before = last_reject(client).await;
+    let rejects_before = rejected::newest(client).await;
     let mut replayer = Replayer::new(client.clone(), options);
-    let mut source = source.into_lines();
-    while let Some((number, line)) = source.next().await? {
-        if !replayer.publish(number, line, until).await? {
-            break;
-        }
-        if number % 512 == 0 {
-            bar.set_position(source.position());
-            let time = replayer.last_time().map(|time| format!(", at {time}")).unwrap_or_default();
-            bar.set_message(format!("{} events published{time}", count(replayer.tally.published)));
-        }
-    }
+    let mut records = source.into_records();
+    let read = publish_all(&mut replayer, &mut records, until, bar).await;
     replayer.flush().await?;
+    read.with_context(|| format!("the replay stopped behind {} published events", count(replayer.tally.published)))?;
     let seconds = began.elapsed().as_secs_f64();
-    bar.set_position(source.position());
+    bar.set_position(records.position());
     bar.set_message("closing the last days");
     match (until, replayer.last_time()) {
         (Some(until), _) => replayer.advance(until).await?,
@@ -134,9 +201,10 @@ pub async fn replay(
     }
     bar.set_message("waiting for the figures");
     client.settle().await?;
-    let rejects = count_rejects(client, rejects_before).await;
+    let rejected = rejected::since(client, rejects_before, &replayer.acknowledged).await;
     bar.finish_and_clear();
     let Tally { published, bytes, repeated, markers, unroutable, unroutable_shown, .. } = replayer.tally;
+    let Rejected { by_code, events, shown, has_more } = rejected;
     Ok(Summary {
         published,
         bytes,
@@ -146,8 +214,37 @@ pub async fn replay(
         markers,
         unroutable,
         unroutable_lines: unroutable_shown,
-        rejects,
+        rejects: by_code,
+        rejected: events,
+        rejected_lines: shown,
+        has_more_rejects: has_more,
+        ignored_columns: Vec::new(),
     })
+}
+
+/// Publishes every event up to `until`.
+async fn publish_all(
+    replayer: &mut Replayer,
+    records: &mut Records,
+    until: Option<Instant>,
+    bar: &ProgressBar,
+) -> anyhow::Result<()> {
+    while let Some(Record { line, content }) = records.next().await? {
+        match content {
+            Err(reason) => replayer.pass_over(line, reason),
+            Ok(event) => {
+                if !replayer.publish(line, event, until).await? {
+                    break;
+                }
+            }
+        }
+        if replayer.tally.published.is_multiple_of(512) {
+            bar.set_position(records.position());
+            let time = replayer.last_time().map(|time| format!(", at {time}")).unwrap_or_default();
+            bar.set_message(format!("{} events published{time}", count(replayer.tally.published)));
+        }
+    }
+    Ok(())
 }
 
 /// A bar on standard error, over the bytes of a file; nothing for machines.
@@ -183,33 +280,6 @@ async fn clock_name(client: &Client, named: Option<Name>) -> anyhow::Result<Name
     }
 }
 
-async fn last_reject(client: &Client) -> u64 {
-    let subjects = &client.connection.subjects;
-    let last = last_message(&client.connection, &subjects.rejects_stream(), &subjects.rejects("*")).await;
-    last.map_or(0, |message| message.sequence)
-}
-
-/// How many events were rejected since, by code.
-async fn count_rejects(client: &Client, since: u64) -> BTreeMap<String, u64> {
-    let mut counts = BTreeMap::new();
-    let end = last_reject(client).await;
-    let subjects = &client.connection.subjects;
-    let mut reader = Reader::new(&client.connection, subjects.rejects_stream(), subjects.rejects("*"), since + 1);
-    while reader.position() <= end {
-        let message = reader.next().await;
-        if let Ok(rejects) = serde_json::from_slice::<Rejects>(&message.payload) {
-            count_events(&rejects.rejects, &mut counts);
-        }
-    }
-    counts
-}
-
-fn count_events(rejects: &[Reject], counts: &mut BTreeMap<String, u64>) {
-    for reject in rejects {
-        *counts.entry(reject.code.to_string()).or_default() += reject.events();
-    }
-}
-
 fn show(summary: &Summary, json: bool) -> anyhow::Result<()> {
     if json {
         return super::print_json(summary);
@@ -217,13 +287,24 @@ fn show(summary: &Summary, json: bool) -> anyhow::Result<()> {
     super::print_line(&describe(summary))?;
     if !summary.rejects.is_empty() {
         let codes: Vec<_> = summary.rejects.iter().map(|(code, n)| format!("{code} {}", count(*n))).collect();
-        super::print_line(&format!("not counted: {}; see `daybook rejects TENANT`", codes.join(", ")))?;
+        let least = if summary.has_more_rejects { ", and older ones that are no longer kept" } else { "" };
+        super::print_line(&format!("not counted: {}{least}; see `daybook rejects TENANT`", codes.join(", ")))?;
+    }
+    if summary.rejected > 0 {
+        eprintln!("{} events were rejected; the first ones:", count(summary.rejected));
+        for RejectedLine { line, code, reason } in &summary.rejected_lines {
+            let line = line.map_or("a line".to_owned(), |line| format!("line {line}"));
+            eprintln!("  {line}: {code}: {reason}");
+        }
     }
     if summary.unroutable > 0 {
-        eprintln!("{} lines were not published:", count(summary.unroutable));
+        eprintln!("{} events were not published; the first ones:", count(summary.unroutable));
         for (number, reason) in &summary.unroutable_lines {
             eprintln!("  line {number}: {reason}");
         }
+    }
+    if !summary.ignored_columns.is_empty() {
+        eprintln!("no kind has the columns {}: they were ignored", summary.ignored_columns.join(", "));
     }
     Ok(())
 }
@@ -240,32 +321,4 @@ pub fn describe(summary: &Summary) -> String {
         text.push_str(&format!(", {} published again", count(summary.repeated)));
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use daybook_contracts::reject::{Code, Original, Span};
-    use daybook_domain::ids::InboxSeq;
-
-    #[test]
-    fn a_reject_that_stands_for_several_events_counts_as_so_many() {
-        let reject = |code, span| Reject {
-            code,
-            reason: "r".into(),
-            tenant: "acme".into(),
-            kind: "order".into(),
-            inbox: InboxSeq(1),
-            index: 0,
-            field: None,
-            date: None,
-            original: Original::new(b""),
-            span,
-        };
-        let span = |events| Some(Span { events, last: InboxSeq(9) });
-        let mut counts = BTreeMap::new();
-        count_events(&[reject(Code::Malformed, None), reject(Code::QuotaEvents, span(50_000))], &mut counts);
-        count_events(&[reject(Code::QuotaEvents, span(1)), reject(Code::Malformed, None)], &mut counts);
-        assert_eq!(counts, BTreeMap::from([("malformed".to_owned(), 2), ("quota_events".to_owned(), 50_001)]));
-    }
 }

@@ -2,6 +2,7 @@
 
 use crate::cli::Outcome;
 use crate::embedded::{Embedded, EmbeddedOptions, locate_broker, start_broker, start_configured_broker};
+use crate::websocket::{WebSocket, WebSocketArguments};
 use anyhow::Context as _;
 use daybook_broker::{Broker, Port};
 use daybook_runtime::config::OperationsOptions;
@@ -26,9 +27,8 @@ pub struct Arguments {
     /// Port of the private broker for NATS clients
     #[arg(long, env = "DAYBOOK_PORT", default_value_t = 4222)]
     port: u16,
-    /// Port of the private broker for WebSocket clients
-    #[arg(long, env = "DAYBOOK_WEBSOCKET_PORT", default_value_t = 4223)]
-    websocket_port: u16,
+    #[command(flatten)]
+    websocket: WebSocketArguments,
     /// Run this nats-server as the private broker
     #[arg(long, env = "DAYBOOK_NATS_SERVER", value_name = "FILE")]
     nats_server: Option<PathBuf>,
@@ -72,11 +72,18 @@ pub async fn run(arguments: Arguments) -> Outcome {
 async fn serve(arguments: &Arguments, stop: &CancellationToken) -> Outcome {
     std::fs::create_dir_all(&arguments.data)
         .with_context(|| format!("cannot make the folder {}", arguments.data.display()))?;
-    let Some(mut broker) = own_broker(arguments, stop).await? else { return Ok(ExitCode::SUCCESS) };
+    let is_private = arguments.has_plain_broker();
+    anyhow::ensure!(
+        is_private || !arguments.websocket.is_wanted(),
+        "--websocket-origins opens a WebSocket of the private broker, and --nats and --nats-server-config name another; open it \
+         in the configuration of that one"
+    );
+    let websocket = if is_private { arguments.websocket.open(&arguments.data)? } else { None };
+    let Some(mut broker) = own_broker(arguments, websocket.as_ref(), stop).await? else { return Ok(ExitCode::SUCCESS) };
     let nats = connecting(arguments, broker.as_ref());
     let url = nats.nats.to_string();
     let mut options = BrokerOptions { nats, ..arguments.broker.clone() };
-    if arguments.has_plain_broker() {
+    if is_private {
         // One server keeps one copy, whatever the environment says for a cluster.
         options.stream_replicas = 1;
     }
@@ -100,7 +107,7 @@ async fn serve(arguments: &Arguments, stop: &CancellationToken) -> Outcome {
     tokio::select! {
         ready = services.ready() => {
             ready?;
-            announce(arguments, &url, broker.as_ref(), &services, stop).await?;
+            announce(arguments, &url, broker.as_ref().zip(websocket.as_ref()), &services, stop).await?;
         }
         () = stop.cancelled() => {}
     }
@@ -128,7 +135,11 @@ async fn serve(arguments: &Arguments, stop: &CancellationToken) -> Outcome {
 }
 
 /// Starts a private broker, unless one is there already to be used and none is configured; `None` when told to stop.
-async fn own_broker(arguments: &Arguments, stop: &CancellationToken) -> anyhow::Result<Option<Option<Broker>>> {
+async fn own_broker(
+    arguments: &Arguments,
+    websocket: Option<&WebSocket>,
+    stop: &CancellationToken,
+) -> anyhow::Result<Option<Option<Broker>>> {
     if !arguments.broker.nats.nats.is_empty() && arguments.nats_server_config.is_none() {
         return Ok(Some(None));
     }
@@ -142,8 +153,8 @@ async fn own_broker(arguments: &Arguments, stop: &CancellationToken) -> anyhow::
     let broker = match &arguments.nats_server_config {
         Some(file) => start_configured_broker(binary, store, file.clone()).await?,
         None => {
-            let (port, websocket) = (Port::Fixed(arguments.port), Port::Fixed(arguments.websocket_port));
-            start_broker(binary, store, port, websocket).await?
+            let websocket = websocket.map(|websocket| websocket.options.clone());
+            start_broker(binary, store, Port::Fixed(arguments.port), websocket).await?
         }
     };
     Ok(Some(Some(broker)))
@@ -167,7 +178,7 @@ fn connecting(arguments: &Arguments, broker: Option<&Broker>) -> NatsOptions {
 async fn announce(
     arguments: &Arguments,
     url: &str,
-    broker: Option<&Broker>,
+    websocket: Option<(&Broker, &WebSocket)>,
     services: &Embedded,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
@@ -179,8 +190,10 @@ async fn announce(
              --nats-server-config"
         );
     }
-    if let Some(websocket) = broker.and_then(Broker::websocket_url) {
-        eprintln!("  WebSocket  {websocket}");
+    if let Some((url, websocket)) = websocket.and_then(|(broker, websocket)| Some((broker.websocket_url()?, websocket)))
+    {
+        eprintln!("  WebSocket  {url} for {}", websocket.options.allowed_origins.join(", "));
+        eprintln!("             with the token in {}", websocket.token_file.display());
     }
     if let Some(address) = &arguments.operations.http {
         let address = http::serve(address, services.health.clone(), stop.clone())

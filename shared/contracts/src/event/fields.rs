@@ -1,5 +1,7 @@
 //! Reads the fields of one event straight into the kind's order, without an intermediate map.
 
+use super::scalar::{Amount, Scalar, Whole};
+use super::twice::{Columns as SeenColumns, Names, Unread};
 use super::{Encoding, MAX_DIMENSION_BYTES, MAX_ID_BYTES, Problem, ValidEvent};
 use crate::log::{Dims, Measures};
 use crate::reject::Code;
@@ -7,7 +9,7 @@ use compact_str::CompactString;
 use daybook_domain::catalogue::{Kind, Mode, Status};
 use daybook_domain::time::Instant;
 use daybook_domain::value::{Number, NumberError};
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use smallvec::smallvec;
 use std::borrow::Cow;
@@ -26,6 +28,8 @@ pub(super) fn read_fields(bytes: &[u8], encoding: Encoding, tenant: &str, kind: 
         tenant,
         encoding,
         problem: None,
+        names: Names::default(),
+        columns: SeenColumns::new(kind.dimensions.len() + kind.measures.len()),
         at: None,
         id: None,
         version: None,
@@ -51,11 +55,15 @@ pub(super) fn read_fields(bytes: &[u8], encoding: Encoding, tenant: &str, kind: 
     }
 }
 
-struct Draft<'k> {
+struct Draft<'k, 'de> {
     kind: &'k Kind,
     tenant: &'k str,
     encoding: Encoding,
     problem: Option<Problem>,
+    /// The event's own fields that were read.
+    names: Names<'de>,
+    /// The dimensions that were read, and behind them the measures.
+    columns: SeenColumns,
     at: Option<Instant>,
     id: Option<CompactString>,
     version: Option<u64>,
@@ -64,7 +72,7 @@ struct Draft<'k> {
     measures: Measures,
 }
 
-impl Draft<'_> {
+impl<'de> Draft<'_, 'de> {
     fn finish(self) -> Result<ValidEvent, Problem> {
         let missing = |field: &str, why: &str| {
             Problem::new(Code::MissingField, Some(field), format!("{field} is missing; {why}"))
@@ -95,14 +103,15 @@ impl Draft<'_> {
     }
 
     /// A name; MessagePack allows keys that are none.
-    fn key<'de, E: serde::de::Error>(&mut self, key: Scalar<'de>) -> Result<Cow<'de, str>, E> {
+    fn key<E: serde::de::Error>(&mut self, key: Scalar<'de>) -> Result<Cow<'de, str>, E> {
         match key {
             Scalar::Text(name) => Ok(name),
             other => self.fail(Problem::new(Code::Malformed, None, format!("the key {other} is not a text"))),
         }
     }
 
-    fn field<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+    /// Reads a field of the event itself.
+    fn field<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
         match name {
             "id" => {
                 let value: Scalar<'_> = map.next_value()?;
@@ -131,16 +140,13 @@ impl Draft<'_> {
             }
             "version" => {
                 let value: Scalar<'_> = map.next_value()?;
-                self.version = match value {
-                    Scalar::Null => None,
-                    Scalar::Integer(version) if version >= 0 => Some(version as u64),
-                    // The largest one has no successor for an event without a version.
-                    Scalar::Large(version) if version < u64::MAX => Some(version),
-                    Scalar::Integer(_) | Scalar::Large(_) => {
+                self.version = match value.whole() {
+                    Ok(version) => version,
+                    Err(Whole::Range) => {
                         let reason = format!("version {value} is out of range; use 0 to {}", u64::MAX - 1);
                         return self.fail(Problem::new(Code::Overflow, Some("version"), reason));
                     }
-                    _ => return self.wrong_type("version", "a whole number", &value),
+                    Err(Whole::Type) => return self.wrong_type("version", "a whole number", &value),
                 };
             }
             "status" => {
@@ -165,21 +171,40 @@ impl Draft<'_> {
             }
             "dims" => map.next_value_seed(Columns { draft: self, dims: true })?,
             "measures" => map.next_value_seed(Columns { draft: self, dims: false })?,
-            _ => {
-                let taken =
-                    self.kind.dimensions.iter().position(|d| d.field.as_ref().is_some_and(|f| f.as_str() == name));
-                match taken {
-                    Some(index) => {
-                        let value: Scalar<'_> = map.next_value()?;
-                        self.dimension(index, Place { object: None, name }, &value)?;
-                    }
-                    None => {
-                        map.next_value::<IgnoredAny>()?;
-                    }
-                }
-            }
+            other => return self.other(other, map),
         }
         Ok(())
+    }
+
+    /// Reads a field that the envelope does not have: a dimension that is taken from it, or what is not read.
+    fn other<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        let kind = self.kind;
+        let taken = kind.dimensions.iter().position(|d| d.field.as_ref().is_some_and(|f| f.as_str() == name));
+        if let Some(index) = taken {
+            let value: Scalar<'_> = map.next_value()?;
+            return self.dimension(index, Place { object: None, name }, &value);
+        }
+        let object = match (kind.dimension(name), kind.measure(name)) {
+            (Some(index), _) if kind.dimensions[index].field.is_none() => Some("dims"),
+            (None, Some(_)) => Some("measures"),
+            _ => None,
+        };
+        if let Some(object) = object {
+            let reason =
+                format!("{name} stands beside {object}; put it inside, as in {{\"{object}\": {{\"{name}\": …}}}}");
+            return self.fail(Problem::new(Code::UnknownField, Some(name), reason));
+        }
+        let twice = map.next_value_seed(Unread)?;
+        match twice {
+            Some(key) => self.twice(name, &format!("{name} has the key {key:?} twice")),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses what is given twice: readers differ in which one counts.
+    fn twice<T, E: serde::de::Error>(&mut self, field: &str, what: &str) -> Result<T, E> {
+        let reason = format!("{what}; send it once, for readers differ in which one counts");
+        self.fail(Problem::new(Code::Malformed, Some(field), reason))
     }
 
     fn dimension<E: serde::de::Error>(&mut self, index: usize, place: Place<'_>, value: &Scalar<'_>) -> Result<(), E> {
@@ -207,10 +232,7 @@ impl Draft<'_> {
                 return self.fail(Problem::new(Code::WrongType, Some(&place.to_string()), reason));
             }
             Amount::Integer(integer) => Number::integer(*integer).at_scale(scale),
-            Amount::Text(text) => match (scale, text.parse::<i64>()) {
-                (0, Ok(integer)) => Ok(integer),
-                _ => Number::parse(text).and_then(|number| number.at_scale(scale)),
-            },
+            Amount::Text(text) => Number::parse(text).and_then(|number| number.at_scale(scale)),
         };
         match number {
             Ok(unscaled) => {
@@ -233,7 +255,7 @@ impl Draft<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for &mut Draft<'_> {
+impl<'de> Visitor<'de> for &mut Draft<'_, 'de> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -243,26 +265,30 @@ impl<'de> Visitor<'de> for &mut Draft<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key::<Scalar<'de>>()? {
             let name = self.key(key)?;
+            if self.names.has(&name) {
+                return self.twice(&name, &format!("{} is given twice", shown(&name)));
+            }
             self.field(&name, &mut map)?;
+            self.names.add(name);
         }
         Ok(())
     }
 }
 
 /// The object in `dims` or `measures`.
-struct Columns<'a, 'k> {
-    draft: &'a mut Draft<'k>,
+struct Columns<'a, 'k, 'de> {
+    draft: &'a mut Draft<'k, 'de>,
     dims: bool,
 }
 
-impl<'de> DeserializeSeed<'de> for Columns<'_, '_> {
+impl<'de> DeserializeSeed<'de> for Columns<'_, '_, 'de> {
     type Value = ();
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Columns<'_, '_> {
+impl<'de> Visitor<'de> for Columns<'_, '_, 'de> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -288,6 +314,10 @@ impl<'de> Visitor<'de> for Columns<'_, '_> {
                 kind.measure(&name)
             };
             let place = Place { object: Some(if dims { "dims" } else { "measures" }), name: &name };
+            let column = index.map(|index| if dims { index } else { kind.dimensions.len() + index });
+            if column.is_some_and(|column| !draft.columns.add(column)) {
+                return draft.twice(&place.to_string(), &format!("{place} is given twice"));
+            }
             match index {
                 Some(index) if dims => {
                     let value: Scalar<'_> = map.next_value()?;
@@ -303,106 +333,14 @@ impl<'de> Visitor<'de> for Columns<'_, '_> {
                     draft.measure(index, place, &Amount::of_scalar(&value))?;
                 }
                 None => {
-                    let shown: String = name.chars().take(64).collect();
                     let what = if dims { "dimension" } else { "measure" };
-                    let reason = format!("{} has no {what} {shown:?}; add it to the kind or leave it out", kind.name);
+                    let name = shown(&name);
+                    let reason = format!("{} has no {what} {name:?}; add it to the kind or leave it out", kind.name);
                     return draft.fail(Problem::new(Code::UnknownField, Some(&place.to_string()), reason));
                 }
             }
         }
         Ok(())
-    }
-}
-
-/// A single value. Numbers with a fraction stay floats here; measures in JSON are read from their text instead.
-#[derive(Debug)]
-enum Scalar<'a> {
-    Null,
-    Bool(bool),
-    Integer(i64),
-    /// A whole number beyond those.
-    Large(u64),
-    Float(f64),
-    Text(Cow<'a, str>),
-    /// An array, an object or bytes.
-    Compound,
-}
-
-// One is made of every key and value of every event.
-const _: () = assert!(size_of::<Scalar<'_>>() == 24);
-
-impl Scalar<'_> {
-    /// As a dimension value or id: texts, and whole numbers and booleans by their text.
-    fn text(&self) -> Option<Cow<'_, str>> {
-        match self {
-            Self::Text(text) => Some(Cow::Borrowed(text)),
-            Self::Integer(integer) => Some(Cow::Owned(integer.to_string())),
-            Self::Large(integer) => Some(Cow::Owned(integer.to_string())),
-            Self::Bool(flag) => Some(Cow::Borrowed(if *flag { "true" } else { "false" })),
-            Self::Null | Self::Float(_) | Self::Compound => None,
-        }
-    }
-}
-
-impl fmt::Display for Scalar<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Null => f.write_str("null"),
-            Self::Bool(flag) => flag.fmt(f),
-            Self::Integer(integer) => integer.fmt(f),
-            Self::Large(integer) => integer.fmt(f),
-            Self::Float(float) => float.fmt(f),
-            Self::Text(text) => write!(f, "{:?}", text.chars().take(64).collect::<String>()),
-            Self::Compound => f.write_str("an array or object"),
-        }
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for Scalar<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ScalarVisitor;
-        impl<'de> Visitor<'de> for ScalarVisitor {
-            type Value = Scalar<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("a value")
-            }
-            fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(Scalar::Null)
-            }
-            fn visit_none<E>(self) -> Result<Self::Value, E> {
-                Ok(Scalar::Null)
-            }
-            fn visit_bool<E>(self, flag: bool) -> Result<Self::Value, E> {
-                Ok(Scalar::Bool(flag))
-            }
-            fn visit_i64<E>(self, integer: i64) -> Result<Self::Value, E> {
-                Ok(Scalar::Integer(integer))
-            }
-            fn visit_u64<E>(self, integer: u64) -> Result<Self::Value, E> {
-                Ok(i64::try_from(integer).map_or(Scalar::Large(integer), Scalar::Integer))
-            }
-            fn visit_f64<E>(self, float: f64) -> Result<Self::Value, E> {
-                Ok(Scalar::Float(float))
-            }
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Scalar::Text(Cow::Borrowed(text)))
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Scalar::Text(Cow::Owned(text.to_owned())))
-            }
-            fn visit_bytes<E: serde::de::Error>(self, _: &[u8]) -> Result<Self::Value, E> {
-                Ok(Scalar::Compound)
-            }
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                while seq.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Scalar::Compound)
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Scalar::Compound)
-            }
-        }
-        deserializer.deserialize_any(ScalarVisitor)
     }
 }
 
@@ -423,35 +361,7 @@ impl fmt::Display for Place<'_> {
     }
 }
 
-/// A measure's value, exact to the last digit.
-enum Amount<'a> {
-    Null,
-    Integer(i128),
-    Text(Cow<'a, str>),
-    /// What it is instead, for the reason.
-    Other(String),
-}
-
-impl<'a> Amount<'a> {
-    fn of_json(raw: &'a str) -> Self {
-        match raw.as_bytes().first() {
-            Some(b'n') => Self::Null,
-            Some(b'-' | b'0'..=b'9') => Self::Text(Cow::Borrowed(raw)),
-            // A number in quotes, as many producers send decimals.
-            Some(b'"') if raw.len() > 2 && !raw.contains('\\') => Self::Text(Cow::Borrowed(&raw[1..raw.len() - 1])),
-            _ => Self::Other(raw.chars().take(64).collect()),
-        }
-    }
-
-    fn of_scalar(value: &'a Scalar<'_>) -> Self {
-        match value {
-            Scalar::Null => Self::Null,
-            Scalar::Integer(integer) => Self::Integer((*integer).into()),
-            Scalar::Large(integer) => Self::Integer((*integer).into()),
-            // The shortest decimal that stands for the float: what the producer meant.
-            Scalar::Float(float) if float.is_finite() => Self::Text(Cow::Owned(float.to_string())),
-            Scalar::Text(text) => Self::Text(Cow::Borrowed(text)),
-            other => Self::Other(other.to_string()),
-        }
-    }
+/// The beginning of a name, for a reason.
+fn shown(name: &str) -> String {
+    name.chars().take(64).collect()
 }

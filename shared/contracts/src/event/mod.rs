@@ -5,12 +5,15 @@
 //!  "dims": {"carrier": "B6", "tailnum": null}, "measures": {"arr_delay": -4}}
 //! ```
 //! `tenant` and `kind` may be given and must then agree with the subject. Other top-level fields are ignored unless
-//! the kind takes a dimension from them. Names in `dims` and `measures` must be the kind's; absent ones are null.
+//! the kind takes a dimension from them; one that has the name of a column is a mistake. Names in `dims` and `measures`
+//! must be the kind's; absent ones are null. No object may have a key twice.
 //!
 //! [`read`] turns a payload into events, each valid by itself or a [`Problem`]; it knows no calendar and no state.
 
 mod fields;
+mod scalar;
 mod split;
+mod twice;
 
 use crate::log::{Dims, Measures};
 use crate::reject::Code;

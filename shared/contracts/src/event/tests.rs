@@ -72,7 +72,10 @@ fn every_mistake_has_its_code_and_field() {
         (r#"{"id":"x","at":1234}"#.to_owned(), Code::WrongType, Some("at")),
         (format!(r#"{{{at},"version":-1}}"#), Code::Overflow, Some("version")),
         (format!(r#"{{{at},"version":18446744073709551615}}"#), Code::Overflow, Some("version")),
-        (format!(r#"{{{at},"version":"3"}}"#), Code::WrongType, Some("version")),
+        (format!(r#"{{{at},"version":2.5}}"#), Code::WrongType, Some("version")),
+        (format!(r#"{{{at},"version":"three"}}"#), Code::WrongType, Some("version")),
+        (format!(r#"{{{at},"version":9007199254740993.0}}"#), Code::WrongType, Some("version")),
+        (format!(r#"{{{at},"version":"99999999999999999999"}}"#), Code::Overflow, Some("version")),
         (format!(r#"{{{at},"status":"done"}}"#), Code::WrongType, Some("status")),
         (format!(r#"{{{at},"tenant":"XXX"}}"#), Code::SubjectMismatch, Some("tenant")),
         (format!(r#"{{{at},"kind":"order"}}"#), Code::SubjectMismatch, Some("kind")),
@@ -93,6 +96,73 @@ fn every_mistake_has_its_code_and_field() {
         let shown: String = json.chars().take(100).collect();
         assert_eq!(code(&json), (expected, field.map(str::to_owned)), "{shown}");
     }
+}
+
+#[test]
+fn nothing_may_be_given_twice() {
+    let at = r#""id":"x","at":"2013-03-08T13:12:00Z""#;
+    for (rest, field) in [
+        (r#","id":"x""#, "id"),
+        (r#","\u0069d":null"#, "id"),
+        (r#","dims":{},"dims":{}"#, "dims"),
+        (r#","dims":{"carrier":"B6","carrier":"B6"}"#, "dims.carrier"),
+        (r#","measures":{"delay":1,"price":2,"d\u0065lay":null}"#, "measures.delay"),
+        (r#","event":"a","event":"b""#, "event"),
+        (r#","extra":1,"extra":2"#, "extra"),
+        (r#","extra":{"a":1,"b":{"a":1},"a":2}"#, "extra"),
+        (r#","extra":[{"b":[{"c":1,"c":1}]}]"#, "extra"),
+    ] {
+        assert_eq!(code(&format!("{{{at}{rest}}}")), (Code::Malformed, Some(field.to_owned())), "{rest}");
+    }
+    let many: String = (0..2_000).map(|n| format!(",\"n{n}\":{n}")).collect();
+    assert!(one(&format!("{{{at}{many}}}")).is_ok());
+    assert_eq!(code(&format!("{{{at}{many},\"n1999\":0}}")), (Code::Malformed, Some("n1999".to_owned())));
+    // {"id": "x", "id": "x"}, and 1 twice as a key in a field that nobody reads.
+    let kind = kind(Mode::Entity);
+    for packed in [&b"\x82\xa2id\xa1x\xa2id\xa1x"[..], b"\x81\xa1e\x82\x01\xc0\x01\xc0"] {
+        let problem = read(packed, Encoding::MessagePack, "ABQ", &kind).remove(0).outcome.unwrap_err();
+        assert!(problem.code == Code::Malformed && problem.reason.contains("twice"), "{problem:?}");
+    }
+}
+
+#[test]
+fn a_column_outside_its_object_is_told_where_it_belongs() {
+    let at = r#""id":"x","at":"2013-03-08T13:12:00Z""#;
+    for (rest, place) in
+        [(r#","carrier":"B6""#, "dims"), (r#","price":12.5"#, "measures"), (r#","delay":null"#, "measures")]
+    {
+        let problem = one(&format!("{{{at}{rest}}}")).unwrap_err();
+        assert_eq!(problem.code, Code::UnknownField, "{rest}");
+        assert!(problem.reason.contains(&format!("put it inside, as in {{\"{place}\"")), "{}", problem.reason);
+    }
+}
+
+#[test]
+fn numbers_are_one_rule_in_text_and_out_of_it() {
+    let read = |version: &str, delay: &str, price: &str| {
+        let measures = format!(r#"{{"delay":{delay},"price":{price}}}"#);
+        one(&format!(r#"{{"id":"x","at":"2013-03-08T13:12:00Z","version":{version},"measures":{measures}}}"#))
+            .map(|event| (event.version.unwrap(), event.measures[0].unwrap(), event.measures[1].unwrap()))
+    };
+    for (text, number) in [("3", 3_u64), ("2.0", 2), ("2e0", 2), ("20e-1", 2), ("1e3", 1_000), ("-0", 0), ("5.000", 5)]
+    {
+        let expected = (number, number as i64, number as i64 * 100);
+        assert_eq!(read(text, text, text), Ok(expected), "{text}");
+        let quoted = format!("\"{text}\"");
+        assert_eq!(read(&quoted, &quoted, &quoted), Ok(expected), "{quoted}");
+    }
+    for text in ["+5", "007", "-01", ".5", "5.", "1e", "0x10", "1_000", "1,5", " 5", "5 ", "NaN", "", "١"] {
+        let quoted = format!("\"{text}\"");
+        for (version, measure) in [(quoted.as_str(), "1"), ("1", quoted.as_str())] {
+            assert_eq!(read(version, measure, measure).unwrap_err().code, Code::WrongType, "{text:?}");
+        }
+    }
+    // Zeros are no digits too many, however many they are.
+    let zeros = "0".repeat(60);
+    assert_eq!(read("1", &format!("2.{zeros}"), &format!("\"1.5{zeros}\"")), Ok((1, 2, 150)));
+    assert_eq!(read("1", "0", &format!("0e{zeros}99999999999")), Ok((1, 0, 0)));
+    assert_eq!(read("1", "1", "1e99999999999").unwrap_err().code, Code::Overflow);
+    assert_eq!(read("1", "1", "1e-99999999999").unwrap_err().code, Code::Overflow);
 }
 
 #[test]
