@@ -64,3 +64,13 @@ bench-peers *OPTIONS:
 # Ratios of Daybook to a bare loop and to the broker alone, in under two minutes once built; fails below a floor
 bench-quick:
     cargo run --release -p daybook-benches -- quick
+
+# Builds the images of deploy/, runs the secured compose file with podman, without a registry; checks, kills, pauses, restarts
+containers:
+    cargo build -p day-manager -p ingest -p aggregator-shard -p query -p daybook
+    deploy/local/run.sh
+
+# The same in short: the flights, who may read what, one kill of each; skipped with the reason where podman cannot be had
+containers-short:
+    cargo build -p day-manager -p ingest -p aggregator-shard -p query -p daybook
+    deploy/local/run.sh short

@@ -167,7 +167,7 @@ pub async fn define_tenants(client: &Client, tenants: &[TenantId], first_day: Da
     for tenants in tenants.chunks(TENANTS_AT_ONCE) {
         let tenant = |id| {
             format!(
-                "  - {{ id: {id}, zone: Etc/UTC, cutoff: \"00:00\", first_day: {first_day}, clock: {clock}, restate_after: 0s }}\n"
+                "  - {{ id: {id}, zone: Etc/UTC, cutoff: \"00:00\", first_day: {first_day}, clock: {clock}, restate_after: 0s, max_ahead: 8784h }}\n"
             )
         };
         define_yaml(client, format!("tenants:\n{}", tenants.iter().map(tenant).collect::<String>())).await?;

@@ -58,6 +58,16 @@ fn help_names_every_setting_and_its_variable() {
 }
 
 #[test]
+fn version_names_the_program() {
+    let name = std::path::Path::new(PROGRAM).file_name().unwrap().to_str().unwrap();
+    assert_eq!(printed(&["--version"], &[]).trim_end(), format!("{name} {}", env!("CARGO_PKG_VERSION")));
+    with_file("version: 1\n", |file| {
+        let why = refused(&["--config", file, "--print-config"], &[]);
+        assert!(why.contains("\"version\""), "{why}");
+    });
+}
+
+#[test]
 fn printed_settings_can_be_fed_back() {
     let flag = format!("--{}", OWN.0.replace('_', "-"));
     let flags = [flag.as_str(), VALUES[0], "--partitions", "3", "--log", "query=debug,info", "--http", "127.0.0.1:0"];

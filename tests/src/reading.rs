@@ -42,7 +42,7 @@ pub const ORDERS: usize = 60;
 pub async fn define_shops(client: &Client, tenants: &[&str]) {
     let of = |id: &&str| {
         format!(
-            "  - {{ id: {id}, zone: Etc/UTC, cutoff: '00:00', first_day: 2024-03-01, clock: shop, restate_after: 0s }}\n"
+            "  - {{ id: {id}, zone: Etc/UTC, cutoff: '00:00', first_day: 2024-03-01, clock: shop, restate_after: 0s, max_ahead: 8784h }}\n"
         )
     };
     define(client, &format!("{MODELS}{}", tenants.iter().map(of).collect::<String>())).await;

@@ -242,7 +242,8 @@ async fn two_day_managers_at_once_answer_every_request() {
     let redefine = async {
         for number in 0..DAYS {
             let name = Name::new(&format!("kind-{number}")).unwrap();
-            let kind = Kind { name, mode: Mode::Fact, dimensions: vec![], measures: vec![], revision: 0 };
+            let kind =
+                Kind { name, mode: Mode::Fact, dimensions: vec![], measures: vec![], revision: 0, mappings: vec![] };
             let request = Apply { kinds: vec![kind], ..Apply::default() };
             let reply: ApplyReply = ask_once(&managed.client, "apply", &request).await;
             assert!(matches!(reply, ApplyReply::Applied(_)), "{reply:?}");

@@ -156,7 +156,14 @@ fn is_acknowledgement(way: Way, frame: &Frame) -> bool {
 }
 
 fn definitions() -> Apply {
-    let kind = Kind { name: name("click"), mode: Mode::Fact, dimensions: vec![], measures: vec![], revision: 0 };
+    let kind = Kind {
+        name: name("click"),
+        mode: Mode::Fact,
+        dimensions: vec![],
+        measures: vec![],
+        revision: 0,
+        mappings: vec![],
+    };
     let tenant: TenantSpec = serde_json::from_value(serde_json::json!({
         "id": "SHOP", "zone": "Etc/UTC", "cutoff_minutes": 0, "first_day": "2024-03-01", "clock": "shop",
     }))

@@ -213,7 +213,14 @@ mod tests {
     }
 
     fn kind(revision: u64, mode: Mode) -> Definition {
-        Definition::Kind(Kind { name: name("k"), mode, dimensions: vec![], measures: vec![], revision })
+        Definition::Kind(Kind {
+            name: name("k"),
+            mode,
+            dimensions: vec![],
+            measures: vec![],
+            revision,
+            mappings: vec![],
+        })
     }
 
     #[test]

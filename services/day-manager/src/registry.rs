@@ -8,13 +8,13 @@ use crate::seasons::check_seasons;
 use daybook_contracts::admin::{Action, Applied, Apply, MAX_DEFINITIONS, Refusal, TenantSpec};
 use daybook_domain::calendar::CalendarTable;
 use daybook_domain::catalogue::{
-    Activation, CalendarRule, Clocks, DEFAULT_RESTATE_AFTER_MS, Definition, Kind, MAX_GRACE_MS, MAX_RESTATE_AFTER_MS,
-    SYSTEM_CLOCK, Tenant, View,
+    Activation, CalendarRule, Clocks, DEFAULT_MAX_AHEAD_MS, DEFAULT_RESTATE_AFTER_MS, Definition, Kind,
+    LARGEST_MAX_AHEAD_MS, MAX_GRACE_MS, MAX_RESTATE_AFTER_MS, SYSTEM_CLOCK, Tenant, View,
 };
 use daybook_domain::ids::{Name, Partition, TenantId};
 use daybook_domain::plan::{Plan, PlanError};
 use daybook_domain::time::{Date, Instant};
-use models::{check_kind, check_view_tenants, view_difference};
+use models::{check_kind, check_view_tenants, mapping_changes, view_difference};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -199,7 +199,9 @@ impl Check<'_> {
             let detail = old.filter(|_| action == Action::Changed).map(|old| {
                 let dimensions = kind.dimensions[old.dimensions.len()..].iter().map(|d| d.name.as_str());
                 let measures = kind.measures[old.measures.len()..].iter().map(|m| m.name.as_str());
-                format!("added {}", dimensions.chain(measures).collect::<Vec<_>>().join(", "))
+                let columns: Vec<&str> = dimensions.chain(measures).collect();
+                let added = (!columns.is_empty()).then(|| format!("added {}", columns.join(", ")));
+                added.into_iter().chain(mapping_changes(old, kind)).collect::<Vec<_>>().join("; ")
             });
             self.change.applied.push(Applied { what: "kind".into(), name: kind.name.to_string(), action, detail });
             if action != Action::Unchanged {
@@ -263,6 +265,9 @@ impl Check<'_> {
         if let Some(millis) = spec.restate_after_ms.filter(|millis| *millis > MAX_RESTATE_AFTER_MS) {
             return Err(format!("restate_after of {millis} ms is more than a day ({MAX_RESTATE_AFTER_MS} ms)"));
         }
+        if let Some(millis) = spec.max_ahead_ms.filter(|millis| *millis > LARGEST_MAX_AHEAD_MS) {
+            return Err(format!("max_ahead of {millis} ms is more than a year ({LARGEST_MAX_AHEAD_MS} ms)"));
+        }
         spec.quotas.check().map_err(|error| error.to_string())?;
         let now = registry.clock_now(&clock, system_now);
         check_seasons(old.map_or(&[], |old| &old.seasons), &spec.seasons, now).map_err(|error| error.to_string())?;
@@ -295,6 +300,7 @@ impl Check<'_> {
             seasons: spec.seasons.clone(),
             quotas: spec.quotas,
             restate_after_ms: Some(spec.restate_after_ms.unwrap_or(DEFAULT_RESTATE_AFTER_MS)),
+            max_ahead_ms: Some(spec.max_ahead_ms.unwrap_or(DEFAULT_MAX_AHEAD_MS)),
         };
         let old_table = old.and_then(|_| registry.schedule.table(&spec.id));
         if let Some(old) = old {
@@ -374,6 +380,9 @@ fn difference(old: &Tenant, new: &Tenant) -> String {
     }
     if old.restate_after_ms != new.restate_after_ms {
         parts.push("restate_after");
+    }
+    if old.max_ahead_ms != new.max_ahead_ms {
+        parts.push("max_ahead");
     }
     parts.join(", ")
 }

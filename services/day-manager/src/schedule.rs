@@ -449,6 +449,7 @@ mod tests {
             seasons: Vec::new(),
             quotas: Default::default(),
             restate_after_ms: None,
+            max_ahead_ms: None,
         }
     }
 

@@ -30,6 +30,8 @@ enum Command {
     Status(commands::status::Arguments),
     /// Show what is defined
     Get(commands::get::Arguments),
+    /// Try a mapping on records of other systems, or propose one
+    Map(commands::map::Arguments),
     /// Publish recorded events, and drive a clock with them
     Replay(commands::replay::Arguments),
     /// Show the sealed report of a day
@@ -143,6 +145,7 @@ async fn run(command: Command) -> Outcome {
         Command::Apply(arguments) => commands::apply::run(arguments).await,
         Command::Status(arguments) => commands::status::run(arguments).await,
         Command::Get(arguments) => commands::get::run(arguments).await,
+        Command::Map(arguments) => commands::map::run(arguments).await,
         Command::Replay(arguments) => commands::replay::run(arguments).await,
         Command::Report(arguments) => commands::report::run(arguments).await,
         Command::Reports(arguments) => commands::reports::run(arguments).await,

@@ -90,6 +90,7 @@ mod tests {
             dimensions: Vec::new(),
             measures: Vec::new(),
             revision: 1,
+            mappings: Vec::new(),
         };
         FactIds::new(&[kind("click", Mode::Fact), kind("order", Mode::Entity)], [source; 32])
     }

@@ -7,6 +7,7 @@
 //! - [`asker`]: what commands ask of the query service, with no more than a tenant's permissions; [`sealed`]: a report;
 //! - [`client`]: what an operator's commands ask of the services and read from the streams;
 //! - [`live`]: a watched view, followed;
+//! - [`mapped`]: foreign records through a mapping; [`samples`]: records of a file, to try one on; [`guess`]: one to begin with;
 //! - [`source`]: recorded events out of files, in the formats that tools write; [`replayer`]: publishes them and drives a clock,
 //!   with [`fact_ids`] so that facts count once; [`acknowledged`]: which line stands where in INBOX; [`rejected`]: which of them were rejected;
 //! - [`definitions`]: reads the YAML files of `daybook apply`; [`expected`]: checks the flights' reports;
@@ -24,9 +25,12 @@ pub mod definitions;
 pub mod embedded;
 pub mod expected;
 pub mod fact_ids;
+pub mod guess;
 pub mod live;
+pub mod mapped;
 pub mod rejected;
 pub mod replayer;
+pub mod samples;
 pub mod sealed;
 pub mod source;
 pub mod standing;

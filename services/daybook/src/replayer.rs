@@ -6,11 +6,13 @@
 use crate::acknowledged::Acknowledged;
 use crate::client::Client;
 use crate::fact_ids::{FactIds, OwnId};
+use crate::mapped::Refused;
 use anyhow::{Context as _, bail};
 use async_nats::HeaderMap;
 use async_nats::jetstream::context::{ContextBuilder, PublishAckFuture, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use daybook_contracts::admin::ClockAdvance;
+use daybook_contracts::headers;
 use daybook_domain::ids::{InboxSeq, Name, TenantId};
 use daybook_domain::time::Instant;
 use daybook_runtime::telemetry;
@@ -83,6 +85,8 @@ struct Waiting {
     subject: String,
     line: u64,
     payload: bytes::Bytes,
+    /// What it says in [`headers::UNMAPPED`].
+    unmapped: Option<String>,
     ack: PublishAckFuture,
 }
 
@@ -151,18 +155,39 @@ impl Replayer {
             self.last_time = self.last_time.max(Some(time));
         }
         let subject = self.client.connection.subjects.input(routing.tenant.as_str(), routing.kind.as_str());
-        let payload = bytes::Bytes::from(event);
-        self.tally.bytes += payload.len() as u64;
+        self.tally.bytes += event.len() as u64;
+        self.put(subject, number, event.into(), None).await?;
+        self.tally.published += 1;
+        Ok(true)
+    }
+
+    /// Publishes a piece of line `number` that no mapping makes an event of, so that it is rejected for that reason.
+    ///
+    /// # Errors
+    /// When the broker stays away for too long.
+    pub async fn publish_unmapped(&mut self, number: u64, refused: Refused) -> anyhow::Result<()> {
+        let Refused { tenant, kind, piece, why } = refused;
+        let subject = self.client.connection.subjects.input(&tenant, kind.as_str());
+        self.put(subject, number, piece.into(), Some(why)).await
+    }
+
+    /// Publishes a message, and waits for others to be acknowledged where there are too many.
+    async fn put(
+        &mut self,
+        subject: String,
+        line: u64,
+        payload: bytes::Bytes,
+        unmapped: Option<String>,
+    ) -> anyhow::Result<()> {
         while self.waiting.len() >= WINDOW
             || (self.waiting_bytes + payload.len() > WINDOW_BYTES && !self.waiting.is_empty())
         {
             self.acknowledge_one().await?;
         }
-        let ack = self.send(&subject, &payload).await?;
+        let ack = self.send(&subject, &payload, unmapped.as_deref()).await?;
         self.waiting_bytes += payload.len();
-        self.waiting.push_back(Waiting { subject, line: number, payload, ack });
-        self.tally.published += 1;
-        Ok(true)
+        self.waiting.push_back(Waiting { subject, line, payload, unmapped, ack });
+        Ok(())
     }
 
     /// Notes that the event on line `number` is not published, and why.
@@ -213,8 +238,16 @@ impl Replayer {
     }
 
     /// Sends one event, waiting for the connection if need be.
-    async fn send(&self, subject: &str, payload: &bytes::Bytes) -> anyhow::Result<PublishAckFuture> {
+    async fn send(
+        &self,
+        subject: &str,
+        payload: &bytes::Bytes,
+        unmapped: Option<&str>,
+    ) -> anyhow::Result<PublishAckFuture> {
         let mut headers = HeaderMap::new();
+        if let Some(why) = unmapped {
+            headers.insert(headers::UNMAPPED, why);
+        }
         if self.tally.published.is_multiple_of(TRACE_EVERY) {
             let span = tracing::info_span!("publish", subject);
             telemetry::inject(&span, &mut headers);
@@ -234,7 +267,7 @@ impl Replayer {
     /// broker may have some of it already: such events stand in INBOX twice, and count once by their ids.
     async fn acknowledge_one(&mut self) -> anyhow::Result<()> {
         let began = tokio::time::Instant::now();
-        while let Some(Waiting { subject, line, payload, ack }) = self.waiting.pop_front() {
+        while let Some(Waiting { subject, line, payload, unmapped, ack }) = self.waiting.pop_front() {
             let error = match ack.into_future().await {
                 Ok(ack) => {
                     self.waiting_bytes -= payload.len();
@@ -251,11 +284,13 @@ impl Replayer {
             }
             tracing::warn!(subject, %error, "publishing again");
             tokio::time::sleep(PAUSE).await;
-            let others = std::mem::take(&mut self.waiting).into_iter().map(|w| (w.subject, w.line, w.payload));
-            for (subject, line, payload) in std::iter::once((subject, line, payload)).chain(others) {
-                let ack = self.send(&subject, &payload).await?;
+            let others = std::mem::take(&mut self.waiting);
+            let others = others.into_iter().map(|w| (w.subject, w.line, w.payload, w.unmapped));
+            for (subject, line, payload, unmapped) in std::iter::once((subject, line, payload, unmapped)).chain(others)
+            {
+                let ack = self.send(&subject, &payload, unmapped.as_deref()).await?;
                 self.tally.repeated += 1;
-                self.waiting.push_back(Waiting { subject, line, payload, ack });
+                self.waiting.push_back(Waiting { subject, line, payload, unmapped, ack });
             }
         }
         Ok(())

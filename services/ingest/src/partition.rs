@@ -190,6 +190,7 @@ fn take(sequencer: &mut Sequencer, message: &Delivered) -> Result<(), Stop> {
         subject: message.subject.as_str(),
         encoding: if is_msgpack { Encoding::MessagePack } else { Encoding::Json },
         source: header(headers::STREAM_SOURCE).and_then(Source::parse),
+        unmapped: header(headers::UNMAPPED),
         named: header(headers::SUBJECT),
         stored_at: message.stored_at,
         payload: &message.payload,

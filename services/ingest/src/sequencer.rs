@@ -12,7 +12,7 @@ use daybook_contracts::event::{self, Encoding, Problem, ValidEvent};
 use daybook_contracts::headers;
 use daybook_contracts::log::{Batch, Event, Events, FORMAT, Marks, Record, Through};
 use daybook_contracts::reject::{Alike, Code, Original, Reject, Span, Told};
-use daybook_contracts::subjects::{InboxSubject, Subjects};
+use daybook_contracts::subjects::{InboxSubject, Subjects, UNMAPPED_TENANT};
 use daybook_domain::calendar::{CalendarTable, Lookup};
 use daybook_domain::catalogue::{Definition, Kind, Mode, Tenant};
 use daybook_domain::ids::{InboxSeq, Name, TenantId};
@@ -34,6 +34,8 @@ pub struct Inbound<'a> {
     pub encoding: Encoding,
     /// Where the broker sourced it from; none for events.
     pub source: Option<headers::Source<'a>>,
+    /// What it says in [`headers::UNMAPPED`].
+    pub unmapped: Option<&'a str>,
     /// The subject that it names in [`headers::SUBJECT`].
     pub named: Option<&'a str>,
     /// When the broker stored it.
@@ -139,7 +141,7 @@ impl Sequencer {
         // Behind the beginning of the log, days may have closed.
         let closed = if marks.through == Through::default() { Closed::None } else { Closed::Unknown };
         for definition in definitions {
-            sequencer.define(definition, closed);
+            sequencer.define(definition.for_log(), closed);
         }
         sequencer
     }
@@ -246,6 +248,7 @@ impl Sequencer {
                 self.push(Record::Day(marker), 300);
             }
             Some(Sourced::Definition(definition)) => {
+                let definition = definition.for_log();
                 self.marks.catalog = source;
                 self.define(definition.clone(), Closed::None);
                 self.push(Record::Define(definition), message.payload.len() + 100);
@@ -306,8 +309,17 @@ impl Sequencer {
         let through = self.marks.through;
         let skip = if through.inbox == sequence { through.events } else { 0 };
         let source = Source { tenant: tenant_token, kind: kind_token, inbox: sequence };
-        let addressee = self.tenant(tenant_token).and_then(|tenant| {
-            let events = event::Message::split(message.payload, message.encoding);
+        let split = || match message.unmapped {
+            Some(why) => event::Message::unmapped(message.payload, why),
+            None => event::Message::split(message.payload, message.encoding),
+        };
+        let tenant = self.tenant(tenant_token).map_err(|problem| match split().problem() {
+            // Nobody could tell whose it is: the door's reason says more.
+            Some(unmapped) if message.unmapped.is_some() && tenant_token == UNMAPPED_TENANT => unmapped.clone(),
+            _ => problem,
+        });
+        let addressee = tenant.and_then(|tenant| {
+            let events = split();
             // What an earlier batch covers a part of has been let in.
             match skip == 0 && self.refuses(&tenant, &source, events.events(), &message) {
                 true => Ok(None),
@@ -331,7 +343,15 @@ impl Sequencer {
             }
         };
         let customer = &self.tenants[&tenant];
-        let days = Days { tenant: &tenant, table: customer.table.clone(), first: customer.tenant.first_day };
+        // A named clock does not run by itself: the shard, which knows the open day, judges by that.
+        let max_ahead = customer.tenant.max_ahead().filter(|_| customer.tenant.is_by_system_clock());
+        let days = Days {
+            tenant: &tenant,
+            table: customer.table.clone(),
+            first: customer.tenant.first_day,
+            published_at: message.stored_at,
+            max_ahead,
+        };
         let (closed, is_gathered) = (customer.closed, customer.tenant.restate_after().is_some());
         let count = events.events() as usize;
         self.alike = Alike::of(message.payload.len());
@@ -492,21 +512,34 @@ struct Days<'a> {
     /// Absent while it has not arrived.
     table: Option<Arc<CalendarTable>>,
     first: Date,
+    /// When the events were published.
+    published_at: Instant,
+    /// How far ahead of that they may be.
+    max_ahead: Option<Duration>,
 }
 
 impl Days<'_> {
     /// The business day of an event at that time.
     fn stamp(&self, at: Instant) -> Result<Date, Problem> {
-        let Self { tenant, table, first } = self;
+        let Self { tenant, table, first, published_at, max_ahead } = self;
         let Some(table) = table else {
             let reason = format!("the calendar of tenant {tenant} is not published yet; publish again in a moment");
             return Err(Problem::new(Code::TooFarAhead, Some("at"), reason));
         };
         let before = || {
-            let reason =
-                format!("{at} is before the tenant's first business day {first}; move first_day or drop the event");
+            let reason = format!(
+                "{at} is before the tenant's first business day {first}, so it is not counted; publish events from that day on"
+            );
             Problem::new(Code::BeforeFirstDay, Some("at"), reason)
         };
+        if let Some(max_ahead) = max_ahead.filter(|max_ahead| at > published_at.after(*max_ahead)) {
+            let reason = format!(
+                "{at} is more than {} s ahead of {published_at}, when it was published; mend the clock of the producer, or raise \
+                 max_ahead of tenant {tenant}",
+                max_ahead.as_secs()
+            );
+            return Err(Problem::new(Code::TooFarAhead, Some("at"), reason));
+        }
         match table.day_at(at) {
             Lookup::Before => Err(before()),
             Lookup::Day(day) if day.date < *first => Err(before()),

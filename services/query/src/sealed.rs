@@ -244,6 +244,7 @@ pub(crate) mod tests {
                 dimensions: vec![Dimension { name: name("carrier"), field: None }],
                 measures: vec![Measure { name: name("delay"), scale: 0 }],
                 revision: 1,
+                mappings: Vec::new(),
             },
             log: LogSeq(10),
             inbox: InboxSeq(20),

@@ -34,6 +34,9 @@ const MSGPACK_NAMES: [&str; 5] = [
 ];
 /// The value of [`CONTENT_TYPE`] for JSON, where it is told.
 pub const JSON: &str = "application/json";
+/// On a message of `daybook.in.…`: its payload is a foreign record that no mapping could make an event of, and this is why,
+/// as a [`Problem`](crate::event::Problem) in JSON. It is rejected for that, with the payload as the original.
+pub const UNMAPPED: &str = "Daybook-Unmapped";
 /// Set by the broker on a sourced message: `<stream> <sequence> …`.
 pub const STREAM_SOURCE: &str = "Nats-Stream-Source";
 

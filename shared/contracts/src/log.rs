@@ -252,6 +252,7 @@ mod tests {
                 dimensions: vec![Dimension { name: name("d"), field: None }],
                 measures: vec![Measure { name: name("m"), scale: 2 }],
                 revision: 1,
+                mappings: Vec::new(),
             })),
             Record::Define(Definition::View(View {
                 grain: Grain::Hour,
@@ -286,6 +287,7 @@ mod tests {
                 seasons: vec![Season { name: name("s"), from: at, to: at }],
                 quotas: Default::default(),
                 restate_after_ms: None,
+                max_ahead_ms: None,
             })),
             Record::Define(Definition::Calendar(CalendarTable {
                 name: name("c"),

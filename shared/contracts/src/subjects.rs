@@ -23,6 +23,10 @@ pub const DEFAULT_PREFIX: &str = "daybook";
 /// partition, as in `~invalid-3`, so that each subject has one writer.
 pub const INVALID_TENANT: &str = "~invalid";
 
+/// Takes the place of the tenant in `daybook.in.<tenant>.<kind>` and `daybook.rejects.<tenant>` for foreign records that a
+/// mapping could not find a tenant for. All of them are in one partition, so that the subject has one writer.
+pub const UNMAPPED_TENANT: &str = "~unmapped";
+
 /// A prefix that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("prefix {0:?} must be 1 to 32 characters out of a-z 0-9 _ and start with a letter")]
@@ -156,6 +160,12 @@ impl Subjects {
     pub fn inbox_of(&self, partition: Partition) -> Vec<String> {
         let own = format!("{}.inbox.{partition}.>", self.prefix);
         if partition.0 == 0 { vec![own, self.untransformed()] } else { vec![own] }
+    }
+    /// The partition that reads a stored subject of INBOX; what is in no partition is read by the first one.
+    pub fn inbox_partition(&self, subject: &str) -> Partition {
+        let rest = subject.strip_prefix(self.prefix.as_str()).and_then(|rest| rest.strip_prefix(".inbox."));
+        let partition = rest.and_then(|rest| rest.split('.').next()?.parse().ok());
+        Partition(partition.unwrap_or(0))
     }
     /// The stored subject of a day marker, for seeing that it has arrived.
     pub fn inbox_day(&self, partition: Partition, tenant: &str, what: &str) -> String {

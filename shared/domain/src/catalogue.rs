@@ -3,6 +3,7 @@
 //! These travel in JSON and, by position, in MessagePack: so no field may be left out when it is empty, but the last one.
 
 use crate::ids::{LogSeq, Name, TenantId};
+use crate::mapping::Mapping;
 use crate::quotas::Quotas;
 use crate::time::{Date, Instant};
 use serde::ser::SerializeStruct;
@@ -32,6 +33,11 @@ pub const MAX_GRACE_MS: u64 = 86_400_000;
 pub const MAX_RESTATE_AFTER_MS: u64 = 86_400_000;
 /// The interval between two restatements of a day for tenants that do not say otherwise: one minute.
 pub const DEFAULT_RESTATE_AFTER_MS: u64 = 60_000;
+
+/// How far ahead events of tenants may be that do not say otherwise: one day.
+pub const DEFAULT_MAX_AHEAD_MS: u64 = 86_400_000;
+/// The largest such bound: a year. The published calendars end before that.
+pub const LARGEST_MAX_AHEAD_MS: u64 = 366 * 86_400_000;
 
 /// Whether events of a kind are upserts of something with an id, or occurrences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +85,9 @@ pub struct Kind {
     /// Grows by one with every change; 0 until day-manager has accepted it.
     #[serde(default)]
     pub revision: u64,
+    /// Rules that make events out of foreign records; names differ. They stand in CATALOG and never in the log.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "crate::mapping::stored")]
+    pub mappings: Vec<Mapping>,
 }
 
 impl Kind {
@@ -324,6 +333,11 @@ pub struct Tenant {
     /// changes the day. Left out when it is absent.
     #[serde(default)]
     pub restate_after_ms: Option<u64>,
+    /// Events that are further ahead are rejects; at most [`LARGEST_MAX_AHEAD_MS`]. By the system clock, ahead of when they were
+    /// published; by a named one, which does not run by itself, ahead of the end of the open day. Absent, as in definitions from before
+    /// there was this field: no limit but that of the calendar. Left out when it is absent.
+    #[serde(default)]
+    pub max_ahead_ms: Option<u64>,
 }
 
 impl Tenant {
@@ -331,15 +345,26 @@ impl Tenant {
     pub fn restate_after(&self) -> Option<Duration> {
         self.restate_after_ms.filter(|millis| *millis > 0).map(Duration::from_millis)
     }
+
+    /// How far ahead events may be; `None` for no limit but that of the calendar.
+    pub fn max_ahead(&self) -> Option<Duration> {
+        self.max_ahead_ms.map(Duration::from_millis)
+    }
+
+    /// Whether its days close by the system clock, rather than by a named one that requests drive.
+    pub fn is_by_system_clock(&self) -> bool {
+        self.clock.as_str() == SYSTEM_CLOCK
+    }
 }
 
 /// The last fields are left out when they are empty. By position a field can be left out only together with all that follow it.
 impl Serialize for Tenant {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let is_positional = !serializer.is_human_readable();
-        let has_restate = self.restate_after_ms.is_some();
+        let has_ahead = self.max_ahead_ms.is_some();
+        let has_restate = self.restate_after_ms.is_some() || (is_positional && has_ahead);
         let has_quotas = !self.quotas.is_none() || (is_positional && has_restate);
-        let fields = 9 + usize::from(has_quotas) + usize::from(has_restate);
+        let fields = 9 + usize::from(has_quotas) + usize::from(has_restate) + usize::from(has_ahead);
         let mut tenant = serializer.serialize_struct("Tenant", fields)?;
         tenant.serialize_field("id", &self.id)?;
         tenant.serialize_field("name", &self.name)?;
@@ -357,6 +382,10 @@ impl Serialize for Tenant {
         match has_restate {
             true => tenant.serialize_field("restate_after_ms", &self.restate_after_ms)?,
             false => tenant.skip_field("restate_after_ms")?,
+        }
+        match has_ahead {
+            true => tenant.serialize_field("max_ahead_ms", &self.max_ahead_ms)?,
+            false => tenant.skip_field("max_ahead_ms")?,
         }
         tenant.end()
     }
@@ -424,6 +453,14 @@ impl Definition {
             Self::Tenant(_) => "tenant",
             Self::Activation(_) => "activation",
         }
+    }
+
+    /// What the log keeps of it: mappings concern doors alone, and no state depends on them.
+    pub fn for_log(mut self) -> Self {
+        if let Self::Kind(kind) = &mut self {
+            kind.mappings = Vec::new();
+        }
+        self
     }
 
     /// The name or id of what is defined; of an activation, that of its view.

@@ -6,6 +6,7 @@
 //! - [`calendar`]: a calendar as a table of instants, and looking a day up in it;
 //! - [`value`]: exact numbers, and how they are written;
 //! - [`catalogue`]: kinds, views and tenants as users define them;
+//! - [`mapping`]: rules that make events out of foreign records, as users define them;
 //! - [`expression`]: the language of `where` and of metrics;
 //! - [`quotas`]: how much one tenant may take;
 //! - [`nearest`]: which word was meant;
@@ -18,6 +19,7 @@ pub mod calendar;
 pub mod catalogue;
 pub mod expression;
 pub mod ids;
+pub mod mapping;
 pub mod nearest;
 pub mod plan;
 pub mod quotas;

@@ -272,13 +272,13 @@ impl<'de> Deserialize<'de> for Number {
 }
 
 /// The whole number that digits stand for; `None` when it does not fit.
-fn digits_of(digits: impl Iterator<Item = u8> + Clone) -> Option<i128> {
+fn digits_of(mut digits: impl Iterator<Item = u8> + Clone) -> Option<i128> {
     // Nineteen digits fit a machine word, and nearly every number has fewer.
     let count = digits.clone().count();
     if count < 19 {
         return Some(digits.fold(0_u64, |number, byte| number * 10 + u64::from(byte - b'0')).into());
     }
-    digits.fold(Some(0_i128), |number, byte| number?.checked_mul(10)?.checked_add(i128::from(byte - b'0')))
+    digits.try_fold(0_i128, |number, byte| number.checked_mul(10)?.checked_add(i128::from(byte - b'0')))
 }
 
 #[cfg(test)]

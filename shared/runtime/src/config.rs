@@ -13,6 +13,7 @@ const TEXTS: [&str; 3] = ["nats_user", "nats_password", "nats_token"];
 
 /// Options of every service process, around those of the service.
 #[derive(Clone, Debug, Parser, Serialize)]
+#[command(version)]
 pub struct ProcessOptions<S: Args + Serialize> {
     #[command(flatten)]
     #[serde(flatten)]
@@ -91,13 +92,17 @@ pub enum ConfigError {
     Print(String),
 }
 
-/// Reads the settings of a process from `arguments` (the first is the program's name), the environment and the file
-/// that `--config` names.
+/// Reads the settings of the process `name` from `arguments` (the first is the program), the environment and the file that
+/// `--config` names.
 ///
 /// # Errors
 /// When an argument or a setting is unknown or has an impossible value.
-pub fn load<S: Args + Serialize>(arguments: Vec<OsString>) -> Result<ProcessOptions<S>, ConfigError> {
-    let command = ProcessOptions::<S>::command();
+pub fn load<S: Args + Serialize>(
+    name: &'static str,
+    arguments: Vec<OsString>,
+) -> Result<ProcessOptions<S>, ConfigError> {
+    // `--version` prints the command's name, which would be this crate's.
+    let command = ProcessOptions::<S>::command().name(name);
     let matches = command.clone().try_get_matches_from(&arguments)?;
     let Some(path) = matches.get_one::<PathBuf>("config") else {
         return Ok(ProcessOptions::from_arg_matches(&matches)?);
@@ -192,7 +197,7 @@ mod tests {
         temporary.write_all(file.as_bytes()).unwrap();
         let mut arguments: Vec<OsString> = vec!["service".into(), "--config".into(), temporary.path().into()];
         arguments.extend(flags.iter().map(OsString::from));
-        load(arguments)
+        load("service", arguments)
     }
 
     #[test]

@@ -58,6 +58,7 @@ pub fn metrics_handle() -> &'static PrometheusHandle {
         let handle = recorder.handle();
         // A second recorder in the process (a test's own) keeps its place; ours then stays empty.
         let _ = metrics::set_global_recorder(recorder);
+        metrics::gauge!("daybook_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         handle
     })
 }

@@ -43,7 +43,7 @@ where
     S: Args + Serialize + Clone,
     F: Future<Output = Result<(), Box<dyn std::error::Error + Send + Sync>>>,
 {
-    let options = match config::load::<S>(std::env::args_os().collect()) {
+    let options = match config::load::<S>(name, std::env::args_os().collect()) {
         Ok(options) => options,
         Err(ConfigError::Arguments(error)) => error.exit(),
         Err(error) => return fail(name, &error),

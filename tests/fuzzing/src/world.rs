@@ -140,7 +140,7 @@ fn sequencer(definitions: &[Definition], through: u64) -> Sequencer {
 
 /// A message of events to [`tenant`].
 pub fn message<'a>(sequence: u64, subject: &'a str, encoding: Encoding, payload: &'a [u8]) -> Inbound<'a> {
-    Inbound { sequence, subject, encoding, source: None, named: None, stored_at: Instant::MIN, payload }
+    Inbound { sequence, subject, encoding, source: None, unmapped: None, named: None, stored_at: Instant::MIN, payload }
 }
 
 pub fn subject(kind: &str) -> String {

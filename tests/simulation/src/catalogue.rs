@@ -5,7 +5,8 @@ use crate::manager::Request;
 use crate::settings::Shell;
 use daybook_contracts::admin::{Apply, ClockAdvance, CloseDay, TenantSpec};
 use daybook_domain::catalogue::{
-    CalendarRule, Dimension, Grain, Kind, LatePolicy, Measure, Metric, Mode, Status, View, only_final,
+    CalendarRule, Dimension, Grain, Kind, LARGEST_MAX_AHEAD_MS, LatePolicy, Measure, Metric, Mode, Status, View,
+    only_final,
 };
 use daybook_domain::ids::{Name, TenantId};
 use daybook_domain::quotas::Quotas;
@@ -81,6 +82,8 @@ impl Catalogue {
             clock: clock.map(name),
             seasons: Vec::new(),
             restate_after_ms: restate_after(shell),
+            // The model knows the limit of the calendar only.
+            max_ahead_ms: Some(LARGEST_MAX_AHEAD_MS),
             quotas: if shell.strikes(Fault::QuotaChange, 3) { quotas(shell) } else { Quotas::default() },
         };
         self.tenants.entry(text.to_owned()).or_insert(spec)
@@ -165,6 +168,7 @@ fn kind(text: &str, mode: Mode, dimensions: &[&str], measure: &str) -> Kind {
         dimensions: dimensions.iter().map(|text| Dimension { name: name(text), field: None }).collect(),
         measures: vec![Measure { name: name(measure), scale: 0 }],
         revision: 0,
+        mappings: Vec::new(),
     }
 }
 

@@ -233,6 +233,7 @@ fn take(sequencer: &mut Sequencer, message: &Stored, stored_at: Instant) {
         subject: &message.subject,
         encoding: if is_msgpack { Encoding::MessagePack } else { Encoding::Json },
         source: source_of(message),
+        unmapped: header(headers::UNMAPPED),
         named: header(headers::SUBJECT),
         stored_at,
         payload: &message.payload,

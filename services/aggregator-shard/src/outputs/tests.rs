@@ -52,7 +52,7 @@ fn assert_whole_and_small(rejects: &[Reject]) -> Vec<Output> {
 /// The rejects that ingest makes of one message.
 fn refused(payload: &[u8], encoding: Encoding) -> Vec<Reject> {
     let name = Name::new("order").unwrap();
-    let kind = Kind { name, mode: Mode::Entity, dimensions: vec![], measures: vec![], revision: 1 };
+    let kind = Kind { name, mode: Mode::Entity, dimensions: vec![], measures: vec![], revision: 1, mappings: vec![] };
     let read = event::read(payload, encoding, "ABQ", &kind);
     let problem = |(index, read): (usize, event::Read<'_>)| {
         let problem = read.outcome.unwrap_err();

@@ -32,7 +32,7 @@ use daybook_contracts::day::{DayMarker, Edge};
 use daybook_contracts::figures::Figures;
 use daybook_contracts::log::{Batch, Event, Events, Record, Restate, Through};
 use daybook_contracts::reject::{Reject, gather};
-use daybook_contracts::subjects::Subjects;
+use daybook_contracts::subjects::{Subjects, UNMAPPED_TENANT};
 use daybook_domain::calendar::CalendarTable;
 use daybook_domain::catalogue::{Definition, Kind, Tenant, View};
 use daybook_domain::ids::{LogSeq, Name, Partition, TenantId};
@@ -401,6 +401,8 @@ impl PartitionState {
     fn subject_token(&self, tenant: &str) -> String {
         match TenantId::new(tenant) {
             Ok(id) => id.to_string(),
+            // All of these are in this partition.
+            Err(_) if tenant == UNMAPPED_TENANT => tenant.to_owned(),
             Err(_) => Subjects::invalid_tenant(self.partition),
         }
     }

@@ -1,7 +1,9 @@
 //! Checks on kinds and views beyond what [`Plan::compile`](daybook_domain::plan::Plan::compile) does.
 
 use daybook_domain::catalogue::{Kind, MAX_COLUMNS, MAX_SCALE, View};
-use daybook_domain::ids::TenantId;
+use daybook_domain::ids::{Name, TenantId};
+use daybook_domain::mapping::{MAX_MAPPINGS, MAX_MAPPINGS_BYTES};
+use daybook_mapping::Mapper;
 use std::collections::BTreeSet;
 
 /// Most tenants that a refusal names.
@@ -35,6 +37,7 @@ pub(super) fn check_kind(kind: &Kind, old: Option<&Kind>) -> Result<(), String> 
     if let Some(field) = kind.dimensions.iter().filter_map(|d| d.field.as_ref()).find(|field| !fields.insert(*field)) {
         return Err(format!("two dimensions are taken from the field {field}"));
     }
+    check_mappings(kind)?;
     let Some(old) = old else { return Ok(()) };
     if old.mode != kind.mode {
         return Err("was defined with the other mode; give the new kind another name".to_owned());
@@ -47,6 +50,44 @@ pub(super) fn check_kind(kind: &Kind, old: Option<&Kind>) -> Result<(), String> 
         );
     }
     Ok(())
+}
+
+/// Checks that every mapping of the kind can be compiled, and that there is room for them.
+fn check_mappings(kind: &Kind) -> Result<(), String> {
+    if kind.mappings.len() > MAX_MAPPINGS {
+        return Err(format!("has {} mappings; at most {MAX_MAPPINGS} are allowed", kind.mappings.len()));
+    }
+    let mut names = BTreeSet::new();
+    let mut bytes = 0;
+    for mapping in &kind.mappings {
+        if !names.insert(&mapping.name) {
+            return Err(format!("has two mappings named {}", mapping.name));
+        }
+        bytes += serde_json::to_vec(mapping).expect("a mapping is plain values").len();
+        if bytes > MAX_MAPPINGS_BYTES {
+            return Err(format!("has mappings of more than {MAX_MAPPINGS_BYTES} bytes; give some a kind of their own"));
+        }
+        if let Err(mistakes) = Mapper::compile(mapping, kind) {
+            return Err(format!("mapping {}: {}", mapping.name, mistakes[0]));
+        }
+    }
+    Ok(())
+}
+
+/// What of a kind's mappings a newer definition adds, changes or removes, for people.
+pub(super) fn mapping_changes(old: &Kind, new: &Kind) -> Vec<String> {
+    let find = |kind: &Kind, name: &Name| kind.mappings.iter().find(|mapping| mapping.name == *name).cloned();
+    let mut changes = Vec::new();
+    for mapping in &new.mappings {
+        match find(old, &mapping.name) {
+            None => changes.push(format!("added mapping {}", mapping.name)),
+            Some(known) if known != *mapping => changes.push(format!("changed mapping {}", mapping.name)),
+            Some(_) => {}
+        }
+    }
+    let gone = old.mappings.iter().filter(|mapping| find(new, &mapping.name).is_none());
+    changes.extend(gone.map(|mapping| format!("removed mapping {}", mapping.name)));
+    changes
 }
 
 /// Checks that those for whom the view is exist, or are defined with it.

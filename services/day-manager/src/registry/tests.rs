@@ -23,6 +23,7 @@ fn kind() -> Kind {
         dimensions: vec![Dimension { name: name("shop"), field: None }],
         measures: vec![Measure { name: name("price"), scale: 2 }],
         revision: 0,
+        mappings: Vec::new(),
     }
 }
 
@@ -49,6 +50,7 @@ fn tenant(text: &str) -> TenantSpec {
         seasons: Vec::new(),
         quotas: Default::default(),
         restate_after_ms: None,
+        max_ahead_ms: None,
     }
 }
 
@@ -226,4 +228,37 @@ fn a_tenant_gathers_restatements_unless_it_says_otherwise() {
     assert_eq!(interval(&registry), None);
     assert_eq!(line(&mut registry, None).1, Action::Changed);
     assert_eq!(interval(&registry), Some(60_000));
+}
+
+#[test]
+fn mappings_are_checked_and_their_changes_told() {
+    use daybook_domain::mapping::{Mapping, Pick, Take};
+    let mut registry = registry();
+    let mapping = |text: &str| Mapping {
+        id: vec![Pick::path("/id")],
+        at: Some(Pick { take: Some(Take::Arrival), ..Pick::default() }),
+        ..Mapping::new(name(text))
+    };
+    let of = |mappings: Vec<Mapping>| Apply { kinds: vec![Kind { mappings, ..kind() }], ..Apply::default() };
+    let kind_name = kind().name;
+    let changed = Mapping { when: Some("a = 'x'".into()), ..mapping("one") };
+    for (mappings, detail) in [
+        (vec![mapping("one"), mapping("two")], "added mapping one; added mapping two"),
+        (vec![changed.clone(), mapping("two")], "changed mapping one"),
+        (vec![mapping("three"), mapping("two")], "added mapping three; removed mapping one"),
+        (vec![], "removed mapping three; removed mapping two"),
+    ] {
+        let lines = apply(&mut registry, &of(mappings.clone()));
+        assert_eq!(lines, [(kind_name.to_string(), Action::Changed, detail.to_owned())]);
+        assert_eq!(apply(&mut registry, &of(mappings))[0].1, Action::Unchanged);
+    }
+    let twice = refusal(&registry, &of(vec![mapping("one"), mapping("one")]));
+    assert!(twice.contains("has two mappings named one"), "{twice}");
+    let wrong = refusal(&registry, &of(vec![Mapping { at: None, ..mapping("one") }]));
+    assert!(wrong.contains("mapping one: at: the mapping has no at"), "{wrong}");
+    let many = refusal(&registry, &of((0..33).map(|n| mapping(&format!("m{n}"))).collect()));
+    assert!(many.contains("33 mappings; at most 32"), "{many}");
+    let long =
+        Mapping { tenant: Some(Pick { constant: Some("x".repeat(300_000)), ..Pick::default() }), ..mapping("one") };
+    assert!(refusal(&registry, &of(vec![long])).contains("more than 262144 bytes"));
 }

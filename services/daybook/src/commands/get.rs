@@ -4,7 +4,7 @@ use crate::cli::{ClientArguments, Outcome};
 use crate::standing::standings;
 use crate::table::{Table, count, duration};
 use daybook_contracts::admin::ViewsReply;
-use daybook_domain::catalogue::{Mode, Season, Tenant};
+use daybook_domain::catalogue::{Kind, Mode, Season, Tenant};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -42,20 +42,7 @@ pub async fn run(arguments: Arguments) -> Outcome {
                 super::print_json(&kinds)?;
                 return Ok(ExitCode::SUCCESS);
             }
-            let mut table = Table::new(["KIND", "MODE", "DIMENSIONS", "MEASURES", "REVISION"]);
-            for kind in kinds {
-                let mode = if kind.mode == Mode::Entity { "entity" } else { "fact" };
-                let dimensions: Vec<_> = kind.dimensions.iter().map(|d| d.name.as_str()).collect();
-                let measures: Vec<_> = kind.measures.iter().map(|m| m.name.as_str()).collect();
-                table.row([
-                    kind.name.to_string(),
-                    mode.to_owned(),
-                    dimensions.join(", "),
-                    measures.join(", "),
-                    kind.revision.to_string(),
-                ]);
-            }
-            table
+            kinds_table(&kinds)
         }
         What::Views => {
             let reply = client.views().await?;
@@ -80,6 +67,26 @@ pub async fn run(arguments: Arguments) -> Outcome {
     };
     table.print()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Mappings have a column if any kind has one.
+fn kinds_table(kinds: &[Kind]) -> Table {
+    let any_mappings = kinds.iter().any(|kind| !kind.mappings.is_empty());
+    let mut headings = vec!["KIND", "MODE", "DIMENSIONS", "MEASURES"];
+    headings.extend(any_mappings.then_some("MAPPINGS"));
+    headings.push("REVISION");
+    let mut table = Table::new(headings);
+    for kind in kinds {
+        let mode = if kind.mode == Mode::Entity { "entity" } else { "fact" };
+        let dimensions: Vec<_> = kind.dimensions.iter().map(|d| d.name.as_str()).collect();
+        let measures: Vec<_> = kind.measures.iter().map(|m| m.name.as_str()).collect();
+        let mappings: Vec<_> = kind.mappings.iter().map(|mapping| mapping.name.as_str()).collect();
+        let mut row = vec![kind.name.to_string(), mode.to_owned(), dimensions.join(", "), measures.join(", ")];
+        row.extend(any_mappings.then(|| mappings.join(", ")));
+        row.push(kind.revision.to_string());
+        table.row(row);
+    }
+    table
 }
 
 fn views_table(reply: &ViewsReply) -> Table {
@@ -172,6 +179,21 @@ mod tests {
     }
 
     #[test]
+    fn mappings_are_shown_where_there_are_any() {
+        let kind = |mappings: &[&str]| Kind {
+            name: name("sale"),
+            mode: Mode::Entity,
+            dimensions: Vec::new(),
+            measures: Vec::new(),
+            revision: 3,
+            mappings: mappings.iter().map(|text| daybook_domain::mapping::Mapping::new(name(text))).collect(),
+        };
+        assert!(!kinds_table(&[kind(&[])]).render(None).contains("MAPPINGS"));
+        let shown = kinds_table(&[kind(&["shop", "web"])]).render(None);
+        assert!(shown.contains("MAPPINGS") && shown.contains("shop, web"), "{shown}");
+    }
+
+    #[test]
     fn seasons_and_quotas_are_shown_where_there_are_any() {
         let mut tenant = Tenant {
             id: TenantId::new("A").unwrap(),
@@ -185,6 +207,7 @@ mod tests {
             seasons: Vec::new(),
             quotas: Default::default(),
             restate_after_ms: None,
+            max_ahead_ms: None,
         };
         let plain = tenants_table(std::slice::from_ref(&tenant)).render(None);
         assert!(!plain.contains("SEASONS") && !plain.contains("QUOTAS"), "{plain}");

@@ -7,6 +7,7 @@ pub mod day;
 pub mod days;
 pub mod demo;
 pub mod get;
+pub mod map;
 pub mod nats;
 pub mod query;
 pub mod rejects;

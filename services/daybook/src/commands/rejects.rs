@@ -5,7 +5,7 @@ use crate::client::Client;
 use crate::table::{Table, count};
 use anyhow::Context as _;
 use daybook_contracts::reject::Reject;
-use daybook_contracts::subjects::Subjects;
+use daybook_contracts::subjects::{Subjects, UNMAPPED_TENANT};
 use daybook_domain::ids::{Partition, TenantId};
 use daybook_runtime::append::last_message;
 use daybook_runtime::reader::Reader;
@@ -79,15 +79,16 @@ fn events(reject: &Reject) -> String {
     }
 }
 
-/// The newest `count` rejects of events whose tenant is no valid id, as the streams of all partitions have them, and
-/// whether there are older ones.
+/// The newest `count` rejects of events whose tenant is no valid id, as the streams of all partitions have them, and of
+/// foreign records without a tenant, and whether there are older ones.
 ///
 /// # Errors
 /// When a message cannot be read.
 pub async fn without_tenant(client: &Client, count: usize) -> anyhow::Result<(Vec<Reject>, bool)> {
     let (mut all, mut total) = (Vec::new(), 0);
-    for partition in Partition::all(client.connection.partitions) {
-        let (rejects, number) = newest_under(client, &Subjects::invalid_tenant(partition), count).await?;
+    let partitions = Partition::all(client.connection.partitions).map(Subjects::invalid_tenant);
+    for token in partitions.chain([UNMAPPED_TENANT.to_owned()]) {
+        let (rejects, number) = newest_under(client, &token, count).await?;
         all.extend(rejects);
         total += number;
     }

@@ -3,6 +3,7 @@
 use crate::cli::{ClientArguments, Outcome};
 use crate::client::Client;
 use crate::fact_ids::FactIds;
+use crate::mapped::{MAX_UNMAPPED, MappingName, RecordMapper};
 use crate::rejected::{self, Rejected, RejectedLine};
 use crate::replayer::{ReplayOptions, Replayer, Tally};
 use crate::source::{Columns, Format, Record, Records, Source};
@@ -11,6 +12,8 @@ use anyhow::{Context as _, bail};
 use daybook_domain::catalogue::{Kind, Mode, SYSTEM_CLOCK};
 use daybook_domain::ids::{Name, TenantId};
 use daybook_domain::time::Instant;
+use daybook_mapping::Outcome as Mapped;
+use daybook_runtime::clock;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,15 +38,18 @@ pub struct Arguments {
     /// Kind of all events; without it each says its own in the field `kind`
     #[arg(long)]
     kind: Option<Name>,
+    /// Make events of the file's records by this mapping of the kind
+    #[arg(long, value_name = "NAME", requires = "kind", conflicts_with = "tenant_field")]
+    mapping: Option<Name>,
     /// How the file is written. In CSV the header names the fields of the event (id, version, at, status) and the dimensions
-    /// and measures of its kind
+    /// and measures of its kind; with a mapping they are its paths
     #[arg(long, value_enum, default_value_t)]
     format: Format,
     /// Where facts without an id get one from, so that one that is published again counts once
     #[arg(long, value_enum, value_name = "SOURCE", default_value_t)]
     fact_ids: IdsFrom,
     /// Field with the time at which each event became known: it drives the tenants' clock, so that days close as they
-    /// did. Without it the events are published as they are
+    /// did. Without it the events are published as they are. With a mapping it can only be `at`, the events' own time
     #[arg(long, value_name = "FIELD")]
     clock: Option<String>,
     /// The clock that is driven; by default the one that the tenants follow
@@ -107,7 +113,9 @@ pub async fn run(arguments: Arguments) -> Outcome {
         bail!("there is no kind {kind}; define it by `daybook apply`, or name one of: {}", known.join(", "));
     }
     let (source, fact_ids) = fact_ids(&client, source, &kinds, arguments.fact_ids).await?;
+    let mapping = mapping(&arguments, &client).await?;
     let columns = Columns {
+        as_they_are: mapping.is_some(),
         kinds,
         kind: arguments.kind.clone(),
         tenant: arguments.tenant.is_none().then(|| arguments.tenant_field.clone()),
@@ -124,11 +132,12 @@ pub async fn run(arguments: Arguments) -> Outcome {
         kind: arguments.kind.clone(),
         fact_ids,
         tenant_field: arguments.tenant_field.clone(),
-        tenant: arguments.tenant.clone(),
+        // A mapped event says itself for whom it is.
+        tenant: arguments.tenant.clone().filter(|_| mapping.is_none()),
         clock,
     };
     let bar = progress(source.length, arguments.client.json);
-    let work = replay(&client, options, source, arguments.until, !arguments.keep_open, &bar);
+    let work = replay_through(&client, mapping.as_ref(), options, source, arguments.until, !arguments.keep_open, &bar);
     let outcome = tokio::select! {
         outcome = work => outcome?,
         () = daybook_runtime::process::wait_for_signal() => {
@@ -146,6 +155,16 @@ pub async fn run(arguments: Arguments) -> Outcome {
         (0, _) => ExitCode::FAILURE,
         _ => ExitCode::from(REJECTED),
     })
+}
+
+/// The mapping that records go through, if one is wanted.
+async fn mapping(arguments: &Arguments, client: &Client) -> anyhow::Result<Option<RecordMapper>> {
+    let Some(name) = &arguments.mapping else { return Ok(None) };
+    if arguments.clock.as_ref().is_some_and(|field| field != "at") {
+        bail!("with --mapping the clock follows the events' own time: write --clock at");
+    }
+    let wanted = MappingName { kind: arguments.kind.clone(), name: name.clone() };
+    RecordMapper::load(client, &wanted, arguments.tenant.clone()).await.map(Some)
 }
 
 /// What a replay did.
@@ -169,6 +188,10 @@ pub struct Summary {
     pub has_more_rejects: bool,
     /// Columns of a CSV file that mean nothing to any kind.
     pub ignored_columns: Vec<String>,
+    /// Records, or items of them, that the mapping could not make events of: they are among the rejects.
+    pub unmapped: u64,
+    /// Records, or items of them, that are no events by the mapping's `when`.
+    pub passed_over: u64,
 }
 
 /// Replays a source to its end, or to `until`, and waits until everything rests in the figures.
@@ -183,11 +206,31 @@ pub async fn replay(
     run_on: bool,
     bar: &ProgressBar,
 ) -> anyhow::Result<Summary> {
+    replay_through(client, None, options, source, until, run_on, bar).await
+}
+
+/// The same, with events that are made of the source's records by a mapping, if there is one.
+///
+/// # Errors
+/// As [`replay`], and when too many records cannot be mapped.
+pub async fn replay_through(
+    client: &Client,
+    mapping: Option<&RecordMapper>,
+    options: ReplayOptions,
+    source: Source,
+    until: Option<Instant>,
+    run_on: bool,
+    bar: &ProgressBar,
+) -> anyhow::Result<Summary> {
+    let mut mapped = MappedTally::default();
     let began = tokio::time::Instant::now();
     let rejects_before = rejected::newest(client).await;
     let mut replayer = Replayer::new(client.clone(), options);
     let mut records = source.into_records();
-    let read = publish_all(&mut replayer, &mut records, until, bar).await;
+    let read = match mapping {
+        None => publish_all(&mut replayer, &mut records, until, bar).await,
+        Some(mapping) => publish_mapped(&mut replayer, mapping, &mut records, until, &mut mapped).await,
+    };
     replayer.flush().await?;
     read.with_context(|| format!("the replay stopped behind {} published events", count(replayer.tally.published)))?;
     let seconds = began.elapsed().as_secs_f64();
@@ -219,7 +262,56 @@ pub async fn replay(
         rejected_lines: shown,
         has_more_rejects: has_more,
         ignored_columns: Vec::new(),
+        unmapped: mapped.unmapped,
+        passed_over: mapped.passed_over,
     })
+}
+
+/// What became of records that are no events.
+#[derive(Default)]
+struct MappedTally {
+    unmapped: u64,
+    passed_over: u64,
+}
+
+/// Publishes what the mapping makes of every record, up to `until`.
+async fn publish_mapped(
+    replayer: &mut Replayer,
+    mapping: &RecordMapper,
+    records: &mut Records,
+    until: Option<Instant>,
+    tally: &mut MappedTally,
+) -> anyhow::Result<()> {
+    while let Some(Record { line, content }) = records.next().await? {
+        let record = match content {
+            Ok(record) => record,
+            Err(reason) => {
+                replayer.pass_over(line, reason);
+                continue;
+            }
+        };
+        for outcome in mapping.map(line, &record, clock::now()) {
+            match outcome {
+                Mapped::Event(made) => {
+                    if !replayer.publish(line, mapping.envelope(&made), until).await? {
+                        return Ok(());
+                    }
+                }
+                Mapped::Unmapped(unmapped) => {
+                    replayer.publish_unmapped(line, mapping.refuse(&record, &unmapped)).await?;
+                    tally.unmapped += 1;
+                    anyhow::ensure!(
+                        tally.unmapped < MAX_UNMAPPED,
+                        "{MAX_UNMAPPED} records could not be mapped, the last in line {line}: {}; change the mapping and \
+                         replay the file again",
+                        unmapped.problem.reason
+                    );
+                }
+                Mapped::PassedOver(_) => tally.passed_over += 1,
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Publishes every event up to `until`.
@@ -289,6 +381,12 @@ fn show(summary: &Summary, json: bool) -> anyhow::Result<()> {
         let codes: Vec<_> = summary.rejects.iter().map(|(code, n)| format!("{code} {}", count(*n))).collect();
         let least = if summary.has_more_rejects { ", and older ones that are no longer kept" } else { "" };
         super::print_line(&format!("not counted: {}{least}; see `daybook rejects TENANT`", codes.join(", ")))?;
+    }
+    if summary.passed_over > 0 {
+        super::print_line(&format!(
+            "passed over, for they are no events of the mapping: {}",
+            count(summary.passed_over)
+        ))?;
     }
     if summary.rejected > 0 {
         eprintln!("{} events were rejected; the first ones:", count(summary.rejected));

@@ -1,5 +1,6 @@
 //! Kinds: the semantic models of events.
 
+use super::mappings;
 use super::reader::Reader;
 use super::yaml::{Node, Value};
 use daybook_domain::catalogue::{Dimension, Kind, MAX_COLUMNS, MAX_SCALE, Measure, Mode};
@@ -14,7 +15,7 @@ const EVENT_FIELDS: [&str; 8] = ["tenant", "kind", "id", "version", "status", "a
 /// The node that names the kind, and the kind where nothing is wrong with it.
 pub(super) fn read<'a>(node: &'a Node, reader: &mut Reader<'a, '_>) -> (Option<&'a Node>, Option<Kind>) {
     let before = reader.mistakes();
-    let Some(fields) = reader.fields(node, "kind", &["name", "mode", "dimensions", "measures"]) else {
+    let Some(fields) = reader.fields(node, "kind", &["name", "mode", "dimensions", "measures", "mappings"]) else {
         return (None, None);
     };
     let name_node = reader.required(&fields, "name", "order");
@@ -25,9 +26,14 @@ pub(super) fn read<'a>(node: &'a Node, reader: &mut Reader<'a, '_>) -> (Option<&
     let mut columns = Columns::default();
     let dimensions = columns.read(reader.optional_list(&fields, "dimensions"), "dimension", read_dimension, reader);
     let measures = columns.read(reader.optional_list(&fields, "measures"), "measure", read_measure, reader);
+    let columns_are_sound = reader.mistakes() == before;
+    let drafts = mappings::read(reader.optional_list(&fields, "mappings"), reader);
     let kind = match (name, mode) {
-        (Some(name), Some(mode)) if reader.mistakes() == before => {
-            Some(Kind { name, mode, dimensions, measures, revision: 0 })
+        // With a column that could not be read, none can be called unknown.
+        (Some(name), Some(mode)) if columns_are_sound => {
+            let mut kind = Kind { name, mode, dimensions, measures, revision: 0, mappings: Vec::new() };
+            kind.mappings = mappings::check(drafts, &kind, reader);
+            Some(kind).filter(|_| reader.mistakes() == before)
         }
         _ => None,
     };

@@ -8,6 +8,8 @@
 //!     mode: entity                               # or fact
 //!     dimensions: [carrier, { name: event, field: event }]
 //!     measures: [distance, { name: fare, type: decimal, scale: 2 }]
+//!     mappings:                                  # how events are made of other systems' records: docs/MAPPING.md
+//!       - { name: radar, tenant: /airport, id: /flight/number, at: { path: /seen, as: epoch_s }, dims: { carrier: /carrier } }
 //! views:
 //!   - name: arrivals
 //!     kind: flight
@@ -43,9 +45,10 @@
 //! refuses itself, and [`Definitions::refused`] gives that a place too.
 //!
 //! A text goes through `yaml` (a tree in which every node knows its place) and `reader` (the fields of a mapping, and
-//! what is wrong with them), and `kinds`, `views` and `tenants` make definitions of it.
+//! what is wrong with them), and `kinds` with `mappings`, `views` and `tenants` make definitions of it.
 
 mod kinds;
+mod mappings;
 mod mistake;
 mod ranking;
 mod reader;

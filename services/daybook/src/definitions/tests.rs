@@ -529,14 +529,14 @@ fn quotas_are_checked() {
 #[test]
 fn graces_and_dates_are_checked() {
     let tenant = |lines: &str| bad_tenant(&format!("    cutoff: \"05:00\"\n{lines}"));
-    assert_eq!(tenant("    grace: 24h1s\n"), "a.yaml:5:12: the grace is longer than a day; at most 24h are allowed");
+    assert_eq!(tenant("    grace: 24h1s\n"), "a.yaml:5:12: the grace is too long; at most 24h are allowed");
     assert_eq!(
         tenant("    grace: 600\n"),
         "a.yaml:5:12: expected a grace such as 90s, 10m or 1h30m, found the number 600"
     );
     assert_eq!(
         tenant("    restate_after: 25h\n"),
-        "a.yaml:5:20: the restate_after is longer than a day; at most 24h are allowed"
+        "a.yaml:5:20: the restate_after is too long; at most 24h are allowed"
     );
     assert_eq!(
         tenant("    first_day: 2013-02-30\n"),
@@ -681,5 +681,117 @@ proptest! {
         let at = (0..=cut.min(views.len())).rev().find(|at| views.is_char_boundary(*at)).unwrap();
         let text = format!("{}{piece}{}", &views[..at], &views[at..]);
         let _ = load(&files(&[&text, include_str!("../../../../examples/flights/kind.yaml")]), &[]);
+    }
+}
+
+/// The kind with a mapping of these lines, from line 8 on at column 9.
+fn mapping_with(lines: &str) -> String {
+    let base = "kinds:\n  - name: sale\n    mode: entity\n    dimensions: [store, product]\n    measures: [{ name: total, scale: 2 }]\n";
+    format!("{base}    mappings:\n      - name: shop\n{lines}")
+}
+
+#[test]
+fn mappings_are_read_in_every_form() {
+    use daybook_domain::ids::Name;
+    use daybook_domain::mapping::{Explode, Mapping, Pick, Round, Take};
+    let apply = good(&mapping_with(
+        r#"
+        when: "financial_status != 'pending'"
+        tenant: { path: /shop/domain, map: { east.example: acme, 17: zeta, true: yes } }
+        explode: { path: /line_items }
+        id: [/id, ./id, index]
+        version: { path: /updated_at, as: rfc3339 }
+        at: { path: /created, as: [epoch_s, "%d.%m.%Y"], zone: Europe/Berlin }
+        status: { path: /financial_status, map: { paid: final, refunded: void }, else: draft }
+        dims: { store: { path: /location_id, text: true }, product: { path: ./sku, default: "??" } }
+        measures: { total: { path: ./ms, shift: -2, divide: 60000, round: half_even } }
+"#,
+    ));
+    let mapping = &apply.kinds[0].mappings[0];
+    let name = |text: &str| Name::new(text).unwrap();
+    let map = |pairs: &[(&str, &str)]| pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+    let expected = Mapping {
+        when: Some("financial_status != 'pending'".into()),
+        tenant: Some(Pick {
+            map: map(&[("east.example", "acme"), ("17", "zeta"), ("true", "yes")]),
+            ..Pick::path("/shop/domain")
+        }),
+        explode: Some(Explode { path: "/line_items".into(), complete: false, slots: None }),
+        id: vec![Pick::path("/id"), Pick::path("./id"), Pick { take: Some(Take::Index), ..Pick::default() }],
+        version: Some(Pick { form: vec!["rfc3339".into()], ..Pick::path("/updated_at") }),
+        at: Some(Pick {
+            form: vec!["epoch_s".into(), "%d.%m.%Y".into()],
+            zone: Some("Europe/Berlin".into()),
+            ..Pick::path("/created")
+        }),
+        status: Some(Pick {
+            map: map(&[("paid", "final"), ("refunded", "void")]),
+            otherwise: Some("draft".into()),
+            ..Pick::path("/financial_status")
+        }),
+        dims: [
+            (name("store"), Pick { text: true, ..Pick::path("/location_id") }),
+            (name("product"), Pick { default: Some("??".into()), ..Pick::path("./sku") }),
+        ]
+        .into(),
+        measures: [(
+            name("total"),
+            Pick { shift: Some(-2), divide: Some(60_000), round: Some(Round::HalfEven), ..Pick::path("./ms") },
+        )]
+        .into(),
+        ..Mapping::new(name("shop"))
+    };
+    assert_eq!(*mapping, expected);
+    let short = good(&mapping_with(
+        "        extends: debezium\n        tenant: { const: acme }\n        id: ./id\n        at: arrival\n",
+    ));
+    let mapping = &short.kinds[0].mappings[0];
+    assert_eq!(mapping.rows, ["/after", "/before"], "what a preset says is stored");
+    assert_eq!((mapping.id.len(), mapping.at.as_ref().unwrap().take), (1, Some(Take::Arrival)));
+}
+
+#[test]
+fn mistakes_of_mappings_have_their_place() {
+    for (lines, expected) in [
+        ("        id: /id\n", "a.yaml:7:9: the mapping has no at, the time that decides the business day"),
+        ("        id: /id\n        at: /t\n        when: a = and\n", "a.yaml:10:19: expected"),
+        ("        id: /id\n        at: /t\n        when: \"a = 'x' and '/b' = 1\"\n", "a.yaml:10:28: both sides"),
+        ("        id: [/id, x.y]\n        at: /t\n", "a.yaml:8:19: \"x.y\" is no path; a path begins with /"),
+        ("        id: /id\n        at: { path: /t, as: rfc3340 }\n", "a.yaml:9:29: \"rfc3340\" is neither"),
+        (
+            "        id: /id\n        at: { path: /t, sa: rfc3339 }\n",
+            "a.yaml:9:25: unknown key \"sa\"; the keys are path",
+        ),
+        (
+            "        id: /id\n        at: /t\n        dims: { stor: /s }\n",
+            "a.yaml:10:17: sale has no dimension \"stor\"; did you mean",
+        ),
+        (
+            "        id: /id\n        at: /t\n        status: { path: /s, map: { paid: done } }\n",
+            "a.yaml:10:42: \"done\" is no status",
+        ),
+        (
+            "        id: /id\n        at: /t\n        measures: { total: { path: /x, shift: 99 } }\n",
+            "a.yaml:10:47: a shift is -18 to 18",
+        ),
+        (
+            "        id: /id\n        at: /t\n        measures: { total: { path: /x, shift: much } }\n",
+            "a.yaml:10:47: expected digits",
+        ),
+        (
+            "        id: ./id\n        at: /t\n        explode: { path: /l, complete: true }\n",
+            "a.yaml:10:40: complete is not there yet",
+        ),
+        (
+            "        id: /id\n        at: /t\n        extends: debezum\n",
+            "a.yaml:10:18: unknown preset \"debezum\"; did you mean \"debezium\"?",
+        ),
+        (
+            "        id: /id\n        at: /t\n      - name: shop\n        id: /id\n        at: /t\n",
+            "a.yaml:10:9: the mapping shop is defined twice",
+        ),
+    ] {
+        let found = bad(&mapping_with(lines));
+        assert!(found.starts_with(expected), "{lines}{found}\ninstead of {expected}");
     }
 }

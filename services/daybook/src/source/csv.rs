@@ -21,6 +21,8 @@ const VERSION: &str = "version";
 /// What the columns of a CSV file mean.
 #[derive(Clone, Debug, Default)]
 pub struct Columns {
+    /// Whether rows stay objects of texts by the names in the header, for a mapping; an empty cell is null.
+    pub as_they_are: bool,
     /// The kinds that there are.
     pub kinds: Vec<Kind>,
     /// The kind of all rows; `None` when a column `kind` says it.
@@ -87,10 +89,14 @@ impl Rows {
             })
             .map(|name| name.map(str::to_owned))
             .collect::<anyhow::Result<Vec<String>>>()?;
-        check(&header, &columns)?;
+        if !columns.as_they_are {
+            check(&header, &columns)?;
+        }
         let mut rows =
             Self { reader, header, columns, places: BTreeMap::new(), unknown: Vec::new(), last_line, record };
-        rows.find_places();
+        if !rows.columns.as_they_are {
+            rows.find_places();
+        }
         Ok(rows)
     }
 
@@ -156,6 +162,12 @@ impl Rows {
             let text =
                 std::str::from_utf8(cell).map_err(|_| format!("column {name} is not UTF-8; save the file as UTF-8"))?;
             texts.push(text);
+        }
+        if self.columns.as_they_are {
+            let text = |text: &&str| if text.is_empty() { serde_json::Value::Null } else { (*text).into() };
+            let cells = self.header.iter().cloned().zip(texts.iter().map(text));
+            let object: serde_json::Map<String, serde_json::Value> = cells.collect();
+            return Ok(serde_json::to_vec(&object).expect("texts are JSON"));
         }
         let kind = match &self.columns.kind {
             Some(kind) => Some(kind.as_str()),

@@ -189,6 +189,7 @@ fn kinds() -> Vec<Kind> {
         dimensions: vec![dimension("store"), event],
         measures: vec![measure("total")],
         revision: 1,
+        mappings: Vec::new(),
     };
     let click = Kind {
         name: name("click"),
@@ -196,6 +197,7 @@ fn kinds() -> Vec<Kind> {
         dimensions: vec![dimension("page")],
         measures: vec![measure("ms")],
         revision: 1,
+        mappings: Vec::new(),
     };
     vec![order, click]
 }

@@ -56,6 +56,7 @@ fn kind() -> Kind {
         dimensions: vec![dimension("city")],
         measures: vec![measure("qty", 0), measure("price", 2)],
         revision: 1,
+        mappings: Vec::new(),
     }
 }
 
@@ -67,6 +68,7 @@ fn wide_kind() -> Kind {
         dimensions: (0..64).map(|n| dimension(&format!("d{n}"))).collect(),
         measures: (0..64).map(|n| measure(&format!("m{n}"), 0)).collect(),
         revision: 1,
+        mappings: Vec::new(),
     }
 }
 
@@ -99,6 +101,7 @@ fn tenant(id: &str, first_day: i32) -> Tenant {
         seasons: Vec::new(),
         quotas: Default::default(),
         restate_after_ms: None,
+        max_ahead_ms: None,
     }
 }
 
@@ -129,6 +132,7 @@ struct Message {
     /// The stream and sequence that it was sourced from.
     source: Option<(&'static str, u64)>,
     named: Option<String>,
+    unmapped: Option<String>,
     stored_at: Instant,
     payload: Vec<u8>,
 }
@@ -142,6 +146,7 @@ impl Message {
             encoding: Encoding::Json,
             source: None,
             named: None,
+            unmapped: None,
             stored_at: STORED_AT,
             payload: payload.into(),
         }
@@ -156,6 +161,7 @@ impl Message {
             encoding: Encoding::Json,
             source: Some(("DAYBOOK_DAYS", source_sequence)),
             named: Some(format!("daybook.days.{}.{}", marker.tenant, marker.edge.as_str())),
+            unmapped: None,
             stored_at: STORED_AT,
             payload,
         }
@@ -171,6 +177,7 @@ impl Message {
             encoding: Encoding::Json,
             source: Some(("DAYBOOK_CATALOG", source_sequence)),
             named: Some(format!("daybook.catalog.0.{what}.{name}")),
+            unmapped: None,
             stored_at: STORED_AT,
             payload,
         }
@@ -187,6 +194,7 @@ impl Message {
             encoding: self.encoding,
             source: self.source.map(|(stream, sequence)| headers::Source { stream, sequence }),
             named: self.named.as_deref(),
+            unmapped: self.unmapped.as_deref(),
             stored_at: self.stored_at,
             payload: &self.payload,
         })
@@ -387,6 +395,31 @@ fn days_before_the_first_one_are_refused() {
     assert_eq!(stamp(&mut sequencer, 0), Err(Code::BeforeFirstDay), "in the table, before the tenant's first day");
     assert_eq!(stamp(&mut sequencer, 24 * HOUR_MS - 1), Err(Code::BeforeFirstDay));
     assert_eq!(stamp(&mut sequencer, 24 * HOUR_MS), Ok(1));
+}
+
+#[test]
+fn events_too_far_ahead_of_their_publishing_are_refused() {
+    let outcome = |clock: &str, max_ahead_ms, at_ms| {
+        let table = Definition::Calendar(calendar("cal", &CUTOFF_HOURS));
+        let tenant = Tenant { clock: name(clock), max_ahead_ms, ..tenant("ABQ", 1) };
+        let definitions = [Definition::Kind(kind()), table, Definition::Tenant(tenant)];
+        let mut sequencer = Sequencer::new(subjects(), Marks::default(), definitions);
+        let mut message = Message::events(1, "ABQ", "order", order("1", at_ms).to_string());
+        message.stored_at = Instant::from_millis(30 * HOUR_MS);
+        message.give(&mut sequencer);
+        match records(&mut sequencer).as_slice() {
+            [Record::Events(run)] => Ok(run.events[0].date.as_days()),
+            [Record::Rejected(reject)] => Err((reject.code, reject.reason.contains("max_ahead"))),
+            other => panic!("one event became {other:?}"),
+        }
+    };
+    let hour = Some(HOUR_MS as u64);
+    assert_eq!(outcome("system", hour, 31 * HOUR_MS), Ok(1));
+    assert_eq!(outcome("system", hour, 31 * HOUR_MS + 1), Err((Code::TooFarAhead, true)));
+    assert_eq!(outcome("system", Some(0), 30 * HOUR_MS + 1), Err((Code::TooFarAhead, true)));
+    // Without a limit, and by a clock that requests drive, it is not for ingest to say.
+    assert_eq!(outcome("system", None, 80 * HOUR_MS), Ok(3));
+    assert_eq!(outcome("shop", hour, 80 * HOUR_MS), Ok(3));
 }
 
 #[test]
@@ -831,4 +864,45 @@ fn long_names_of_unknown_columns_make_small_batches() {
     let unknown = json!({"dims": {"x".repeat(65_150): 1}}).to_string();
     Message::events(1, "ABQ", "order", format!("[{}]", vec![unknown; 14].join(","))).give(&mut sequencer);
     assert_whole_and_small(&drain(&mut sequencer), 14);
+}
+
+#[test]
+fn a_record_that_a_door_could_not_map_is_rejected_for_the_doors_reason() {
+    let why = r#"{"code":"wrong_type","field":"/lines/2/price","reason":"/price is \"abc\": it must be a number"}"#;
+    let good = |sequence, tenant| Message {
+        unmapped: Some(why.to_owned()),
+        // It would be a sound event, and no JSON array of two.
+        ..Message::events(sequence, tenant, "order", r#"[{"id":"1","at":"1970-01-02T12:00:00Z"},{}]"#)
+    };
+    let mut sequencer = sequencer();
+    good(1, "ABQ").give(&mut sequencer);
+    good(2, "~unmapped").give(&mut sequencer);
+    Message { unmapped: Some("{".into()), ..good(3, "ABQ") }.give(&mut sequencer);
+    good(4, "nobody").give(&mut sequencer);
+    let records = records(&mut sequencer);
+    let shown: Vec<_> = rejects_of(&records)
+        .iter()
+        .map(|reject| (reject.inbox.0, reject.tenant.as_str(), reject.code, reject.field.as_deref()))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            (1, "ABQ", Code::WrongType, Some("/lines/2/price")),
+            (2, "~unmapped", Code::WrongType, Some("/lines/2/price")),
+            (3, "ABQ", Code::Malformed, None),
+            (4, "nobody", Code::UnknownTenant, Some("subject")),
+        ]
+    );
+    assert!(rejects_of(&records)[0].original.bytes().starts_with(b"[{"));
+    assert_eq!(events_of(&records).len(), 0);
+}
+
+#[test]
+fn mappings_do_not_reach_the_log() {
+    let mapping = daybook_domain::mapping::Mapping::new(name("shop"));
+    let definition = Definition::Kind(Kind { mappings: vec![mapping], revision: 2, ..kind() });
+    let mut sequencer = sequencer();
+    Message::definition(1, 5, &definition).give(&mut sequencer);
+    let [Record::Define(Definition::Kind(kept))] = &records(&mut sequencer)[..] else { panic!() };
+    assert_eq!(*kept, Kind { revision: 2, ..kind() });
 }

@@ -20,6 +20,7 @@ use crate::reject::Code;
 use compact_str::CompactString;
 use daybook_domain::catalogue::{Kind, Status};
 use daybook_domain::time::Instant;
+use serde::{Deserialize, Serialize};
 
 /// Longest single event, in bytes.
 pub const MAX_EVENT_BYTES: usize = 64 * 1024;
@@ -54,9 +55,10 @@ pub struct ValidEvent {
 }
 
 /// What is wrong with an event, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     pub code: Code,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
     pub reason: String,
 }
@@ -91,6 +93,23 @@ impl<'a> Message<'a> {
     /// Finds where each event begins and ends: much cheaper than to read them.
     pub fn split(payload: &'a [u8], encoding: Encoding) -> Self {
         Self { payload, encoding, parts: split::split(payload, encoding) }
+    }
+
+    /// A message that a door refused, in place of an event that it could not make of a foreign record: one event, which is
+    /// rejected. `why` is the text of [`UNMAPPED`](crate::headers::UNMAPPED).
+    pub fn unmapped(payload: &'a [u8], why: &str) -> Self {
+        let problem = serde_json::from_str::<Problem>(why)
+            .map(|problem| Problem::new(problem.code, problem.field.as_deref(), problem.reason))
+            .unwrap_or_else(|error| {
+                let reason = format!("the header {} cannot be read: {error}", crate::headers::UNMAPPED);
+                Problem::new(Code::Malformed, None, reason)
+            });
+        Self { payload, encoding: Encoding::Json, parts: Err(problem) }
+    }
+
+    /// Why it cannot be split into events, if it cannot.
+    pub fn problem(&self) -> Option<&Problem> {
+        self.parts.as_ref().err()
     }
 
     /// How many events are in it; a message that cannot be split counts as one.

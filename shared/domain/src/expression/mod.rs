@@ -1,8 +1,9 @@
 //! The language of metrics: what a metric computes, and `where` says which entities take part.
 //!
-//! There are two entry points. [`Aggregate`] reads texts such as `quantile(arr_delay, 0.95)`, [`Predicate`] texts such as
+//! There are three entry points. [`Aggregate`] reads texts such as `quantile(arr_delay, 0.95)`, [`Predicate`] texts such as
 //! `carrier in ('UA', 'DL') and not arr_delay is null`. Both are parsed and typed against a kind when a view is
 //! applied, so that no mistake waits for the first event. A mistake is an [`ExpressionError`] that knows its place.
+//! [`PathPredicate`] reads a `where` over the paths of a foreign record, whose types nobody has declared.
 //!
 //! A text goes through `lexer` → `parser` (giving `syntax`) → `check` (with names looked up by `fields`) → `predicate`,
 //! which is what runs per event: positions instead of names, integers instead of decimals, no negations.
@@ -51,6 +52,7 @@ mod error;
 mod fields;
 mod lexer;
 mod parser;
+mod paths;
 mod predicate;
 #[cfg(test)]
 mod properties;
@@ -58,6 +60,7 @@ mod syntax;
 
 pub use aggregate::{Aggregate, AggregateSyntax, parse_aggregate};
 pub use error::ExpressionError;
+pub use paths::{PathName, PathPredicate, Seen};
 pub use predicate::{Predicate, Row};
 
 /// Longest expression, in bytes, as written and in its canonical form: what a person still reads.

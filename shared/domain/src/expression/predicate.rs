@@ -45,6 +45,7 @@ pub trait Row {
 ///     dimensions: vec![Dimension { name: Name::new("carrier")?, field: None }],
 ///     measures: vec![Measure { name: Name::new("arr_delay")?, scale: 0 }],
 ///     revision: 1,
+///     mappings: Vec::new(),
 /// };
 /// let on_time = Predicate::parse_and_check("carrier IN ('UA','DL') AND NOT arr_delay>15", &kind)?;
 /// assert_eq!(on_time.to_string(), "carrier in ('DL', 'UA') and arr_delay <= 15");

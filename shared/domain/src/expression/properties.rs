@@ -20,6 +20,7 @@ pub(super) fn flight() -> Kind {
         dimensions: DIMENSIONS.map(|text| Dimension { name: name(text), field: None }).into(),
         measures: MEASURES.map(|(text, scale)| Measure { name: name(text), scale }).into(),
         revision: 1,
+        mappings: Vec::new(),
     }
 }
 

@@ -19,6 +19,7 @@ fn kind() -> Kind {
         dimensions: vec![Dimension { name: name("carrier"), field: None }],
         measures: vec![Measure { name: name("delay"), scale: 0 }, Measure { name: name("price"), scale: 2 }],
         revision: 1,
+        mappings: Vec::new(),
     }
 }
 

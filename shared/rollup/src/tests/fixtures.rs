@@ -24,6 +24,7 @@ pub(super) fn kind() -> Kind {
         dimensions: vec![dimension("carrier"), dimension("origin"), dimension("tail")],
         measures: vec![Measure { name: name("delay"), scale: 0 }, Measure { name: name("price"), scale: 2 }],
         revision: 1,
+        mappings: Vec::new(),
     }
 }
 

@@ -73,7 +73,7 @@ pub(super) fn clicks() -> Kind {
 fn kind(text: &str, mode: Mode, dimensions: &[&str], measures: &[(&str, u8)], revision: u64) -> Kind {
     let dimensions = dimensions.iter().map(|text| Dimension { name: name(text), field: None }).collect();
     let measures = measures.iter().map(|(text, scale)| Measure { name: name(text), scale: *scale }).collect();
-    Kind { name: name(text), mode, dimensions, measures, revision }
+    Kind { name: name(text), mode, dimensions, measures, revision, mappings: Vec::new() }
 }
 
 pub(super) fn view(text: &str, kind: &str, group_by: &[&str], metrics: Vec<Metric>) -> View {
@@ -143,6 +143,7 @@ pub(super) fn tenant_with_seasons(id: &str, revision: u64, seasons: Vec<Season>)
         seasons,
         quotas: Quotas::default(),
         restate_after_ms: None,
+        max_ahead_ms: None,
     })
 }
 
