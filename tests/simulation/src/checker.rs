@@ -253,8 +253,9 @@ impl Checker {
             _ => false,
         };
         let end = model.upto(through);
-        let upto = model.entries[..end].iter().position(closed).map_or(end, |index| index + 1);
-        let is_gathered = report.version > 1 && upto == end && !log.at_once.contains(id);
+        let closed_at = model.entries[..end].iter().position(closed);
+        let upto = closed_at.map_or(end, |index| index + 1);
+        let is_gathered = report.version > 1 && closed_at.is_none() && !log.at_once.contains(id);
         ensure(!is_gathered || log.marked.contains(&report.log.through.0), Invariant::Reports, || {
             format!("{} without a mark", what())
         })?;
