@@ -166,7 +166,9 @@ pub async fn define_yaml(client: &Client, yaml: String) -> anyhow::Result<()> {
 pub async fn define_tenants(client: &Client, tenants: &[TenantId], first_day: Date, clock: &str) -> anyhow::Result<()> {
     for tenants in tenants.chunks(TENANTS_AT_ONCE) {
         let tenant = |id| {
-            format!("  - {{ id: {id}, zone: Etc/UTC, cutoff: \"00:00\", first_day: {first_day}, clock: {clock} }}\n")
+            format!(
+                "  - {{ id: {id}, zone: Etc/UTC, cutoff: \"00:00\", first_day: {first_day}, clock: {clock}, restate_after: 0s, max_ahead: 8784h }}\n"
+            )
         };
         define_yaml(client, format!("tenants:\n{}", tenants.iter().map(tenant).collect::<String>())).await?;
     }

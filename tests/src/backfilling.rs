@@ -52,7 +52,7 @@ views:
     yaml.push_str("tenants:\n");
     for id in TENANTS {
         yaml.push_str(&format!(
-            "  - {{ id: {id}, zone: Etc/UTC, cutoff: '00:00', first_day: 2024-03-01, clock: shop, seasons: \
+            "  - {{ id: {id}, zone: Etc/UTC, cutoff: '00:00', first_day: 2024-03-01, clock: shop, restate_after: 0s, max_ahead: 8784h, seasons: \
              [{{ name: hunt, from: '2024-03-01T18:00:00Z', to: '2024-03-02T18:00:00Z' }}] }}\n"
         ));
     }

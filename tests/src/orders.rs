@@ -59,7 +59,7 @@ pub fn definitions(tenants: &[&str]) -> String {
     let mut yaml = format!("{MODELS}\ntenants:\n");
     for tenant in tenants {
         yaml.push_str(&format!(
-            "  - {{ id: {tenant}, zone: Etc/UTC, cutoff: \"00:00\", first_day: {FIRST_DAY}, clock: {CLOCK} }}\n"
+            "  - {{ id: {tenant}, zone: Etc/UTC, cutoff: \"00:00\", first_day: {FIRST_DAY}, clock: {CLOCK}, restate_after: 0s, max_ahead: 8784h }}\n"
         ));
     }
     yaml

@@ -40,8 +40,11 @@ pub const ORDERS: usize = 60;
 
 /// Defines the shop's views and these tenants, on the clock `shop`, by days that begin at midnight UTC.
 pub async fn define_shops(client: &Client, tenants: &[&str]) {
-    let of =
-        |id: &&str| format!("  - {{ id: {id}, zone: Etc/UTC, cutoff: '00:00', first_day: 2024-03-01, clock: shop }}\n");
+    let of = |id: &&str| {
+        format!(
+            "  - {{ id: {id}, zone: Etc/UTC, cutoff: '00:00', first_day: 2024-03-01, clock: shop, restate_after: 0s, max_ahead: 8784h }}\n"
+        )
+    };
     define(client, &format!("{MODELS}{}", tenants.iter().map(of).collect::<String>())).await;
 }
 

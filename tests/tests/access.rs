@@ -24,11 +24,11 @@ kinds:
   - { name: refund, mode: fact, dimensions: [channel], measures: [{ name: amount, type: decimal, scale: 2 }] }
 views: [{ name: orders, kind: order, metrics: [orders: count] }]
 tenants:
-  - { id: acme, zone: Etc/UTC, cutoff: "00:00", first_day: 2024-03-01, clock: shop }
-  - { id: a_b, zone: Etc/UTC, cutoff: "00:00", first_day: 2024-03-01, clock: shop }
+  - { id: acme, zone: Etc/UTC, cutoff: "00:00", first_day: 2024-03-01, clock: shop, restate_after: 0s, max_ahead: 8784h }
+  - { id: a_b, zone: Etc/UTC, cutoff: "00:00", first_day: 2024-03-01, clock: shop, restate_after: 0s, max_ahead: 8784h }
 "#;
 
-const LATER: &str = r#"tenants: [{ id: later, zone: Etc/UTC, cutoff: "00:00", first_day: 2024-03-01, clock: shop }]"#;
+const LATER: &str = r#"tenants: [{ id: later, zone: Etc/UTC, cutoff: "00:00", first_day: 2024-03-01, clock: shop, restate_after: 0s, max_ahead: 8784h }]"#;
 
 fn order(id: &str) -> String {
     format!(

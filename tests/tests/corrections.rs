@@ -7,8 +7,8 @@ use daybook_contracts::reject::Code;
 use daybook_contracts::report::{Change, Report, Supersedes};
 use daybook_domain::ids::{InboxSeq, TenantId};
 use daybook_runtime::reader::read_all;
-use daybook_tests::Daybook;
 use daybook_tests::orders::{self, FIRST_DAY, account, order, rejects_of};
+use daybook_tests::{Daybook, eventually};
 use serde_json::{Value, json};
 
 const SECOND_DAY: &str = "2024-03-02";
@@ -151,4 +151,69 @@ async fn an_entity_that_moves_to_another_day_changes_both() {
     );
     let account = account(&daybook, "acme").await;
     assert_eq!((account.published, account.counted), (3, 3));
+}
+
+/// Acme with a closed first day, whose restatements are gathered.
+async fn gathering(restate_after: &str) -> Daybook {
+    let daybook = Daybook::start().await;
+    let definitions = orders::definitions(&["acme"]);
+    daybook.define(&definitions.replace("restate_after: 0s", &format!("restate_after: {restate_after}"))).await;
+    orders::advance(&daybook, SECOND_NOON).await;
+    daybook.settle().await;
+    daybook
+}
+
+/// The newest version of the first day's report, once the day waits for no other.
+async fn restated(daybook: &Daybook) -> Report {
+    eventually("the day waits for no restatement", || async {
+        let days = daybook.client.days(&acme()).await.ok()?.days;
+        (!days.iter().any(|day| day.restating)).then_some(())
+    })
+    .await;
+    daybook.settle().await;
+    sealed(daybook, FIRST_DAY).await.unwrap().report
+}
+
+/// Whether the first day's report comes with the word that a further version is to come.
+async fn is_restating(daybook: &Daybook) -> bool {
+    daybook.client.asker.report(&acme(), FIRST_DAY.parse().unwrap(), None).await.unwrap().is_restating
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_hundred_late_orders_one_by_one_make_few_versions() {
+    let mut daybook = gathering("1m").await;
+    for number in 0..300 {
+        daybook.publish("acme", "order", order(&format!("off-{number}")).to_string()).await;
+    }
+    daybook.settle().await;
+    // Answers have them at once.
+    assert_eq!(orders::figures(&daybook, "acme", "orders", FIRST_DAY).await["orders"], "300");
+    let report = restated(&daybook).await;
+    assert_eq!((figure(&report, "orders"), report.dispositions.counted), ("300".to_owned(), 300));
+    assert_eq!((report.changes.len(), report.changes_omitted), (100, 200));
+    let versions = every_version(&daybook).await;
+    assert!(versions.len() <= 3, "{} versions", versions.len());
+
+    // A replay makes the same ones.
+    daybook.restart_without_checkpoints().await;
+    daybook.settle().await;
+    assert_eq!(every_version(&daybook).await, versions);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restatement_that_waits_is_told_and_survives_a_restart() {
+    let mut daybook = gathering("10s").await;
+    publish(&daybook, &order("first")).await;
+    assert_eq!(restated(&daybook).await.version, 2);
+    // Less than the interval has passed, so that the next one waits.
+    publish(&daybook, &order("second")).await;
+    let days = daybook.client.days(&acme()).await.unwrap().days;
+    assert_eq!((days[0].restating, days[0].report), (true, Some(2)));
+    assert!(is_restating(&daybook).await);
+    assert_eq!(orders::figures(&daybook, "acme", "orders", FIRST_DAY).await["orders"], "2");
+    daybook.restart_services().await;
+    let report = restated(&daybook).await;
+    assert_eq!((report.version, figure(&report, "orders")), (3, "2".to_owned()));
+    assert_eq!(only_change(&report).id.as_deref(), Some("second"));
+    assert!(!is_restating(&daybook).await);
 }

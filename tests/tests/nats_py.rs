@@ -14,8 +14,8 @@ const DEFINITIONS: &str = r#"
 kinds: [{ name: order, mode: entity, dimensions: [channel], measures: [{ name: amount, type: decimal, scale: 2 }] }]
 views: [{ name: orders, kind: order, metrics: [orders: count] }]
 tenants:
-  - { id: acme, zone: Etc/UTC, cutoff: "00:00", first_day: 2024-03-01, clock: shop }
-  - { id: other, zone: Etc/UTC, cutoff: "00:00", first_day: 2024-03-01, clock: shop }
+  - { id: acme, zone: Etc/UTC, cutoff: "00:00", first_day: 2024-03-01, clock: shop, restate_after: 0s, max_ahead: 8784h }
+  - { id: other, zone: Etc/UTC, cutoff: "00:00", first_day: 2024-03-01, clock: shop, restate_after: 0s, max_ahead: 8784h }
 "#;
 
 #[tokio::test(flavor = "multi_thread")]

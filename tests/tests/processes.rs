@@ -148,7 +148,7 @@ async fn check_log(client: &Client, tally: &Tally) -> u64 {
                 let events = match record {
                     Record::Events(events) => events,
                     Record::Rejected(reject) => panic!("an event was rejected: {reject:?}"),
-                    Record::Day(_) | Record::Define(_) => continue,
+                    Record::Day(_) | Record::Define(_) | Record::Restate(_) => continue,
                 };
                 for event in events.events {
                     let place = (events.inbox, event.index + 1);

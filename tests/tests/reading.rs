@@ -252,6 +252,31 @@ async fn sealed_days_are_answered_without_a_shard_as_the_shard_did() {
     assert_eq!(refused(&client, "acme", "orders", wrong).await.code, AskErrorCode::BadRequest);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sequence_that_the_figures_never_reach_is_told_at_once() {
+    let daybook = Daybook::start().await;
+    daybook_tests::orders::define(&daybook, &["acme", "bloom"]).await;
+    let partition = |id| Partition::of(id, daybook.options().broker.partitions);
+    assert_ne!(partition("acme"), partition("bloom"));
+    let of_bloom = daybook.publish("bloom", "order", daybook_tests::orders::order("o-1").to_string()).await;
+    // Also when it has left INBOX for the log.
+    for _ in 0..2 {
+        for sequence in [of_bloom.0, of_bloom.0 + 1_000_000] {
+            let error = refused(&daybook.client, "acme", "orders", json!({"at_least": sequence})).await;
+            assert_eq!((error.code, error.field.as_deref()), (AskErrorCode::BadRequest, Some("at_least")), "{error}");
+            assert!(error.hint.unwrap().contains("PubAck"));
+        }
+        let own = ask(&daybook.client, "bloom", "orders", json!({"at_least": of_bloom})).await;
+        assert!(own.as_of.inbox >= of_bloom);
+        eventually("INBOX is trimmed", || async {
+            let inbox = daybook.client.connection.subjects.inbox_stream();
+            let stream = daybook_runtime::append::stream_handle(&daybook.client.connection, &inbox).await.unwrap();
+            (stream.get_info().await.unwrap().state.first_sequence > of_bloom.0).then_some(())
+        })
+        .await;
+    }
+}
+
 // --- what reaches the shard -------------------------------------------------------------------------------------------
 
 #[tokio::test(flavor = "multi_thread")]

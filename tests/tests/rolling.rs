@@ -129,7 +129,7 @@ fn definitions() -> String {
     for (clock, tenants) in [("shop", &SHOPS[..]), ("night", &NIGHTLY[..])] {
         for id in tenants {
             yaml.push_str(&format!(
-                "  - {{ id: {id}, zone: Etc/UTC, cutoff: '00:00', first_day: {DAY}, clock: {clock} }}\n"
+                "  - {{ id: {id}, zone: Etc/UTC, cutoff: '00:00', first_day: {DAY}, clock: {clock}, restate_after: 0s, max_ahead: 8784h }}\n"
             ));
         }
     }

@@ -59,7 +59,7 @@ impl Shops {
         let mut yaml = format!("{DEFINITIONS}tenants:\n");
         for id in TENANTS {
             yaml.push_str(&format!(
-                "  - {{ id: {id}, zone: Etc/UTC, cutoff: '00:00', first_day: {DAY}, clock: shop }}\n"
+                "  - {{ id: {id}, zone: Etc/UTC, cutoff: '00:00', first_day: {DAY}, clock: shop, restate_after: 0s, max_ahead: 8784h }}\n"
             ));
         }
         define(&daybook.client, &yaml).await;

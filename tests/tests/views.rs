@@ -16,7 +16,9 @@ const SECOND_NOON: &str = "2024-03-02T12:00:00Z";
 
 /// A tenant on the test's clock, with more settings in YAML.
 fn shop(id: &str, more: &str) -> String {
-    format!("  - {{ id: {id}, zone: Etc/UTC, cutoff: \"00:00\", first_day: {FIRST_DAY}, clock: shop{more} }}\n")
+    format!(
+        "  - {{ id: {id}, zone: Etc/UTC, cutoff: \"00:00\", first_day: {FIRST_DAY}, clock: shop, restate_after: 0s, max_ahead: 8784h{more} }}\n"
+    )
 }
 
 fn lines(expected: &[&str]) -> Vec<String> {
@@ -273,7 +275,9 @@ async fn a_change_of_zone_makes_one_day_of_another_length() {
 async fn days_of_23_and_25_hours_have_as_many_pieces() {
     let daybook = Daybook::start().await;
     let new_york = |id: &str, first: &str| {
-        format!("  - {{ id: {id}, zone: America/New_York, cutoff: \"05:00\", first_day: {first}, clock: shop }}\n")
+        format!(
+            "  - {{ id: {id}, zone: America/New_York, cutoff: \"05:00\", first_day: {first}, clock: shop, restate_after: 0s, max_ahead: 8784h }}\n"
+        )
     };
     daybook.define(&format!("{PULSE}{}{}", new_york("spring", "2013-03-08"), new_york("autumn", "2013-10-31"))).await;
     daybook.publish("spring", "beat", beats("2013-03-08T10:00:00Z")).await;

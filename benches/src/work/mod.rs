@@ -63,6 +63,8 @@ impl Work {
             table: Some(calendar.clone()),
             seasons: Vec::new(),
             quotas: Default::default(),
+            restate_after_ms: None,
+            max_ahead_ms: None,
         };
         let mut definitions = vec![Definition::Calendar(table)];
         definitions.extend(loaded.apply.kinds.into_iter().map(Definition::Kind));

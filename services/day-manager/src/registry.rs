@@ -8,7 +8,8 @@ use crate::seasons::check_seasons;
 use daybook_contracts::admin::{Action, Applied, Apply, MAX_DEFINITIONS, Refusal, TenantSpec};
 use daybook_domain::calendar::CalendarTable;
 use daybook_domain::catalogue::{
-    Activation, CalendarRule, Clocks, Definition, Kind, MAX_GRACE_MS, SYSTEM_CLOCK, Tenant, View,
+    Activation, CalendarRule, Clocks, DEFAULT_MAX_AHEAD_MS, DEFAULT_RESTATE_AFTER_MS, Definition, Kind,
+    LARGEST_MAX_AHEAD_MS, MAX_GRACE_MS, MAX_RESTATE_AFTER_MS, SYSTEM_CLOCK, Tenant, View,
 };
 use daybook_domain::ids::{Name, Partition, TenantId};
 use daybook_domain::plan::{Plan, PlanError};
@@ -261,6 +262,12 @@ impl Check<'_> {
         if spec.grace_ms > MAX_GRACE_MS {
             return Err(format!("grace of {} ms is more than a day ({MAX_GRACE_MS} ms)", spec.grace_ms));
         }
+        if let Some(millis) = spec.restate_after_ms.filter(|millis| *millis > MAX_RESTATE_AFTER_MS) {
+            return Err(format!("restate_after of {millis} ms is more than a day ({MAX_RESTATE_AFTER_MS} ms)"));
+        }
+        if let Some(millis) = spec.max_ahead_ms.filter(|millis| *millis > LARGEST_MAX_AHEAD_MS) {
+            return Err(format!("max_ahead of {millis} ms is more than a year ({LARGEST_MAX_AHEAD_MS} ms)"));
+        }
         spec.quotas.check().map_err(|error| error.to_string())?;
         let now = registry.clock_now(&clock, system_now);
         check_seasons(old.map_or(&[], |old| &old.seasons), &spec.seasons, now).map_err(|error| error.to_string())?;
@@ -292,6 +299,8 @@ impl Check<'_> {
             table: Some(table.clone()),
             seasons: spec.seasons.clone(),
             quotas: spec.quotas,
+            restate_after_ms: Some(spec.restate_after_ms.unwrap_or(DEFAULT_RESTATE_AFTER_MS)),
+            max_ahead_ms: Some(spec.max_ahead_ms.unwrap_or(DEFAULT_MAX_AHEAD_MS)),
         };
         let old_table = old.and_then(|_| registry.schedule.table(&spec.id));
         if let Some(old) = old {
@@ -368,6 +377,12 @@ fn difference(old: &Tenant, new: &Tenant) -> String {
     }
     if old.quotas != new.quotas {
         parts.push("quotas");
+    }
+    if old.restate_after_ms != new.restate_after_ms {
+        parts.push("restate_after");
+    }
+    if old.max_ahead_ms != new.max_ahead_ms {
+        parts.push("max_ahead");
     }
     parts.join(", ")
 }

@@ -448,6 +448,8 @@ mod tests {
             table: None,
             seasons: Vec::new(),
             quotas: Default::default(),
+            restate_after_ms: None,
+            max_ahead_ms: None,
         }
     }
 

@@ -12,6 +12,8 @@ pub struct Sealed {
     pub hash: String,
     /// The exact bytes that the hash is of.
     pub payload: Bytes,
+    /// Late events have changed the day, and a further version is to come: as far as the query service knows.
+    pub is_restating: bool,
 }
 
 /// The reason that a message is no report.
@@ -37,7 +39,8 @@ impl Sealed {
             return Err(SealedError::OtherHash { told, found });
         }
         let report = serde_json::from_slice(&payload)?;
-        Ok(Self { report, hash: told, payload })
+        let is_restating = headers.is_some_and(|headers| headers.get(headers::RESTATEMENT_PENDING).is_some());
+        Ok(Self { report, hash: told, payload, is_restating })
     }
 }
 

@@ -1,8 +1,9 @@
 //! The ingest service: the sequencer of each partition.
 //!
 //! It reads INBOX in order, validates every event against its kind's model, stamps its business day by table look-up
-//! and appends batches to EVENTS. [`sequencer`] is the pure core, [`quota`] how fast a tenant may publish, [`fence`] what a
-//! batch says about itself and what the log's end says about an append; [`links`] the traces that a batch is linked to; [`partition`] is the actor that feeds it and appends
+//! and appends batches to EVENTS. [`sequencer`] is the pure core, [`quota`] how fast a tenant may publish, [`restating`] when
+//! closed days are restated, [`fence`] what a batch says about itself and what the log's end says about an append; [`links`] the
+//! traces that a batch is linked to; [`partition`] is the actor that feeds it and appends
 //! what it cuts; [`trimmer`] takes out of INBOX what every partition has recorded.
 //!
 //! **Exactly once** rests on one condition: a batch is appended only if the partition's last batch is the one this
@@ -13,6 +14,7 @@ pub mod fence;
 pub mod links;
 pub mod partition;
 pub mod quota;
+pub mod restating;
 pub mod sequencer;
 pub mod trimmer;
 

@@ -65,6 +65,8 @@ struct State {
     tip: Tip,
     reader: Reader,
     sequencer: Sequencer,
+    /// Where the clock of restatements begins.
+    begun: Instant,
     /// Gathered while the batch before it was appended.
     gathered: Option<Gathered>,
     /// Why nothing further may be taken in.
@@ -97,8 +99,9 @@ impl Actor for PartitionActor {
         let reader = Reader::with_filters(connection, stream, filters, marks.through.next());
         tracing::info!(%partition, log = %tip.batch, inbox = %marks.through.inbox, "sequencing");
         myself.cast(Step)?;
-        let (gathered, stop) = (None, None);
-        let state = State { context, partition, linger, subject, tip, reader, sequencer, gathered, stop, readiness };
+        let (gathered, stop, begun) = (None, None, Instant::now());
+        let state =
+            State { context, partition, linger, subject, tip, reader, sequencer, begun, gathered, stop, readiness };
         state.tell();
         state.readiness.reached();
         Ok(state)
@@ -149,10 +152,10 @@ impl State {
         Ok(())
     }
 
-    /// Takes messages in until a batch is full, or `linger` after the first one. `None` when nothing came until `patience`, or
-    /// nothing further may be taken in.
+    /// Takes messages in until a batch is full, or `linger` after the first one; then, the restatements that are due. `None` when
+    /// nothing came until `patience`, or nothing further may be taken in, and nothing is due.
     async fn gather(&mut self, patience: Instant) -> Option<Gathered> {
-        let Self { reader, sequencer, linger, stop, context, .. } = self;
+        let Self { reader, sequencer, linger, stop, context, begun, .. } = self;
         let mut links = Links::default();
         let mut deadline = patience;
         while !sequencer.is_full() && stop.is_none() {
@@ -173,6 +176,7 @@ impl State {
                 deadline = Instant::now() + *linger;
             }
         }
+        sequencer.restate(begun.elapsed());
         sequencer.cut().map(|cut| Gathered { cut, links })
     }
 }

@@ -6,20 +6,25 @@ mod sourced;
 use self::refusals::Refusals;
 use self::sourced::{Sourced, Stream};
 use crate::quota::{Meter, Over, Rates};
+use crate::restating::Restating;
+use daybook_contracts::day::{DayMarker, Edge};
 use daybook_contracts::event::{self, Encoding, Problem, ValidEvent};
 use daybook_contracts::headers;
 use daybook_contracts::log::{Batch, Event, Events, FORMAT, Marks, Record, Through};
 use daybook_contracts::reject::{Alike, Code, Original, Reject, Span, Told};
 use daybook_contracts::subjects::{InboxSubject, Subjects, UNMAPPED_TENANT};
 use daybook_domain::calendar::{CalendarTable, Lookup};
-use daybook_domain::catalogue::{Definition, Kind, Tenant};
+use daybook_domain::catalogue::{Definition, Kind, Mode, Tenant};
 use daybook_domain::ids::{InboxSeq, Name, TenantId};
 use daybook_domain::time::{Date, Instant};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Size at which a batch is cut, in estimated bytes. With the largest record on top it stays below the broker's 1 MiB.
 pub const BATCH_BYTES: usize = 384 * 1024;
+/// What a mark of a restatement takes at most, with the longest id.
+const RESTATE_BYTES: usize = 80;
 
 /// A message of INBOX as the sequencer needs it.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +70,27 @@ struct Customer {
     table: Option<Arc<CalendarTable>>,
     /// Made with its first message under a quota.
     meter: Option<Meter>,
+    closed: Closed,
+}
+
+/// What is known of a tenant's closed days. They close in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closed {
+    /// Nothing: the log before this owner's time may close days.
+    Unknown,
+    None,
+    Through(Date),
+}
+
+impl Closed {
+    /// Whether an event of that date may change a day that has closed: its own, or, `if_it_moves`, the one that its entity leaves.
+    fn may_change(self, date: Date, if_it_moves: bool) -> bool {
+        match self {
+            Self::Unknown => true,
+            Self::None => false,
+            Self::Through(closed) => if_it_moves || date <= closed,
+        }
+    }
 }
 
 /// The sequencer of one partition.
@@ -91,6 +117,7 @@ pub struct Sequencer {
     ready: Vec<Cut>,
     /// Why the message taken last is foreign.
     passed_over: Option<&'static str>,
+    restating: Restating,
 }
 
 impl Sequencer {
@@ -109,9 +136,12 @@ impl Sequencer {
             bytes: 0,
             ready: Vec::new(),
             passed_over: None,
+            restating: Restating::behind(marks.restating),
         };
+        // Behind the beginning of the log, days may have closed.
+        let closed = if marks.through == Through::default() { Closed::None } else { Closed::Unknown };
         for definition in definitions {
-            sequencer.define(definition.for_log());
+            sequencer.define(definition.for_log(), closed);
         }
         sequencer
     }
@@ -134,6 +164,16 @@ impl Sequencer {
     /// Whether there is anything to cut.
     pub fn is_empty(&self) -> bool {
         self.ready.is_empty() && self.records.is_empty() && self.bytes == 0
+    }
+
+    /// Records the restatements that are due at `now`, by a clock of its owner that never goes back.
+    pub fn restate(&mut self, now: Duration) {
+        let Self { restating, tenants, .. } = self;
+        let interval = |tenant: &TenantId| tenants.get(tenant).and_then(|customer| customer.tenant.restate_after());
+        for mark in restating.due(now, interval) {
+            self.push(Record::Restate(mark), RESTATE_BYTES);
+            self.cut_when_full();
+        }
     }
 
     /// The next batch, full or not.
@@ -204,12 +244,13 @@ impl Sequencer {
         match sourced {
             Some(Sourced::Marker(marker)) => {
                 self.marks.days = source;
+                self.note_closed(&marker);
                 self.push(Record::Day(marker), 300);
             }
             Some(Sourced::Definition(definition)) => {
                 let definition = definition.for_log();
                 self.marks.catalog = source;
-                self.define(definition.clone());
+                self.define(definition.clone(), Closed::None);
                 self.push(Record::Define(definition), message.payload.len() + 100);
             }
             Some(Sourced::Foreign(stream, why)) => {
@@ -224,7 +265,20 @@ impl Sequencer {
         }
     }
 
-    fn define(&mut self, definition: Definition) {
+    fn note_closed(&mut self, marker: &DayMarker) {
+        if marker.edge != Edge::Closed {
+            return;
+        }
+        if let Some(customer) = self.tenants.get_mut(&marker.tenant) {
+            customer.closed = match customer.closed {
+                Closed::Through(known) => Closed::Through(known.max(marker.day.date)),
+                Closed::None | Closed::Unknown => Closed::Through(marker.day.date),
+            };
+        }
+    }
+
+    /// Takes a definition in. `closed` is what is known of the days of a tenant that is new.
+    fn define(&mut self, definition: Definition, closed: Closed) {
         match definition {
             Definition::Kind(kind) => {
                 self.kinds.insert(kind.name.clone(), Arc::new(kind));
@@ -240,8 +294,11 @@ impl Sequencer {
             Definition::Tenant(tenant) => {
                 let table = tenant.table.as_ref().and_then(|name| self.tables.get(name)).cloned();
                 // A new revision with the same rates goes on with what is left.
-                let meter = self.tenants.remove(&tenant.id).and_then(|customer| customer.meter);
-                self.tenants.insert(tenant.id.clone(), Customer { tenant, table, meter });
+                let (meter, closed) = match self.tenants.remove(&tenant.id) {
+                    Some(customer) => (customer.meter, customer.closed),
+                    None => (None, closed),
+                };
+                self.tenants.insert(tenant.id.clone(), Customer { tenant, table, meter, closed });
             }
         }
     }
@@ -286,7 +343,16 @@ impl Sequencer {
             }
         };
         let customer = &self.tenants[&tenant];
-        let days = Days { tenant: &tenant, table: customer.table.clone(), first: customer.tenant.first_day };
+        // A named clock does not run by itself: the shard, which knows the open day, judges by that.
+        let max_ahead = customer.tenant.max_ahead().filter(|_| customer.tenant.is_by_system_clock());
+        let days = Days {
+            tenant: &tenant,
+            table: customer.table.clone(),
+            first: customer.tenant.first_day,
+            published_at: message.stored_at,
+            max_ahead,
+        };
+        let (closed, is_gathered) = (customer.closed, customer.tenant.restate_after().is_some());
         let count = events.events() as usize;
         self.alike = Alike::of(message.payload.len());
         let mut read = events.read(tenant_token, &kind).zip(0_u32..);
@@ -305,6 +371,9 @@ impl Sequencer {
             match stamped {
                 Ok((date, valid)) => {
                     let ValidEvent { at, id, version, status, dims, measures } = valid;
+                    if is_gathered && closed.may_change(date, kind.mode == Mode::Entity) {
+                        self.restating.note(&tenant);
+                    }
                     let event = Event { index, date, at, id, version, status, dims, measures };
                     self.push_event(sequence, &tenant, &kind.name, event, room);
                 }
@@ -428,6 +497,7 @@ impl Sequencer {
     }
 
     fn close_batch(&mut self, marks: Marks) {
+        let marks = Marks { restating: self.restating.is_waiting(), ..marks };
         let records = std::mem::take(&mut self.records);
         self.refusals = Refusals::default();
         self.alike.forget_places();
@@ -442,21 +512,34 @@ struct Days<'a> {
     /// Absent while it has not arrived.
     table: Option<Arc<CalendarTable>>,
     first: Date,
+    /// When the events were published.
+    published_at: Instant,
+    /// How far ahead of that they may be.
+    max_ahead: Option<Duration>,
 }
 
 impl Days<'_> {
     /// The business day of an event at that time.
     fn stamp(&self, at: Instant) -> Result<Date, Problem> {
-        let Self { tenant, table, first } = self;
+        let Self { tenant, table, first, published_at, max_ahead } = self;
         let Some(table) = table else {
             let reason = format!("the calendar of tenant {tenant} is not published yet; publish again in a moment");
             return Err(Problem::new(Code::TooFarAhead, Some("at"), reason));
         };
         let before = || {
-            let reason =
-                format!("{at} is before the tenant's first business day {first}; move first_day or drop the event");
+            let reason = format!(
+                "{at} is before the tenant's first business day {first}, so it is not counted; publish events from that day on"
+            );
             Problem::new(Code::BeforeFirstDay, Some("at"), reason)
         };
+        if let Some(max_ahead) = max_ahead.filter(|max_ahead| at > published_at.after(*max_ahead)) {
+            let reason = format!(
+                "{at} is more than {} s ahead of {published_at}, when it was published; mend the clock of the producer, or raise \
+                 max_ahead of tenant {tenant}",
+                max_ahead.as_secs()
+            );
+            return Err(Problem::new(Code::TooFarAhead, Some("at"), reason));
+        }
         match table.day_at(at) {
             Lookup::Before => Err(before()),
             Lookup::Day(day) if day.date < *first => Err(before()),

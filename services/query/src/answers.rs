@@ -57,6 +57,7 @@ pub struct Answers {
     pub shards: Shards,
     pub archive: Archive,
     pub lists: Lists,
+    pub connection: Connection,
     /// Counts what is asked: those who join count as the one that they join.
     pub turns: Arc<Turns>,
     max_staleness: Duration,
@@ -80,6 +81,7 @@ impl Answers {
         Self {
             turns: Turns::new(MAX_UNDER_WAY, usize::from(max_of_a_tenant), connection.partitions),
             shards: Shards::new(connection.clone(), shards, shard_timeout),
+            connection: connection.clone(),
             lists: Lists::new(connection.clone()),
             archive: Archive::new(connection),
             max_staleness,

@@ -1,13 +1,14 @@
 //! Dispatch of requests by the view in their subject.
 
+use crate::acknowledged;
 use crate::answers::Answers;
 use crate::asking::Asking;
 use crate::encoding::Encoding;
-use crate::lists::{days::days, rejects::rejects, report::report};
+use crate::lists::{days::days, rejects::rejects, report::report_and_prospect};
 use crate::reply::Reply;
 use crate::request::{Target, query, read, target};
 use async_nats::Message;
-use daybook_contracts::ask::{Asked, Position, ShardQuestion};
+use daybook_contracts::ask::{AskErrorCode, Asked, Position, ShardQuestion};
 use daybook_contracts::lists::ViewList;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -36,7 +37,15 @@ pub async fn answer(answers: &Arc<Answers>, message: &Message, encoding: Encodin
     let reply = match target {
         Target::View(view) => {
             let query = query(body, encoding)?;
-            let found = answers.answer(Asking { tenant, view, query }).await?;
+            let at_least = query.at_least;
+            let found = match answers.answer(Asking { tenant: tenant.clone(), view, query }).await {
+                Err(error) => {
+                    let wanted = at_least.filter(|_| error.code == AskErrorCode::NotYet);
+                    let Some(wanted) = wanted else { return Err(error) };
+                    return Err(acknowledged::explain(&answers.connection, &tenant, wanted, error).await);
+                }
+                Ok(found) => found,
+            };
             metrics::counter!("daybook_query_source_total", "source" => found.source.as_str()).increment(1);
             Reply::written(encoding, found.encode(encoding)?)
         }
@@ -60,8 +69,9 @@ pub async fn answer(answers: &Arc<Answers>, message: &Message, encoding: Encodin
         }
         Target::Report => {
             let query = read(body, encoding)?;
-            let document = lists.in_turn(&tenant, report(answers, &tenant, &query)).await?;
-            Reply::report(encoding, document)
+            let reading = report_and_prospect(answers, &tenant, &query);
+            let (document, is_restating) = lists.in_turn(&tenant, reading).await?;
+            Reply::report(encoding, document, is_restating)
         }
         Target::Rejects => {
             let query = read(body, encoding)?;

@@ -8,6 +8,7 @@
 //! shard no longer keeps, or all sealed days while it is away, are read from their streams ([`archive`], [`sealed`],
 //! [`history`]) and put together ([`ranges`], [`merge`]). [`lists`] answers the reserved views: days, reports, rejects.
 
+mod acknowledged;
 pub mod answers;
 pub mod archive;
 pub mod asking;

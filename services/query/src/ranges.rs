@@ -294,6 +294,7 @@ mod tests {
             report: None,
             account: Default::default(),
             as_reported: false,
+            restating: false,
         };
         Days {
             tenant: asking(Query::default()).tenant,

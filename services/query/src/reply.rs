@@ -29,10 +29,14 @@ impl Reply {
         Self { headers: encoding.headers(), body: body.into() }
     }
 
-    /// A report: the bytes that were sealed, whatever the asker's encoding, and their hash in a header.
-    pub fn report(encoding: Encoding, document: Document) -> Self {
+    /// A report: the bytes that were sealed, whatever the asker's encoding, their hash in a header, and in another whether a
+    /// further version is to come.
+    pub fn report(encoding: Encoding, document: Document, is_restating: bool) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert(headers::HASH, document.entry.hash.as_str());
+        if is_restating {
+            headers.insert(headers::RESTATEMENT_PENDING, "1");
+        }
         if encoding != Encoding::Json {
             headers.insert(headers::CONTENT_TYPE, headers::JSON);
         }
@@ -83,7 +87,10 @@ mod tests {
     fn a_report_is_its_own_bytes_in_every_encoding() {
         let document = document();
         for encoding in [Encoding::Json, Encoding::MessagePack] {
-            let reply = Reply::report(encoding, document.clone());
+            let reply = Reply::report(encoding, document.clone(), false);
+            assert!(reply.headers.get("Daybook-Restatement-Pending").is_none());
+            let pending = Reply::report(encoding, document.clone(), true);
+            assert!(pending.headers.get("Daybook-Restatement-Pending").is_some() && pending.body == reply.body);
             assert_eq!(reply.body, document.payload);
             assert_eq!(reply.headers.get("Daybook-Hash").unwrap().as_str(), document.entry.hash);
             let content = reply.headers.get("Content-Type").map(|value| value.as_str().to_owned());
@@ -93,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_reply_is_as_long_as_the_broker_takes() {
-        let reply = || Reply::report(Encoding::MessagePack, document());
+        let reply = || Reply::report(Encoding::MessagePack, document(), false);
         let bytes = reply().body.len()
             + format!("NATS/1.0\r\nDaybook-Hash: {}\r\nContent-Type: application/json\r\n\r\n", "a".repeat(64)).len();
         assert!(reply().fit(bytes).is_ok());

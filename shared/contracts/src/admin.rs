@@ -38,6 +38,13 @@ pub struct TenantSpec {
     /// Absent: none.
     #[serde(default, skip_serializing_if = "Quotas::is_none")]
     pub quotas: Quotas,
+    /// How long a closed day that late events change waits at least between two versions of its report. Absent:
+    /// [`DEFAULT_RESTATE_AFTER_MS`](daybook_domain::catalogue::DEFAULT_RESTATE_AFTER_MS).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restate_after_ms: Option<u64>,
+    /// How far ahead events may be. Absent: [`DEFAULT_MAX_AHEAD_MS`](daybook_domain::catalogue::DEFAULT_MAX_AHEAD_MS).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_ahead_ms: Option<u64>,
 }
 
 /// Definitions to be put into force, all or none. Revisions are day-manager's to give.

@@ -448,6 +448,9 @@ pub struct DayAccount {
     /// The account is that of the report: what came since and changed no figure may not be in it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub as_reported: bool,
+    /// Late events have changed the figures of the closed day since its newest report, and a further version will come.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub restating: bool,
 }
 
 /// Days of a tenant: those that a shard keeps, or a page of all of them.

@@ -8,12 +8,16 @@ pub const INBOX_EVENTS: &str = "Daybook-Inbox-Events";
 pub const CATALOG_SEQ: &str = "Daybook-Catalog-Seq";
 /// On a batch of EVENTS: the last sequence of DAYS that it and its predecessors have taken in.
 pub const DAYS_SEQ: &str = "Daybook-Days-Seq";
+/// On a batch of EVENTS, with any value: a mark is still to come that restates days which events up to it may have changed.
+pub const RESTATING: &str = "Daybook-Restating";
 /// On a batch of EVENTS: the sequence of the partition's batch before it, 0 for none.
 pub const FOLLOWS: &str = "Daybook-Follows";
 /// On everything that a service stores: the subject that it was written to. A copy elsewhere shows by it.
 pub const SUBJECT: &str = "Daybook-Subject";
 /// On outputs: where the message stands in its subject's own order, so that nothing is written twice.
 pub const POSITION: &str = "Daybook-Position";
+/// On the answer with the newest report, with any value: late events have changed the day, and a further version will come.
+pub const RESTATEMENT_PENDING: &str = "Daybook-Restatement-Pending";
 /// On a report: BLAKE3 of the payload, in hex.
 pub const HASH: &str = "Daybook-Hash";
 /// Says how a payload is written: see [`is_msgpack`]; anything else is JSON.

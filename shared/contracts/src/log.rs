@@ -70,6 +70,8 @@ pub struct Marks {
     pub catalog: u64,
     /// The last sequence of DAYS taken in.
     pub days: u64,
+    /// A [`Restate`] is still to come for events up to here.
+    pub restating: bool,
 }
 
 /// One entry of the log.
@@ -83,6 +85,16 @@ pub enum Record {
     Day(DayMarker),
     #[serde(rename = "c")]
     Define(Definition),
+    #[serde(rename = "s")]
+    Restate(Restate),
+}
+
+/// Closed days that late events before it have changed get a new report version here. ingest writes it, by its clock; nothing
+/// happens where no day waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restate {
+    /// Whose days; those of every tenant of the partition when absent.
+    pub tenant: Option<TenantId>,
 }
 
 /// The valid events of one INBOX message.
@@ -232,6 +244,8 @@ mod tests {
                 span: None,
             }),
             Record::Day(day_marker()),
+            Record::Restate(Restate { tenant: None }),
+            Record::Restate(Restate { tenant: Some(TenantId::new("T").unwrap()) }),
             Record::Define(Definition::Kind(Kind {
                 name: name("k"),
                 mode: Mode::Fact,
@@ -272,6 +286,8 @@ mod tests {
                 table: None,
                 seasons: vec![Season { name: name("s"), from: at, to: at }],
                 quotas: Default::default(),
+                restate_after_ms: None,
+                max_ahead_ms: None,
             })),
             Record::Define(Definition::Calendar(CalendarTable {
                 name: name("c"),
@@ -293,8 +309,16 @@ mod tests {
             }
             _ => None,
         };
-        let more: Vec<Record> = records.iter().filter_map(limited).collect();
-        assert_eq!(more.len(), 2);
+        let gathered = |record: &Record| match record {
+            Record::Define(Definition::Tenant(tenant)) => {
+                Some(Record::Define(Definition::Tenant(Tenant { restate_after_ms: Some(60_000), ..tenant.clone() })))
+            }
+            _ => None,
+        };
+        let mut more: Vec<Record> = records.iter().filter_map(limited).collect();
+        // With and without quotas before it.
+        more.extend(records.iter().chain(&more).filter_map(gathered).collect::<Vec<_>>());
+        assert_eq!(more.len(), 4);
         records.extend(more);
         for record in records {
             let batch = Batch { format: FORMAT, through: Through::default(), records: vec![record] };
@@ -302,6 +326,35 @@ mod tests {
             assert_eq!(bytes, rmp_serde::to_vec(&batch).unwrap(), "what serde writes");
             assert_eq!(Batch::decode(&bytes).map_err(|error| format!("{error:?}")), Ok(batch));
         }
+    }
+
+    #[test]
+    fn golden_bytes_of_a_restatement() {
+        let batch = |tenant| {
+            let record = Record::Restate(Restate { tenant });
+            let through = Through { inbox: InboxSeq(7), events: 0 };
+            Batch { format: FORMAT, through, records: vec![record] }.encode()
+        };
+        let hex = |bytes: Vec<u8>| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        assert_eq!(hex(batch(None)), "930192070091".to_owned() + "81a17391c0");
+        assert_eq!(hex(batch(Some(TenantId::new("ABQ").unwrap()))), "930192070091".to_owned() + "81a17391a3414251");
+    }
+
+    #[test]
+    fn a_tenant_without_an_interval_of_restatements_is_written_as_before() {
+        use daybook_domain::catalogue::Tenant;
+        let json = r#"{"id":"T","name":null,"calendar":[],"grace_ms":0,"first_day":"2013-03-10","clock":"system","revision":1,"table":null,"seasons":[]}"#;
+        let tenant: Tenant = serde_json::from_str(json).unwrap();
+        assert_eq!(tenant.restate_after(), None);
+        assert_eq!(serde_json::to_string(&tenant).unwrap(), json);
+        // Nine fields by position, as ever.
+        assert_eq!(rmp_serde::to_vec(&tenant).unwrap()[0], 0x99);
+        let gathered = Tenant { restate_after_ms: Some(60_000), ..tenant };
+        let json = serde_json::to_string(&gathered).unwrap();
+        assert!(json.ends_with(r#""seasons":[],"restate_after_ms":60000}"#), "{json}");
+        assert_eq!(serde_json::from_str::<Tenant>(&json).unwrap(), gathered);
+        let bytes = rmp_serde::to_vec(&gathered).unwrap();
+        assert_eq!((bytes[0], rmp_serde::from_slice::<Tenant>(&bytes).unwrap()), (0x9b, gathered));
     }
 
     #[test]

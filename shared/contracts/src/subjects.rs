@@ -161,6 +161,12 @@ impl Subjects {
         let own = format!("{}.inbox.{partition}.>", self.prefix);
         if partition.0 == 0 { vec![own, self.untransformed()] } else { vec![own] }
     }
+    /// The partition that reads a stored subject of INBOX; what is in no partition is read by the first one.
+    pub fn inbox_partition(&self, subject: &str) -> Partition {
+        let rest = subject.strip_prefix(self.prefix.as_str()).and_then(|rest| rest.strip_prefix(".inbox."));
+        let partition = rest.and_then(|rest| rest.split('.').next()?.parse().ok());
+        Partition(partition.unwrap_or(0))
+    }
     /// The stored subject of a day marker, for seeing that it has arrived.
     pub fn inbox_day(&self, partition: Partition, tenant: &str, what: &str) -> String {
         format!("{}.inbox.{partition}.{tenant}.day.{what}", self.prefix)

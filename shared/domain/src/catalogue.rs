@@ -6,7 +6,8 @@ use crate::ids::{LogSeq, Name, TenantId};
 use crate::mapping::Mapping;
 use crate::quotas::Quotas;
 use crate::time::{Date, Instant};
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -28,6 +29,15 @@ pub const MAX_SEASONS: usize = 16;
 pub const MAX_SEASON: Duration = Duration::from_secs(2 * 366 * 86_400);
 /// Longest grace after a cut-off: one day.
 pub const MAX_GRACE_MS: u64 = 86_400_000;
+/// Longest interval between two restatements of a day: one day. A later report would hardly be of use to anyone.
+pub const MAX_RESTATE_AFTER_MS: u64 = 86_400_000;
+/// The interval between two restatements of a day for tenants that do not say otherwise: one minute.
+pub const DEFAULT_RESTATE_AFTER_MS: u64 = 60_000;
+
+/// How far ahead events of tenants may be that do not say otherwise: one day.
+pub const DEFAULT_MAX_AHEAD_MS: u64 = 86_400_000;
+/// The largest such bound: a year. The published calendars end before that.
+pub const LARGEST_MAX_AHEAD_MS: u64 = 366 * 86_400_000;
 
 /// Whether events of a kind are upserts of something with an id, or occurrences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -292,7 +302,7 @@ pub fn only_final() -> Vec<Status> {
 }
 
 /// A customer, with its calendar.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Tenant {
     pub id: TenantId,
     #[serde(default)]
@@ -316,8 +326,69 @@ pub struct Tenant {
     #[serde(default)]
     pub seasons: Vec<Season>,
     /// Left out when there are none, so that a log without quotas is what it was before there were any.
-    #[serde(default, skip_serializing_if = "Quotas::is_none")]
+    #[serde(default)]
     pub quotas: Quotas,
+    /// A closed day that late events change gets a new report version at most once in so many milliseconds; at most
+    /// [`MAX_RESTATE_AFTER_MS`]. Absent, as in definitions from before there was this field, and 0: with every batch that
+    /// changes the day. Left out when it is absent.
+    #[serde(default)]
+    pub restate_after_ms: Option<u64>,
+    /// Events that are further ahead are rejects; at most [`LARGEST_MAX_AHEAD_MS`]. By the system clock, ahead of when they were
+    /// published; by a named one, which does not run by itself, ahead of the end of the open day. Absent, as in definitions from before
+    /// there was this field: no limit but that of the calendar. Left out when it is absent.
+    #[serde(default)]
+    pub max_ahead_ms: Option<u64>,
+}
+
+impl Tenant {
+    /// The shortest time between two restatements of a day; `None` when every batch that changes the day restates it.
+    pub fn restate_after(&self) -> Option<Duration> {
+        self.restate_after_ms.filter(|millis| *millis > 0).map(Duration::from_millis)
+    }
+
+    /// How far ahead events may be; `None` for no limit but that of the calendar.
+    pub fn max_ahead(&self) -> Option<Duration> {
+        self.max_ahead_ms.map(Duration::from_millis)
+    }
+
+    /// Whether its days close by the system clock, rather than by a named one that requests drive.
+    pub fn is_by_system_clock(&self) -> bool {
+        self.clock.as_str() == SYSTEM_CLOCK
+    }
+}
+
+/// The last fields are left out when they are empty. By position a field can be left out only together with all that follow it.
+impl Serialize for Tenant {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let is_positional = !serializer.is_human_readable();
+        let has_ahead = self.max_ahead_ms.is_some();
+        let has_restate = self.restate_after_ms.is_some() || (is_positional && has_ahead);
+        let has_quotas = !self.quotas.is_none() || (is_positional && has_restate);
+        let fields = 9 + usize::from(has_quotas) + usize::from(has_restate) + usize::from(has_ahead);
+        let mut tenant = serializer.serialize_struct("Tenant", fields)?;
+        tenant.serialize_field("id", &self.id)?;
+        tenant.serialize_field("name", &self.name)?;
+        tenant.serialize_field("calendar", &self.calendar)?;
+        tenant.serialize_field("grace_ms", &self.grace_ms)?;
+        tenant.serialize_field("first_day", &self.first_day)?;
+        tenant.serialize_field("clock", &self.clock)?;
+        tenant.serialize_field("revision", &self.revision)?;
+        tenant.serialize_field("table", &self.table)?;
+        tenant.serialize_field("seasons", &self.seasons)?;
+        match has_quotas {
+            true => tenant.serialize_field("quotas", &self.quotas)?,
+            false => tenant.skip_field("quotas")?,
+        }
+        match has_restate {
+            true => tenant.serialize_field("restate_after_ms", &self.restate_after_ms)?,
+            false => tenant.skip_field("restate_after_ms")?,
+        }
+        match has_ahead {
+            true => tenant.serialize_field("max_ahead_ms", &self.max_ahead_ms)?,
+            false => tenant.skip_field("max_ahead_ms")?,
+        }
+        tenant.end()
+    }
 }
 
 /// A named window of a tenant over which its views are computed as well, such as a hunt of 48 hours: `[from, to)` by

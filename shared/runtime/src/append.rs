@@ -222,15 +222,19 @@ async fn stored_message(connection: &Connection, stream: &str, request: &serde_j
     .await
 }
 
-/// The headers that are well-formed.
+/// The headers that are well formed, as the client library finds them in what it is delivered (`vendor/async-nats`).
 fn lenient_headers(bytes: &[u8]) -> HeaderMap {
+    let text = String::from_utf8_lossy(bytes);
+    let mut lines = text.lines().skip(1).peekable();
     let mut headers = HeaderMap::new();
-    for line in bytes.split(|byte| *byte == b'\n').skip(1) {
-        let Ok(line) = std::str::from_utf8(line) else { continue };
-        if let Some((name, value)) = line.trim_end_matches('\r').split_once(':')
-            && let Ok(name) = name.parse::<async_nats::HeaderName>()
-            && let Ok(value) = value.trim().parse::<async_nats::HeaderValue>()
-        {
+    while let Some(line) = lines.next() {
+        let Some((name, value)) = line.split_once(':') else { continue };
+        let Ok(name) = name.parse::<async_nats::HeaderName>() else { continue };
+        let mut value = value.trim_start().to_owned();
+        while let Some(more) = lines.next_if(|line| line.starts_with(char::is_whitespace)) {
+            value.push_str(more);
+        }
+        if let Ok(value) = value.trim_end().parse::<async_nats::HeaderValue>() {
             headers.append(name, value);
         }
     }

@@ -51,6 +51,9 @@ pub fn headers_of(follows: LogSeq, marks: Marks) -> HeaderMap {
     map.insert(headers::INBOX_EVENTS, marks.through.events.to_string());
     map.insert(headers::CATALOG_SEQ, marks.catalog.to_string());
     map.insert(headers::DAYS_SEQ, marks.days.to_string());
+    if marks.restating {
+        map.insert(headers::RESTATING, "1");
+    }
     map
 }
 
@@ -66,7 +69,8 @@ fn marks(map: &HeaderMap) -> Option<Marks> {
     let events = u32::try_from(number(headers::INBOX_EVENTS).unwrap_or(0)).ok()?;
     let through = Through { inbox: InboxSeq(number(headers::INBOX_SEQ)?), events };
     let (catalog, days) = (number(headers::CATALOG_SEQ).unwrap_or(0), number(headers::DAYS_SEQ).unwrap_or(0));
-    Some(Marks { through, catalog, days })
+    let restating = map.get(headers::RESTATING).is_some();
+    Some(Marks { through, catalog, days, restating })
 }
 
 /// How a partition's subject ends.

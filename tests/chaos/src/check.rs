@@ -62,6 +62,7 @@ pub async fn check(client: &Client, board: &Board, problems: &mut Problems) -> a
         let is_in_time = if tenant.is_driven { closed == due } else { closed >= due };
         problems.expect(is_in_time, || format!("{}: closed through {closed:?}, due {due:?}", tenant.id));
         let days = eventually(|| kept_days(client, &tenant.id)).await.context("the days")?;
+        client.settle().await.context("settling after restatements")?;
         contiguous(&tenant.id, &days, problems);
         checked.days += days.len() as u64;
         for day in &days {
@@ -73,12 +74,15 @@ pub async fn check(client: &Client, board: &Board, problems: &mut Problems) -> a
     Ok(checked)
 }
 
-/// The days of a tenant, of which its shard tells those that it keeps: from reports alone some duplicates might be missing.
+/// The days of a tenant, of which its shard tells those that it keeps: from reports alone some duplicates might be missing. None of
+/// them waits for a restatement.
 async fn kept_days(client: &Client, id: &TenantId) -> Result<Vec<DayAccount>, AskError> {
     let days = client.days(id).await?.days;
-    match days.last().is_some_and(|newest| newest.as_reported) {
-        true => Err(AskError::new(AskErrorCode::Unavailable, "the shard did not tell of its days")),
-        false => Ok(days),
+    let missing = |what: &str| Err(AskError::new(AskErrorCode::Unavailable, what));
+    match () {
+        () if days.last().is_some_and(|newest| newest.as_reported) => missing("the shard did not tell of its days"),
+        () if days.iter().any(|day| day.restating) => missing("days wait for their restatement"),
+        () => Ok(days),
     }
 }
 
@@ -303,7 +307,7 @@ mod tests {
             let account = Account { published: counted + duplicate, counted, duplicate, ..Account::default() };
             let (opens_at, closes_at, report) = (None, None, None);
             let (day, as_reported) = (DayState::Open, false);
-            let day = DayAccount { date, day, opens_at, closes_at, report, account, as_reported };
+            let day = DayAccount { date, day, opens_at, closes_at, report, account, as_reported, restating: false };
             let (mut checked, mut problems) = (Checked::default(), Problems::default());
             let tenant = &board.tenants[0];
             check_account(&tenant.id, &day, &model, &messages, |at| tenant.day_of(at), &mut checked, &mut problems);

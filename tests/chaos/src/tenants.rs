@@ -122,7 +122,8 @@ pub fn definitions(tenants: &[Tenant]) -> String {
         let cutoff = format!("{:02}:{:02}", cutoff_minutes / 60, cutoff_minutes % 60);
         let clock = if *is_driven { CLOCK } else { "system" };
         yaml.push_str(&format!(
-            "  - {{ id: {id}, zone: {zone}, cutoff: '{cutoff}', first_day: {first_day}, clock: {clock} }}\n"
+            "  - {{ id: {id}, zone: {zone}, cutoff: '{cutoff}', first_day: {first_day}, clock: {clock}, \
+             restate_after: 2s }}\n"
         ));
     }
     // On the same clock, and in no model.

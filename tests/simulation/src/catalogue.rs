@@ -5,7 +5,8 @@ use crate::manager::Request;
 use crate::settings::Shell;
 use daybook_contracts::admin::{Apply, ClockAdvance, CloseDay, TenantSpec};
 use daybook_domain::catalogue::{
-    CalendarRule, Dimension, Grain, Kind, LatePolicy, Measure, Metric, Mode, Status, View, only_final,
+    CalendarRule, Dimension, Grain, Kind, LARGEST_MAX_AHEAD_MS, LatePolicy, Measure, Metric, Mode, Status, View,
+    only_final,
 };
 use daybook_domain::ids::{Name, TenantId};
 use daybook_domain::quotas::Quotas;
@@ -80,6 +81,9 @@ impl Catalogue {
             first_day: Some(self.first_day),
             clock: clock.map(name),
             seasons: Vec::new(),
+            restate_after_ms: restate_after(shell),
+            // The model knows the limit of the calendar only.
+            max_ahead_ms: Some(LARGEST_MAX_AHEAD_MS),
             quotas: if shell.strikes(Fault::QuotaChange, 3) { quotas(shell) } else { Quotas::default() },
         };
         self.tenants.entry(text.to_owned()).or_insert(spec)
@@ -98,7 +102,9 @@ impl Catalogue {
             }
             1 if allowed(shell, Fault::ZoneChange) => {
                 let spec = self.tenants.get_mut(&some).expect("a known tenant");
-                if shell.random.one_in(3) {
+                if shell.random.one_in(4) {
+                    spec.restate_after_ms = restate_after(shell);
+                } else if shell.random.one_in(3) {
                     spec.grace_ms = shell.random.below(6) as u64 * HOUR_MS;
                 } else {
                     let today = shell.now.as_millis().div_euclid(DAY_MS) as i32;
@@ -137,6 +143,11 @@ impl Catalogue {
             _ => None,
         }
     }
+}
+
+/// At once, by default, or less often than a day changes.
+fn restate_after(shell: &mut Shell) -> Option<u64> {
+    *shell.random.pick(&[Some(0), None, Some(2 * HOUR_MS), Some(12 * HOUR_MS)])
 }
 
 fn quotas(shell: &mut Shell) -> Quotas {

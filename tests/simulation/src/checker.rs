@@ -50,6 +50,12 @@ struct PartitionLog {
     /// By position, how far into INBOX each batch reaches, and the one before it.
     batches: BTreeMap<u64, (u64, u64)>,
     tenants: BTreeSet<String>,
+    /// Batches with a mark of a restatement, or the definition of a tenant.
+    marked: BTreeSet<u64>,
+    /// Batches that say that a mark is to come.
+    to_come: BTreeSet<u64>,
+    /// Tenants that had their days restated at once at some time.
+    at_once: BTreeSet<String>,
     /// By position, what the first replica there said.
     said: BTreeMap<LogSeq, blake3::Hash>,
 }
@@ -119,9 +125,13 @@ impl Checker {
         let batch = Batch::decode(&message.payload).expect("ingest appends batches");
         let (from, through) = (log.through, batch.through.inbox.0);
         ensure(batch.through.events == 0, Invariant::ExactlyOnce, || "a message in parts, though none is long".into())?;
-        ensure(Logged::read(message.message()).is_ok(), Invariant::ExactlyOnce, || {
+        let logged = Logged::read(message.message());
+        ensure(logged.is_ok(), Invariant::ExactlyOnce, || {
             format!("batch {} is not known again, or marked otherwise than it reaches", message.sequence)
         })?;
+        if logged.is_ok_and(|logged| logged.marks.restating) {
+            log.to_come.insert(message.sequence);
+        }
         let (mut found, mut why) = (Vec::new(), String::new());
         for record in &batch.records {
             match record {
@@ -143,8 +153,15 @@ impl Checker {
                 Record::Define(definition) => {
                     if let Definition::Tenant(tenant) = definition {
                         log.tenants.insert(tenant.id.to_string());
+                        log.marked.insert(message.sequence);
+                        if tenant.restate_after_ms == Some(0) {
+                            log.at_once.insert(tenant.id.to_string());
+                        }
                     }
                     found.push(Item::Define(definition_text(definition)));
+                }
+                Record::Restate(_) => {
+                    log.marked.insert(message.sequence);
                 }
             }
         }
@@ -158,7 +175,10 @@ impl Checker {
             .iter()
             .flat_map(|entry| entry.items.clone())
             .collect();
-        ensure(through > from && found == expected, Invariant::ExactlyOnce, || {
+        // A mark alone covers nothing of INBOX.
+        let is_mark = matches!(batch.records[..], [Record::Restate(_), ..]);
+        let reaches = through > from || (through == from && is_mark);
+        ensure(reaches && found == expected, Invariant::ExactlyOnce, || {
             format!(
                 "batch {} of {}, INBOX {from} to {through}, should hold {expected:?}, but holds {found:?}{why}",
                 message.sequence, message.partition
@@ -234,6 +254,10 @@ impl Checker {
         };
         let end = model.upto(through);
         let upto = model.entries[..end].iter().position(closed).map_or(end, |index| index + 1);
+        let is_gathered = report.version > 1 && upto == end && !log.at_once.contains(id);
+        ensure(!is_gathered || log.marked.contains(&report.log.through.0), Invariant::Reports, || {
+            format!("{} without a mark", what())
+        })?;
         ensure(report.version > 1 || upto < end + 1, Invariant::Reports, || format!("{} of an open day", what()))?;
         let account = model.account(id, report.date, upto);
         ensure(report.dispositions == account && account.balances(), Invariant::Dispositions, || {
@@ -290,6 +314,11 @@ impl Checker {
         for (id, tenant) in &model.tenants {
             let Ok(days) = state.days(&tenant.definition.id) else { continue };
             said.update(&serde_json::to_vec(&days).expect("a plain value"));
+            for day in days.days.iter().filter(|day| day.restating) {
+                ensure(log.to_come.contains(&position.0), Invariant::Reports, || {
+                    format!("{}: {id} {} waits for a mark, and none is to come", what(), day.date)
+                })?;
+            }
             let mut expected = if is_first { model.days(tenant, upto) } else { BTreeMap::new() };
             for day in days.days.iter().filter(|_| is_first) {
                 let account = model.account(id, day.date, upto);
@@ -366,6 +395,7 @@ impl Checker {
                     ensure(version == day.report, Invariant::Reports, || {
                         format!("{subject} has version {version:?}, the state {:?}", day.report)
                     })?;
+                    ensure(!day.restating, Invariant::Reports, || format!("{subject} waits for a mark"))?;
                     ensure((day.day == DayState::Closed) == version.is_some(), Invariant::Reports, || {
                         format!("{subject} is {:?} with version {version:?}", day.day)
                     })?;

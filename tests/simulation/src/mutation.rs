@@ -24,6 +24,10 @@ named! {
         DefineAhead = "define-ahead",
         /// ingest goes by its own clock rather than by the broker's stamps.
         StampByOwnClock = "stamp-by-own-clock",
+        /// ingest begins as if no mark of a restatement were to come.
+        ForgetRestatements = "forget-restatements",
+        /// ingest does not write into its batches that a mark is to come.
+        HideRestatements = "hide-restatements",
         /// INBOX is trimmed one message beyond what is recorded.
         TrimTooFar = "trim-too-far",
         /// The outbox does not look at the position of what is there.
@@ -50,6 +54,8 @@ named! {
         FeedSkipsBatch = "feed-skips-batch",
         /// The second replica takes the records of a batch in another order.
         ReplicaOrder = "replica-order",
+        /// The second replica restates days by its own clock rather than at the log's marks.
+        RestateByOwnClock = "restate-by-own-clock",
         /// Events that repeat what was said are dropped before they are accounted for.
         ForgetDuplicates = "forget-duplicates",
         /// Quotas of groups are dropped from definitions of tenants before a shard sees them.

@@ -17,9 +17,12 @@ use daybook_runtime::log::{self, Logged};
 use daybook_runtime::written;
 use ingest::fence::{self, Standing, Tip};
 use ingest::sequencer::{Cut, Inbound, Sequencer};
+use std::time::Duration;
 
 /// Most messages taken in at one step.
 const MAX_GATHERED: usize = 6;
+/// Most time between two looks at what is to be restated.
+const MAX_PAUSE: Duration = Duration::from_secs(10 * 60);
 
 /// An owner of a partition.
 pub struct Owner {
@@ -45,6 +48,8 @@ struct Running {
     /// The next sequence of INBOX to be read.
     next: u64,
     sequencer: Sequencer,
+    /// What restatements are timed by. It goes on, whatever becomes of the system clock.
+    clock: Duration,
     gathered: Option<Cut>,
     sending: Option<Sending>,
 }
@@ -111,12 +116,13 @@ fn start(shell: &Shell, partition: Partition, tip: Tip, marks: Marks) -> Running
     if shell.breaks(Mutation::SkipUncovered) && tip.batch > LogSeq(0) {
         marks.through.inbox = InboxSeq(marks.through.inbox.0 + 1);
     }
+    marks.restating &= !shell.breaks(Mutation::ForgetRestatements);
     let next = marks.through.next();
     if shell.breaks(Mutation::ForgetSourceMarks) {
         (marks.catalog, marks.days) = (0, 0);
     }
     let sequencer = Sequencer::new(shell.broker.subjects.clone(), marks, definitions);
-    Running { tip, begun: next, next, sequencer, gathered: None, sending: None }
+    Running { tip, begun: next, next, sequencer, clock: Duration::ZERO, gathered: None, sending: None }
 }
 
 impl Running {
@@ -129,6 +135,8 @@ impl Running {
             && let Some(cut) = self.gathered.take()
         {
             let payload = Bytes::from(cut.batch.encode());
+            let mut cut = cut;
+            cut.marks.restating &= !shell.breaks(Mutation::HideRestatements);
             let headers = log::headers_of(self.tip.batch, cut.marks);
             self.sending = Some(Sending { headers, payload, stage: Stage::Send });
         }
@@ -148,6 +156,8 @@ impl Running {
             let own = shell.breaks(Mutation::StampByOwnClock);
             take(&mut self.sequencer, &message, if own { shell.now } else { message.stored_at });
         }
+        self.clock += Duration::from_millis(shell.random.below(MAX_PAUSE.as_millis() as usize) as u64);
+        self.sequencer.restate(self.clock);
         self.gathered = self.sequencer.cut();
     }
 

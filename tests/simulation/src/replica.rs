@@ -14,7 +14,7 @@ use aggregator_shard::outputs::Maker;
 use aggregator_shard::state::PartitionState;
 use aggregator_shard::state::backfill::Found;
 use daybook_contracts::ask::ViewProgress;
-use daybook_contracts::log::{Batch, Event, Record};
+use daybook_contracts::log::{Batch, Event, Record, Restate};
 use daybook_domain::catalogue::Definition;
 use daybook_domain::ids::{LogSeq, Name, Partition};
 use daybook_runtime::log::Logged;
@@ -24,6 +24,8 @@ use std::time::Duration;
 
 /// Days are small: so some pages are stored in their day's head, and some by themselves.
 const SMALL_PAGE_BYTES: usize = 150;
+/// How often a replica restates days by its own clock, with a mutation only.
+const RESTATE_EVERY_MS: i64 = 6 * 3_600_000;
 
 /// Batches that wait at most, as in the real feed.
 const AHEAD: usize = 4;
@@ -69,6 +71,8 @@ struct Running {
     adding: bool,
     /// What was said already, for a mutation.
     said: BTreeSet<(Name, String)>,
+    /// When it restated days by its own clock last, in milliseconds: with a mutation only.
+    restated: i64,
 }
 
 /// A checkpoint that waits for the outputs before it.
@@ -209,6 +213,7 @@ impl Replica {
             scratch: None,
             adding: false,
             said: BTreeSet::new(),
+            restated: 0,
         }));
         Ok(())
     }
@@ -283,6 +288,13 @@ impl Running {
         }
         if shell.breaks(Mutation::ReplicaOrder) && number == 1 {
             batch.records.reverse();
+        }
+        if shell.breaks(Mutation::RestateByOwnClock) && number == 1 {
+            batch.records.retain(|record| !matches!(record, Record::Restate(_)));
+            if shell.now.as_millis() / RESTATE_EVERY_MS != self.restated / RESTATE_EVERY_MS {
+                self.restated = shell.now.as_millis();
+                batch.records.push(Record::Restate(Restate { tenant: None }));
+            }
         }
         let effects = self.state.apply(position, batch);
         for effect in effects {

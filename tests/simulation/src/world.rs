@@ -303,6 +303,9 @@ impl World {
             if newest >= marks.through.next() {
                 return Some(format!("INBOX {newest} of {partition} is not in the log, {marks:?}"));
             }
+            if marks.restating {
+                return Some(format!("a restatement of {partition} is to come, {marks:?}"));
+            }
         }
         if !self.managers[0].is_at_rest(self.shell.now) {
             return Some(format!("day-manager at {}: {}", self.shell.now, self.managers[0].at()));

@@ -16,6 +16,9 @@ use daybook_tests::wire::Login;
 /// Bytes and messages of a kind that the small INBOX of these servers takes.
 const SMALL_INBOX: (i64, i64) = (1 << 20, 64);
 
+/// Gives a stream other options.
+type Change = fn(&mut stream::Config);
+
 /// A server with the streams of a Daybook, and a little in each of them, and nobody who reads them.
 pub(crate) struct Unguarded {
     pub(crate) broker: PrivateBroker,
@@ -57,7 +60,7 @@ pub(crate) async fn start_broker() -> PrivateBroker {
 
 impl Unguarded {
     /// Starts a server whose streams are those that services make, but for `change` to one of them.
-    pub(crate) async fn start(change: Option<(&str, fn(&mut stream::Config))>) -> Self {
+    pub(crate) async fn start(change: Option<(&str, Change)>) -> Self {
         let broker = start_broker().await;
         let (inbox_max_bytes, inbox_max_messages_per_kind) = SMALL_INBOX;
         let options = BrokerOptions { inbox_max_bytes, inbox_max_messages_per_kind, ..broker.options() };

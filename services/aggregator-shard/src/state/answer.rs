@@ -395,6 +395,7 @@ impl PartitionState {
                     report: day.sealed.as_ref().map(|sealed| sealed.version),
                     account: day.account,
                     as_reported: false,
+                    restating: day.is_restating,
                 }
             })
             .collect();

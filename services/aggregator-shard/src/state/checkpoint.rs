@@ -142,7 +142,7 @@ struct TenantRow {
 
 #[derive(Serialize, Deserialize)]
 struct DayRow {
-    state: DayState,
+    state: StoredState,
     marker: Option<DayMarker>,
     account: Account,
     from: LogSeq,
@@ -155,6 +155,38 @@ struct DayRow {
     /// The last field, and left out when there are none, as it was before there were any.
     #[serde(default, skip_serializing_if = "SmallPages::are_none")]
     small: SmallPages,
+}
+
+/// The state of a day in its row. A day that waits for a mark has a state of its own there, so that rows of days that wait for
+/// none are as they were before there were marks.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum StoredState {
+    Upcoming,
+    Open,
+    Closed,
+    Restating,
+}
+
+impl StoredState {
+    fn of(day: &Day) -> Self {
+        match day.state {
+            DayState::Upcoming => Self::Upcoming,
+            DayState::Open => Self::Open,
+            DayState::Closed if day.is_restating => Self::Restating,
+            DayState::Closed => Self::Closed,
+        }
+    }
+
+    /// The state, and whether the day waits for a mark.
+    fn parts(self) -> (DayState, bool) {
+        match self {
+            Self::Upcoming => (DayState::Upcoming, false),
+            Self::Open => (DayState::Open, false),
+            Self::Closed => (DayState::Closed, false),
+            Self::Restating => (DayState::Closed, true),
+        }
+    }
 }
 
 /// Pages of a day that are stored in its head.
@@ -410,7 +442,7 @@ fn write_day(prefix: &[u8], day: &mut Day, views: Option<&mut Views>, mut room: 
         rows.insert(name.clone(), ViewRow::of(window));
     }
     let row = DayRow {
-        state: day.state,
+        state: StoredState::of(day),
         marker: day.marker.clone(),
         account: day.account,
         from: day.from,
@@ -482,7 +514,7 @@ fn read_day_row(
     match rest.split_first().ok_or_else(bad)? {
         (b'h', []) => {
             let row: DayRow = decode(key, value)?;
-            day.state = row.state;
+            (day.state, day.is_restating) = row.state.parts();
             day.marker = row.marker;
             day.account = row.account;
             day.from = row.from;

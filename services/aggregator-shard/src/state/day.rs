@@ -32,6 +32,8 @@ pub struct Day {
     /// Late changes that the next report version is to name.
     pub changes: Vec<Change>,
     pub changes_omitted: u64,
+    /// Late events have changed its figures, and the next version of its report waits for a mark in the log.
+    pub is_restating: bool,
     /// What it puts into the state's digest, with its windows, when that was taken last. Not part of the state.
     pub digest: u128,
     /// It is among what changed since the last checkpoint. Not part of the state.
@@ -49,6 +51,7 @@ impl Day {
             sealed: None,
             changes: Vec::new(),
             changes_omitted: 0,
+            is_restating: false,
             digest: 0,
             is_noted: false,
         }

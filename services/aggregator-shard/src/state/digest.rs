@@ -228,7 +228,9 @@ fn day_hash(id: &TenantId, date: Date, day: &mut Day, views: Option<&mut Views>)
     let entities = (day.entities.len(), day.entities.sum());
     let views: Vec<_> = views.map(views_of).unwrap_or_default();
     let account = (&day.account, &day.sealed, &day.changes, day.changes_omitted);
-    hash_of(&("day", id, date, day.state, &day.marker, day.from, account, entities, views))
+    // Days that wait for no mark have the hash that they had before there were marks.
+    let what = if day.is_restating { "restating day" } else { "day" };
+    hash_of(&(what, id, date, day.state, &day.marker, day.from, account, entities, views))
 }
 
 /// What a view's window is known by: coverage, adjustments, and how many groups with what sum.

@@ -30,7 +30,7 @@ use self::tenant::{Taken, TenantState};
 use daybook_contracts::ask::DayState;
 use daybook_contracts::day::{DayMarker, Edge};
 use daybook_contracts::figures::Figures;
-use daybook_contracts::log::{Batch, Event, Events, Record, Through};
+use daybook_contracts::log::{Batch, Event, Events, Record, Restate, Through};
 use daybook_contracts::reject::{Reject, gather};
 use daybook_contracts::subjects::{Subjects, UNMAPPED_TENANT};
 use daybook_domain::calendar::CalendarTable;
@@ -111,7 +111,7 @@ pub struct PartitionState {
     unfinished: BTreeSet<TenantId>,
     /// Views that have had a day of partial coverage.
     partial_views: BTreeSet<Name>,
-    /// Closed days that this batch changed.
+    /// Closed days that are sealed again at the end of this batch.
     reseal: BTreeSet<(TenantId, Date)>,
     dirty: checkpoint::Dirty,
     /// Where digests are kept. Not part of the state.
@@ -223,6 +223,7 @@ impl PartitionState {
             }
             Record::Day(marker) => self.apply_marker(marker, through, effects),
             Record::Define(definition) => self.define(definition),
+            Record::Restate(mark) => self.restate(&mark),
         }
     }
 
@@ -268,7 +269,14 @@ impl PartitionState {
         for season in &taken.seasons {
             self.dirty.season(&tenant_id, season);
         }
-        self.reseal.extend(taken.reseal.into_iter().map(|closed| (tenant_id.clone(), closed)));
+        for closed in taken.reseal {
+            // Days of a tenant that gathers restatements wait for a mark.
+            if tenant.definition.restate_after().is_none() {
+                self.reseal.insert((tenant_id.clone(), closed));
+            } else if !self.is_scratch {
+                tenant.days.get_mut(&closed).expect("what an event touched is kept").is_restating = true;
+            }
+        }
         if !self.is_scratch && !taken.rejects.is_empty() {
             for reject in &taken.rejects {
                 metrics::counter!("daybook_shard_rejects_total", "code" => reject.code.as_str()).increment(1);
@@ -331,14 +339,28 @@ impl PartitionState {
         }
     }
 
-    /// Seals those of a tenant's days before `before` once more whose reports do not say all: what this batch changed, and
-    /// what changed no figure but the account, as a duplicate does.
+    /// Seals the days that wait for the mark, at the end of this batch.
+    fn restate(&mut self, mark: &Restate) {
+        match &mark.tenant {
+            Some(id) => {
+                let waiting = self.tenants.get(id).into_iter().flat_map(|tenant| tenant.restating());
+                self.reseal.extend(waiting.map(|date| (id.clone(), date)));
+            }
+            None => {
+                let all = self.tenants.iter().flat_map(|(id, tenant)| tenant.restating().map(move |date| (id, date)));
+                self.reseal.extend(all.map(|(id, date)| (id.clone(), date)));
+            }
+        }
+    }
+
+    /// Seals those of a tenant's days before `before` once more whose reports do not say all: what this batch changed, what
+    /// waits for a mark, and what changed no figure but the account, as a duplicate does.
     fn seal_going(&mut self, id: &TenantId, before: Date) -> Vec<Effect> {
         let tenant = &self.tenants[id];
         let is_accounted = |day: &Day| day.sealed.as_ref().is_none_or(|sealed| sealed.account == day.account);
         let mut going = Vec::new();
         for (date, day) in tenant.days.range(..before) {
-            if self.reseal.remove(&(id.clone(), *date)) || !is_accounted(day) {
+            if self.reseal.remove(&(id.clone(), *date)) || day.is_restating || !is_accounted(day) {
                 going.push(*date);
             }
         }
@@ -482,6 +504,10 @@ impl PartitionState {
         match self.tenants.get_mut(&id) {
             Some(tenant) => {
                 let gone = tenant.redefine(definition);
+                // Nobody writes marks for them any more.
+                if tenant.definition.restate_after().is_none() {
+                    self.reseal.extend(tenant.restating().map(|date| (id.clone(), date)));
+                }
                 self.dirty.removed_windows(&id, &gone);
                 match tenant.is_unfinished() {
                     true => self.unfinished.insert(id),

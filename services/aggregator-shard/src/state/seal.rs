@@ -66,6 +66,7 @@ pub fn seal(tenant: &mut TenantState, date: Date, models: &[Model], position: Po
     };
     let payload = serde_json::to_vec(&report).expect("a report holds nothing that JSON cannot");
     let hash = blake3::hash(&payload).to_hex().to_string();
+    day.is_restating = false;
     day.sealed = Some(Sealed { version, hash: hash.clone(), account: day.account });
     let day = &tenant.days[&date];
     let figures = plans()

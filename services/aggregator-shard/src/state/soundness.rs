@@ -82,6 +82,9 @@ fn check_day(state: &PartitionState, id: &TenantId, date: Date, day: &Day) -> Re
     if !is_marked || (day.is_closed() && day.marker.is_none()) {
         return Err("its marker".to_owned());
     }
+    if day.is_restating && day.sealed.is_none() {
+        return Err("a restatement of a day without a report".to_owned());
+    }
     let Account { published, counted, pending, duplicate, stale, carried, rejected } = day.account;
     let parts = [published, counted, pending, duplicate, stale, carried, rejected];
     if parts.into_iter().any(|count| count > MAX_COUNT / 8) || !day.account.balances() {

@@ -179,6 +179,11 @@ impl TenantState {
         Windows { seasons: self.windows.seasons.remove_entry(season).into_iter().collect(), ..Windows::default() }
     }
 
+    /// The closed days whose next report version waits for a mark.
+    pub fn restating(&self) -> impl Iterator<Item = Date> {
+        self.days.iter().filter(|(_, day)| day.is_restating).map(|(date, _)| *date)
+    }
+
     /// The newest open day, or the first one before any has opened.
     pub fn current_day(&self) -> Date {
         self.open_day.unwrap_or(self.first_day)
@@ -204,9 +209,22 @@ impl TenantState {
         self.days.entry(date).or_insert_with(|| Box::new(Day::new(position)))
     }
 
-    /// Whether it is a fact without an id, of a day that is not closed: nothing is known of such, and nothing late.
+    /// Whether it is a fact without an id, of a day that is not closed, and not ahead of the open one where that is limited: nothing
+    /// is known of such, and nothing late or refused.
     pub fn is_plain(&self, event: &Event) -> bool {
-        event.id.is_none() && !self.has_closed(event.date)
+        event.id.is_none() && !self.has_closed(event.date) && !(self.limits_ahead() && event.date > self.current_day())
+    }
+
+    /// Whether the open day says how far ahead events may be. By the system clock the time of publishing does, and ingest has judged.
+    fn limits_ahead(&self) -> bool {
+        self.definition.max_ahead_ms.is_some() && !self.definition.is_by_system_clock()
+    }
+
+    /// The end of the open day and the latest time of an event then, where that is limited.
+    fn furthest(&self, table: Option<&CalendarTable>) -> Option<(Instant, Instant)> {
+        let open = self.open_day.filter(|_| self.limits_ahead())?;
+        let closes_at = self.opens_at(open.next(), table)?;
+        Some((closes_at, closes_at.after(self.definition.max_ahead()?)))
     }
 
     /// Takes events of one day in that are [plain](TenantState::is_plain): as [`TenantState::take`] does one by one, but
@@ -243,6 +261,11 @@ impl TenantState {
     pub fn take(&mut self, place: &Place<'_>, jobs: &mut [Job], event: &Event, taken: &mut Taken) {
         if event.date < self.expired_before {
             return self.refuse_expired(place, event, taken);
+        }
+        if let Some((closes_at, furthest)) = self.furthest(place.table)
+            && event.at > furthest
+        {
+            return self.refuse_ahead(place, event, closes_at, taken);
         }
         let date = event.date;
         self.latest_at = self.latest_at.max(event.at);
@@ -401,20 +424,38 @@ impl TenantState {
         }
     }
 
-    /// The event's day is gone; it is counted as refused on the open day, so that it is not lost from the account.
+    /// The event's day is gone.
     fn refuse_expired(&mut self, place: &Place<'_>, event: &Event, taken: &mut Taken) {
-        let current = self.current_day().max(self.expired_before);
-        let account = &mut self.day(current, place.position).account;
-        account.published += 1;
-        account.rejected += 1;
         let reason = format!(
             "business day {} is over for good: corrections reach back {} days; days before {} are sealed for ever",
             event.date,
             super::KEEP_DAYS,
             self.expired_before
         );
+        self.refuse(place, event, Code::DayExpired, reason, taken);
+    }
+
+    /// The event is of a time that the tenant's clock has yet to come near.
+    fn refuse_ahead(&mut self, place: &Place<'_>, event: &Event, closes_at: Instant, taken: &mut Taken) {
+        let reason = format!(
+            "{} is more than {} s ahead of {closes_at}, the end of the open business day; drive the clock {} on first, or raise \
+             max_ahead of tenant {}",
+            event.at,
+            self.definition.max_ahead().unwrap_or_default().as_secs(),
+            self.definition.clock,
+            place.tenant
+        );
+        self.refuse(place, event, Code::TooFarAhead, reason, taken);
+    }
+
+    /// The event is of a day that takes nothing; it is counted as refused on the open day, so that it is not lost from the account.
+    fn refuse(&mut self, place: &Place<'_>, event: &Event, code: Code, reason: String, taken: &mut Taken) {
+        let current = self.current_day().max(self.expired_before);
+        let account = &mut self.day(current, place.position).account;
+        account.published += 1;
+        account.rejected += 1;
         taken.touch(current);
-        taken.rejects.push(reject(place, event, Code::DayExpired, reason));
+        taken.rejects.push(reject(place, event, code, reason));
     }
 
     /// It would be one entity more than the tenant may have. A scratch judges alike, for it knows the entities of the kinds

@@ -2,7 +2,7 @@
 //!
 //! [`fixtures`] defines kinds, views and tenants, [`specs`] tells what views mean, [`model`] recomputes everything from
 //! the whole list of events, [`histories`] makes random logs, [`replica`] reads them with jobs under way, and
-//! [`properties`] compares. [`rules`], [`late_rules`] and [`quota_rules`] have one small log per rule, [`stored`] what is stored and what
+//! [`properties`] compares. [`rules`], [`late_rules`], [`restating`] and [`quota_rules`] have one small log per rule, [`stored`] what is stored and what
 //! comes back, [`digests`] what replicas compare, [`plain_facts`] that it does not matter which facts come together.
 
 mod digests;
@@ -14,6 +14,7 @@ mod plain_facts;
 mod properties;
 mod quota_rules;
 mod replica;
+mod restating;
 mod rules;
 mod specs;
 mod stored;

@@ -49,6 +49,8 @@ fn tenant(text: &str) -> TenantSpec {
         clock: None,
         seasons: Vec::new(),
         quotas: Default::default(),
+        restate_after_ms: None,
+        max_ahead_ms: None,
     }
 }
 
@@ -236,4 +238,27 @@ fn mappings_are_checked_and_their_changes_told() {
     let long =
         Mapping { tenant: Some(Pick { constant: Some("x".repeat(300_000)), ..Pick::default() }), ..mapping("one") };
     assert!(refusal(&registry, &of(vec![long])).contains("more than 262144 bytes"));
+}
+
+#[test]
+fn a_tenant_gathers_restatements_unless_it_says_otherwise() {
+    let mut registry = Registry::default();
+    let with = |restate_after_ms| of_tenants(vec![TenantSpec { restate_after_ms, ..tenant("A") }]);
+    let line = |registry: &mut Registry, millis| apply(registry, &with(millis)).remove(0);
+    assert_eq!(line(&mut registry, None).1, Action::Created);
+    let interval = |registry: &Registry| registry.schedule.get(&id("A")).unwrap().tenant().restate_after_ms;
+    assert_eq!(interval(&registry), Some(60_000));
+    assert_eq!(line(&mut registry, None).1, Action::Unchanged);
+    let (_, action, detail) = line(&mut registry, Some(0));
+    assert_eq!((action, detail.as_str(), interval(&registry)), (Action::Changed, "restate_after", Some(0)));
+    let refused = refusal(&registry, &with(Some(86_400_001)));
+    assert_eq!(refused, "tenant A: restate_after of 86400001 ms is more than a day (86400000 ms)");
+    assert_eq!(line(&mut registry, Some(86_400_000)).1, Action::Changed);
+
+    // A tenant from before there were intervals is restated at once until it is defined again.
+    let old = Tenant { restate_after_ms: None, ..registry.schedule.get(&id("A")).unwrap().tenant().clone() };
+    registry.adopt(Definition::Tenant(old)).unwrap();
+    assert_eq!(interval(&registry), None);
+    assert_eq!(line(&mut registry, None).1, Action::Changed);
+    assert_eq!(interval(&registry), Some(60_000));
 }

@@ -154,6 +154,8 @@ mod tests {
             table: None,
             seasons: Vec::new(),
             quotas: Default::default(),
+            restate_after_ms: None,
+            max_ahead_ms: None,
         };
         let mut schedule = Schedule::new();
         schedule.define(tenant, Arc::new(table)).unwrap();

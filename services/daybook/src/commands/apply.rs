@@ -262,6 +262,8 @@ mod tests {
             clock: None,
             seasons: Vec::new(),
             quotas: Default::default(),
+            restate_after_ms: None,
+            max_ahead_ms: None,
         }
     }
 

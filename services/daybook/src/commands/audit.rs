@@ -128,6 +128,7 @@ fn version_of(known: &Known, chapter: &Chapter) -> String {
 fn reports(reports: &[ReportOf]) -> Option<String> {
     let text = |report: &ReportOf| match report.sealed_at {
         Some(_) => format!("{} version {}", report.date, report.version),
+        None if report.closed => format!("{} version {}, which is to come", report.date, report.version),
         None => format!("{} when it closes", report.date),
     };
     (!reports.is_empty()).then(|| reports.iter().map(text).collect::<Vec<_>>().join(", "))

@@ -98,6 +98,7 @@ mod tests {
             report: None,
             account: Account::default(),
             as_reported: false,
+            restating: false,
         };
         let days = states.iter().enumerate().map(day).collect();
         Days { tenant: tenant(), days, as_of: AsOf { log: LogSeq(0), inbox: InboxSeq(0) }, next: None }

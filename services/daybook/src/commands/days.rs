@@ -40,6 +40,7 @@ pub async fn run(arguments: Arguments) -> Outcome {
             DayState::Upcoming => "upcoming",
             DayState::Open => "open",
             DayState::Closed if day.as_reported => "as reported",
+            DayState::Closed if day.restating => "restating",
             DayState::Closed => "closed",
         };
         let report = day.report.map(|version| format!("v{version}")).unwrap_or_default();

@@ -206,6 +206,8 @@ mod tests {
             table: None,
             seasons: Vec::new(),
             quotas: Default::default(),
+            restate_after_ms: None,
+            max_ahead_ms: None,
         };
         let plain = tenants_table(std::slice::from_ref(&tenant)).render(None);
         assert!(!plain.contains("SEASONS") && !plain.contains("QUOTAS"), "{plain}");

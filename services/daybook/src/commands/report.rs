@@ -48,6 +48,12 @@ fn show(sealed: &Sealed) -> anyhow::Result<()> {
     let account = &report.dispositions;
     let line = |text: String| super::print_line(&text);
     line(format!("{}  {}  version {}", report.tenant, report.date, report.version))?;
+    if sealed.is_restating {
+        let next = report.version + 1;
+        line(format!(
+            "  restating  late events have changed the day; version {next} is to come, answers have them already"
+        ))?;
+    }
     line(format!("  day        {} to {}", report.day.opens_at, report.day.closes_at))?;
     line(format!(
         "  events     {} published = {} counted + {} pending + {} duplicate + {} stale + {} carried + {} rejected",

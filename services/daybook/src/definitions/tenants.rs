@@ -3,13 +3,27 @@
 use super::reader::{Fields, Reader};
 use super::yaml::{Node, Value};
 use daybook_contracts::admin::TenantSpec;
-use daybook_domain::catalogue::{CalendarRule, MAX_GRACE_MS, MAX_SEASON, MAX_SEASONS, Season};
+use daybook_domain::catalogue::{
+    CalendarRule, LARGEST_MAX_AHEAD_MS, MAX_GRACE_MS, MAX_RESTATE_AFTER_MS, MAX_SEASON, MAX_SEASONS, Season,
+};
 use daybook_domain::ids::Name;
 use daybook_domain::quotas::Quotas;
 use daybook_domain::time::{Date, Instant};
 
-const TENANT_KEYS: [&str; 10] =
-    ["id", "name", "zone", "cutoff", "grace", "first_day", "clock", "changes", "seasons", "quotas"];
+const TENANT_KEYS: [&str; 12] = [
+    "id",
+    "name",
+    "zone",
+    "cutoff",
+    "grace",
+    "first_day",
+    "clock",
+    "changes",
+    "seasons",
+    "quotas",
+    "restate_after",
+    "max_ahead",
+];
 const MINUTES_PER_DAY: u16 = 1440;
 
 /// The node that names the tenant, and the tenant where nothing is wrong with it.
@@ -21,7 +35,9 @@ pub(super) fn read<'a>(node: &'a Node, reader: &mut Reader<'a, '_>) -> (Option<&
     let name = fields.get("name").and_then(|node| reader.text(node, "name")).map(str::to_owned);
     let zone = reader.required(&fields, "zone", "America/New_York").and_then(|node| read_zone(node, reader));
     let cutoff = reader.required(&fields, "cutoff", "\"05:00\"").and_then(|node| read_cutoff(node, reader));
-    let grace_ms = fields.get("grace").and_then(|node| read_grace(node, reader)).unwrap_or(0);
+    let grace_ms = fields.get("grace").and_then(|node| read_span(node, GRACE, reader)).unwrap_or(0);
+    let restate_after_ms = fields.get("restate_after").and_then(|node| read_span(node, RESTATE_AFTER, reader));
+    let max_ahead_ms = fields.get("max_ahead").and_then(|node| read_span(node, MAX_AHEAD, reader));
     let first_day = fields.get("first_day").and_then(|node| reader.parsed(node, "first_day"));
     let clock = fields.get("clock").and_then(|node| reader.name(node, "clock"));
     let changes = reader.optional_list(&fields, "changes");
@@ -39,6 +55,8 @@ pub(super) fn read<'a>(node: &'a Node, reader: &mut Reader<'a, '_>) -> (Option<&
             clock,
             seasons,
             quotas,
+            restate_after_ms,
+            max_ahead_ms,
         },
         _ => return (id_node, None),
     };
@@ -180,14 +198,23 @@ fn meant_time(node: &Node) -> Option<String> {
     parse_time_of_day(&meant).map(|_| meant)
 }
 
+/// A field that is a duration: its name in messages, and the longest in milliseconds, which is whole hours.
+type Span = (&'static str, u64);
+const GRACE: Span = ("grace", MAX_GRACE_MS);
+const RESTATE_AFTER: Span = ("restate_after", MAX_RESTATE_AFTER_MS);
+const MAX_AHEAD: Span = ("max_ahead", LARGEST_MAX_AHEAD_MS);
+
 /// `90s`, `10m` or `1h30m` in milliseconds.
-fn read_grace(node: &Node, reader: &mut Reader<'_, '_>) -> Option<u64> {
+fn read_span(node: &Node, (name, longest): Span, reader: &mut Reader<'_, '_>) -> Option<u64> {
     match node.as_text().map(parse_duration) {
-        Some(Some(grace)) if grace <= MAX_GRACE_MS => return Some(grace),
-        Some(Some(_)) => reader.mistake(node, "the grace is longer than a day; at most 24h are allowed"),
+        Some(Some(span)) if span <= longest => return Some(span),
+        Some(Some(_)) => {
+            let hours = longest / 3_600_000;
+            reader.mistake(node, format!("the {name} is too long; at most {hours}h are allowed"));
+        }
         _ => {
-            let message = format!("expected a grace such as 90s, 10m or 1h30m, found {}", reader.source.describe(node));
-            reader.mistake(node, message);
+            let found = reader.source.describe(node);
+            reader.mistake(node, format!("expected a {name} such as 90s, 10m or 1h30m, found {found}"));
         }
     }
     None

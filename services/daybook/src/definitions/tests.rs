@@ -97,10 +97,11 @@ tenants:
     first_day: 2013-01-01
     clock: flights
     quotas: { events_per_second: 2000, feeds: 0 }
+    restate_after: 5m
     changes:
       - { from: 2013-06-01, zone: America/Phoenix, cutoff: "04:00" }
       - { from: 2014-06-01, cutoff: "03:30" }
-  - { id: NO, zone: Europe/Oslo, cutoff: 00:00 }
+  - { id: NO, zone: Europe/Oslo, cutoff: 00:00, restate_after: 0s }
   - { id: 007, zone: Europe/London, cutoff: '23:59', name: , grace: 24h }
 "#,
     );
@@ -122,6 +123,8 @@ tenants:
     assert_eq!(abq.clock.as_ref().unwrap().as_str(), "flights");
     let quotas = Quotas { events_per_second: Some(2_000), feeds: Some(0), ..Quotas::default() };
     assert_eq!((abq.quotas, no.quotas), (quotas, Quotas::default()));
+    let restate_after = [abq, no, bond].map(|tenant| tenant.restate_after_ms);
+    assert_eq!(restate_after, [Some(300_000), Some(0), None], "the default is day-manager's to give");
     assert_eq!((abq.changes[0].zone.as_str(), abq.changes[0].cutoff_minutes), ("America/Phoenix", 240));
     assert_eq!((abq.changes[1].zone.as_str(), abq.changes[1].cutoff_minutes), ("America/Phoenix", 210));
     assert_eq!((no.id.as_str(), no.cutoff_minutes, no.grace_ms), ("NO", 0, 0));
@@ -526,10 +529,14 @@ fn quotas_are_checked() {
 #[test]
 fn graces_and_dates_are_checked() {
     let tenant = |lines: &str| bad_tenant(&format!("    cutoff: \"05:00\"\n{lines}"));
-    assert_eq!(tenant("    grace: 24h1s\n"), "a.yaml:5:12: the grace is longer than a day; at most 24h are allowed");
+    assert_eq!(tenant("    grace: 24h1s\n"), "a.yaml:5:12: the grace is too long; at most 24h are allowed");
     assert_eq!(
         tenant("    grace: 600\n"),
         "a.yaml:5:12: expected a grace such as 90s, 10m or 1h30m, found the number 600"
+    );
+    assert_eq!(
+        tenant("    restate_after: 25h\n"),
+        "a.yaml:5:20: the restate_after is too long; at most 24h are allowed"
     );
     assert_eq!(
         tenant("    first_day: 2013-02-30\n"),

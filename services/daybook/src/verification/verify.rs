@@ -459,7 +459,7 @@ fn count_events(batch: &Batch) -> u64 {
     let count = |record: &Record| match record {
         Record::Events(events) => events.events.len() as u64,
         Record::Rejected(reject) => reject.events(),
-        Record::Day(_) | Record::Define(_) => 0,
+        Record::Day(_) | Record::Define(_) | Record::Restate(_) => 0,
     };
     batch.records.iter().map(count).sum()
 }

@@ -1,7 +1,9 @@
-//! The sequencer message by message; [`quotas`] has what is refused unread, [`properties`] the random INBOXes and the crashes.
+//! The sequencer message by message; [`quotas`] has what is refused unread, [`restating`] what waits for a mark,
+//! [`properties`] the random INBOXes and the crashes.
 
 mod properties;
 mod quotas;
+mod restating;
 
 use super::{BATCH_BYTES, Cut, Inbound, Marks, Sequencer, Stop};
 use daybook_contracts::day::{DayMarker, Edge};
@@ -98,6 +100,8 @@ fn tenant(id: &str, first_day: i32) -> Tenant {
         table: Some(name("cal")),
         seasons: Vec::new(),
         quotas: Default::default(),
+        restate_after_ms: None,
+        max_ahead_ms: None,
     }
 }
 
@@ -394,6 +398,31 @@ fn days_before_the_first_one_are_refused() {
 }
 
 #[test]
+fn events_too_far_ahead_of_their_publishing_are_refused() {
+    let outcome = |clock: &str, max_ahead_ms, at_ms| {
+        let table = Definition::Calendar(calendar("cal", &CUTOFF_HOURS));
+        let tenant = Tenant { clock: name(clock), max_ahead_ms, ..tenant("ABQ", 1) };
+        let definitions = [Definition::Kind(kind()), table, Definition::Tenant(tenant)];
+        let mut sequencer = Sequencer::new(subjects(), Marks::default(), definitions);
+        let mut message = Message::events(1, "ABQ", "order", order("1", at_ms).to_string());
+        message.stored_at = Instant::from_millis(30 * HOUR_MS);
+        message.give(&mut sequencer);
+        match records(&mut sequencer).as_slice() {
+            [Record::Events(run)] => Ok(run.events[0].date.as_days()),
+            [Record::Rejected(reject)] => Err((reject.code, reject.reason.contains("max_ahead"))),
+            other => panic!("one event became {other:?}"),
+        }
+    };
+    let hour = Some(HOUR_MS as u64);
+    assert_eq!(outcome("system", hour, 31 * HOUR_MS), Ok(1));
+    assert_eq!(outcome("system", hour, 31 * HOUR_MS + 1), Err((Code::TooFarAhead, true)));
+    assert_eq!(outcome("system", Some(0), 30 * HOUR_MS + 1), Err((Code::TooFarAhead, true)));
+    // Without a limit, and by a clock that requests drive, it is not for ingest to say.
+    assert_eq!(outcome("system", None, 80 * HOUR_MS), Ok(3));
+    assert_eq!(outcome("shop", hour, 80 * HOUR_MS), Ok(3));
+}
+
+#[test]
 fn days_beyond_the_published_ones_are_refused() {
     let mut sequencer = sequencer();
     assert_eq!(stamp(&mut sequencer, 96 * HOUR_MS - 1), Ok(3));
@@ -486,7 +515,7 @@ fn definitions_enter_the_log_and_move_the_marks() {
     Message::definition(1, 8, &calendar).give(&mut sequencer);
     let cut = sequencer.cut().unwrap();
     assert_eq!(cut.batch.records, [Record::Define(calendar)]);
-    assert_eq!(cut.marks, Marks { through: through(1, 0), catalog: 8, days: 0 });
+    assert_eq!(cut.marks, Marks { through: through(1, 0), catalog: 8, days: 0, restating: false });
     let activation = Activation { view: name("totals"), revision: 1, since: None };
     let others = [
         Definition::Kind(kind()),
@@ -514,7 +543,7 @@ fn a_definition_that_is_sourced_again_is_passed_over() {
     unsourced.give(&mut sequencer);
     let cut = sequencer.cut().unwrap();
     assert_eq!(cut.batch.records, []);
-    assert_eq!(cut.marks, Marks { through: through(5, 0), catalog: 5, days: 0 });
+    assert_eq!(cut.marks, Marks { through: through(5, 0), catalog: 5, days: 0, restating: false });
     Message::events(6, "ABQ", "order", order("1", 30 * HOUR_MS).to_string()).give(&mut sequencer);
     assert_eq!(events_of(&records(&mut sequencer))[0].dims.len(), 2, "the newer kind stands");
 }
@@ -532,7 +561,7 @@ fn a_marker_that_is_sourced_again_is_passed_over() {
     unsourced.give(&mut sequencer);
     let cut = sequencer.cut().unwrap();
     assert_eq!(cut.batch.records, [Record::Day(opened), Record::Day(closed)]);
-    assert_eq!(cut.marks, Marks { through: through(6, 0), catalog: 0, days: 7 });
+    assert_eq!(cut.marks, Marks { through: through(6, 0), catalog: 0, days: 7, restating: false });
 }
 
 #[test]
@@ -608,7 +637,7 @@ fn what_a_newer_day_manager_published_stops_the_partition() {
 
 #[test]
 fn a_message_that_is_covered_is_passed_over() {
-    let mut sequencer = sequencer_at(Marks { through: through(7, 0), catalog: 4, days: 4 });
+    let mut sequencer = sequencer_at(Marks { through: through(7, 0), catalog: 4, days: 4, restating: false });
     for sequence in [1, 6, 7] {
         Message::events(sequence, "ABQ", "order", order("1", 30 * HOUR_MS).to_string()).give(&mut sequencer);
         assert!(sequencer.is_empty());

@@ -61,6 +61,7 @@ fn as_reported(entry: &ReportEntry) -> DayAccount {
         report: Some(entry.version),
         account: entry.dispositions,
         as_reported: true,
+        restating: false,
     }
 }
 
@@ -78,6 +79,7 @@ mod tests {
             report: None,
             account: Account::default(),
             as_reported: false,
+            restating: false,
         }
     }
 

@@ -4,16 +4,22 @@ use super::document::Document;
 use super::sealed::newest;
 use super::subject::SubjectReader;
 use crate::answers::Answers;
-use daybook_contracts::ask::{AskError, AskErrorCode, Asked};
-use daybook_contracts::lists::ReportQuery;
+use daybook_contracts::ask::{AskError, AskErrorCode, Asked, Days, ShardQuestion};
+use daybook_contracts::lists::{ReportEntry, ReportQuery};
 use daybook_domain::ids::TenantId;
 use daybook_domain::time::Date;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long a report waits for the shard to say whether a further version is to come: a report is there without a shard, too.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The version that is asked for, or the newest.
 ///
 /// # Errors
 /// [`AskErrorCode::UnknownDay`] when there is none; [`AskErrorCode::PastRetention`] when there was.
-pub async fn report(answers: &Answers, tenant: &TenantId, query: &ReportQuery) -> Asked<Document> {
+async fn report(answers: &Answers, tenant: &TenantId, query: &ReportQuery) -> Asked<Document> {
     let Some(date) = query.date else {
         let error = AskError::new(AskErrorCode::BadRequest, "a report is asked for by its business day");
         return Err(error.field("date").hint("name the day as in \"2024-03-01\""));
@@ -31,6 +37,41 @@ pub async fn report(answers: &Answers, tenant: &TenantId, query: &ReportQuery) -
         Some(version) if version != newest.entry.version => of_version(&reader, newest, version).await,
         _ => Ok(newest),
     }
+}
+
+/// The version that is asked for, and whether a further one is to come: of the newest, as far as the shard says so.
+///
+/// # Errors
+/// Those of [`report`].
+pub async fn report_and_prospect(
+    answers: &Arc<Answers>,
+    tenant: &TenantId,
+    query: &ReportQuery,
+) -> Asked<(Document, bool)> {
+    // Older versions have been superseded already.
+    let is_newest = query.version.is_none();
+    let live = async { if is_newest { live_days(answers.clone(), tenant.clone()).await } else { None } };
+    let (document, live) = tokio::join!(report(answers, tenant, query), live);
+    let document = document?;
+    let is_restating = live.is_some_and(|days| is_restating(&days, &document.entry));
+    Ok((document, is_restating))
+}
+
+/// What a shard says of days, if it answers within [`PATIENCE`].
+async fn live_days(answers: Arc<Answers>, tenant: TenantId) -> Option<Days> {
+    // A question that is broken off counts as one without an answer, so it goes on when nobody waits for it any more.
+    let asking = tokio::spawn(async move {
+        let question = ShardQuestion::Days { tenant: tenant.clone() };
+        answers.shards.ask::<Days>(&tenant, &question).await
+    });
+    timeout(PATIENCE, asking).await.ok()?.ok()?.ok()
+}
+
+/// Whether a further version of the report is to come, for late events have changed the day since.
+fn is_restating(days: &Days, newest: &ReportEntry) -> bool {
+    let day = days.days.iter().find(|day| day.date == newest.date);
+    // A version may be made and not be written yet.
+    day.is_some_and(|day| day.restating || day.report > Some(newest.version))
 }
 
 /// The error for a day without a report.

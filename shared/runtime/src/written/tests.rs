@@ -108,7 +108,7 @@ fn a_clock_and_a_definition_are_believed_under_their_names() {
 }
 
 fn batch_of(inbox: u64) -> (HeaderMap, Vec<u8>) {
-    let marks = Marks { through: Through { inbox: InboxSeq(inbox), events: 3 }, catalog: 5, days: 9 };
+    let marks = Marks { through: Through { inbox: InboxSeq(inbox), events: 3 }, catalog: 5, days: 9, restating: false };
     let batch = Batch { format: FORMAT, through: marks.through, records: vec![] };
     (headers_of(LogSeq(4), marks), batch.encode())
 }

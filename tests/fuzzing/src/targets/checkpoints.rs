@@ -82,7 +82,7 @@ fn go_on(state: &mut PartitionState) {
         // The definitions stand in the first batch and the last; ingest records events of what is defined only.
         let is_known = |record: &Record| match record {
             Record::Events(events) => state.knows(&events.tenant, &events.kind),
-            Record::Day(_) | Record::Rejected(_) => true,
+            Record::Day(_) | Record::Rejected(_) | Record::Restate(_) => true,
             Record::Define(_) => false,
         };
         let mut records: Vec<Record> = batch.records.iter().filter(|record| is_known(record)).cloned().collect();

@@ -4,7 +4,7 @@ use crate::state::backfill::Found;
 use crate::state::{Effect, PartitionState, SealedReport};
 use daybook_contracts::ask::{Answer, AskErrorCode, DaySelector, Pieces, Query};
 use daybook_contracts::day::{DayMarker, Edge};
-use daybook_contracts::log::{Batch, Event, Events, FORMAT, Record, Through};
+use daybook_contracts::log::{Batch, Event, Events, FORMAT, Record, Restate, Through};
 use daybook_contracts::reject::{Code, Original, Reject};
 use daybook_contracts::report::{Account, Report, Row};
 use daybook_domain::calendar::{BusinessDay, CalendarTable};
@@ -142,7 +142,17 @@ pub(super) fn tenant_with_seasons(id: &str, revision: u64, seasons: Vec<Season>)
         table: Some(name("cal")),
         seasons,
         quotas: Quotas::default(),
+        restate_after_ms: None,
+        max_ahead_ms: None,
     })
+}
+
+/// The tenant whose restatements wait for marks; another definition as it is.
+pub(super) fn gathered(definition: Definition) -> Definition {
+    match definition {
+        Definition::Tenant(tenant) => Definition::Tenant(Tenant { restate_after_ms: Some(60_000), ..tenant }),
+        other => other,
+    }
 }
 
 /// The tenant with these quotas; another definition as it is.
@@ -330,6 +340,17 @@ impl Shard {
 
     pub(super) fn close(&mut self, day: i32) {
         self.apply(vec![Record::Day(marker("ABQ", Edge::Closed, day))]);
+    }
+
+    /// A mark for the tenant, or for all of them.
+    pub(super) fn restate(&mut self, tenant: Option<&str>) {
+        self.apply(vec![Record::Restate(Restate { tenant: tenant.map(tenant_id) })]);
+    }
+
+    /// The days whose next report version waits for a mark.
+    pub(super) fn restating(&self) -> Vec<i32> {
+        let days = self.state.days(&tenant_id("ABQ")).unwrap().days;
+        days.into_iter().filter(|day| day.restating).map(|day| day.date.as_days()).collect()
     }
 
     pub(super) fn ask(&mut self, tenant: &str, view: &str, query: &Query) -> Result<Answer, AskErrorCode> {

@@ -3,7 +3,7 @@
 use super::fixtures::*;
 use super::specs::{channel_spec, specs};
 use daybook_contracts::day::Edge;
-use daybook_contracts::log::{Event, Events, Record};
+use daybook_contracts::log::{Event, Events, Record, Restate};
 use daybook_domain::catalogue::{Activation, Definition, Season, Status, Tenant, View};
 use daybook_domain::ids::InboxSeq;
 use daybook_domain::quotas::Quotas;
@@ -52,6 +52,10 @@ pub(super) enum Step {
     Seasons(usize, Vec<Window>),
     /// Another quota of entities for a tenant, or none.
     Entities(usize, Option<u64>),
+    /// Whether restatements of a tenant wait for marks.
+    Gather(usize, bool),
+    /// A mark for one tenant, or for all.
+    Restate(Option<usize>),
     /// The end of a batch.
     Cut,
 }
@@ -69,6 +73,8 @@ pub(super) struct Beginning {
     seasons: [Vec<Window>; 2],
     /// The first quota of entities of each tenant.
     entities: [Option<u64>; 2],
+    /// Whether restatements of each tenant wait for marks at first.
+    gathers: [bool; 2],
 }
 
 #[derive(Clone, Debug)]
@@ -136,11 +142,8 @@ fn entities() -> impl Strategy<Value = Option<u64>> {
 
 fn beginning() -> impl Strategy<Value = Beginning> {
     let views = prop::collection::vec((prop::bool::weighted(0.6), audience()), specs().len());
-    (views, [seasons(0..5), seasons(0..5)], [entities(), entities()]).prop_map(|(views, seasons, entities)| Beginning {
-        views,
-        seasons,
-        entities,
-    })
+    (views, [seasons(0..5), seasons(0..5)], [entities(), entities()], any::<[bool; 2]>())
+        .prop_map(|(views, seasons, entities, gathers)| Beginning { views, seasons, entities, gathers })
 }
 
 /// A definition, or an activation of what was defined.
@@ -152,6 +155,8 @@ fn definition(days: std::ops::Range<i32>) -> impl Strategy<Value = Step> {
         8 => (any::<Index>(), prop::bool::weighted(0.1)).prop_map(|(index, older)| Step::Activate(index, older)),
         3 => (0_usize..2, seasons(days)).prop_map(|(tenant, seasons)| Step::Seasons(tenant, seasons)),
         1 => (0_usize..2, entities()).prop_map(|(tenant, quota)| Step::Entities(tenant, quota)),
+        1 => (0_usize..2, any::<bool>()).prop_map(|(tenant, gathers)| Step::Gather(tenant, gathers)),
+        3 => prop::option::of(0_usize..2).prop_map(Step::Restate),
     ]
 }
 
@@ -166,6 +171,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0_usize..2).prop_map(Step::Next),
         1 => (0_usize..2, edge, 0_i32..4).prop_map(|(tenant, edge, day)| Step::Stray { tenant, edge, day }),
         8 => definition(0..5),
+        2 => prop::option::of(0_usize..2).prop_map(Step::Restate),
         12 => Just(Step::Cut),
     ]
 }
@@ -226,6 +232,7 @@ struct Writer {
     /// Their seasons and quotas as they stand.
     windows: [Vec<Window>; 2],
     entities: [Option<u64>; 2],
+    gathers: [bool; 2],
     is_wider: bool,
 }
 
@@ -238,6 +245,7 @@ impl Writer {
         }
         self.windows = beginning.seasons.clone();
         self.entities = beginning.entities;
+        self.gathers = beginning.gathers;
         definitions.extend([0, 1].map(|tenant| self.tenant(tenant)));
         self.defined_now.clear();
         definitions.into_iter().map(Record::Define).collect()
@@ -264,7 +272,8 @@ impl Writer {
         };
         let seasons = self.windows[tenant].iter().map(season).collect();
         let quotas = Quotas { entities: self.entities[tenant], ..Quotas::default() };
-        with_quotas(quotas, tenant_with_seasons(TENANTS[tenant], self.tenants[tenant], seasons))
+        let definition = with_quotas(quotas, tenant_with_seasons(TENANTS[tenant], self.tenants[tenant], seasons));
+        if self.gathers[tenant] { gathered(definition) } else { definition }
     }
 
     fn define(&mut self, definition: Definition, batch: &mut Vec<Record>) {
@@ -340,6 +349,15 @@ impl Writer {
                 self.entities[*tenant] = *quota;
                 let definition = self.tenant(*tenant);
                 self.define(definition, batch);
+            }
+            Step::Gather(tenant, gathers) => {
+                self.gathers[*tenant] = *gathers;
+                let definition = self.tenant(*tenant);
+                self.define(definition, batch);
+            }
+            Step::Restate(tenant) => {
+                let tenant = tenant.map(|tenant| tenant_id(TENANTS[tenant]));
+                batch.push(Record::Restate(Restate { tenant }));
             }
             Step::Widen | Step::DefineAgain(_) | Step::Activate(..) => {}
             Step::Repeat(_) | Step::Cut => {}

@@ -30,6 +30,7 @@ enum Happening {
     Tenant(Tenant),
     View(View),
     Activation(Activation),
+    Restate(Option<TenantId>),
     Other,
 }
 
@@ -123,6 +124,8 @@ pub(super) struct Model {
     complete: BTreeSet<(TenantId, String)>,
     /// How many entries stood below each day's last version.
     sealed: BTreeMap<(TenantId, Date), usize>,
+    /// Closed days that have changed and wait for a mark.
+    waiting: BTreeSet<(TenantId, Date)>,
 }
 
 impl Model {
@@ -135,6 +138,7 @@ impl Model {
             made: Vec::new(),
             complete: BTreeSet::new(),
             sealed: BTreeMap::new(),
+            waiting: BTreeSet::new(),
         }
     }
 
@@ -192,6 +196,7 @@ impl Model {
             Record::Define(Definition::Tenant(tenant)) => vec![(0, Happening::Tenant(tenant.clone()))],
             Record::Define(Definition::Activation(activation)) => vec![(0, Happening::Activation(activation.clone()))],
             Record::Define(_) => vec![(0, Happening::Other)],
+            Record::Restate(mark) => vec![(0, Happening::Restate(mark.tenant.clone()))],
         };
         for (inbox, what) in happenings {
             let index = self.entries.len();
@@ -665,19 +670,53 @@ impl Model {
                     let (tenant, date) = (marker.tenant.clone(), marker.day.date);
                     if self.takes_effect(&tenant, index, Edge::Closed, date) {
                         demands.push(self.demand(tenant.clone(), date, index + 1));
-                        let goes = self.unaccounted(&tenant, date.plus(-KEEP_DAYS), index);
+                        let before = date.plus(-KEEP_DAYS);
+                        let mut goes: BTreeSet<Date> = self.unaccounted(&tenant, before, index).into_iter().collect();
+                        // What has changed is sealed while it can be.
+                        for changed in [&mut late, &mut self.waiting] {
+                            let gone = changed.extract_if(.., |(of, date)| *of == tenant && *date < before);
+                            goes.extend(gone.map(|(_, date)| date));
+                        }
                         demands.extend(goes.into_iter().map(|date| self.demand(tenant.clone(), date, index)));
                     }
                 }
                 Happening::Event { tenant, .. } => {
                     let deed = self.fates[index].as_ref().and_then(|fate| fate.deed.as_ref());
-                    late.extend(deed.into_iter().flat_map(|deed| &deed.changed).map(|date| (tenant.clone(), *date)));
+                    let changed = deed.into_iter().flat_map(|deed| &deed.changed).map(|date| (tenant.clone(), *date));
+                    match self.gathers(tenant, index) {
+                        true => self.waiting.extend(changed.collect::<Vec<_>>()),
+                        false => late.extend(changed),
+                    }
+                }
+                Happening::Restate(tenant) => {
+                    let of = tenant.clone();
+                    late.extend(self.waiting.extract_if(.., |(id, _)| of.as_ref().is_none_or(|of| of == id)));
+                }
+                Happening::Tenant(tenant) if tenant.restate_after().is_none() => {
+                    let of = tenant.id.clone();
+                    late.extend(self.waiting.extract_if(.., |(id, _)| *id == of));
                 }
                 _ => {}
             }
         }
+        // Sealed at the end of the batch, with what came behind the mark.
+        self.waiting.retain(|waiting| !late.contains(waiting));
         demands.extend(late.into_iter().map(|(tenant, date)| self.demand(tenant, date, end)));
         demands
+    }
+
+    /// Whether the tenant's restatements wait for marks.
+    fn gathers(&self, tenant: &TenantId, upto: usize) -> bool {
+        let of = |entry: &Entry| match &entry.what {
+            Happening::Tenant(definition) if definition.id == *tenant => Some(definition.restate_after().is_some()),
+            _ => None,
+        };
+        self.entries[..upto].iter().rev().find_map(of).unwrap_or(false)
+    }
+
+    /// Whether the day waits for a mark.
+    pub(super) fn is_waiting(&self, tenant: &TenantId, date: Date) -> bool {
+        self.waiting.contains(&(tenant.clone(), date))
     }
 
     /// The days before `before` of whose events the last report does not tell all.

@@ -86,6 +86,7 @@ fn check_days(
         let expected = &expected[&day.date];
         assert_eq!((day.day, day.account), (expected.state, expected.account), "{tenant} {}", day.date);
         assert_eq!(day.report, version);
+        assert_eq!(day.restating, model.is_waiting(tenant, day.date), "{tenant} {}", day.date);
         for spec in model.views(tenant, model.len()) {
             let answer = ask(state, tenant, spec.view.name.as_str(), DaySelector::Date(day.date)).unwrap();
             assert_eq!((answer.day, answer.report), (day.day, version));

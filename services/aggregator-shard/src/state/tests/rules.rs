@@ -332,6 +332,38 @@ fn the_last_report_of_a_day_accounts_for_all_of_its_events() {
 }
 
 #[test]
+fn a_named_clock_limits_how_far_ahead_of_the_open_day_events_may_be() {
+    let limited = |revision, clock: &str, hours: u64| match tenant_with_seasons("ABQ", revision, vec![]) {
+        Definition::Tenant(tenant) => {
+            Definition::Tenant(Tenant { clock: name(clock), max_ahead_ms: Some(hours * 3_600_000), ..tenant })
+        }
+        other => panic!("{other:?}"),
+    };
+    let mut shard = Shard::new();
+    shard.define(limited(2, "shop", 1));
+    // Before a day is open nothing says what is ahead.
+    shard.clicks(vec![click(None, 2)]);
+    shard.open(0);
+    let ahead = |minutes| after_minutes(minutes, click(None, 1));
+    // Some of a day may be too far ahead and some not, with and without ids.
+    shard.clicks(vec![ahead(0), ahead(60), ahead(61)]);
+    shard.orders(vec![after_minutes(60, order("x", Some(1), 1)), after_minutes(61, order("y", Some(1), 1))]);
+    let refused: Vec<_> = shard.rejects.iter().map(|reject| (reject.code, reject.index)).collect();
+    assert_eq!(refused, [(Code::TooFarAhead, 2), (Code::TooFarAhead, 1)]);
+    assert!(shard.rejects[0].reason.contains("max_ahead"), "{}", shard.rejects[0].reason);
+    let accounts = shard.accounts().into_iter().collect::<Vec<_>>();
+    assert_eq!(accounts, [(0, Account { rejected: 2, ..account(2, 0) }), (1, account(3, 3)), (2, account(1, 1))]);
+    // When the next day is open they may come, and by the system clock ingest has judged.
+    shard.close(0);
+    shard.open(1);
+    shard.clicks(vec![ahead(61), click(None, 2), after_minutes(61, click(None, 2))]);
+    assert_eq!(shard.rejects.len(), 3);
+    shard.define(limited(3, "system", 1));
+    shard.clicks(vec![click(None, 9)]);
+    assert_eq!(shard.rejects.len(), 3);
+}
+
+#[test]
 fn an_event_of_a_day_that_is_gone_is_refused_on_the_open_day() {
     let mut shard = Shard::new();
     shard.orders(vec![order("x", Some(1), 0)]);

@@ -290,7 +290,7 @@ fn outcomes(log: &[Record]) -> BTreeMap<u64, u64> {
                 (run.inbox, indices, run.events.len() as u64)
             }
             Record::Rejected(reject) if !is_unread(reject) => (reject.inbox, vec![reject.index], reject.events()),
-            Record::Rejected(_) | Record::Day(_) | Record::Define(_) => continue,
+            Record::Rejected(_) | Record::Day(_) | Record::Define(_) | Record::Restate(_) => continue,
         };
         for index in indices {
             assert!(seen.insert((inbox, index)), "event {index} of {inbox} is there twice");
@@ -316,7 +316,7 @@ fn last_of(record: &Record) -> Option<InboxSeq> {
     match record {
         Record::Events(run) => Some(run.inbox),
         Record::Rejected(reject) => Some(reject.span.map_or(reject.inbox, |span| span.last)),
-        Record::Day(_) | Record::Define(_) => None,
+        Record::Day(_) | Record::Define(_) | Record::Restate(_) => None,
     }
 }
 
