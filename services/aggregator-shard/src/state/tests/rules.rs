@@ -8,7 +8,7 @@ use daybook_contracts::day::Edge;
 use daybook_contracts::log::{Batch, FORMAT, Record, Through};
 use daybook_contracts::reject::{Code, Reject};
 use daybook_contracts::report::{Account, MAX_CHANGES};
-use daybook_domain::catalogue::{Activation, Definition, Status};
+use daybook_domain::catalogue::{Activation, Definition, Status, Tenant};
 use daybook_domain::ids::{InboxSeq, LogSeq};
 
 /// Two ids of orders that fall on the same hash.
