@@ -1,5 +1,5 @@
 //! Messages whose headers are not well formed. The broker stores and delivers them; the client library as it is published ends its
-//! connection at each (docs/decisions/0018), and all tenants wait.
+//! connection at each (docs/decisions/0020), and all tenants wait.
 
 use crate::attack::{EVIL, VICTIM};
 use crate::documented::Documented;
