@@ -37,6 +37,12 @@ impl Health {
         !parts.is_empty() && parts.values().all(|ready| *ready)
     }
 
+    /// Every part, and whether it is ready.
+    #[cfg(test)]
+    pub(crate) fn parts(&self) -> BTreeMap<String, bool> {
+        self.lock().clone()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, bool>> {
         self.parts.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
