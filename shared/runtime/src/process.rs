@@ -4,6 +4,7 @@ use crate::config::{self, ConfigError, ProcessOptions};
 use crate::connection::{Connection, connect_service};
 use crate::http::{self, Health};
 use crate::membership::Board;
+use crate::telemetry::{self, fail};
 use clap::Args;
 use serde::Serialize;
 use std::process::ExitCode;
@@ -43,9 +44,12 @@ where
     S: Args + Serialize + Clone,
     F: Future<Output = Result<(), Box<dyn std::error::Error + Send + Sync>>>,
 {
-    let options = match config::load::<S>(name, std::env::args_os().collect()) {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    // What is wrong with the settings is said in the form that they ask for.
+    telemetry::use_format(config::log_format(&arguments));
+    let options = match config::load::<S>(name, arguments) {
         Ok(options) => options,
-        Err(ConfigError::Arguments(error)) => error.exit(),
+        Err(ConfigError::Arguments(error)) => telemetry::exit(name, &error),
         Err(error) => return fail(name, &error),
     };
     if options.print_config {
@@ -61,7 +65,7 @@ where
         return fail(name, &error);
     }
     // Before the runtime: the trace exporter has a blocking client of its own.
-    let _telemetry = match crate::telemetry::start(name, &options.operations) {
+    let _telemetry = match telemetry::start(name, &options.operations) {
         Ok(telemetry) => telemetry,
         Err(error) => return fail(name, &error),
     };
@@ -168,14 +172,4 @@ impl Signals {
 /// Returns on Ctrl-C or SIGTERM.
 pub async fn wait_for_signal() {
     Signals::new().next().await;
-}
-
-fn fail(name: &str, error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("{name}: {error}");
-    let mut source = error.source();
-    while let Some(cause) = source {
-        eprintln!("  because: {cause}");
-        source = cause.source();
-    }
-    ExitCode::FAILURE
 }
