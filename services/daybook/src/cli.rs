@@ -8,8 +8,12 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use daybook_contracts::subjects::DEFAULT_PREFIX;
 use daybook_runtime::config::{self, OperationsOptions};
 use daybook_runtime::connection::{BrokerOptions, NatsOptions};
+use daybook_runtime::process::run_to_end;
 use daybook_runtime::telemetry;
 use std::process::ExitCode;
+
+/// What commands log: errors, and what they wait for while a broker or day-manager does not answer.
+const COMMAND_LOG: &str = "error,daybook_runtime::append=warn,daybook::client=warn";
 
 /// Exact live figures and sealed day reports for every tenant, on NATS JetStream.
 #[derive(Debug, Parser)]
@@ -125,9 +129,10 @@ pub fn main() -> ExitCode {
     let cli = parsed.unwrap_or_else(|error| telemetry::exit("daybook", &error.format(&mut command_line())));
     let operations = match &cli.command {
         Command::Up(arguments) => arguments.operations.clone(),
-        // Commands speak for themselves; warnings of their parts are shown.
+        // Commands speak for themselves; what they wait for is shown.
         _ => {
-            OperationsOptions { log: std::env::var("DAYBOOK_LOG").unwrap_or("error".to_owned()), ..Default::default() }
+            let log = std::env::var("DAYBOOK_LOG").unwrap_or(COMMAND_LOG.to_owned());
+            OperationsOptions { log, ..Default::default() }
         }
     };
     let name = if matches!(cli.command, Command::Up(_)) { "daybook" } else { "daybook-cli" };

@@ -12,7 +12,11 @@ use axum::routing::get;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+
+/// How long listening may take to begin: an address may hold a name that has to be looked up.
+const LISTEN_LIMIT: Duration = Duration::from_secs(5);
 
 /// Whether the parts of a process are ready. A part is not ready until it says so.
 #[derive(Clone, Default)]
@@ -74,7 +78,7 @@ pub fn metrics_handle() -> &'static PrometheusHandle {
 /// # Errors
 /// When the address cannot be listened on.
 pub async fn serve(address: &str, health: Health, stop: CancellationToken) -> std::io::Result<std::net::SocketAddr> {
-    let listener = tokio::net::TcpListener::bind(address).await?;
+    let listener = tokio::time::timeout(LISTEN_LIMIT, tokio::net::TcpListener::bind(address)).await??;
     let local = listener.local_addr()?;
     let router = Router::new()
         .route("/healthz", get(ready))
