@@ -308,8 +308,9 @@ impl Check<'_> {
         }
         let action = action(old.cloned().map(|old| Tenant { revision: revision + 1, ..old }), &tenant);
         self.table(&tenant, &table, old_table.map(Arc::as_ref), now)?;
-        let detail = old.filter(|_| action == Action::Changed).map(|old| difference(old, &tenant));
-        Ok((tenant, action, detail))
+        let changed = old.filter(|_| action == Action::Changed).map(|old| difference(old, &tenant));
+        let told: Vec<String> = changed.into_iter().chain(kept_clock(spec, old)).collect();
+        Ok((tenant, action, (!told.is_empty()).then(|| told.join("; "))))
     }
 
     /// Makes sure that the table covers the tenant's days, making or extending it if need be.
@@ -351,6 +352,15 @@ impl Check<'_> {
 
 fn system_clock() -> Name {
     Name::new(SYSTEM_CLOCK).expect("a valid name")
+}
+
+/// What to tell of a named clock that the definition leaves out: such a tenant does not follow the system clock, as a new one would.
+fn kept_clock(spec: &TenantSpec, old: Option<&Tenant>) -> Option<String> {
+    let old = old.filter(|old| spec.clock.is_none() && !old.is_by_system_clock())?;
+    let clock = &old.clock;
+    Some(format!(
+        "keeps the clock {clock}; write `clock: system` to follow the system clock, or `clock: {clock}` to keep it"
+    ))
 }
 
 fn action<T: PartialEq>(old: Option<T>, new: &T) -> Action {

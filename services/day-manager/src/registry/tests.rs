@@ -262,3 +262,25 @@ fn mappings_are_checked_and_their_changes_told() {
         Mapping { tenant: Some(Pick { constant: Some("x".repeat(300_000)), ..Pick::default() }), ..mapping("one") };
     assert!(refusal(&registry, &of(vec![long])).contains("more than 262144 bytes"));
 }
+
+#[test]
+fn a_named_clock_that_is_left_out_is_kept_and_told() {
+    let mut registry = Registry::default();
+    let first_day = Some("2026-05-01".parse().unwrap());
+    let named = TenantSpec { clock: Some(name("shop")), first_day, ..tenant("A") };
+    apply(&mut registry, &of_tenants(vec![named.clone()]));
+    let told = "keeps the clock shop; write `clock: system` to follow the system clock, or `clock: shop` to keep it";
+    let lines = apply(&mut registry, &of_tenants(vec![TenantSpec { clock: None, ..named.clone() }]));
+    assert_eq!(lines, [("A".to_owned(), Action::Unchanged, told.to_owned())]);
+    let lines = apply(&mut registry, &of_tenants(vec![TenantSpec { clock: None, grace_ms: 5, ..named.clone() }]));
+    assert_eq!(lines, [("A".to_owned(), Action::Changed, format!("grace; {told}"))]);
+    assert_eq!(registry.schedule.get(&id("A")).unwrap().tenant().clock, name("shop"));
+    // Whoever writes the clock, or has none of its own, is told nothing.
+    apply(&mut registry, &of_tenants(vec![named.clone()]));
+    assert_eq!(apply(&mut registry, &of_tenants(vec![named]))[0].2, "");
+    apply(&mut registry, &of_tenants(vec![tenant("B")]));
+    assert_eq!(
+        apply(&mut registry, &of_tenants(vec![tenant("B")]))[0],
+        ("B".to_owned(), Action::Unchanged, String::new())
+    );
+}
