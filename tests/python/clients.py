@@ -158,7 +158,7 @@ async def publish_and_read_back(nc, js):
     }, answer
     assert answer["coverage"] == "complete" and answer["definition"] == 1 and "next" not in answer, answer
     early = await refused(ask(nc, "acme", "sales", at_least=sequence + 1_000))
-    assert (early.code, early.number) == ("not_yet", 425), early
+    assert (early.code, early.number) == ("bad_request", 400), early
 
 
 async def publish_twice(nc, js):

@@ -4,20 +4,23 @@
 use async_nats::HeaderMap;
 use async_nats::service::NATS_SERVICE_ERROR;
 use daybook::client::Client;
-use daybook_contracts::admin::{Apply, ApplyReply, CatalogueReply, ClockAdvance, ClockReply, CloseDay, CloseReply};
-use daybook_contracts::ask::{Asked, Backfilling, ViewProgress};
+use daybook_contracts::admin::{
+    Apply, ApplyReply, CatalogueReply, ClockAdvance, ClockReply, CloseDay, CloseReply, TenantSpec,
+};
+use daybook_contracts::ask::{Asked, Backfilling, DaySelector, DayState, Query, ViewProgress};
 use daybook_contracts::day::DayMarker;
 use daybook_contracts::members::{HEARTBEAT, Heartbeat};
 use daybook_contracts::report::Coverage;
-use daybook_domain::catalogue::{Activation, Definition, Kind, Mode};
+use daybook_domain::catalogue::{Activation, CalendarRule, Definition, Kind, Mode};
 use daybook_domain::ids::{LogSeq, Name, Partition, TenantId};
+use daybook_domain::time::{Date, Instant};
 use daybook_runtime::append::{Appended, append, last_message};
 use daybook_runtime::connection::connect_service;
 use daybook_runtime::http::Health;
 use daybook_runtime::membership::assignment::owners;
 use daybook_runtime::process::Context;
 use daybook_runtime::reader::{Reader, read_all};
-use daybook_tests::{PrivateBroker, define, eventually};
+use daybook_tests::{Daybook, PrivateBroker, define, eventually};
 use futures::{FutureExt, StreamExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -397,4 +400,127 @@ async fn another_is_asked_where_one_day_manager_stands_still() {
     };
     assert_eq!(reply.unwrap(), closed);
     managed.stop.cancel();
+}
+
+/// A tenant on a clock, with a cut-off at that minute.
+fn spec(id: &str, zone: &str, cutoff_minutes: u16, first_day: Date, clock: &str) -> TenantSpec {
+    let (zone, first_day, clock) = (zone.to_owned(), Some(first_day), Some(Name::new(clock).unwrap()));
+    let id = TenantId::new(id).unwrap();
+    let (name, changes, grace_ms, seasons, quotas) = (None, Vec::new(), 0, Vec::new(), Default::default());
+    let (restate_after_ms, max_ahead_ms) = (None, None);
+    TenantSpec {
+        id,
+        name,
+        zone,
+        cutoff_minutes,
+        changes,
+        grace_ms,
+        first_day,
+        clock,
+        seasons,
+        quotas,
+        restate_after_ms,
+        max_ahead_ms,
+    }
+}
+
+/// What is told of the tenant, or why it is refused.
+async fn redefine(daybook: &Daybook, tenant: &TenantSpec) -> Result<String, String> {
+    let apply = Apply { tenants: vec![tenant.clone()], ..Apply::default() };
+    match daybook.client.apply(&apply).await.unwrap() {
+        ApplyReply::Applied(mut lines) => Ok(lines.remove(0).detail.unwrap_or_default()),
+        ApplyReply::Refused(mut refusals) => Err(refusals.remove(0).reason),
+    }
+}
+
+async fn drive(daybook: &Daybook, clock: &str, to: Instant) {
+    let advance = ClockAdvance { clock: Name::new(clock).unwrap(), advance_to: to };
+    daybook.client.advance(&advance).await.unwrap();
+}
+
+async fn click(daybook: &Daybook, tenant: &str, at: Instant) {
+    let event = serde_json::json!({ "at": at.to_string(), "measures": { "ms": 1 } });
+    daybook.publish(tenant, "click", event.to_string()).await;
+}
+
+/// The clicks of these days together.
+async fn clicks(daybook: &Daybook, tenant: &str, from: Date, to: Date) -> String {
+    daybook.settle().await;
+    let query = Query::days(DaySelector::Range(from, to));
+    let answer = daybook.client.query(&TenantId::new(tenant).unwrap(), "clicks", &query).await.unwrap();
+    answer.rows.first().map_or("0".to_owned(), |row| row.0.iter().next().unwrap().1.to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_calendar_is_mended_until_an_event_is_counted() {
+    let mut daybook = Daybook::start().await;
+    daybook.define(MODELS).await;
+    let date = |text: &str| text.parse::<Date>().unwrap();
+    let at = |text: &str| text.parse::<Instant>().unwrap();
+    let wrong = spec("SHOP", "Europe/Berlin", 17 * 60, date("2024-03-10"), "shop");
+    assert_eq!(redefine(&daybook, &wrong).await.unwrap(), "");
+    // It is of no day, so it is rejected, and that does not stand in the way.
+    click(&daybook, "SHOP", at("2024-03-02T04:30:00Z")).await;
+    let mended = spec("SHOP", "Europe/Lisbon", 5 * 60, date("2024-03-01"), "shop");
+    assert_eq!(redefine(&daybook, &mended).await.unwrap(), "calendar, first_day");
+    for hour in ["04:30", "05:00"] {
+        click(&daybook, "SHOP", at(&format!("2024-03-02T{hour}:00Z"))).await;
+    }
+    // As soon as an event is published, the shard is asked until it has counted it.
+    let refused = redefine(&daybook, &wrong).await.unwrap_err();
+    assert!(refused.contains("may be dated as far ahead as its days are published"), "{refused}");
+    let earlier = TenantSpec { first_day: Some(date("2024-02-01")), ..mended.clone() };
+    let refused = redefine(&daybook, &earlier).await.unwrap_err();
+    assert!(refused.contains("because events of 2024-03-02 were counted"), "{refused}");
+
+    drive(&daybook, "shop", at("2024-03-02T12:00:00Z")).await;
+    let refused = redefine(&daybook, &earlier).await.unwrap_err();
+    assert!(refused.contains("because business day 2024-03-02 has opened"), "{refused}");
+    // The open day ends on 2024-03-03 at 05:00, and max_ahead is a day.
+    let rule = |from: &str| CalendarRule { from: date(from), zone: "Europe/Lisbon".into(), cutoff_minutes: 6 * 60 };
+    let with = |from: &str| TenantSpec { changes: vec![rule(from)], ..mended.clone() };
+    let refused = redefine(&daybook, &with("2024-03-04")).await.unwrap_err();
+    assert!(refused.contains("days before 2024-03-05 stay as they are"), "{refused}");
+    assert_eq!(redefine(&daybook, &with("2024-03-05")).await.unwrap(), "calendar");
+    drive(&daybook, "shop", at("2024-03-05T05:59:00Z")).await;
+    click(&daybook, "SHOP", at("2024-03-05T05:59:00Z")).await;
+    for _ in 0..2 {
+        for (day, expected) in [("2024-03-01", "1"), ("2024-03-02", "1"), ("2024-03-04", "1")] {
+            assert_eq!(clicks(&daybook, "SHOP", date(day), date(day)).await, expected, "{day}");
+        }
+        daybook.restart_without_checkpoints().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_with_history_goes_live_and_keeps_its_figures() {
+    let daybook = Daybook::start().await;
+    daybook.define(MODELS).await;
+    let now = daybook_runtime::clock::now();
+    let days_ago = |days: i64| Instant::from_millis(now.as_millis() - days * 86_400_000);
+    let date = |at: Instant| Date::from_days(at.as_millis().div_euclid(86_400_000) as i32);
+    let first_day = date(days_ago(100));
+    let hist = spec("HIST", "Etc/UTC", 0, first_day, "past");
+    let live = spec("HIST", "Etc/UTC", 0, first_day, "system");
+    assert_eq!(redefine(&daybook, &hist).await.unwrap(), "");
+    for days in [100, 60] {
+        drive(&daybook, "past", days_ago(days)).await;
+        click(&daybook, "HIST", days_ago(days)).await;
+    }
+    let refused = redefine(&daybook, &live).await.unwrap_err();
+    assert!(refused.contains("more than 35 days behind the system clock"), "{refused}");
+    drive(&daybook, "past", days_ago(2)).await;
+    click(&daybook, "HIST", days_ago(2)).await;
+    assert_eq!(clicks(&daybook, "HIST", first_day, date(days_ago(2))).await, "3");
+    assert_eq!(redefine(&daybook, &live).await.unwrap(), "clock");
+    // The days up to today open and close by themselves, and today takes events.
+    eventually("today", || async {
+        let days = daybook.client.days(&TenantId::new("HIST").unwrap()).await.unwrap().days;
+        days.iter().any(|day| day.date >= date(now) && day.day == DayState::Open).then_some(())
+    })
+    .await;
+    click(&daybook, "HIST", now).await;
+    assert_eq!(clicks(&daybook, "HIST", first_day, date(now)).await, "4");
+    let past = spec("HIST", "Etc/UTC", 0, first_day, "past");
+    assert!(redefine(&daybook, &past).await.unwrap_err().contains("may only change to `system`"));
 }

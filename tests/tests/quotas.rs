@@ -26,7 +26,7 @@ const EVENTS: usize = 1_000;
 async fn limit(daybook: &Daybook, id: &str, quotas: &str) {
     let yaml = format!(
         "tenants:\n  - id: {id}\n    zone: Etc/UTC\n    cutoff: \"00:00\"\n    first_day: {FIRST_DAY}\n    clock: {CLOCK}\n    \
-         quotas: {{ {quotas} }}\n"
+         restate_after: 0s\n    max_ahead: 8784h\n    quotas: {{ {quotas} }}\n"
     );
     daybook.define(&yaml).await;
 }

@@ -144,6 +144,43 @@ pub fn agree_through(one: &[CalendarRule], other: &[CalendarRule], last: Date) -
     steps(one).take_while(before).eq(steps(other).take_while(before))
 }
 
+/// Rules that are `before` through `last`, and `after` from the next date on.
+pub fn joined(before: &[CalendarRule], after: &[CalendarRule], last: Date) -> Vec<CalendarRule> {
+    let next = last.next();
+    let (past, future) = (before.iter().filter(|rule| rule.from <= last), after.iter().filter(|rule| rule.from > next));
+    // The first rule of each holds from ever, whatever its date.
+    let oldest = before.first().filter(|rule| rule.from > last);
+    let present = after.iter().rfind(|rule| rule.from <= next).or(after.first());
+    let present = present.map(|rule| CalendarRule { from: next, ..rule.clone() });
+    let mut rules: Vec<CalendarRule> = oldest.into_iter().chain(past).cloned().collect();
+    if let (Some(only), true) = (rules.first_mut(), oldest.is_some()) {
+        only.from = Date::MIN;
+    }
+    rules.extend(present);
+    rules.extend(future.skip_while(|rule| after.first() == Some(*rule)).cloned());
+    rules
+}
+
+/// The first date from `first` on whose nominal cut-off by these rules is later than `reach`, which makes all later cut-offs later too.
+///
+/// # Errors
+/// When the rules do not pass [`check_rules`], or there is no such date.
+pub fn first_after(rules: &[CalendarRule], first: Date, reach: Instant) -> Result<Date, CalendarError> {
+    let nominal = Nominal::new(rules)?;
+    let mut date = first;
+    while nominal.cutoff(date)? <= reach {
+        date = date.next();
+    }
+    Ok(date)
+}
+
+/// The part of a table through `last`; `None` when it begins later.
+pub fn kept(table: &CalendarTable, last: Date) -> Option<CalendarTable> {
+    let count = usize::try_from(last.days_since(table.first)).ok()? + 1;
+    let cutoffs = table.cutoffs[..count.min(table.cutoffs.len())].to_vec();
+    Some(CalendarTable { cutoffs, ..table.clone() })
+}
+
 /// The first date whose cut-off both tables have published, but not the same. Such tables must not follow each other
 /// as the calendar of a tenant.
 pub fn disagreement(one: &CalendarTable, other: &CalendarTable) -> Option<Date> {
@@ -176,8 +213,8 @@ pub fn business_date(rules: &[CalendarRule], now: Instant) -> Result<Date, Calen
 ///
 /// Entries of `table` are copied, never computed again, even where today's zone database would have it otherwise; the
 /// entries added around them are bent to fit. A table of the same name gets the next revision. One of another name is
-/// what a tenant had before its rules changed: its entries are taken over under the new name, as revision 1. The rules
-/// must then agree with the old ones through the last published date ([`agree_through`]).
+/// what a tenant had before its rules changed, as far as that stays ([`kept`]): its entries are taken over under the new name, as
+/// revision 1. The rules must then agree with the old ones through its last date ([`agree_through`]).
 ///
 /// # Errors
 /// When the rules do not pass [`check_rules`], the table would have more than [`MAX_DAYS`] dates, or one of them is

@@ -3,7 +3,7 @@
 //! [`calendar`] converts time zones into tables of instants, the only place that does. [`schedule`] knows which marker
 //! is due when. [`registry`] holds what is defined and checks changes, with [`seasons`]. All of them are pure.
 //! [`manager`] is the actor that publishes definitions and markers; [`activation`] watches views being backfilled, for
-//! the manager to put them into force; [`admin`] is its face to the outside, a NATS micro service. [`failure`] says what
+//! the manager to put them into force; [`counting`] asks shards what they have counted; [`admin`] is its face to the outside, a NATS micro service. [`failure`] says what
 //! an asker is told when the broker does not do its part. [`accounts`] makes the tenants' NATS accounts, where an operator
 //! signs them.
 
@@ -11,6 +11,7 @@ pub mod accounts;
 pub mod activation;
 pub mod admin;
 pub mod calendar;
+pub mod counting;
 pub mod failure;
 pub mod loading;
 pub mod manager;

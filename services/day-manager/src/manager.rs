@@ -12,7 +12,7 @@ use crate::failure::{self, Failure, Refused, Trouble};
 use crate::loading::{Loaded, load, load_clocks};
 use crate::publishing::{Arrival, Publisher};
 use crate::registry::Registry;
-use crate::{activation, admin};
+use crate::{activation, admin, counting};
 use async_nats::HeaderMap;
 use daybook_contracts::admin::{
     AdminError, Apply, ApplyReply, CatalogueReply, ClockAdvance, ClockReply, CloseDay, CloseReply, DaysStanding,
@@ -339,7 +339,9 @@ impl State {
     }
 
     async fn apply(&mut self, apply: &Apply) -> Result<ApplyReply, Failure> {
-        let change = match self.registry.check(apply, clock::now()) {
+        let moved = self.registry.to_be_moved(apply);
+        let counted = counting::ask(&self.context.connection, moved).await;
+        let change = match self.registry.check(apply, &counted, clock::now()) {
             Ok(change) => change,
             Err(refusals) => return Ok(ApplyReply::Refused(refusals)),
         };

@@ -16,10 +16,8 @@
 //! clock or on restarts. That is also why a tenant waits when its next opening is not published yet, even if a close
 //! behind it is due.
 
-mod change;
+pub mod change;
 pub mod closing;
-
-pub use change::{ChangeError, check_change};
 
 use daybook_contracts::day::{DayMarker, Edge};
 use daybook_domain::calendar::{BusinessDay, CalendarTable};
@@ -224,8 +222,8 @@ impl Schedule {
     /// from the next day that is not closed yet, even if that makes it due at once.
     ///
     /// `table` is the one that [`table_name`](crate::calendar::table_name) names for the tenant's rules and clock; all
-    /// tenants that use it see its newest revision, an older one is ignored. Changes must have passed
-    /// [`check_change`].
+    /// tenants that use it see its newest revision, an older one is ignored. Changes must have passed the checks of
+    /// [`change`].
     ///
     /// # Errors
     /// When the table begins after the tenant's first day, or lacks a day that the tenant has opened or closed. The
@@ -632,36 +630,6 @@ mod tests {
         assert!(matches!(error, DefineError::TooLate { .. }), "{error}");
         let error = schedule.define(tenant("a", 0), table(3, &[0, 24, 24, 48, 72, 72, 99])).unwrap_err();
         assert!(matches!(error, DefineError::Contradicts { date, .. } if date == Date::from_days(4)), "{error}");
-    }
-
-    #[test]
-    fn published_days_bound_what_may_change() {
-        let old = tenant("a", 0);
-        let hours = table(1, &[0, 24, 48]);
-        let check = |change: &dyn Fn(&mut Tenant)| {
-            let mut new = old.clone();
-            change(&mut new);
-            check_change(&old, &new, Some(&hours)).map_err(|error| error.to_string())
-        };
-        let error = |change: &dyn Fn(&mut Tenant)| check(change).unwrap_err();
-        assert_eq!(check(&|new| new.grace_ms = 5), Ok(()));
-        assert_eq!(check(&|new| new.name = Some("A".into())), Ok(()));
-        assert!(error(&|new| new.id = TenantId::new("b").unwrap()).contains("id from a to b"));
-        assert!(error(&|new| new.clock = name("x")).contains("from system to x"));
-        assert!(error(&|new| new.first_day = Date::from_days(-1)).contains("from 1970-01-01 to 1969-12-31"));
-        assert!(error(&|new| new.calendar.clear()).contains("at least one rule"));
-
-        let rule =
-            |from, cutoff_minutes| CalendarRule { from: Date::from_days(from), zone: "Etc/UTC".into(), cutoff_minutes };
-        // The cut-off of 1970-01-03 is published: it closes 1970-01-02.
-        assert!(error(&|new| new.calendar.push(rule(2, 60))).contains("begin on 1970-01-04 or later"));
-        assert_eq!(check(&|new| new.calendar.push(rule(3, 60))), Ok(()));
-        assert_eq!(check(&|new| new.calendar.push(rule(2, 0))), Ok(()));
-        assert_eq!(check(&|new| new.calendar[0].from = Date::from_days(-9)), Ok(()));
-        assert!(error(&|new| new.calendar[0].cutoff_minutes = 1).contains("1970-01-04"));
-        let mut new = old.clone();
-        new.calendar[0].cutoff_minutes = 1;
-        assert_eq!(check_change(&old, &new, None), Ok(()));
     }
 
     /// What a run of the simulation is made of.

@@ -528,7 +528,8 @@ impl Days<'_> {
         };
         let before = || {
             let reason = format!(
-                "{at} is before the tenant's first business day {first}, so it is not counted; publish events from that day on"
+                "{at} is before the tenant's first business day {first}, so it is not counted; publish events from that day on, or \
+                 move first_day with `daybook apply`, which is possible until a day of {tenant} opens or an event is counted"
             );
             Problem::new(Code::BeforeFirstDay, Some("at"), reason)
         };

@@ -111,6 +111,8 @@ fn query(subjects: &Subjects) -> Permissions {
     let service = service(subjects, Role::Query);
     let sealed =
         [subjects.days_stream(), subjects.reports_stream(), subjects.figures_stream(), subjects.rejects_stream()];
+    // To see whose message a sequence of INBOX is that an asker waits for.
+    let service = get(service, [subjects.inbox_stream(), subjects.events_stream()]);
     read(service, sealed)
         .publish([subjects.every_shard()])
         .subscribe([subjects.query("*", "*"), "$SRV.>".to_owned()])

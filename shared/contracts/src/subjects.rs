@@ -167,6 +167,10 @@ impl Subjects {
         let partition = rest.and_then(|rest| rest.split('.').next()?.parse().ok());
         Partition(partition.unwrap_or(0))
     }
+    /// The stored subjects of a tenant's events.
+    pub fn inbox_events(&self, partition: Partition, tenant: &str) -> String {
+        format!("{}.inbox.{partition}.{tenant}.event.>", self.prefix)
+    }
     /// The stored subject of a day marker, for seeing that it has arrived.
     pub fn inbox_day(&self, partition: Partition, tenant: &str, what: &str) -> String {
         format!("{}.inbox.{partition}.{tenant}.day.{what}", self.prefix)

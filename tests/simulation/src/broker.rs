@@ -3,6 +3,7 @@
 
 use crate::fault::Fault;
 use crate::settings::Settings;
+use crate::world::BEGIN;
 use async_nats::HeaderMap;
 use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
 use bytes::Bytes;
@@ -190,7 +191,7 @@ impl Broker {
             answers: BTreeMap::new(),
             tickets: 0,
             sourced: [0; 2],
-            clock: Instant::from_millis(0),
+            clock: BEGIN.parse().expect("an instant"),
             elapsed: Duration::ZERO,
             fresh: Vec::new(),
             trimmed: Vec::new(),

@@ -16,7 +16,7 @@ use daybook_runtime::retention::Retention;
 use std::time::Duration;
 
 /// When runs begin: the days in which Europe's clocks change.
-const BEGIN: &str = "2026-03-27T08:00:00Z";
+pub const BEGIN: &str = "2026-03-27T08:00:00Z";
 /// Most time between two steps.
 const MAX_STEP: Duration = Duration::from_secs(10 * 60);
 /// An actor crashes after one step in so many.

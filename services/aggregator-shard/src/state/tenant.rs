@@ -30,8 +30,8 @@ pub struct TenantState {
     pub windows: Windows,
     /// The seasons whose windows hold all that they should. Others are being made.
     pub complete_seasons: BTreeSet<Name>,
-    /// The first business day when the tenant was defined first. Later definitions do not move it, so that a scratch,
-    /// which knows only the newest, takes the events of old as they were taken.
+    /// The first business day as it was when the first day opened or the first event came, whichever was earlier. Later
+    /// definitions do not move it, so that a scratch, which knows only the newest, takes the events of old as they were taken.
     pub first_day: Date,
     /// The newest day that has opened.
     pub open_day: Option<Date>,
@@ -153,6 +153,7 @@ impl TenantState {
     /// than before, is complete only if no event so far can be in it.
     pub fn redefine(&mut self, definition: Tenant) -> Windows {
         let old = std::mem::replace(&mut self.definition, definition);
+        self.move_first_day();
         let stays = |season: &&Season| old.seasons.contains(season);
         let complete = |season: &&Season| match stays(season) {
             true => self.complete_seasons.contains(&season.name),
@@ -166,6 +167,16 @@ impl TenantState {
         let (kept, gone) = windows.into_iter().partition(|(name, _)| same.contains(name));
         self.windows.seasons = kept;
         Windows { seasons: gone, ..Windows::default() }
+    }
+
+    /// Begins with the first day of the definition, as long as no day has opened. Days that are known already, by rejects or by
+    /// an event that came while the definition was on its way, stay.
+    fn move_first_day(&mut self) {
+        if self.open_day.is_none() && self.days.values().all(|day| day.marker.is_none()) {
+            let known = self.days.keys().next().copied();
+            self.first_day = known.map_or(self.definition.first_day, |known| known.min(self.definition.first_day));
+            self.expired_before = self.first_day;
+        }
     }
 
     /// Whether a season waits for a backfill.

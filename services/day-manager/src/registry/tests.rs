@@ -64,7 +64,7 @@ fn of_tenants(tenants: Vec<TenantSpec>) -> Apply {
 
 /// What there is after the change, and what was said of it: name, action and detail.
 fn apply(registry: &mut Registry, apply: &Apply) -> Vec<(String, Action, String)> {
-    let change = registry.check(apply, at(NOW)).unwrap();
+    let change = registry.check(apply, &BTreeMap::new(), at(NOW)).unwrap();
     for definition in change.definitions {
         registry.adopt(definition).unwrap();
     }
@@ -72,7 +72,7 @@ fn apply(registry: &mut Registry, apply: &Apply) -> Vec<(String, Action, String)
 }
 
 fn refusal(registry: &Registry, apply: &Apply) -> String {
-    let refusals = registry.check(apply, at(NOW)).unwrap_err();
+    let refusals = registry.check(apply, &BTreeMap::new(), at(NOW)).unwrap_err();
     let shown = |refusal: &Refusal| format!("{} {}: {}", refusal.what, refusal.name, refusal.reason);
     refusals.iter().map(shown).collect::<Vec<_>>().join("; ")
 }
@@ -261,4 +261,153 @@ fn mappings_are_checked_and_their_changes_told() {
     let long =
         Mapping { tenant: Some(Pick { constant: Some("x".repeat(300_000)), ..Pick::default() }), ..mapping("one") };
     assert!(refusal(&registry, &of(vec![long])).contains("more than 262144 bytes"));
+}
+
+#[test]
+fn a_named_clock_that_is_left_out_is_kept_and_told() {
+    let mut registry = Registry::default();
+    let first_day = Some("2026-05-01".parse().unwrap());
+    let named = TenantSpec { clock: Some(name("shop")), first_day, ..tenant("A") };
+    apply(&mut registry, &of_tenants(vec![named.clone()]));
+    let told = "keeps the clock shop; write `clock: system` to follow the system clock, or `clock: shop` to keep it";
+    let lines = apply(&mut registry, &of_tenants(vec![TenantSpec { clock: None, ..named.clone() }]));
+    assert_eq!(lines, [("A".to_owned(), Action::Unchanged, told.to_owned())]);
+    let lines = apply(&mut registry, &of_tenants(vec![TenantSpec { clock: None, grace_ms: 5, ..named.clone() }]));
+    assert_eq!(lines, [("A".to_owned(), Action::Changed, format!("grace; {told}"))]);
+    assert_eq!(registry.schedule.get(&id("A")).unwrap().tenant().clock, name("shop"));
+    // Whoever writes the clock, or has none of its own, is told nothing.
+    apply(&mut registry, &of_tenants(vec![named.clone()]));
+    assert_eq!(apply(&mut registry, &of_tenants(vec![named]))[0].2, "");
+    apply(&mut registry, &of_tenants(vec![tenant("B")]));
+    assert_eq!(
+        apply(&mut registry, &of_tenants(vec![tenant("B")]))[0],
+        ("B".to_owned(), Action::Unchanged, String::new())
+    );
+}
+
+/// As [`refusal`] and [`apply`], where the tenant's shard has counted that.
+fn change(registry: &mut Registry, spec: &TenantSpec, counted: Counted) -> Result<String, String> {
+    let request = of_tenants(vec![spec.clone()]);
+    let known = BTreeMap::from([(spec.id.clone(), counted)]);
+    let change = registry.check(&request, &known, at(NOW)).map_err(|refusals| refusals[0].reason.clone())?;
+    for definition in change.definitions {
+        registry.adopt(definition).unwrap();
+    }
+    Ok(change.applied[0].detail.clone().unwrap_or_default())
+}
+
+/// Publishes all that is due.
+fn run(registry: &mut Registry, clock: &str, now: &str) -> Vec<String> {
+    let mut published = Vec::new();
+    for table in registry.extensions(&name(clock), at(now)) {
+        registry.adopt(Definition::Calendar(table)).unwrap();
+    }
+    while let Some(marker) = registry.schedule.due(&name(clock), at(now), 1).pop() {
+        published.push(format!("{} {} {}", marker.day.date, marker.edge.as_str(), marker.due_at));
+        registry.schedule.observe(&marker);
+    }
+    published
+}
+
+#[test]
+fn a_tenant_of_which_nothing_has_begun_is_mended_freely() {
+    let mut registry = Registry::default();
+    let first_day = Some("2026-05-10".parse().unwrap());
+    let old = TenantSpec { first_day, ..tenant("A") };
+    apply(&mut registry, &of_tenants(vec![old.clone()]));
+    let request = of_tenants(vec![TenantSpec { cutoff_minutes: 60, ..old.clone() }]);
+    assert_eq!(registry.to_be_moved(&request), BTreeSet::from([id("A")]));
+    assert!(
+        registry.to_be_moved(&of_tenants(vec![TenantSpec { grace_ms: 9, first_day: None, ..old.clone() }])).is_empty()
+    );
+
+    let mended = TenantSpec { zone: "Asia/Tokyo".into(), cutoff_minutes: 60, ..old.clone() };
+    let asked = refusal(&registry, &of_tenants(vec![mended.clone()]));
+    assert!(asked.contains("its shard does not say now whether events were counted"), "{asked}");
+    assert_eq!(change(&mut registry, &mended, Counted::Nothing).unwrap(), "calendar");
+    let earlier = TenantSpec { first_day: Some("2026-05-01".parse().unwrap()), clock: Some(name("shop")), ..mended };
+    assert_eq!(change(&mut registry, &earlier, Counted::Nothing).unwrap(), "first_day, clock");
+    assert_eq!(run(&mut registry, "system", NOW), [""; 0]);
+    registry.clocks.insert(name("shop"), at(NOW));
+    let days = run(&mut registry, "shop", NOW);
+    assert_eq!(days.first().unwrap(), "2026-05-01 opened 2026-04-30T16:00:00Z");
+    let refused = change(&mut registry, &old, Counted::Nothing).unwrap_err();
+    assert!(refused.contains("the clock cannot be changed") || refused.contains("the first day"), "{refused}");
+}
+
+#[test]
+fn a_wrong_cutoff_is_mended_from_the_next_one_on_while_nothing_was_counted() {
+    let mut registry = Registry::default();
+    let wrong = TenantSpec { cutoff_minutes: 17 * 60, ..tenant("A") };
+    apply(&mut registry, &of_tenants(vec![wrong]));
+    assert_eq!(run(&mut registry, "system", NOW), ["2026-05-01 opened 2026-05-01T17:00:00Z"]);
+    let told = "calendar; the calendar holds from 2026-05-03 on, because business day 2026-05-01 has opened";
+    assert_eq!(change(&mut registry, &tenant("A"), Counted::Nothing).unwrap(), told);
+    // The same file again, with events by now, is no change.
+    let told = change(&mut registry, &tenant("A"), Counted::Through("2026-05-01".parse().unwrap())).unwrap();
+    assert!(told.starts_with("the calendar holds from "), "{told}");
+    assert_eq!(registry.schedule.get(&id("A")).unwrap().tenant().revision, 2);
+    let days = run(&mut registry, "system", "2026-05-04T05:00:00Z");
+    let expected = [
+        "2026-05-02 opened 2026-05-02T17:00:00Z",
+        "2026-05-01 closed 2026-05-02T17:00:00Z",
+        "2026-05-03 opened 2026-05-03T05:00:00Z",
+        "2026-05-02 closed 2026-05-03T05:00:00Z",
+        "2026-05-04 opened 2026-05-04T05:00:00Z",
+        "2026-05-03 closed 2026-05-04T05:00:00Z",
+    ];
+    assert_eq!(days, expected);
+}
+
+#[test]
+fn a_tenant_with_events_follows_another_rule_two_days_later() {
+    let mut registry = registry();
+    run(&mut registry, "system", NOW);
+    let counted = Counted::Through("2026-05-02".parse().unwrap());
+    let rule =
+        |from: &str| CalendarRule { from: from.parse().unwrap(), zone: "Asia/Beirut".into(), cutoff_minutes: 300 };
+    let with = |from: &str| TenantSpec { changes: vec![rule(from)], ..tenant("A") };
+    let refused = change(&mut registry, &with("2026-05-03"), counted).unwrap_err();
+    assert!(refused.contains("days before 2026-05-04 stay as they are"), "{refused}");
+    assert_eq!(change(&mut registry, &with("2026-05-04"), counted).unwrap(), "calendar");
+    // Another tenant follows with the same rules, and the others keep the old table.
+    let other = TenantSpec { id: id("B"), ..with("2026-05-04") };
+    assert_eq!(change(&mut registry, &other, counted).unwrap(), "calendar");
+    let table = |registry: &Registry, of: &str| registry.schedule.table(&id(of)).unwrap().clone();
+    assert_eq!(table(&registry, "A").name, table(&registry, "B").name);
+    assert_ne!(table(&registry, "A").name, table(&registry, "C").name);
+    let markers = run(&mut registry, "system", "2026-05-04T04:00:00Z");
+    let of_four = markers.iter().filter(|marker| marker.starts_with("2026-05-04 opened 2026-05-04T02:00:00Z"));
+    assert_eq!(of_four.count(), 2, "{markers:?}");
+    // And back again, before the rule has begun to hold.
+    let mut registry = self::registry();
+    run(&mut registry, "system", NOW);
+    change(&mut registry, &with("2026-05-04"), counted).unwrap();
+    assert_eq!(change(&mut registry, &tenant("A"), counted).unwrap(), "calendar");
+    assert_eq!(table(&registry, "A").name, table(&registry, "C").name);
+}
+
+#[test]
+fn a_replayed_tenant_goes_live_with_its_days() {
+    let mut registry = Registry::default();
+    let hist = TenantSpec { clock: Some(name("past")), first_day: Some("2024-04-01".parse().unwrap()), ..tenant("H") };
+    let live = TenantSpec { clock: Some(name("system")), ..hist.clone() };
+    apply(&mut registry, &of_tenants(vec![hist]));
+    let counted = Counted::Through("2026-04-20".parse().unwrap());
+    // Its history has not been replayed.
+    let refused = change(&mut registry, &live, Counted::Nothing).unwrap_err();
+    assert!(refused.contains("more than 400 days from today"), "{refused}");
+    assert!(change(&mut registry, &live, counted).unwrap_err().contains("drive it past the first day"));
+    for (stands_at, lag) in [("2026-03-20T12:00:00Z", true), ("2026-04-20T12:00:00Z", false)] {
+        registry.clocks.insert(name("past"), at(stands_at));
+        run(&mut registry, "past", stands_at);
+        let outcome = change(&mut registry, &live, counted);
+        assert_eq!(outcome.as_ref().is_err_and(|refused| refused.contains("35 days behind")), lag, "{outcome:?}");
+    }
+    let plan = registry.schedule.get(&id("H")).unwrap();
+    assert_eq!((plan.tenant().clock.as_str(), plan.opened()), ("system", Some("2026-04-20".parse().unwrap())));
+    let days = run(&mut registry, "system", NOW);
+    assert_eq!(days[0], "2026-04-21 opened 2026-04-21T05:00:00Z");
+    assert_eq!(days[1], "2026-04-20 closed 2026-04-21T05:00:00Z");
+    assert_eq!(days.last().unwrap(), "2026-05-01 closed 2026-05-02T05:00:00Z");
 }

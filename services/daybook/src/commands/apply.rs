@@ -209,19 +209,23 @@ fn show(applied: &[Applied], dry_run: bool, json: bool) -> anyhow::Result<()> {
         return super::print_json(&applied);
     }
     let mut table = Table::new(["", "NAME", "OUTCOME", "DETAIL"]);
-    let mut unchanged = 0;
+    let (mut unchanged, mut has_rows) = (0, false);
     for line in applied {
         let outcome = match line.action {
             Action::Created => "created",
             Action::Changed => "changed",
             Action::Unchanged => {
                 unchanged += 1;
-                continue;
+                if line.detail.is_none() {
+                    continue;
+                }
+                "unchanged"
             }
         };
+        has_rows = true;
         table.row([line.what.clone(), line.name.clone(), outcome.to_owned(), line.detail.clone().unwrap_or_default()]);
     }
-    if unchanged < applied.len() {
+    if has_rows {
         table.print()?;
     }
     let verb = if dry_run { "would be put into force" } else { "put into force" };

@@ -3,6 +3,8 @@
 use super::fixtures::*;
 use super::replica::{commit, restore};
 use daybook_contracts::ask::{AskErrorCode, DaySelector, Query};
+use daybook_contracts::day::Edge;
+use daybook_contracts::log::Record;
 use daybook_contracts::reject::Code;
 use daybook_contracts::report::{Account, Coverage};
 use daybook_domain::catalogue::{Definition, Direction, Grain, LatePolicy, RankedBy, Ranking, Status, Ties, View};
@@ -191,6 +193,27 @@ fn a_late_view_has_the_events_of_before_the_first_day_moved() {
     // It is no day of the tenant any more, but an event of it.
     let days = Query::days(DaySelector::Range(date(0), date(2)));
     assert_eq!(shard.ask("ABQ", "late", &days).map(|answer| texts(&answer.rows)), Ok(vec!["Bern 1 1".into()]));
+}
+
+#[test]
+fn a_first_day_moves_until_a_day_opens() {
+    let mut rows = BTreeMap::new();
+    let mut first_day_is = |shard: &mut Shard, day: i32, revision| {
+        let Definition::Tenant(moved) = tenant("JFK") else { unreachable!("a tenant") };
+        let moved = daybook_domain::catalogue::Tenant { first_day: date(day), revision, ..moved };
+        shard.define(Definition::Tenant(moved));
+        commit(&mut rows, shard.state.checkpoint());
+        assert_eq!(restore(&rows).tenants["JFK"].first_day, shard.state.tenants["JFK"].first_day);
+        let tenant = &shard.state.tenants["JFK"];
+        (tenant.first_day, tenant.expired_before)
+    };
+    let mut shard = Shard::new();
+    assert_eq!(first_day_is(&mut shard, 5, 1), (date(5), date(5)));
+    assert_eq!(first_day_is(&mut shard, 2, 2), (date(2), date(2)));
+    assert_eq!(first_day_is(&mut shard, 4, 3), (date(4), date(4)));
+    // A day that opened stays, and what is before it.
+    shard.apply(vec![Record::Day(marker("JFK", Edge::Opened, 4))]);
+    assert_eq!(first_day_is(&mut shard, 1, 4), (date(4), date(4)));
 }
 
 // --- views for some tenants ---
