@@ -136,10 +136,9 @@ pub fn main() -> ExitCode {
         }
     };
     let name = if matches!(cli.command, Command::Up(_)) { "daybook" } else { "daybook-cli" };
-    let outcome = telemetry::start(name, &operations).map_err(anyhow::Error::from).and_then(|_telemetry| {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(run(cli.command))
-    });
+    let outcome = telemetry::start(name, &operations)
+        .map_err(anyhow::Error::from)
+        .and_then(|_telemetry| run_to_end(run(cli.command))?);
     match outcome {
         Ok(code) => code,
         Err(error) => {
