@@ -307,7 +307,7 @@ impl Check<'_> {
         let has_opened = plan.is_some_and(|plan| plan.opened().is_some());
         let is_moved = old.is_none_or(|old| old.first_day != first_day || old.clock != clock);
         if clock.as_str() == SYSTEM_CLOCK && is_moved && !has_opened {
-            check_backfill(&rules, first_day, system_now)?;
+            check_backfill(&rules, first_day, old, system_now)?;
         }
         let tenant = Tenant {
             id: spec.id.clone(),
@@ -328,7 +328,7 @@ impl Check<'_> {
         let stays = fixed.zip(old_table).and_then(|(fixed, table)| calendar::kept(table, fixed.last));
         self.table(&tenant, stays.as_ref(), now)?;
         let changed = old.filter(|_| action == Action::Changed).map(|old| difference(old, &tenant));
-        let since = since.map(|(date, reason)| format!("the calendar holds from {date} on, because {reason}"));
+        let since = since.map(|(date, reason)| format!("days before {date} keep their hours, because {reason}"));
         let told: Vec<String> = changed.into_iter().chain(since).chain(kept_clock(spec, old)).collect();
         Ok((tenant, action, (!told.is_empty()).then(|| told.join("; "))))
     }
@@ -388,15 +388,23 @@ fn check_spec(spec: &TenantSpec) -> Result<(), String> {
 }
 
 /// Checks how far from today a tenant begins by the system clock.
-fn check_backfill(rules: &[CalendarRule], first_day: Date, system_now: Instant) -> Result<(), String> {
-    let today = calendar::business_date(rules, system_now).map_err(|error| error.to_string())?;
-    match today.days_since(first_day).abs() > MAX_BACKFILL_DAYS {
-        true => Err(format!(
-            "first_day {first_day} is more than {MAX_BACKFILL_DAYS} days from today; give the tenant a clock of its own, replay \
-             its history by that, and change it to `clock: system` then"
-        )),
-        false => Ok(()),
+fn check_backfill(rules: &[CalendarRule], first_day: Date, old: Option<&Tenant>, now: Instant) -> Result<(), String> {
+    let today = calendar::business_date(rules, now).map_err(|error| error.to_string())?;
+    if today.days_since(first_day).abs() <= MAX_BACKFILL_DAYS {
+        return Ok(());
     }
+    let advice = match old.filter(|old| !old.is_by_system_clock()) {
+        Some(old) => {
+            let clock = &old.clock;
+            format!(
+                "its clock {clock} has opened no day yet: replay its history by {clock}, then change to `clock: system`"
+            )
+        }
+        None => {
+            "give the tenant a clock of its own, replay its history by that, then change to `clock: system`".to_owned()
+        }
+    };
+    Err(format!("first_day {first_day} is more than {MAX_BACKFILL_DAYS} days from today; {advice}"))
 }
 
 fn system_clock() -> Name {
