@@ -1,5 +1,7 @@
 use super::*;
-use daybook_domain::catalogue::{Dimension, Grain, LatePolicy, Measure, Metric, Mode, Season, only_final};
+use daybook_domain::catalogue::{
+    CalendarRule, Dimension, Grain, LatePolicy, Measure, Metric, Mode, Season, only_final,
+};
 use daybook_domain::quotas::Quotas;
 
 const NOW: &str = "2026-05-02T12:00:00Z";
