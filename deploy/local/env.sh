@@ -55,17 +55,6 @@ check() {
     fi
 }
 
-# A check that fails today for a fault that is known; it is shown, and does not count.
-known() {
-    local fault=$1 name=$2
-    shift 2
-    if "$@" > "$STATE/check.out" 2>&1; then
-        printf '%4d s  ok    %s (known fault %s did not show)\n' $((SECONDS - STARTED)) "$name" "$fault"
-    else
-        printf '%4d s  KNOWN %s (fault %s)\n' $((SECONDS - STARTED)) "$name" "$fault"
-    fi
-}
-
 finish() { echo "$FAILED checks failed"; exit $((FAILED > 0)); }
 
 # `refused TEXT COMMAND…`: the command fails, and says why.

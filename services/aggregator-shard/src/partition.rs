@@ -155,7 +155,7 @@ impl Actor for PartitionActor {
 
     async fn pre_start(&self, myself: ActorRef<Message>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
         let Arguments { context, partition, place, intervals, instance } = arguments;
-        let readiness = Readiness::begin(&context, partition, format!("shard {partition}"));
+        let readiness = Readiness::begin(&context, partition);
         let connection = &context.connection;
         let (store, state) = checkpoints::open(connection, partition, &place).await?;
         let outbox_stop = CancellationToken::new();
@@ -341,7 +341,6 @@ impl State {
     fn tell(&self) {
         let as_of = self.state.as_of();
         let part = Part {
-            ready: self.level_at.is_some(),
             log: as_of.log,
             inbox: as_of.inbox,
             lag: self.pending,
@@ -349,6 +348,7 @@ impl State {
             checkpoint: self.saving.position(),
             digests: self.state.digests(),
             store_bytes: self.saving.disk_bytes(),
+            ..Part::default()
         };
         self.context.board.set(self.partition, part);
     }

@@ -6,9 +6,14 @@ use crate::commands;
 use clap::builder::Resettable;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use daybook_contracts::subjects::DEFAULT_PREFIX;
-use daybook_runtime::config::OperationsOptions;
+use daybook_runtime::config::{self, OperationsOptions};
 use daybook_runtime::connection::{BrokerOptions, NatsOptions};
+use daybook_runtime::process::run_to_end;
+use daybook_runtime::telemetry;
 use std::process::ExitCode;
+
+/// What commands log: errors, and what they wait for while a broker or day-manager does not answer.
+const COMMAND_LOG: &str = "error,daybook_runtime::append=warn,daybook::client=warn";
 
 /// Exact live figures and sealed day reports for every tenant, on NATS JetStream.
 #[derive(Debug, Parser)]
@@ -113,27 +118,33 @@ pub type Outcome = anyhow::Result<ExitCode>;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let parsed = Cli::from_arg_matches(&command_line().get_matches());
-    let cli = parsed.unwrap_or_else(|error| error.format(&mut command_line()).exit());
+    let arguments: Vec<_> = std::env::args_os().collect();
+    // Of all commands, only `up` has a log with a form.
+    if arguments.get(1).is_some_and(|command| command == "up") {
+        telemetry::use_format(config::log_format(&arguments));
+    }
+    let matches = command_line().try_get_matches_from(arguments);
+    let matches = matches.unwrap_or_else(|error| telemetry::exit("daybook", &error));
+    let parsed = Cli::from_arg_matches(&matches);
+    let cli = parsed.unwrap_or_else(|error| telemetry::exit("daybook", &error.format(&mut command_line())));
     let operations = match &cli.command {
         Command::Up(arguments) => arguments.operations.clone(),
-        // Commands speak for themselves; warnings of their parts are shown.
+        // Commands speak for themselves; what they wait for is shown.
         _ => {
-            OperationsOptions { log: std::env::var("DAYBOOK_LOG").unwrap_or("error".to_owned()), ..Default::default() }
+            let log = std::env::var("DAYBOOK_LOG").unwrap_or(COMMAND_LOG.to_owned());
+            OperationsOptions { log, ..Default::default() }
         }
     };
     let name = if matches!(cli.command, Command::Up(_)) { "daybook" } else { "daybook-cli" };
-    let outcome =
-        daybook_runtime::telemetry::start(name, &operations).map_err(anyhow::Error::from).and_then(|_telemetry| {
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-            runtime.block_on(run(cli.command))
-        });
+    let outcome = telemetry::start(name, &operations).map_err(anyhow::Error::from).and_then(|_telemetry| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(run(cli.command))
+    });
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("daybook: {error}");
-            error.chain().skip(1).for_each(|cause| eprintln!("  because: {cause}"));
-            ExitCode::FAILURE
+            let error: &(dyn std::error::Error + 'static) = error.as_ref();
+            telemetry::fail("daybook", error)
         }
     }
 }

@@ -17,10 +17,11 @@ use daybook_domain::catalogue::{Definition, Tenant};
 use daybook_domain::ids::{InboxSeq, Partition, TenantId};
 use daybook_domain::time::Date;
 use daybook_runtime::append::{last_message, last_written, retry, stream_handle};
-use daybook_runtime::connection::{BrokerOptions, Connection, connect};
+use daybook_runtime::connection::{BrokerOptions, ConnectError, Connection, FIND_LIMIT, FindStreamError, connect};
 use daybook_runtime::log;
 use daybook_runtime::membership::{Members, Membership};
 use daybook_runtime::reader::read_newest_written;
+use daybook_runtime::telemetry;
 use daybook_runtime::written::{self, Message, NotWritten};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -56,13 +57,19 @@ impl Client {
     /// When no server answers or lets this user in, or there is no Daybook on it.
     pub async fn connect(options: &BrokerOptions) -> anyhow::Result<Self> {
         let mut connection = connect(options, "daybook-cli").await?;
-        let inbox = connection.jetstream.get_stream(connection.subjects.inbox_stream()).await;
-        if let Some(error) = inbox.as_ref().err().and_then(|error| connection.explain(error)) {
-            return Err(error.into());
-        }
-        let inbox = inbox.with_context(|| {
-            format!("there is no Daybook at {} yet; start one with `daybook up --data DIR`", options.nats.nats)
-        })?;
+        let waiting = |why: &ConnectError| {
+            telemetry::say(&format!("waiting up to {} s, because {why}", FIND_LIMIT.as_secs()));
+        };
+        let inbox = match connection.find_stream(&connection.subjects.inbox_stream(), waiting).await {
+            Ok(inbox) => inbox,
+            Err(FindStreamError::Connection(error)) => return Err(error.into()),
+            Err(error @ FindStreamError::Absent { .. }) => {
+                let nats = &options.nats.nats;
+                let hint = format!("there is no Daybook at {nats} yet; start one with `daybook up --data DIR`");
+                return Err(anyhow::Error::from(error).context(hint));
+            }
+            Err(error) => return Err(error.into()),
+        };
         connection.partitions = daybook_runtime::streams::partitions_of(inbox.cached_info())
             .with_context(|| format!("stream {} was not made by Daybook", connection.subjects.inbox_stream()))?;
         let shards = Membership::observe(&connection, "aggregator-shard").await?;

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use daybook_broker::{Broker, Options, Port, WebSocketOptions};
 use daybook_runtime::connection::{BrokerOptions, connect_service};
 use daybook_runtime::http::Health;
-use daybook_runtime::process;
+use daybook_runtime::{process, telemetry};
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -130,7 +130,7 @@ fn report_end(ended: Result<(&'static str, Ended), tokio::task::JoinError>) -> a
     let (name, outcome) = ended?;
     match outcome {
         Ok(()) => anyhow::bail!("{name} ended"),
-        Err(error) => Err(anyhow::anyhow!("{error}")).context(format!("{name} failed")),
+        Err(error) => Err(anyhow::Error::from_boxed(error)).context(format!("{name} failed")),
     }
 }
 
@@ -142,7 +142,7 @@ pub async fn locate_broker(explicit: Option<PathBuf>) -> anyhow::Result<PathBuf>
     let found = tokio::task::spawn_blocking(move || {
         daybook_broker::locate(explicit.as_deref(), &|progress| match progress {
             daybook_broker::Progress::Ready { .. } => {}
-            progress => eprintln!("{progress}"),
+            progress => telemetry::say(&progress.to_string()),
         })
     });
     Ok(found.await??)

@@ -87,7 +87,7 @@ impl Actor for PartitionActor {
 
     async fn pre_start(&self, myself: ActorRef<Step>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
         let Arguments { context, partition, linger, default_rates } = arguments;
-        let readiness = Readiness::begin(&context, partition, format!("ingest {partition}"));
+        let readiness = Readiness::begin(&context, partition);
         let connection = &context.connection;
         let subject = connection.subjects.events(partition);
         let end = log::end(connection, partition).await?;

@@ -1,6 +1,7 @@
 //! Configuration of a process: flags, then environment, then a file, then defaults. The typed struct is the one that
 //! clap fills; the file (YAML) has the same names with underscores, and a name that does not exist is refused.
 
+use crate::telemetry::LogFormat;
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use serde::Serialize;
@@ -42,8 +43,8 @@ pub struct OperationsOptions {
     #[arg(long, env = "DAYBOOK_HTTP")]
     pub http: Option<String>,
     /// Form of the log lines
-    #[arg(long, env = "DAYBOOK_LOG_FORMAT", value_enum, default_value_t = crate::telemetry::LogFormat::Text)]
-    pub log_format: crate::telemetry::LogFormat,
+    #[arg(long, env = "DAYBOOK_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
     /// What is logged, such as info or ingest=debug,info
     #[arg(long, env = "DAYBOOK_LOG", default_value = "info")]
     pub log: String,
@@ -66,7 +67,7 @@ impl Default for OperationsOptions {
     fn default() -> Self {
         Self {
             http: None,
-            log_format: crate::telemetry::LogFormat::Text,
+            log_format: LogFormat::Text,
             log: "info".to_owned(),
             otlp_endpoint: None,
             trace_ratio: 1.0,
@@ -139,6 +140,27 @@ pub fn load<S: Args + Serialize>(
     }
     let matches = command.try_get_matches_from(with_file)?;
     Ok(ProcessOptions::from_arg_matches(&matches)?)
+}
+
+/// The form of log lines that `arguments`, the environment or the file ask for, as far as that can be seen in settings that
+/// may be wrong.
+pub fn log_format(arguments: &[OsString]) -> LogFormat {
+    let flag = |name: &str| {
+        let arguments = || arguments.iter().map(|argument| argument.to_str().unwrap_or_default());
+        let joined = |argument: &str| Some(argument.strip_prefix(name)?.strip_prefix('=')?.to_owned());
+        let apart = || arguments().zip(arguments().skip(1)).find(|(flag, _)| *flag == name);
+        arguments().find_map(joined).or_else(|| apart().map(|(_, value)| value.to_owned()))
+    };
+    let said = |name: &str, variable: &str| flag(name).or_else(|| std::env::var(variable).ok());
+    let in_file = || {
+        let settings: serde_json::Map<String, serde_json::Value> =
+            read_file(Path::new(&said("--config", "DAYBOOK_CONFIG")?)).ok()?;
+        Some(settings.get("log_format")?.as_str()?.to_owned())
+    };
+    match said("--log-format", "DAYBOOK_LOG_FORMAT").or_else(in_file) {
+        Some(format) if format == "json" => LogFormat::Json,
+        _ => LogFormat::Text,
+    }
 }
 
 fn read_file<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
@@ -262,6 +284,21 @@ mod tests {
             let why = load_with("", &flags).unwrap_err().to_string();
             assert!(!why.contains("hunter2"), "{why}");
         }
+    }
+
+    #[test]
+    fn the_form_of_the_log_is_known_when_settings_are_wrong() {
+        let format = |arguments: &[&str]| log_format(&arguments.iter().map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(format(&["ingest", "--no-such"]), LogFormat::Text);
+        assert_eq!(format(&["ingest", "--no-such", "--log-format", "json"]), LogFormat::Json);
+        assert_eq!(format(&["ingest", "--log-format=json", "--partitions", "0"]), LogFormat::Json);
+        assert_eq!(format(&["ingest", "--log-format"]), LogFormat::Text);
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(b"log_format: json\nno_such: 1\n").unwrap();
+        let file = file.path().to_str().unwrap();
+        assert_eq!(format(&["ingest", "--config", file]), LogFormat::Json);
+        assert_eq!(format(&["ingest", "--config", file, "--log-format=text"]), LogFormat::Text);
+        assert_eq!(format(&["ingest", "--config", "no such file"]), LogFormat::Text);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! - `options`: the settings, and their contradictions; `servers`: URLs; `secret`: what is never shown;
 //! - `identity`: as whom to connect; `proof`: what proves it, read from `files` at every connection; `tls`: its files;
 //! - `error`: every reason why a broker cannot be used, with what to do; `diagnosis`: telling them apart;
+//! - `finding`: whether a stream is there, also during an election;
 //! - `waiting`: what a service says while it waits; `events`: what is logged of a connection that stands;
 //! - `version`: which brokers are too old.
 
@@ -10,6 +11,7 @@ mod diagnosis;
 mod error;
 mod events;
 mod files;
+mod finding;
 mod identity;
 mod options;
 mod proof;
@@ -21,6 +23,7 @@ mod waiting;
 
 pub use error::{Cause, ConnectError, Reason};
 pub use files::{FileError, FileProblem};
+pub use finding::{FIND_LIMIT, FindStreamError};
 pub use options::{BrokerOptions, NatsOptions, OptionsError};
 pub use secret::Secret;
 pub use servers::{ServerUrls, UrlError};
@@ -29,7 +32,6 @@ pub use version::SAFE_VERSION;
 use crate::clock;
 use crate::foreign::Ledger;
 use crate::streams::{self, StreamError};
-use async_nats::jetstream::context::GetStreamError;
 use async_nats::jetstream::{self, context::ContextBuilder};
 use async_nats::{Client, ConnectOptions};
 use bytes::Bytes;
@@ -82,14 +84,10 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Says why a stream cannot be looked at, where that has to do with the connection or the user and not with the stream.
-    pub fn explain(&self, error: &GetStreamError) -> Option<ConnectError> {
-        diagnosis::of_getting(error).map(|trouble| self.fails(self.reason(trouble), Some(error)))
-    }
-
     fn reason(&self, trouble: JetStreamTrouble) -> Reason {
         match trouble {
-            JetStreamTrouble::NotEnabled => Reason::NoJetStream,
+            JetStreamTrouble::NotEnabled | JetStreamTrouble::NobodyResponds => Reason::NoJetStream,
+            JetStreamTrouble::NoLeader => Reason::NoLeader,
             // The broker does not answer what it does not permit; it reports it apart.
             JetStreamTrouble::Silent => self.watch.journal.last_violation().unwrap_or(Reason::JetStreamSilent),
         }

@@ -12,7 +12,11 @@ use axum::routing::get;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+
+/// How long listening may take to begin: an address may hold a name that has to be looked up.
+const LISTEN_LIMIT: Duration = Duration::from_secs(5);
 
 /// Whether the parts of a process are ready. A part is not ready until it says so.
 #[derive(Clone, Default)]
@@ -35,6 +39,12 @@ impl Health {
     pub fn is_ready(&self) -> bool {
         let parts = self.lock();
         !parts.is_empty() && parts.values().all(|ready| *ready)
+    }
+
+    /// Every part, and whether it is ready.
+    #[cfg(test)]
+    pub(crate) fn parts(&self) -> BTreeMap<String, bool> {
+        self.lock().clone()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, bool>> {
@@ -68,7 +78,7 @@ pub fn metrics_handle() -> &'static PrometheusHandle {
 /// # Errors
 /// When the address cannot be listened on.
 pub async fn serve(address: &str, health: Health, stop: CancellationToken) -> std::io::Result<std::net::SocketAddr> {
-    let listener = tokio::net::TcpListener::bind(address).await?;
+    let listener = tokio::time::timeout(LISTEN_LIMIT, tokio::net::TcpListener::bind(address)).await??;
     let local = listener.local_addr()?;
     let router = Router::new()
         .route("/healthz", get(ready))

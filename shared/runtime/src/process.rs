@@ -4,6 +4,7 @@ use crate::config::{self, ConfigError, ProcessOptions};
 use crate::connection::{Connection, connect_service};
 use crate::http::{self, Health};
 use crate::membership::Board;
+use crate::telemetry::{self, fail};
 use clap::Args;
 use serde::Serialize;
 use std::process::ExitCode;
@@ -15,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 const BROKER_LOOK: Duration = Duration::from_millis(200);
 /// How long what was said last may take to reach the broker when a process ends.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long calls that block may go on when all work has ended. What matters has been waited for by then.
+const LAST_CALLS: Duration = Duration::from_secs(1);
 
 /// What a service is given to run with.
 #[derive(Clone)]
@@ -36,6 +39,18 @@ impl Context {
     }
 }
 
+/// Runs `work` on a runtime of its own, and returns once it has ended. Calls that still block then, such as name look-ups,
+/// get [`LAST_CALLS`] and are left behind: the process must end, whatever the name service does.
+///
+/// # Errors
+/// When the runtime cannot be started.
+pub fn run_to_end<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(work);
+    runtime.shutdown_timeout(LAST_CALLS);
+    Ok(outcome)
+}
+
 /// Runs `service` as this process until it ends or a signal (Ctrl-C, SIGTERM) asks it to. The first one lets it hand over
 /// what it runs, for as long as `--drain-timeout-ms` says; a second one ends it at once.
 pub fn main<S, F>(name: &'static str, service: impl FnOnce(S, Context) -> F) -> ExitCode
@@ -43,9 +58,12 @@ where
     S: Args + Serialize + Clone,
     F: Future<Output = Result<(), Box<dyn std::error::Error + Send + Sync>>>,
 {
-    let options = match config::load::<S>(name, std::env::args_os().collect()) {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    // What is wrong with the settings is said in the form that they ask for.
+    telemetry::use_format(config::log_format(&arguments));
+    let options = match config::load::<S>(name, arguments) {
         Ok(options) => options,
-        Err(ConfigError::Arguments(error)) => error.exit(),
+        Err(ConfigError::Arguments(error)) => telemetry::exit(name, &error),
         Err(error) => return fail(name, &error),
     };
     if options.print_config {
@@ -61,17 +79,14 @@ where
         return fail(name, &error);
     }
     // Before the runtime: the trace exporter has a blocking client of its own.
-    let _telemetry = match crate::telemetry::start(name, &options.operations) {
+    let _telemetry = match telemetry::start(name, &options.operations) {
         Ok(telemetry) => telemetry,
         Err(error) => return fail(name, &error),
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(name, &error),
-    };
-    match runtime.block_on(run(name, options, service)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(name, error.as_ref()),
+    match run_to_end(run(name, options, service)) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => fail(name, error.as_ref()),
+        Err(error) => fail(name, &error),
     }
 }
 
@@ -170,12 +185,27 @@ pub async fn wait_for_signal() {
     Signals::new().next().await;
 }
 
-fn fail(name: &str, error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("{name}: {error}");
-    let mut source = error.source();
-    while let Some(cause) = source {
-        eprintln!("  because: {cause}");
-        source = cause.source();
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn a_call_that_blocks_does_not_hold_up_the_end() {
+        let (release, blocked) = mpsc::channel::<()>();
+        let (begun, has_begun) = mpsc::channel();
+        let (ended, has_ended) = mpsc::channel();
+        std::thread::spawn(move || {
+            let outcome = run_to_end(async {
+                let hangs = move || (begun.send(()).unwrap(), blocked.recv().is_err());
+                drop(tokio::task::spawn_blocking(hangs));
+                has_begun.recv().unwrap();
+                7
+            });
+            ended.send(outcome.unwrap()).unwrap();
+        });
+        let outcome = has_ended.recv_timeout(10 * LAST_CALLS);
+        drop(release);
+        assert_eq!(outcome, Ok(7));
     }
-    ExitCode::FAILURE
 }

@@ -2,7 +2,13 @@
 //!
 //! A trace is one service's way from a batch to a report. What a client says of its own trace is linked to it and decides nothing.
 
+mod json;
+mod stderr;
+
+pub use stderr::{exit, fail, say, use_format};
+
 use async_nats::HeaderMap;
+use json::JsonLines;
 use opentelemetry::trace::{
     SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState, TracerProvider as _,
 };
@@ -14,6 +20,7 @@ use serde::Serialize;
 use std::io::IsTerminal;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
@@ -56,11 +63,12 @@ impl Drop for Telemetry {
     }
 }
 
-/// Sets up logs (to standard error) and traces for this process. A second call changes nothing.
+/// Sets up logs (to standard error) and traces for this process. A second call changes only the form of what is said beside the log.
 ///
 /// # Errors
 /// When the filter or the endpoint cannot be used.
 pub fn start(service: &str, options: &crate::config::OperationsOptions) -> Result<Telemetry, TelemetryError> {
+    use_format(options.log_format);
     let filter = EnvFilter::try_new(format!("{QUIET},{}", options.log))
         .map_err(|source| TelemetryError::Filter(options.log.clone(), source))?;
     let lines = tracing_subscriber::fmt::layer()
@@ -71,7 +79,7 @@ pub fn start(service: &str, options: &crate::config::OperationsOptions) -> Resul
         .log_internal_errors(false);
     let lines = match options.log_format {
         LogFormat::Text => lines.with_target(true).with_filter(filter).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
+        LogFormat::Json => lines.fmt_fields(JsonFields::new()).event_format(JsonLines).with_filter(filter).boxed(),
     };
     let provider = match &options.otlp_endpoint {
         Some(endpoint) => Some(provider(service, endpoint, options.trace_ratio)?),

@@ -2,6 +2,7 @@
 //! and every way to be refused, against real servers.
 #![allow(clippy::unwrap_used)]
 
+mod names;
 mod permissions;
 mod secrets;
 mod services;

@@ -116,6 +116,58 @@ async fn a_service_ends_at_once_when_only_its_own_settings_can_be_wrong() {
     }
 }
 
+/// The lines of a log, each of which must be JSON.
+fn all_lines(process: &Process) -> Vec<Value> {
+    let parse = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    process.log().lines().map(parse).collect()
+}
+
+#[tokio::test]
+async fn a_log_in_json_is_json_to_the_last_line_whatever_ends_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let cases: [(&[&str], &str, Option<&str>); 5] = [
+        (&["--no-such", "1"], "--no-such", None),
+        (&["--max-staleness-ms", "soon"], "soon", None),
+        (&["--nats", "http://broker"], "URL 1 of --nats", None),
+        (&["--config", "no-such.yaml"], "no-such.yaml", Some("No such file")),
+        (&["--nats-credentials", "no-such.creds"], "no-such.creds", Some("No such file")),
+    ];
+    for (arguments, why, cause) in cases {
+        let mut query = query(folder.path(), arguments);
+        assert!(!query.ended().await.success());
+        let lines = all_lines(&query);
+        let last = lines.last().unwrap();
+        assert_eq!(last["level"], "ERROR", "{last}");
+        assert!(last["timestamp"].is_string() && last["target"] == "query", "{last}");
+        assert!(last["error"].as_str().unwrap().contains(why), "{last}");
+        if let Some(cause) = cause {
+            assert!(last.to_string().contains(cause), "{last}");
+        }
+    }
+    let mut up = Process::new(
+        "up",
+        processes::binary("daybook"),
+        ["up", "--log-format", "json", "--data", "/dev/null/x"].map(str::to_owned).to_vec(),
+        folder.path(),
+    );
+    up.start();
+    assert!(!up.ended().await.success());
+    let lines = all_lines(&up);
+    assert!(lines.last().unwrap()["error.sources"][0].as_str().unwrap().contains("Not a directory"), "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_log_in_json_holds_the_causes_of_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    // A port that was free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let query = query(folder.path(), &["--nats", &format!("nats://127.0.0.1:{port}")]);
+    let waits = async || lines(&query, "waiting for the broker").into_iter().next();
+    let line = eventually("it says why it waits", waits).await;
+    let causes = line["error.sources"].as_array().unwrap();
+    assert!(causes.iter().any(|cause| cause.as_str().unwrap().contains("refused")), "{line}");
+}
+
 #[tokio::test]
 async fn a_secret_that_never_comes_is_not_waited_for() {
     let folder = tempfile::tempdir().unwrap();

@@ -398,10 +398,18 @@ impl Connector {
         &mut self,
         server_addr: &ServerAddr,
     ) -> Result<(ServerInfo, Connection), ConnectError> {
-        let socket_addrs = server_addr
-            .socket_addrs()
-            .await
-            .map_err(|err| ConnectError::with_source(crate::ConnectErrorKind::Dns, err))?;
+        let socket_addrs = tokio::time::timeout(
+            self.options.connection_timeout,
+            server_addr.socket_addrs(),
+        )
+        .await
+        .map_err(|_| {
+            ConnectError::with_source(
+                crate::ConnectErrorKind::Dns,
+                "the name service did not answer in time",
+            )
+        })?
+        .map_err(|err| ConnectError::with_source(crate::ConnectErrorKind::Dns, err))?;
 
         let mut last_err = None;
         for socket_addr in socket_addrs {

@@ -9,7 +9,7 @@ use daybook_runtime::config::OperationsOptions;
 use daybook_runtime::connection::{BrokerOptions, NatsOptions};
 use daybook_runtime::retention::Retention;
 use daybook_runtime::store::Backend;
-use daybook_runtime::{http, process};
+use daybook_runtime::{http, process, telemetry};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
@@ -125,7 +125,7 @@ async fn serve(arguments: &Arguments, stop: &CancellationToken) -> Outcome {
             }
         }
     };
-    eprintln!("stopping …");
+    telemetry::say("stopping …");
     services.stop().await;
     if let Some(broker) = broker {
         broker.stop().await?;
@@ -182,24 +182,27 @@ async fn announce(
     services: &Embedded,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    eprintln!("Daybook is up. Press Ctrl-C to stop; everything is kept in {}.", arguments.data.display());
-    eprintln!("  NATS       {url}");
+    telemetry::say(&format!(
+        "Daybook is up. Press Ctrl-C to stop; everything is kept in {}.",
+        arguments.data.display()
+    ));
+    telemetry::say(&format!("  NATS       {url}"));
     if arguments.has_plain_broker() && arguments.broker.nats.says_who_or_how() {
-        eprintln!(
+        telemetry::say(
             "             open to every program on this machine: settings of users and TLS count only with --nats or \
-             --nats-server-config"
+             --nats-server-config",
         );
     }
     if let Some((url, websocket)) = websocket.and_then(|(broker, websocket)| Some((broker.websocket_url()?, websocket)))
     {
-        eprintln!("  WebSocket  {url} for {}", websocket.options.allowed_origins.join(", "));
-        eprintln!("             with the token in {}", websocket.token_file.display());
+        telemetry::say(&format!("  WebSocket  {url} for {}", websocket.options.allowed_origins.join(", ")));
+        telemetry::say(&format!("             with the token in {}", websocket.token_file.display()));
     }
     if let Some(address) = &arguments.operations.http {
         let address = http::serve(address, services.health.clone(), stop.clone())
             .await
             .with_context(|| format!("cannot listen on {address} (--http)"))?;
-        eprintln!("  HTTP       http://{address}/healthz and /metrics");
+        telemetry::say(&format!("  HTTP       http://{address}/healthz and /metrics"));
     }
     Ok(())
 }

@@ -153,8 +153,24 @@ fn shown(text: impl std::fmt::Display) -> String {
 pub(super) enum JetStreamTrouble {
     /// There is none, or none for this account.
     NotEnabled,
+    /// Nobody takes requests: there is none, or the servers that have it are away.
+    NobodyResponds,
+    /// Its cluster, or the stream, has no leader now.
+    NoLeader,
     /// No answer: also where the user may not ask, or not hear the answer.
     Silent,
+}
+
+impl JetStreamTrouble {
+    /// Whether it may pass within seconds though nobody does anything, as an election does.
+    pub(super) fn may_pass(self) -> bool {
+        matches!(self, Self::NobodyResponds | Self::NoLeader | Self::Silent)
+    }
+}
+
+/// Whether the leader says that there is no such stream. Nobody else can say so.
+pub(super) fn is_absent(error: &GetStreamError) -> bool {
+    matches!(error.kind(), GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
 /// What the failed creation of a stream tells of the connection; `None` where it has to do with the stream.
@@ -172,7 +188,7 @@ pub(super) fn of_getting(error: &GetStreamError) -> Option<JetStreamTrouble> {
     match error.kind() {
         GetStreamErrorKind::JetStream(error) => of_code(error.error_code()),
         GetStreamErrorKind::Request => match find::<RequestError>(error)?.kind() {
-            RequestErrorKind::NoResponders => Some(JetStreamTrouble::NotEnabled),
+            RequestErrorKind::NoResponders => Some(JetStreamTrouble::NobodyResponds),
             RequestErrorKind::TimedOut => Some(JetStreamTrouble::Silent),
             _ => None,
         },
@@ -181,8 +197,13 @@ pub(super) fn of_getting(error: &GetStreamError) -> Option<JetStreamTrouble> {
 }
 
 fn of_code(code: ErrorCode) -> Option<JetStreamTrouble> {
-    let not_enabled = [ErrorCode::JETSTREAM_NOT_ENABLED, ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT];
-    not_enabled.contains(&code).then_some(JetStreamTrouble::NotEnabled)
+    match code {
+        ErrorCode::JETSTREAM_NOT_ENABLED | ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT => {
+            Some(JetStreamTrouble::NotEnabled)
+        }
+        ErrorCode::CLUSTER_NOT_AVAILABLE | ErrorCode::CLUSTER_NOT_LEADER => Some(JetStreamTrouble::NoLeader),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -191,6 +212,30 @@ mod tests {
 
     fn reason(kind: ConnectErrorKind, source: impl Into<async_nats::Error>) -> Reason {
         of_source(&ConnectError::with_source(kind, source), &TlsPlan::default())
+    }
+
+    #[test]
+    fn only_the_leader_says_that_a_stream_is_absent() {
+        let says = |code: u64| {
+            let error = serde_json::json!({ "code": 503, "err_code": code, "description": "as the server says it" });
+            let error = serde_json::from_value(error).unwrap();
+            GetStreamError::new(GetStreamErrorKind::JetStream(error))
+        };
+        let request = |kind| GetStreamError::with_source(GetStreamErrorKind::Request, RequestError::new(kind));
+        let passes = |error: &GetStreamError| of_getting(error).is_some_and(JetStreamTrouble::may_pass);
+        for (error, absent, wait) in [
+            (says(10059), true, false),
+            (says(10008), false, true),
+            (says(10009), false, true),
+            (says(10039), false, false),
+            (says(10076), false, false),
+            (says(10025), false, false),
+            (request(RequestErrorKind::TimedOut), false, true),
+            (request(RequestErrorKind::NoResponders), false, true),
+            (request(RequestErrorKind::Other), false, false),
+        ] {
+            assert_eq!((is_absent(&error), passes(&error)), (absent, wait), "{error}");
+        }
     }
 
     fn wrapped(error: TlsError) -> io::Error {

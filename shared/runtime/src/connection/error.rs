@@ -151,6 +151,10 @@ pub enum Reason {
         REQUEST_TIMEOUT.as_secs()
     )]
     JetStreamSilent,
+    #[error(
+        "its JetStream has no leader now; an election takes some seconds, and without more than half of its servers there is none"
+    )]
+    NoLeader,
     #[error("the connection fails: {text}")]
     Other { text: String },
 }

@@ -7,17 +7,20 @@
 pub mod assignment;
 mod owned;
 mod readiness;
+mod served;
 
 pub use owned::{Sharing, run_owned};
 pub use readiness::Readiness;
 
 use crate::clock;
 use crate::connection::Connection;
+use crate::http::Health;
 use compact_str::{CompactString, ToCompactString};
 use daybook_contracts::members::{HEARTBEAT, Heartbeat, LOSS, Part};
 use daybook_domain::ids::Partition;
 use futures::StreamExt;
-use std::collections::{BTreeMap, BTreeSet};
+use served::Served;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -41,51 +44,68 @@ pub struct Board {
 
 #[derive(Debug, Default)]
 struct Notes {
+    /// How each partition stands that is owned or still runs here.
     parts: BTreeMap<Partition, Part>,
-    /// Run by others now, whatever is still at work here.
-    withdrawn: BTreeSet<Partition>,
+    /// Decides what is ready; `ready` of the parts has no say.
+    served: Served,
+    /// The part of health of each partition that was ever owned.
+    labels: BTreeMap<Partition, String>,
 }
 
 impl Board {
-    /// Tells how a partition stands.
+    /// Tells how a partition stands, except whether it is ready: its [`Readiness`] says that.
     pub fn set(&self, partition: Partition, part: Part) {
         self.update(partition, |told| *told = part);
     }
 
-    /// Changes what is told of a partition.
+    /// Changes what is told of a partition, except whether it is ready.
     pub fn update(&self, partition: Partition, change: impl FnOnce(&mut Part)) {
+        change(self.lock().parts.entry(partition).or_default());
+    }
+
+    /// From now on this process owns the partition, and `label` is its part of `health`.
+    fn own(&self, health: &Health, partition: Partition, label: &str) {
+        self.change(health, partition, |notes| {
+            notes.labels.entry(partition).or_insert_with(|| label.to_owned());
+            notes.served.own(partition);
+        });
+    }
+
+    /// From now on nothing is told of the partition: others own it, whatever is still at work here.
+    fn disown(&self, health: &Health, partition: Partition) {
+        self.change(health, partition, |notes| notes.served.disown(partition));
+    }
+
+    /// Changes what is owned or served. Health and the others learn what follows from it.
+    fn change<T>(&self, health: &Health, partition: Partition, change: impl FnOnce(&mut Notes) -> T) -> T {
         let mut notes = self.lock();
-        if notes.withdrawn.contains(&partition) {
-            return;
+        let before = notes.served.ready(partition);
+        let changed = change(&mut notes);
+        let after = notes.served.ready(partition);
+        if after.is_none() && !notes.served.runs(partition) {
+            notes.parts.remove(&partition);
         }
-        let part = notes.parts.entry(partition).or_default();
-        let was_ready = part.ready;
-        change(part);
-        if part.ready != was_ready {
+        if after != before {
+            // Health is set under the lock, so that the newest change has the last word there too.
+            if let Some(label) = notes.labels.get(&partition) {
+                match after {
+                    Some(ready) => health.set(label, ready),
+                    None => health.remove(label),
+                }
+            }
             self.news.notify_one();
         }
+        changed
     }
 
-    /// From now on nothing is told of the partition: others run it.
-    fn withdraw(&self, partition: Partition) {
-        let mut notes = self.lock();
-        notes.withdrawn.insert(partition);
-        if notes.parts.remove(&partition).is_some() {
-            self.news.notify_one();
-        }
-    }
-
-    fn is_withdrawn(&self, partition: Partition) -> bool {
-        self.lock().withdrawn.contains(&partition)
-    }
-
-    /// The partition is run here again.
-    fn admit(&self, partition: Partition) {
-        self.lock().withdrawn.remove(&partition);
-    }
-
+    /// The partitions that are owned, as their actors describe them.
     fn parts(&self) -> BTreeMap<Partition, Part> {
-        self.lock().parts.clone()
+        let notes = self.lock();
+        let told = |(partition, part): (&Partition, &Part)| {
+            let ready = notes.served.ready(*partition)?;
+            Some((*partition, Part { ready, ..part.clone() }))
+        };
+        notes.parts.iter().filter_map(told).collect()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Notes> {
@@ -344,21 +364,31 @@ mod tests {
     use futures::FutureExt;
 
     #[test]
-    fn nothing_is_told_of_a_partition_that_was_withdrawn() {
-        let (board, partition) = (Board::default(), Partition(1));
-        let ready = Part { ready: true, ..Part::default() };
-        board.set(partition, ready.clone());
+    fn nothing_is_told_of_a_partition_that_others_own() {
+        let (health, board, partition) = (Health::default(), Board::default(), Partition(1));
+        let lagging = |lag| Part { lag, ..Part::default() };
+        board.own(&health, partition, "shard 1");
+        let run = board.change(&health, partition, |notes| notes.served.begin(partition));
+        let serve = |serves| board.change(&health, partition, |notes| notes.served.serve(partition, run, serves));
+        board.set(partition, lagging(4));
+        serve(true);
         assert!(board.news.notified().now_or_never().is_some(), "others wait for it");
-        board.set(partition, Part { lag: 5, ..ready.clone() });
+        board.set(partition, lagging(5));
         assert!(board.news.notified().now_or_never().is_none(), "it can wait for the next heartbeat");
-        board.withdraw(partition);
+        let ready = BTreeMap::from([(partition, Part { ready: true, ..lagging(5) })]);
+        assert_eq!(board.parts(), ready, "the actor's own word for ready does not count");
+        board.disown(&health, partition);
         assert!(board.news.notified().now_or_never().is_some());
         // Its actor lingers.
-        board.set(partition, ready.clone());
-        board.update(partition, |part| part.ready = true);
-        assert!(board.parts().is_empty());
-        board.admit(partition);
-        board.set(partition, ready.clone());
-        assert_eq!(board.parts(), BTreeMap::from([(partition, ready)]));
+        board.set(partition, lagging(5));
+        serve(true);
+        assert!(board.parts().is_empty() && !health.is_ready());
+        board.own(&health, partition, "shard 1");
+        assert_eq!(board.parts(), ready);
+        assert!(health.is_ready());
+        board.disown(&health, partition);
+        board.change(&health, partition, |notes| notes.served.end(partition, run));
+        board.own(&health, partition, "shard 1");
+        assert!(board.parts().is_empty(), "what an actor said does not outlive it where others own the partition");
     }
 }

@@ -47,30 +47,26 @@ pub async fn run_owned(
     let mut members = membership.members();
     let first = wanted(&BTreeSet::new(), labels.len(), sharing, &membership.instance, &members.borrow_and_update());
     let partitions = usize::from(sharing.partitions);
-    let begun = |indices: &mut dyn Iterator<Item = &usize>| {
+    let own = |indices: &mut dyn Iterator<Item = &usize>| {
         for index in indices.filter(|index| **index < partitions) {
-            // Not ready before it says so.
-            health.set(&labels[*index], false);
-            board.admit(Partition(*index as u16));
+            board.own(&health, Partition(*index as u16), &labels[*index]);
         }
     };
-    begun(&mut first.iter());
+    own(&mut first.iter());
     // There may be no partition for this member.
     health.remove(membership.service);
     let (sender, receiver) = watch::channel(first);
     let deciding = async {
         loop {
             tokio::select! {
-                // Also without news: what ended here meanwhile may have left its mark on health.
                 () = news(&mut members) => {}
                 () = leave.cancelled(), if !sharing.hand_over => return,
             }
             let before = sender.borrow().clone();
             let now = wanted(&before, labels.len(), sharing, &membership.instance, &members.borrow_and_update());
-            begun(&mut now.difference(&before));
-            for index in (0..partitions).filter(|index| !now.contains(index)) {
-                health.remove(&labels[index]);
-                board.withdraw(Partition(index as u16));
+            own(&mut now.difference(&before));
+            for index in before.difference(&now).filter(|index| **index < partitions) {
+                board.disown(&health, Partition(*index as u16));
             }
             let partitions = now.range(..partitions).count();
             if now != before {
@@ -135,6 +131,9 @@ fn wanted(
     };
     (0..children).filter(|index| is_wanted(*index)).collect()
 }
+
+#[cfg(test)]
+mod properties;
 
 #[cfg(test)]
 mod tests {

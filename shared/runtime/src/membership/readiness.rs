@@ -1,53 +1,52 @@
 //! Whether a partition is ready, as it is told on the board and to those who ask for health.
 
 use super::Board;
+use super::served::Run;
 use crate::http::Health;
 use crate::process::Context;
 use daybook_domain::ids::Partition;
 
-/// Belongs to the actor of a partition: that is not ready before it says so, and not any more when this is dropped, also
-/// because it failed.
+/// Belongs to one run of a partition's actor, which says when it serves and when it no longer does. Dropping it ends that,
+/// also when the actor fails. A partition is ready while this process owns it and its actor serves it.
 pub struct Readiness {
     health: Health,
     board: Board,
     partition: Partition,
-    label: String,
+    run: Run,
 }
 
 impl Readiness {
-    /// Of an actor that begins; `label` is its part of health.
-    pub fn begin(context: &Context, partition: Partition, label: String) -> Self {
-        Self::of(context.health.clone(), context.board.clone(), partition, label)
+    /// Of an actor that begins.
+    pub fn begin(context: &Context, partition: Partition) -> Self {
+        Self::of(context.health.clone(), context.board.clone(), partition)
     }
 
-    fn of(health: Health, board: Board, partition: Partition, label: String) -> Self {
-        let readiness = Self { health, board, partition, label };
-        readiness.tell(false);
-        readiness
+    pub(super) fn of(health: Health, board: Board, partition: Partition) -> Self {
+        let run = board.change(&health, partition, |notes| {
+            notes.parts.entry(partition).or_default();
+            notes.served.begin(partition)
+        });
+        Self { health, board, partition, run }
     }
 
-    /// The partition can be served.
+    /// The actor serves the partition.
     pub fn reached(&self) {
         self.tell(true);
     }
 
-    /// It cannot, or not any more.
+    /// The actor does not serve it, or not any more.
     pub fn lost(&self) {
         self.tell(false);
     }
 
-    fn tell(&self, ready: bool) {
-        // One that was handed over is no part of this process any more.
-        if !self.board.is_withdrawn(self.partition) {
-            self.health.set(&self.label, ready);
-            self.board.update(self.partition, |part| part.ready = ready);
-        }
+    fn tell(&self, serves: bool) {
+        self.board.change(&self.health, self.partition, |notes| notes.served.serve(self.partition, self.run, serves));
     }
 }
 
 impl Drop for Readiness {
     fn drop(&mut self) {
-        self.lost();
+        self.board.change(&self.health, self.partition, |notes| notes.served.end(self.partition, self.run));
     }
 }
 
@@ -56,10 +55,16 @@ mod tests {
     use super::*;
     use futures::FutureExt;
 
+    fn owned() -> (Health, Board, Partition) {
+        let (health, board, partition) = (Health::default(), Board::default(), Partition(1));
+        board.own(&health, partition, "shard 1");
+        (health, board, partition)
+    }
+
     #[test]
     fn what_ends_in_any_way_is_not_ready_any_more() {
-        let (health, board, partition) = (Health::default(), Board::default(), Partition(1));
-        let begin = || Readiness::of(health.clone(), board.clone(), partition, "shard 1".to_owned());
+        let (health, board, partition) = owned();
+        let begin = || Readiness::of(health.clone(), board.clone(), partition);
         let is_ready = || (health.is_ready(), board.parts()[&partition].ready);
         let readiness = begin();
         assert_eq!(is_ready(), (false, false));
@@ -79,12 +84,11 @@ mod tests {
 
     #[test]
     fn what_was_handed_over_leaves_no_mark() {
-        let (health, board, partition) = (Health::default(), Board::default(), Partition(1));
-        let readiness = Readiness::of(health.clone(), board.clone(), partition, "shard 1".to_owned());
+        let (health, board, partition) = owned();
+        let readiness = Readiness::of(health.clone(), board.clone(), partition);
         readiness.reached();
         health.set("broker", true);
-        health.remove("shard 1");
-        board.withdraw(partition);
+        board.disown(&health, partition);
         drop(readiness);
         assert!(health.is_ready() && board.parts().is_empty());
     }
