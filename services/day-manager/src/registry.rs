@@ -1,17 +1,14 @@
 //! What is defined, and what a change to it means. Pure: nothing is published here.
 
 mod models;
+mod tenants;
 
 use crate::calendar;
 use crate::schedule::Schedule;
-use crate::schedule::change::{self, Accepted, Counted, Standing};
-use crate::seasons::check_seasons;
+use crate::schedule::change::Counted;
 use daybook_contracts::admin::{Action, Applied, Apply, MAX_DEFINITIONS, Refusal, TenantSpec};
 use daybook_domain::calendar::CalendarTable;
-use daybook_domain::catalogue::{
-    Activation, CalendarRule, Clocks, DEFAULT_MAX_AHEAD_MS, DEFAULT_RESTATE_AFTER_MS, Definition, Kind,
-    LARGEST_MAX_AHEAD_MS, MAX_GRACE_MS, MAX_RESTATE_AFTER_MS, SYSTEM_CLOCK, Tenant, View,
-};
+use daybook_domain::catalogue::{Activation, Clocks, Definition, Kind, SYSTEM_CLOCK, View};
 use daybook_domain::ids::{Name, Partition, TenantId};
 use daybook_domain::plan::{Plan, PlanError};
 use daybook_domain::time::{Date, Instant};
@@ -19,6 +16,7 @@ use models::{check_kind, check_view_tenants, mapping_changes, view_difference};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+use tenants::rules_of;
 
 /// Most kinds, and most views, of a Daybook.
 pub const MAX_MODELS: usize = 256;
@@ -269,147 +267,6 @@ impl Check<'_> {
             }
         }
     }
-
-    fn tenant(&mut self, spec: &TenantSpec, system_now: Instant) -> Result<(Tenant, Action, Option<String>), String> {
-        check_spec(spec)?;
-        let registry = self.registry;
-        let plan = registry.schedule.get(&spec.id);
-        let old = plan.map(|plan| plan.tenant());
-        let clock = spec.clock.clone().or_else(|| old.map(|old| old.clock.clone())).unwrap_or_else(system_clock);
-        let old_table = registry.schedule.table(&spec.id).map(Arc::as_ref);
-        let standing = plan.zip(old_table).map(|(plan, table)| Standing {
-            table,
-            opened: plan.opened(),
-            counted: self.counted.get(&spec.id).copied().unwrap_or(Counted::Unknown),
-            now: registry.clock_now(&plan.tenant().clock, system_now),
-        });
-        let known = old.zip(standing.as_ref());
-
-        let asked = rules_of(spec);
-        let accepted = match known {
-            Some((old, standing)) => change::accept_calendar(old, &asked, standing),
-            None => calendar::check_rules(&asked).map(|()| Accepted { rules: asked, since: None }).map_err(Into::into),
-        };
-        let Accepted { rules, since } = accepted.map_err(|error| error.to_string())?;
-        let now = registry.clock_now(&clock, system_now);
-        check_seasons(old.map_or(&[], |old| &old.seasons), &spec.seasons, now).map_err(|error| error.to_string())?;
-        let first_day = match (spec.first_day, old, now) {
-            (Some(first_day), _, _) => first_day,
-            (None, Some(old), _) => old.first_day,
-            (None, None, Some(now)) => calendar::business_date(&rules, now).map_err(|error| error.to_string())?,
-            (None, None, None) => return Err(format!("needs a first_day, for the clock {clock} has not begun")),
-        };
-        if let Some((old, standing)) = known {
-            change::check_clock(old, &clock, standing, system_now)
-                .and_then(|()| change::check_first_day(old, first_day, standing))
-                .map_err(|error| error.to_string())?;
-        }
-        let has_opened = plan.is_some_and(|plan| plan.opened().is_some());
-        let is_moved = old.is_none_or(|old| old.first_day != first_day || old.clock != clock);
-        if clock.as_str() == SYSTEM_CLOCK && is_moved && !has_opened {
-            check_backfill(&rules, first_day, system_now)?;
-        }
-        let tenant = Tenant {
-            id: spec.id.clone(),
-            name: spec.name.clone(),
-            table: Some(calendar::table_name(&rules, &clock)),
-            calendar: rules,
-            grace_ms: spec.grace_ms,
-            first_day,
-            clock,
-            revision: old.map_or(0, |old| old.revision) + 1,
-            seasons: spec.seasons.clone(),
-            quotas: spec.quotas,
-            restate_after_ms: Some(spec.restate_after_ms.unwrap_or(DEFAULT_RESTATE_AFTER_MS)),
-            max_ahead_ms: Some(spec.max_ahead_ms.unwrap_or(DEFAULT_MAX_AHEAD_MS)),
-        };
-        let action = action(old.cloned().map(|old| Tenant { revision: tenant.revision, ..old }), &tenant);
-        let fixed = known.and_then(|(old, standing)| standing.fixed(old));
-        let stays = fixed.zip(old_table).and_then(|(fixed, table)| calendar::kept(table, fixed.last));
-        self.table(&tenant, stays.as_ref(), now)?;
-        let changed = old.filter(|_| action == Action::Changed).map(|old| difference(old, &tenant));
-        let since = since.map(|(date, reason)| format!("the calendar holds from {date} on, because {reason}"));
-        let told: Vec<String> = changed.into_iter().chain(since).chain(kept_clock(spec, old)).collect();
-        Ok((tenant, action, (!told.is_empty()).then(|| told.join("; "))))
-    }
-
-    /// Makes sure that the table of the tenant's calendar covers its days, making or extending it if need be. `stays` are the
-    /// days that the tenant has had so far and keeps.
-    fn table(&mut self, tenant: &Tenant, stays: Option<&CalendarTable>, now: Option<Instant>) -> Result<(), String> {
-        let name = tenant.table.as_ref().expect("named when the tenant was made");
-        let known = self.tables.get(name).or_else(|| self.registry.tables.get(name).map(Arc::as_ref));
-        // Far enough for the tenant's present, and for its first days if they are still to come.
-        let first_opens = calendar::extend(None, name, &tenant.calendar, tenant.first_day, Instant::MIN)
-            .map_err(|error| error.to_string())?
-            .map_or(Instant::MIN, |table| table.opens_at());
-        let present = now.map_or(first_opens, |now| now.max(first_opens));
-        let is_enough =
-            |table: &&CalendarTable| table.first <= tenant.first_day && table.horizon() > present.after(HORIZON);
-        let extended = match known.filter(is_enough) {
-            Some(_) => None,
-            None => {
-                let through = present.after(EXTENSION);
-                calendar::extend(known.or(stays), name, &tenant.calendar, tenant.first_day, through)
-                    .map_err(|error| error.to_string())?
-            }
-        };
-        if let (Some(stays), Some(table)) = (stays, extended.as_ref().or(known))
-            && let Some(date) = calendar::disagreement(stays, table)
-        {
-            return Err(format!(
-                "the published calendar and the new one differ on {date}, because the time zone database changed in between; \
-                 choose a cut-off that differs by a minute"
-            ));
-        }
-        if let Some(table) = extended {
-            self.tables.insert(name.clone(), table);
-        }
-        Ok(())
-    }
-}
-
-fn rules_of(spec: &TenantSpec) -> Vec<CalendarRule> {
-    let first = CalendarRule { from: Date::MIN, zone: spec.zone.clone(), cutoff_minutes: spec.cutoff_minutes };
-    std::iter::once(first).chain(spec.changes.iter().cloned()).collect()
-}
-
-/// Checks what needs no other definition.
-fn check_spec(spec: &TenantSpec) -> Result<(), String> {
-    if spec.grace_ms > MAX_GRACE_MS {
-        return Err(format!("grace of {} ms is more than a day ({MAX_GRACE_MS} ms)", spec.grace_ms));
-    }
-    if let Some(millis) = spec.restate_after_ms.filter(|millis| *millis > MAX_RESTATE_AFTER_MS) {
-        return Err(format!("restate_after of {millis} ms is more than a day ({MAX_RESTATE_AFTER_MS} ms)"));
-    }
-    if let Some(millis) = spec.max_ahead_ms.filter(|millis| *millis > LARGEST_MAX_AHEAD_MS) {
-        return Err(format!("max_ahead of {millis} ms is more than a year ({LARGEST_MAX_AHEAD_MS} ms)"));
-    }
-    spec.quotas.check().map_err(|error| error.to_string())
-}
-
-/// Checks how far from today a tenant begins by the system clock.
-fn check_backfill(rules: &[CalendarRule], first_day: Date, system_now: Instant) -> Result<(), String> {
-    let today = calendar::business_date(rules, system_now).map_err(|error| error.to_string())?;
-    match today.days_since(first_day).abs() > MAX_BACKFILL_DAYS {
-        true => Err(format!(
-            "first_day {first_day} is more than {MAX_BACKFILL_DAYS} days from today; give the tenant a clock of its own, replay \
-             its history by that, and change it to `clock: system` then"
-        )),
-        false => Ok(()),
-    }
-}
-
-fn system_clock() -> Name {
-    Name::new(SYSTEM_CLOCK).expect("a valid name")
-}
-
-/// What to tell of a named clock that the definition leaves out: such a tenant does not follow the system clock, as a new one would.
-fn kept_clock(spec: &TenantSpec, old: Option<&Tenant>) -> Option<String> {
-    let old = old.filter(|old| spec.clock.is_none() && !old.is_by_system_clock())?;
-    let clock = &old.clock;
-    Some(format!(
-        "keeps the clock {clock}; write `clock: system` to follow the system clock, or `clock: {clock}` to keep it"
-    ))
 }
 
 fn action<T: PartialEq>(old: Option<T>, new: &T) -> Action {
@@ -418,38 +275,6 @@ fn action<T: PartialEq>(old: Option<T>, new: &T) -> Action {
         Some(old) if old == *new => Action::Unchanged,
         Some(_) => Action::Changed,
     }
-}
-
-fn difference(old: &Tenant, new: &Tenant) -> String {
-    let mut parts = Vec::new();
-    if old.name != new.name {
-        parts.push("name");
-    }
-    if old.calendar != new.calendar {
-        parts.push("calendar");
-    }
-    if old.first_day != new.first_day {
-        parts.push("first_day");
-    }
-    if old.clock != new.clock {
-        parts.push("clock");
-    }
-    if old.grace_ms != new.grace_ms {
-        parts.push("grace");
-    }
-    if old.seasons != new.seasons {
-        parts.push("seasons");
-    }
-    if old.quotas != new.quotas {
-        parts.push("quotas");
-    }
-    if old.restate_after_ms != new.restate_after_ms {
-        parts.push("restate_after");
-    }
-    if old.max_ahead_ms != new.max_ahead_ms {
-        parts.push("max_ahead");
-    }
-    parts.join(", ")
 }
 
 #[cfg(test)]

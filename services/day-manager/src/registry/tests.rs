@@ -1,5 +1,7 @@
 use super::*;
-use daybook_domain::catalogue::{Dimension, Grain, LatePolicy, Measure, Metric, Mode, Season, only_final};
+use daybook_domain::catalogue::{
+    CalendarRule, Dimension, Grain, LatePolicy, Measure, Metric, Mode, Season, only_final,
+};
 use daybook_domain::quotas::Quotas;
 
 const NOW: &str = "2026-05-02T12:00:00Z";
@@ -341,11 +343,11 @@ fn a_wrong_cutoff_is_mended_from_the_next_one_on_while_nothing_was_counted() {
     let wrong = TenantSpec { cutoff_minutes: 17 * 60, ..tenant("A") };
     apply(&mut registry, &of_tenants(vec![wrong]));
     assert_eq!(run(&mut registry, "system", NOW), ["2026-05-01 opened 2026-05-01T17:00:00Z"]);
-    let told = "calendar; the calendar holds from 2026-05-03 on, because business day 2026-05-01 has opened";
+    let told = "calendar; days before 2026-05-03 keep their hours, because business day 2026-05-01 has opened";
     assert_eq!(change(&mut registry, &tenant("A"), Counted::Nothing).unwrap(), told);
     // The same file again, with events by now, is no change.
     let told = change(&mut registry, &tenant("A"), Counted::Through("2026-05-01".parse().unwrap())).unwrap();
-    assert!(told.starts_with("the calendar holds from "), "{told}");
+    assert!(told.starts_with("days before "), "{told}");
     assert_eq!(registry.schedule.get(&id("A")).unwrap().tenant().revision, 2);
     let days = run(&mut registry, "system", "2026-05-04T05:00:00Z");
     let expected = [
@@ -396,7 +398,7 @@ fn a_replayed_tenant_goes_live_with_its_days() {
     let counted = Counted::Through("2026-04-20".parse().unwrap());
     // Its history has not been replayed.
     let refused = change(&mut registry, &live, Counted::Nothing).unwrap_err();
-    assert!(refused.contains("more than 400 days from today"), "{refused}");
+    assert!(refused.contains("more than 400 days from today; its clock past has opened no day yet"), "{refused}");
     assert!(change(&mut registry, &live, counted).unwrap_err().contains("drive it past the first day"));
     for (stands_at, lag) in [("2026-03-20T12:00:00Z", true), ("2026-04-20T12:00:00Z", false)] {
         registry.clocks.insert(name("past"), at(stands_at));
