@@ -39,7 +39,7 @@ pub fn check(apply: &Apply) -> Vec<Refusal> {
     let mut known = Registry::default();
     world().definitions.iter().cloned().for_each(|definition| known.adopt(definition).expect("a sound world"));
     for mut registry in [Registry::default(), known] {
-        match registry.check(apply, now(), &Default::default()) {
+        match registry.check(apply, &Default::default(), now()) {
             Ok(change) => put_into_force(&mut registry, change.definitions),
             Err(refused) => {
                 assert!(!refused.is_empty() && refused.iter().all(|refusal| !refusal.reason.is_empty()));
