@@ -447,7 +447,8 @@ impl State {
     /// Has a question wait for its turn. While any wait, one [`Message::Answer`] is in the mailbox.
     async fn take_question(&mut self, question: Question, myself: &ActorRef<Message>) {
         let is_first = self.questions.is_empty();
-        if let Err((reply, why)) = self.questions.push(question) {
+        if let Err(refused) = self.questions.push(question) {
+            let (reply, why) = *refused;
             return refuse(&self.context.connection.client, reply, why).await;
         }
         if is_first && myself.cast(Message::Answer).is_err() {

@@ -64,9 +64,9 @@ impl Questions {
     ///
     /// # Errors
     /// The refusal, and where to send it, when too many of the tenant wait.
-    pub fn push(&mut self, question: Question) -> Result<(), (Subject, AskError)> {
+    pub fn push(&mut self, question: Question) -> Result<(), Box<(Subject, AskError)>> {
         let reply = question.reply.clone();
-        self.queue.push(question.asker(), question).map_err(|full| (reply, full.busy()))
+        self.queue.push(question.asker(), question).map_err(|full| Box::new((reply, full.busy())))
     }
 
     /// Answers the next question by `answer`. Returns the reply and where to send it.
@@ -158,7 +158,7 @@ mod tests {
         for number in 0..MAX_QUESTIONS_OF_A_TENANT {
             assert!(questions.push(question(&slots, "greedy", number)).is_ok());
         }
-        let (reply, why) = questions.push(question(&slots, "greedy", 9_999)).unwrap_err();
+        let (reply, why) = *questions.push(question(&slots, "greedy", 9_999)).unwrap_err();
         assert_eq!((reply.as_str(), why.code), ("greedy.9999", AskErrorCode::Busy));
         questions.push(question(&slots, "modest", 0)).unwrap();
         let asked = Err(serde_json::from_slice::<ShardQuestion>(b"?").unwrap_err());

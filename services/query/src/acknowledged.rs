@@ -45,7 +45,12 @@ fn judge(seen: Seen, wanted: InboxSeq, own: Partition) -> Whose {
 }
 
 /// The error for an asker whose figures do not reach `wanted`: `not_yet` itself where asking again helps.
-pub async fn explain(connection: &Connection, tenant: &TenantId, wanted: InboxSeq, not_yet: AskError) -> AskError {
+pub(crate) async fn explain(
+    connection: &Connection,
+    tenant: &TenantId,
+    wanted: InboxSeq,
+    not_yet: AskError,
+) -> AskError {
     let own = Partition::of(tenant.as_str(), connection.partitions);
     let Ok(Some(seen)) = tokio::time::timeout(LOOK_LIMIT, look(connection, own, wanted)).await else { return not_yet };
     let message = match judge(seen, wanted, own) {

@@ -150,7 +150,7 @@ pub fn subject(kind: &str) -> String {
 fn make() -> World {
     let loaded = definitions::load(&[("definitions.yaml".into(), DEFINITIONS.to_owned())], &[]);
     let apply = loaded.expect("the seeds are sound").apply;
-    let change = Registry::default().check(&apply, &Default::default(), now()).expect("the seeds can be applied");
+    let change = Registry::default().check(&apply, &BTreeMap::new(), now()).expect("the seeds can be applied");
     let mut world = World { apply, definitions: change.definitions, log: Vec::new(), rows: Rows::new() };
     let first: Date = "2013-03-08".parse().expect("a date");
 

@@ -494,7 +494,7 @@ impl Running {
         self.last = None;
         let rest = [Work::ArriveEarlier { only_catalog: false }, Work::ArriveLast, Work::Done];
         match request {
-            Request::Apply(apply) => match self.registry.check(&apply, &Default::default(), shell.now) {
+            Request::Apply(apply) => match self.registry.check(&apply, &BTreeMap::new(), shell.now) {
                 Ok(change) => {
                     self.work = rest.into();
                     self.publish_definitions(shell, change.definitions);

@@ -1,6 +1,6 @@
 use super::*;
 use daybook_domain::catalogue::{
-    CalendarRule, Dimension, Grain, LatePolicy, Measure, Metric, Mode, Season, only_final,
+    CalendarRule, Dimension, Grain, LatePolicy, Measure, Metric, Mode, Season, Tenant, only_final,
 };
 use daybook_domain::quotas::Quotas;
 

@@ -4,6 +4,7 @@ use super::{choice, chosen};
 use crate::world::{PARTITION, now, world};
 use aggregator_shard::state::PartitionState;
 use day_manager::registry::Registry;
+use day_manager::schedule::change::Counted;
 use daybook_contracts::admin::{Apply, ClockAdvance, CloseDay, Refusal};
 use daybook_contracts::log::{Batch, FORMAT, Record, Through};
 use daybook_domain::catalogue::Definition;
@@ -39,7 +40,9 @@ pub fn check(apply: &Apply) -> Vec<Refusal> {
     let mut known = Registry::default();
     world().definitions.iter().cloned().for_each(|definition| known.adopt(definition).expect("a sound world"));
     for mut registry in [Registry::default(), known] {
-        match registry.check(apply, &Default::default(), now()) {
+        // No event was counted: as much may change as ever may.
+        let counted = registry.to_be_moved(apply).into_iter().map(|tenant| (tenant, Counted::Nothing)).collect();
+        match registry.check(apply, &counted, now()) {
             Ok(change) => put_into_force(&mut registry, change.definitions),
             Err(refused) => {
                 assert!(!refused.is_empty() && refused.iter().all(|refusal| !refusal.reason.is_empty()));
