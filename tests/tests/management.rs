@@ -448,7 +448,7 @@ async fn clicks(daybook: &Daybook, tenant: &str, from: Date, to: Date) -> String
     daybook.settle().await;
     let query = Query::days(DaySelector::Range(from, to));
     let answer = daybook.client.query(&TenantId::new(tenant).unwrap(), "clicks", &query).await.unwrap();
-    answer.rows.first().map_or("0".to_owned(), |row| row.0.iter().next().unwrap().1.to_string())
+    answer.rows.first().map_or("0".to_owned(), |row| row.0.first().unwrap().1.to_string())
 }
 
 #[tokio::test(flavor = "multi_thread")]
