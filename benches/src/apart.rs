@@ -3,8 +3,9 @@
 
 use crate::process::Process;
 use anyhow::Context as _;
-use daybook_runtime::connection::{BrokerOptions, connect_service};
+use daybook_runtime::connection::BrokerOptions;
 use daybook_runtime::http::Health;
+use daybook_runtime::joining::connect_service;
 use daybook_runtime::process;
 use std::io::Read;
 use std::path::Path;

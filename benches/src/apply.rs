@@ -4,9 +4,9 @@ use crate::bare;
 use crate::check::check;
 use crate::report::{Report, per_second, quantile_ms};
 use crate::work::{Work, nexmark, orders};
-use aggregator_shard::state::PartitionState;
 use daybook_contracts::log::Batch;
 use daybook_domain::ids::{LogSeq, Partition};
+use daybook_machine::PartitionState;
 use std::time::Duration;
 
 /// Settings of `apply`.

@@ -60,7 +60,7 @@ pub async fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let events = publish_orders(&producer, &mut work, &mut orders, &mut days).await?;
     client.settle().await?;
 
-    let mut probe = Probe::new(system.connect().await?, live);
+    let mut probe = Probe::new(system.connect().await?.connection, live);
     let idle = probe.run_for(Duration::from_secs(options.idle_seconds)).await?;
     let is_done = AtomicBool::new(false);
     let backfilling = async {

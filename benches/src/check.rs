@@ -3,13 +3,13 @@
 use crate::apply::measured;
 use crate::bare::{BEST, Fold, Groups};
 use crate::work::Work;
-use aggregator_shard::state::PartitionState;
 use anyhow::ensure;
 use compact_str::CompactString;
 use daybook_contracts::ask::{Answer, DaySelector, Query, RankQuery};
 use daybook_contracts::report::{Figure, Row};
 use daybook_domain::ids::{Name, TenantId};
 use daybook_domain::time::Date;
+use daybook_machine::PartitionState;
 use std::collections::BTreeMap;
 use std::time::Duration;
 

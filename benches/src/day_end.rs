@@ -67,7 +67,7 @@ async fn close(tenants: usize, options: &Options, report: &mut Report) -> anyhow
     let events = publish_orders(&producer, &mut work, &mut orders, &mut days).await?;
     client.settle().await?;
 
-    let mut probe = Probe::new(system.connect().await?, live);
+    let mut probe = Probe::new(system.connect().await?.connection, live);
     let idle = probe.run_for(Duration::from_secs(options.idle_seconds)).await?;
     let (days_from, log_from) = (next_of_days(client).await, next_of_log(client).await);
     let is_done = AtomicBool::new(false);

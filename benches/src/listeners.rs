@@ -96,7 +96,7 @@ impl Round<'_> {
         let messages = outgoing(&self.new_orders(work), options.together, orders::DIMENSIONS, orders::MEASURES);
         let prober = system.connect().await?;
         let (began, before) = (Instant::now(), [shard.processor_time()?, broker.processor_time()?]);
-        let load = Load::start(system.connect().await?, messages, options.rate);
+        let load = Load::start(system.connect().await?.connection, messages, options.rate);
         let mut times = match listeners {
             0 => Vec::new(),
             _ => probe(&prober, &self.new_orders(probed), &subscribers, self.expected_of_a_probe(), &load).await?,

@@ -46,10 +46,10 @@ async fn measure(rate: usize, seconds: usize, together: usize, report: &mut Repo
     system.define(&work).await?;
     let (producer, prober, reader) = (system.connect().await?, system.connect().await?, system.connect().await?);
     let day = DaySelector::Date(work.first_day);
-    let mut probe = Probe::new(prober, work.tenants[7].clone());
+    let mut probe = Probe::new(prober.connection, work.tenants[7].clone());
     let began = Instant::now();
     let until = began + Duration::from_secs(seconds as u64);
-    let load = Load::start(producer, messages, rate);
+    let load = Load::start(producer.connection, messages, rate);
     // Tasks of their own: none of them waits for another.
     let probing = tokio::spawn(async move { probe.run(|| Instant::now() < until).await });
     let reading = tokio::spawn(read(reader, work.tenants.clone(), day, until));

@@ -1,7 +1,7 @@
 //! Events that come at a fixed rate while something else is measured.
 
 use crate::system::{Outgoing, publish};
-use daybook::client::Client;
+use daybook_runtime::connection::Connection;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ struct Shared {
 
 impl Load {
     /// Begins to publish `messages`, one after the other, `rate` events a second.
-    pub fn start(producer: Client, messages: Vec<Outgoing>, rate: usize) -> Self {
+    pub fn start(producer: Connection, messages: Vec<Outgoing>, rate: usize) -> Self {
         let shared = Arc::new(Shared::default());
         let task = tokio::spawn(produce(producer, messages, rate, shared.clone()));
         Self { shared, task }
@@ -58,7 +58,12 @@ impl Load {
     }
 }
 
-async fn produce(producer: Client, messages: Vec<Outgoing>, rate: usize, shared: Arc<Shared>) -> anyhow::Result<usize> {
+async fn produce(
+    producer: Connection,
+    messages: Vec<Outgoing>,
+    rate: usize,
+    shared: Arc<Shared>,
+) -> anyhow::Result<usize> {
     let began = Instant::now();
     let (mut sent, mut events) = (0, 0);
     while sent < messages.len() && !shared.is_over.load(Ordering::Relaxed) {
@@ -68,7 +73,7 @@ async fn produce(producer: Client, messages: Vec<Outgoing>, rate: usize, shared:
             events += messages[end].events;
             end += 1;
         }
-        publish(&producer.connection.jetstream, &messages[sent..end]).await?;
+        publish(&producer.jetstream, &messages[sent..end]).await?;
         sent = end;
         shared.events.store(events, Ordering::Relaxed);
         let due = began + Duration::from_secs_f64(events as f64 / rate as f64);

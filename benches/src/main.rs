@@ -3,7 +3,8 @@
 use clap::Parser;
 use daybook_benches::report::Report;
 use daybook_benches::{
-    apart, apply, backfill, day_end, durable, export, listeners, live, peers, reading, recovery, tenants,
+    apart, apply, backfill, day_end, durable, export, fairness, listeners, live, month, peers, reading, recovery,
+    secured, tenants,
 };
 use std::path::PathBuf;
 
@@ -41,6 +42,12 @@ enum Part {
     Recovery(recovery::Options),
     /// A view that is defined when millions of events are logged
     Backfill(backfill::Options),
+    /// A month of closed days on disk: memory, corrections of closed days, and a restart
+    Month(month::Options),
+    /// What accounts and TLS cost, in turn with a broker without them
+    Secured(secured::Options),
+    /// How long a tenant waits for answers while another one of its partition floods it with questions
+    Fairness(fairness::Options),
     /// Others on the same work: PostgreSQL, Redis, ClickHouse, and DBSP where asked; what is not installed is left out
     Peers(peers::Options),
     /// Writes the work of `peers` to files, with what must come out of it
@@ -59,6 +66,9 @@ const TENANTS: &str = "Many tenants, on this machine with broker and producer";
 const DAY_END: &str = "The day's end, of all tenants at once";
 const RECOVERY: &str = "A shard killed in the middle of a day";
 const BACKFILL: &str = "Backfill beside live work";
+const MONTH: &str = "A month of closed days, the machine and its store alone";
+const SECURED: &str = "Accounts and TLS, on this machine with broker and producers";
+const FAIRNESS: &str = "A tenant beside another one's flood of questions";
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -84,6 +94,12 @@ async fn main() -> anyhow::Result<()> {
             recovery::run(&defaults(), &mut report).await?;
             report.part(BACKFILL);
             backfill::run(&defaults(), &mut report).await?;
+            report.part(MONTH);
+            month::run(&defaults(), &mut report)?;
+            report.part(SECURED);
+            secured::run(&defaults(), &mut report).await?;
+            report.part(FAIRNESS);
+            fairness::run(&defaults(), &mut report).await?;
         }
         Part::Apply(options) => {
             report.part("Apply alone, one core");
@@ -127,6 +143,18 @@ async fn main() -> anyhow::Result<()> {
         Part::Backfill(options) => {
             report.part(BACKFILL);
             backfill::run(options, &mut report).await?;
+        }
+        Part::Month(options) => {
+            report.part(MONTH);
+            month::run(options, &mut report)?;
+        }
+        Part::Secured(options) => {
+            report.part(SECURED);
+            secured::run(options, &mut report).await?;
+        }
+        Part::Fairness(options) => {
+            report.part(FAIRNESS);
+            fairness::run(options, &mut report).await?;
         }
         Part::Peers(options) => peers::run(options, &mut report).await?,
         Part::Export(options) => return export::run(options),

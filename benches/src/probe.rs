@@ -5,9 +5,10 @@ use crate::system::{Outgoing, outgoing, publish};
 use crate::work::Work;
 use crate::work::orders::{DIMENSIONS, MEASURES, Orders, VIEW, nothing};
 use compact_str::format_compact;
-use daybook::client::Client;
+use daybook::asker::Asker;
 use daybook_contracts::ask::{DaySelector, Query};
 use daybook_domain::ids::{InboxSeq, TenantId};
+use daybook_runtime::connection::Connection;
 use std::time::{Duration, Instant};
 
 /// Between an answer and the next publish.
@@ -19,7 +20,8 @@ const ORDERS: usize = 50_000;
 
 /// A tenant, and what it has not published yet.
 pub struct Probe {
-    client: Client,
+    connection: Connection,
+    asker: Asker,
     tenant: TenantId,
     query: Query,
     orders: std::vec::IntoIter<Outgoing>,
@@ -27,7 +29,7 @@ pub struct Probe {
 
 impl Probe {
     /// Of a tenant whose first day is open, and who may have other orders than these.
-    pub fn new(client: Client, tenant: TenantId) -> Self {
+    pub fn new(connection: Connection, tenant: TenantId) -> Self {
         let mut orders = nothing("orders", 0);
         orders.tenants = vec![tenant.clone()];
         let made = Orders::falling(ORDERS, 1, 1).filter(|(_, event)| event.version == Some(1));
@@ -36,7 +38,8 @@ impl Probe {
             event.id = event.id.take().map(|id| format_compact!("probe-{id}"));
         }
         let query = Query { days: DaySelector::Date(orders.first_day), limit: Some(1), ..Query::default() };
-        Self { client, tenant, query, orders: messages(&orders).into_iter() }
+        let asker = Asker::new(&connection);
+        Self { connection, asker, tenant, query, orders: messages(&orders).into_iter() }
     }
 
     /// Publishes and asks for as long as `goes_on`; how long each took to be seen in an answer.
@@ -49,9 +52,9 @@ impl Probe {
             && let Some(order) = self.orders.next()
         {
             let began = Instant::now();
-            let sequence = publish(&self.client.connection.jetstream, std::slice::from_ref(&order)).await?;
+            let sequence = publish(&self.connection.jetstream, std::slice::from_ref(&order)).await?;
             let query = Query { at_least: Some(InboxSeq(sequence)), ..self.query.clone() };
-            while self.client.query(&self.tenant, VIEW, &query).await.is_err() {
+            while self.asker.query(&self.tenant, VIEW, &query).await.is_err() {
                 tokio::time::sleep(ASK_AGAIN).await;
             }
             times.push(began.elapsed());

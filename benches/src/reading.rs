@@ -130,7 +130,7 @@ pub async fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
         range: DaySelector::Range(before.first_day, today),
         today: DaySelector::Date(today),
     });
-    let load = Load::start(system.connect().await?, messages.clone(), rate);
+    let load = Load::start(system.connect().await?.connection, messages.clone(), rate);
     measure(&system, &load, &asked, options, report).await?;
     anyhow::ensure!(!load.is_over(), "there were too few events: some answers were measured without any");
     let sent = &messages[..load.end().await?];

@@ -78,7 +78,7 @@ async fn measure(tenants: usize, options: &Options, report: &mut Report) -> anyh
     let messages = messages(&steady);
     let before = Written::so_far(&system).await?;
     let began = Instant::now();
-    Load::start(system.connect().await?, messages.clone(), options.rate).finish().await?;
+    Load::start(system.connect().await?.connection, messages.clone(), options.rate).finish().await?;
     system.client.settle().await?;
     let took = began.elapsed();
     tokio::time::sleep(CHECKPOINTS).await;

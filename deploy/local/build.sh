@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the five images of deploy/Dockerfile, unchanged, on stand-ins for the images that it begins with.
+# Builds the images of deploy/Dockerfile, unchanged, on stand-ins for the images that it begins with.
 # Exit code 77: something outside the project is missing, and the last line says what.
 # The stand-in for cargo hands over the binaries of BINARIES: everything but the compilation is the Dockerfile's.
 set -euo pipefail

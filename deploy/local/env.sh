@@ -1,13 +1,13 @@
 # Sourced by the scripts beside it: where things are, and the commands that they share.
 #
-#   BINARIES  folder with the five binaries, debug or release (default: target/debug)
+#   BINARIES  folder with the binaries, debug or release (default: target/debug)
 #   STATE     what setup.sh prepares, and podman's images (default: /var/lib/daybook-local); nothing in /etc is touched
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 repo=$(cd "$here/../.." && pwd)
 BINARIES=${BINARIES:-$repo/target/debug}
 STATE=${STATE:-/var/lib/daybook-local}
-NAMES="day-manager ingest aggregator-shard query daybook"
+NAMES="day-manager ingest aggregator-shard query connect gateway daybook"
 PROMETHEUS=http://127.0.0.1:9090
 
 export CONTAINERS_STORAGE_CONF=$STATE/storage.conf CONTAINERS_CONF=$STATE/containers.conf
@@ -105,7 +105,7 @@ http() {
 ready() { http "$1" /healthz/ready | tee /dev/stderr | head -1 | grep -q ' 200 '; }
 all_ready() {
     local name
-    for name in $(names '_(day-manager|ingest|aggregator-shard|query)_'); do ready "$name" || { echo "$name"; return 1; }; done
+    for name in $(names '_(day-manager|ingest|aggregator-shard|query|gateway)_'); do ready "$name" || { echo "$name"; return 1; }; done
 }
 
 ask_prometheus() { curl --silent --fail --get "$PROMETHEUS/api/v1/query" --data-urlencode "query=$1"; }

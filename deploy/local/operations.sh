@@ -5,7 +5,7 @@ set -uo pipefail
 . "$(dirname "$0")/env.sh"
 BACKUP=$STATE/backup
 BACK=60
-SERVICES="day-manager ingest aggregator-shard query"
+SERVICES="aggregator-shard query ingest day-manager"
 SERVERS="nats-1 nats-2 nats-3"
 
 wait_healthy() {

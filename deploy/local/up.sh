@@ -4,7 +4,7 @@
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
 HEALTHY_SECONDS=60
-UP="nats-1 nats-2 nats-3 day-manager ingest aggregator-shard query prometheus"
+UP="nats-1 nats-2 nats-3 day-manager ingest aggregator-shard query gateway prometheus"
 
 # With RESTORED set, deploy/access and the volumes are there already.
 [ -n "${RESTORED:-}" ] || "$here/down.sh"

@@ -1,4 +1,5 @@
-"""Drives a whole Daybook with nats-py: python3 clients.py nats://HOST:PORT. Every step asserts what docs/CLIENTS.md says.
+"""Drives a whole Daybook with nats-py, bare and through the package in clients/python: python3 clients.py nats://HOST:PORT.
+Every step asserts what docs/CLIENTS.md says.
 
 The broker must hold a fresh Daybook. A shop, acme, has orders (with an id, corrected later) and clicks (append-only);
 its days follow a clock that this script drives, and begin at midnight UTC.
@@ -13,8 +14,9 @@ from decimal import Decimal
 import nats
 from nats.errors import NoRespondersError
 
-import daybook_client as daybook
-from daybook_client import AskError, LiveView, Refused, admin, ask, ask_all, ask_patiently, loads
+import bare_nats as bare
+from bare_nats import Refused, admin, ask, loads
+from daybook_client import Daybook, DaybookError
 
 FIRST_DAY, SECOND_DAY = "2024-03-01", "2024-03-02"
 NOON = f"{FIRST_DAY}T12:00:00Z"
@@ -69,7 +71,7 @@ async def refused(question):
     """The error that a question is answered with."""
     try:
         answer = await question
-    except AskError as error:
+    except (bare.AskError, DaybookError) as error:
         return error
     raise AssertionError(f"answered: {answer}")
 
@@ -87,12 +89,12 @@ async def services(nc):
     names = {(await next_json(replies))[1]["name"] for _ in range(2)}
     assert names == {"daybook-query", "daybook-admin"}, names
     await replies.unsubscribe()
-    info = await daybook.service(nc, "INFO", "daybook-query")
+    info = await bare.service(nc, "INFO", "daybook-query")
     assert [endpoint["subject"] for endpoint in info["endpoints"]] == ["daybook.query.*.*"], info
-    info = await daybook.service(nc, "INFO", "daybook-admin")
+    info = await bare.service(nc, "INFO", "daybook-admin")
     commands = {endpoint["subject"].rsplit(".", 1)[1] for endpoint in info["endpoints"]}
-    assert commands == {"apply", "catalogue", "clock", "close", "revoke", "views"}, commands
-    stats = await daybook.service(nc, "STATS", "daybook-query")
+    assert commands == {"apply", "catalogue", "clock", "close", "remove", "revoke", "views"}, commands
+    stats = await bare.service(nc, "STATS", "daybook-query")
     assert stats["endpoints"][0]["num_requests"] == 0, stats
 
 
@@ -133,11 +135,11 @@ async def open_first_day(nc):
 
 async def publish_and_read_back(nc, js):
     """The PubAck's sequence, given as `at_least`, makes an answer rest on what was published."""
-    await daybook.publish(js, "acme", "order", order("o-1", "east", "ada", "129.90"))
+    await bare.publish(js, "acme", "order", order("o-1", "east", "ada", "129.90"))
     batch = [order("o-2", "east", "ben", "20.05"), order("o-3", "west", "ada", 30, status="draft")]
-    await daybook.publish(js, "acme", "order", batch)
-    sequence = await daybook.publish_msgpack(js, "acme", "order", [order("o-4", "west", "ben", "0.10")])
-    answer = await ask_patiently(nc, "acme", "sales", at_least=sequence)
+    await bare.publish(js, "acme", "order", batch)
+    sequence = await bare.publish_msgpack(js, "acme", "order", [order("o-4", "west", "ben", "0.10")])
+    answer = await Daybook(nc, "acme").ask("sales", at_least=sequence)
     assert answer["as_of"]["inbox"] >= sequence, answer
     assert answer["rows"] == [
         {"store": "east", "customer": "ada", "orders": 1, "revenue": Decimal("129.9"), "large": 1, "pending": 0},
@@ -169,8 +171,8 @@ async def publish_twice(nc, js):
     first = await js.publish(subject, payload, headers=headers)
     second = await js.publish(subject, payload, headers=headers)
     assert not first.duplicate and not second.duplicate and second.seq > first.seq, (first, second)
-    again = await daybook.publish(js, "acme", "order", order("o-1", "east", "ada", "129.90"))
-    answer = await ask_patiently(nc, "acme", "sales", at_least=again, dimensions=[], metrics=["orders"])
+    again = await bare.publish(js, "acme", "order", order("o-1", "east", "ada", "129.90"))
+    answer = await Daybook(nc, "acme").ask("sales", at_least=again, dimensions=[], metrics=["orders"])
     assert answer["rows"] == [{"orders": 3}], answer
     days = (await ask(nc, "acme", "~days"))["days"]
     account = next(day["account"] for day in days if day["date"] == FIRST_DAY)
@@ -182,6 +184,7 @@ async def publish_twice(nc, js):
         "stale": 0,
         "carried": 0,
         "rejected": 0,
+        "drafts": 1,
     }, account
 
 
@@ -192,10 +195,10 @@ async def ask_questions(nc, js):
         for number in range(PAGES)
         for _ in range(number % 5)
     ]
-    sequence = await daybook.publish(js, "acme", "click", clicks)
+    sequence = await bare.publish(js, "acme", "click", clicks)
 
-    rolled_up = await ask_patiently(
-        nc, "acme", "sales", at_least=sequence, dimensions=["store"], metrics=["revenue", "orders"]
+    rolled_up = await Daybook(nc, "acme").ask(
+        "sales", at_least=sequence, dimensions=["store"], metrics=["revenue", "orders"]
     )
     assert rolled_up["rows"] == [
         {"store": "east", "revenue": Decimal("149.95"), "orders": 2},
@@ -203,7 +206,11 @@ async def ask_questions(nc, js):
     ], rolled_up
     assert [list(row) for row in rolled_up["rows"]] == [["store", "revenue", "orders"]] * 2, "columns as asked"
 
-    question = {"dimensions": ["store"], "metrics": ["revenue"], "where": "customer = 'ada' and store in ('east', 'north')"}
+    question = {
+        "dimensions": ["store"],
+        "metrics": ["revenue"],
+        "where": "customer = 'ada' and store in ('east', 'north')",
+    }
     answer = await ask(nc, "acme", "sales", **question)
     assert answer["rows"] == [{"store": "east", "revenue": Decimal("129.9")}], answer
 
@@ -215,7 +222,7 @@ async def ask_questions(nc, js):
     question = {"metrics": ["clicks"], "order": ["clicks desc", "page"], "limit": 4}
     first = await ask(nc, "acme", "pages", **question)
     assert [row["clicks"] for row in first["rows"]] == [4] * 4 and first["total"] == 21, first
-    rows = await ask_all(nc, "acme", "pages", **question)
+    rows = [row async for row in Daybook(nc, "acme").rows("pages", **question)]
     assert rows[:4] == first["rows"] and len(rows) == 21, rows
     assert rows == sorted(rows, key=lambda row: (-row["clicks"], row["page"])), rows
     other = await refused(ask(nc, "acme", "pages", metrics=["clicks"], cursor=first["next"]))
@@ -225,12 +232,12 @@ async def ask_questions(nc, js):
 async def ask_in_msgpack(nc):
     """The same question in MessagePack has the same answer, and mistakes are told in it too."""
     question = {"dimensions": ["store"], "metrics": ["revenue", "orders"], "where": "store = 'east'"}
-    packed = await daybook.ask_msgpack(nc, "acme", "sales", **question)
+    packed = await bare.ask_msgpack(nc, "acme", "sales", **question)
     answer = await ask(nc, "acme", "sales", **question)
     assert packed["rows"] == [{"store": "east", "revenue": "149.95", "orders": 2}], packed
     assert (packed["day"], packed["total"], packed["as_of"]) == ("open", 1, answer["as_of"]), packed
     assert date.fromordinal(date(1970, 1, 1).toordinal() + packed["from"]).isoformat() == answer["from"], packed
-    error = await refused(daybook.ask_msgpack(nc, "acme", "sales", metrics=["revenu"]))
+    error = await refused(bare.ask_msgpack(nc, "acme", "sales", metrics=["revenu"]))
     assert (error.code, error.number, error.field) == ("bad_request", 400, "metrics[0]"), vars(error)
 
 
@@ -283,11 +290,12 @@ async def make_mistakes(nc):
 
 async def publish_rubbish(nc, js):
     """The PubAck says that a message is durable, not that it is sound. What is not counted is told on another subject."""
+    acme = Daybook(nc, "acme")
     listening = await nc.subscribe("daybook.rejects.acme")
     none = await ask(nc, "acme", "~rejects")
     assert none["rejects"] == [] and "next" not in none, none
     good, bad = order("o-5", "west", "eve", "1.00"), order("o-6", "west", "eve", "1.001")
-    sequence = await daybook.publish(js, "acme", "order", [good, bad])
+    sequence = await bare.publish(js, "acme", "order", [good, bad])
     _, told = await next_json(listening)
     (reject,) = told["rejects"]
     assert (reject["code"], reject["field"]) == ("too_many_digits", "measures.total"), reject
@@ -295,77 +303,73 @@ async def publish_rubbish(nc, js):
     assert json.loads(reject["original"]["text"]) == bad and reject["reason"], reject
     await listening.unsubscribe()
     # What was broadcast can be asked for later, and what has come since then.
-    assert await daybook.read_list(nc, "acme", "rejects") == told["rejects"]
-    since, place = await daybook.rejects_since(nc, "acme", none["newer"])
-    assert since == told["rejects"], since
-    assert await daybook.rejects_since(nc, "acme", place) == ([], place)
-    packed = await daybook.ask_msgpack(nc, "acme", "~rejects", limit=1)
+    assert [reject async for reject in acme.rejects()] == told["rejects"]
+    (since,) = [page async for page in acme.rejects_since(none["newer"])]
+    assert since["rejects"] == told["rejects"], since
+    (nothing,) = [page async for page in acme.rejects_since(since["newer"])]
+    assert nothing["rejects"] == [] and nothing["newer"] == since["newer"], nothing
+    packed = await bare.ask_msgpack(nc, "acme", "~rejects", limit=1)
     assert packed["rejects"][0]["original"] == [json.dumps(bad).encode(), len(json.dumps(bad))], packed
 
 
-async def follow_live(nc, js):
+async def follow_live(nc, js, sales, leaders):
     """A feed without a gap, equal to what a query says."""
-    sales = LiveView(nc, "acme", "sales", ["store", "customer"])
-    leaders = LiveView(nc, "acme", "leaders", ["position"])
-    for view in (sales, leaders):
-        await view.start()
-    feeds = [view.feed for view in (sales, leaders)]
     for number in range(20):
         customer = f"c-{number % 7}"
-        await daybook.publish(js, "acme", "order", order(f"live-{number}", "north", customer, number))
+        await bare.publish(js, "acme", "order", order(f"live-{number}", "north", customer, number))
     # A version that is void takes an order back, and here the row with it.
-    last = await daybook.publish(js, "acme", "order", order("o-5", "west", "eve", "1.00", version=2, status="void"))
-    for view in (sales, leaders):
-        while view.inbox < last:
-            await view.step()
-        answer = await ask_patiently(nc, "acme", view.view, at_least=last)
-        assert view.rows == {view.key_of(row): row for row in answer["rows"]}, view.rows
-        assert view.sequence > 0 and view.rows, view.sequence
-    assert [view.feed for view in (sales, leaders)] == feeds, "nothing was missed"
+    last = await bare.publish(js, "acme", "order", order("o-5", "west", "eve", "1.00", version=2, status="void"))
+    for live, view in ((sales, "sales"), (leaders, "leaders")):
+        while live.inbox < last:
+            change = await live.__anext__()
+            assert not change.snapshot, "nothing was missed"
+        answer = await Daybook(nc, "acme").ask(view, at_least=last)
+        assert sorted(map(str, live.rows.values())) == sorted(map(str, answer["rows"])), live.rows
     assert ("west", "eve") not in sales.rows and ("north", "c-0") in sales.rows, sales.rows
-    return sales
 
 
 async def close_first_day(nc, days, reports, live):
     """The clock passes the cut-off: broadcasts, a sealed report, and a live view of the next day."""
-    error = await refused(daybook.read_report(nc, "acme", FIRST_DAY))
+    acme = Daybook(nc, "acme")
+    error = await refused(acme.report(FIRST_DAY))
     assert (error.code, error.number, error.field) == ("unknown_day", 404, "date"), vars(error)
-    assert await daybook.read_list(nc, "acme", "reports") == []
+    assert [entry async for entry in acme.reports()] == []
     clock = await admin(nc, "clock", {"clock": "shop", "advance_to": f"{SECOND_DAY}T12:00:00Z"})
     assert clock["markers"] == 2, clock
     told = [await next_json(days) for _ in range(2)]
     edges = sorted((subject, marker["day"]["date"]) for subject, marker in told)
     assert edges == [("daybook.days.acme.closed", FIRST_DAY), ("daybook.days.acme.opened", SECOND_DAY)], edges
     while live.date != SECOND_DAY:
-        await live.step()
+        await live.__anext__()
     assert live.rows == {}, live.rows
     told = await reports.next_msg(timeout=30)
-    payload, digest = await daybook.read_report(nc, "acme", FIRST_DAY)
+    sealed = await acme.report(FIRST_DAY)
     # Byte for byte what was broadcast, so the hash is of both.
-    assert (payload, digest) == (told.data, told.headers["Daybook-Hash"]), told
-    report = loads(payload)
+    assert (sealed.payload, sealed.hash) == (told.data, told.headers["Daybook-Hash"]), told
+    report = loads(sealed.payload)
     assert (report["version"], report["supersedes"], report["changes"]) == (1, None, []), report
     assert report["day"]["closes_at"] == f"{SECOND_DAY}T00:00:00Z" and report["coverage"] == "complete", report
     account = report["dispositions"]
-    assert account["published"] == sum(count for name, count in account.items() if name != "published"), account
+    assert account["published"] == sum(count for name, count in account.items() if name not in ("published", "drafts")), account
 
 
 async def correct_closed_day(nc, js, reports):
     """What comes late makes a new version, which names the one that it takes the place of."""
-    late = await daybook.publish(js, "acme", "order", order("o-1", "east", "ada", "100.00", version=1))
+    late = await bare.publish(js, "acme", "order", order("o-1", "east", "ada", "100.00", version=1))
     told = await reports.next_msg(timeout=30)
-    versions = [await daybook.read_report(nc, "acme", FIRST_DAY, version) for version in (1, 2)]
-    first, second = (loads(payload) for payload, _ in versions)
-    hashes = [digest for _, digest in versions]
-    assert versions[1] == (told.data, told.headers["Daybook-Hash"]), told
+    acme = Daybook(nc, "acme")
+    versions = [await acme.report(FIRST_DAY, version) for version in (1, 2)]
+    first, second = (report.body for report in versions)
+    hashes = [report.hash for report in versions]
+    assert (versions[1].payload, hashes[1]) == (told.data, told.headers["Daybook-Hash"]), told
     assert all(len(bytes.fromhex(value)) == 32 for value in hashes) and hashes[0] != hashes[1], hashes
     assert second["version"] == 2 and second["supersedes"] == {"version": 1, "hash": hashes[0]}, second
     (change,) = second["changes"]
     assert (change["id"], change["inbox"], change["what"]) == ("o-1", late, "late final"), change
-    assert await daybook.read_report(nc, "acme", FIRST_DAY) == versions[1]
-    error = await refused(daybook.read_report(nc, "acme", FIRST_DAY, 3))
+    assert await acme.report(FIRST_DAY) == versions[1]
+    error = await refused(acme.report(FIRST_DAY, 3))
     assert (error.code, error.field) == ("unknown_day", "version"), vars(error)
-    (entry,) = await daybook.read_list(nc, "acme", "reports")
+    (entry,) = [entry async for entry in acme.reports()]
     expected = {name: second[name] for name in ("date", "version", "day", "dispositions", "coverage", "supersedes")}
     assert entry == {**expected, "hash": hashes[1], "bytes": len(told.data)}, entry
 
@@ -373,10 +377,10 @@ async def correct_closed_day(nc, js, reports):
         return sum(row["revenue"] for row in report["views"]["sales"]["rows"])
 
     assert revenue(first) - revenue(second) == Decimal("29.90"), (first, second)
-    answer = await ask_patiently(nc, "acme", "sales", days=FIRST_DAY, at_least=late)
+    answer = await Daybook(nc, "acme").ask("sales", days=FIRST_DAY, at_least=late)
     assert (answer["day"], answer["report"], answer["rows"]) == ("closed", 2, second["views"]["sales"]["rows"]), answer
-    days = await daybook.read_list(nc, "acme", "days", limit=1)
-    assert [day["date"] for day in days][:2] == [FIRST_DAY, SECOND_DAY], days
+    days = [day async for day in acme.days()]
+    assert [day["date"] for day in days][-2:] == [SECOND_DAY, FIRST_DAY], days
     standing = {day["date"]: (day["day"], day["report"]) for day in days}
     assert standing[FIRST_DAY] == ("closed", 2) and standing[SECOND_DAY] == ("open", None), days
 
@@ -393,6 +397,7 @@ async def list_views(nc):
         "ranked": False,
         "dimensions": ["store", "customer"],
         "metrics": ["orders", "revenue", "large", "pending"],
+        "digits": [0, 2, 0, 0],
         "definition": 1,
     }, views
 
@@ -410,12 +415,14 @@ async def main(url):
     await ask_for_ranks(nc)
     await make_mistakes(nc)
     await publish_rubbish(nc, js)
-    live = await follow_live(nc, js)
+    acme = Daybook(nc, "acme")
     reports = await nc.subscribe("daybook.reports.acme.*")
-    await close_first_day(nc, days, reports, live)
+    async with acme.follow("sales") as sales, acme.follow("leaders") as leaders:
+        await follow_live(nc, js, sales, leaders)
+        await close_first_day(nc, days, reports, sales)
     await correct_closed_day(nc, js, reports)
     await list_views(nc)
-    stats = await daybook.service(nc, "STATS", "daybook-query")
+    stats = await bare.service(nc, "STATS", "daybook-query")
     assert stats["endpoints"][0]["num_requests"] > 20, stats
     await nc.close()
 

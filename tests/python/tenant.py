@@ -8,8 +8,9 @@ import sys
 import nats
 from nats.errors import TimeoutError as NatsTimeout
 
-import daybook_client as daybook
-from daybook_client import LiveView, ask, ask_patiently, loads
+import bare_nats as bare
+from bare_nats import ask, loads
+from daybook_client import Daybook
 
 DATE = "2024-03-01"
 
@@ -32,21 +33,21 @@ async def main(url):
 
     nc = await nats.connect(url, error_cb=note)
     js = nc.jetstream(timeout=1)
-    live = LiveView(nc, "acme", "orders", [])
-    await live.start()
+    acme = Daybook(nc, "acme")
     days = await nc.subscribe("daybook.days.acme.*")
     reports = await nc.subscribe("daybook.reports.acme.*")
     rejects = await nc.subscribe("daybook.rejects.acme")
     order = {"id": "o-1", "at": f"{DATE}T12:00:00Z", "dims": {"channel": "web"}, "measures": {"amount": "2.50"}}
-    sequence = await daybook.publish(js, "acme", "order", [order, {"id": "o-2"}])
-    assert loads((await rejects.next_msg(timeout=30)).data)["rejects"][0]["field"] == "at"
-    while live.inbox < sequence:
-        await live.step()
-    answer = await ask_patiently(nc, "acme", "orders", at_least=sequence)
+    async with acme.follow("orders") as live:
+        sequence = await acme.publish_many("order", [order, {"id": "o-2"}])
+        assert loads((await rejects.next_msg(timeout=30)).data)["rejects"][0]["field"] == "at"
+        while live.inbox < sequence:
+            await live.__anext__()
+    answer = await acme.ask("orders", at_least=sequence)
     assert list(live.rows.values()) == answer["rows"] and answer["rows"][0]["orders"] == 1, answer
-    (reject,) = await daybook.read_list(nc, "acme", "rejects")
+    (reject,) = [reject async for reject in acme.rejects()]
     assert (reject["inbox"], reject["field"]) == (sequence, "at"), reject
-    (day,) = await daybook.read_list(nc, "acme", "days", to=DATE)
+    (day,) = [day async for day in acme.days(last=DATE)]
     assert (day["day"], day["account"]["published"]) == ("open", 2), day
     views = (await ask(nc, "acme", "~views"))["views"]
     assert [(view["name"], view["metrics"]) for view in views] == [("orders", ["orders"])], views
@@ -56,7 +57,7 @@ async def main(url):
     await forbidden(errors, nc.request("daybook.query.other.~rejects", b"", timeout=1))
     await forbidden(errors, nc.request("$JS.API.INFO", b"", timeout=1))
     await forbidden(errors, nc.request("daybook.admin.catalogue", b"", timeout=1))
-    await forbidden(errors, daybook.publish(js, "other", "order", order))
+    await forbidden(errors, bare.publish(js, "other", "order", order))
     stored = "$JS.API.DIRECT.GET.DAYBOOK_REPORTS.daybook.reports.acme." + DATE
     await forbidden(errors, nc.request(stored, b"", timeout=1))
     others = await nc.subscribe("daybook.live.other.>")
@@ -64,13 +65,13 @@ async def main(url):
 
     errors.clear()
     # The test waits for this one, and closes the day.
-    await daybook.publish(js, "acme", "order", {**order, "id": "o-3"})
+    await bare.publish(js, "acme", "order", {**order, "id": "o-3"})
     assert (await days.next_msg(timeout=30)).subject.startswith("daybook.days.acme.")
     told = await reports.next_msg(timeout=30)
-    payload, digest = await daybook.read_report(nc, "acme", DATE)
-    assert (payload, digest) == (told.data, told.headers["Daybook-Hash"]), payload
-    (entry,) = await daybook.read_list(nc, "acme", "reports")
-    assert (entry["date"], entry["hash"], entry["bytes"]) == (DATE, digest, len(payload)), entry
+    report = await acme.report(DATE)
+    assert (report.payload, report.hash) == (told.data, told.headers["Daybook-Hash"]), report
+    (entry,) = [entry async for entry in acme.reports()]
+    assert (entry["date"], entry["hash"], entry["bytes"]) == (DATE, report.hash, len(report.payload)), entry
     assert errors == [], errors
     await nc.close()
 

@@ -1,7 +1,7 @@
 //! The flights: definitions, recorded events and expected results.
 
 use daybook::client::Client;
-use daybook::commands::demo;
+use daybook::commands::demo_flights;
 use daybook::expected::{self, Outcome, Rankings};
 use daybook::replayer::ReplayOptions;
 use daybook_contracts::ask::{DaySelector, Query, RankQuery};
@@ -21,7 +21,7 @@ pub fn file(path: &str) -> PathBuf {
 
 /// Puts kind, views and airports into force, the airports beginning with `first_day`.
 pub async fn define(client: &Client, first_day: &str) {
-    let mut definitions = demo::flights().unwrap();
+    let mut definitions = demo_flights::flights().unwrap();
     let first_day: Date = first_day.parse().unwrap();
     definitions.apply.tenants.iter_mut().for_each(|tenant| tenant.first_day = Some(first_day));
     daybook::commands::apply::apply(client, &definitions, false).await.unwrap().unwrap();

@@ -5,17 +5,22 @@
 pub mod accounts;
 pub mod asking;
 pub mod backfilling;
+pub mod collector;
 pub mod flights;
 pub mod gate;
 pub mod installation;
 pub mod lagging;
 pub mod orders;
+pub mod packages;
 pub mod processes;
 pub mod python;
 pub mod raw;
 pub mod reading;
 pub mod route;
 pub mod secured;
+pub mod sources;
+pub mod web;
+pub mod webhooks;
 pub mod wire;
 
 use daybook::client::Client;
@@ -81,6 +86,8 @@ impl Daybook {
     pub async fn start_on(broker: PrivateBroker, change: impl FnOnce(&mut EmbeddedOptions)) -> Self {
         let mut options = EmbeddedOptions::new(broker.options(), broker.folder.path().join("shard"));
         options.shard.checkpoint_interval_ms = 300;
+        // Entities of closed days are on disk alone: what brings them back is tested with everything else.
+        options.shard.closed_days_mib = Some(0);
         options.ingest.trim_interval_ms = 300;
         // Tests read what they have just caused, also where they do not say so with `at_least`.
         options.query.max_staleness_ms = 0;
@@ -105,6 +112,11 @@ impl Daybook {
     pub async fn start_services(&mut self) {
         assert!(self.services.is_none(), "the services run already");
         self.services = Some(Embedded::start(self.options.clone()).await.unwrap());
+    }
+
+    /// Where the gateway serves, if it runs.
+    pub fn http(&self) -> Option<&str> {
+        self.services.as_ref()?.http.as_deref()
     }
 
     /// What the services were started with.

@@ -207,6 +207,15 @@ impl Process {
         value.map_or(0.0, |value| value.parse().unwrap())
     }
 
+    /// Waits until one of its metrics has a value.
+    pub async fn shows(&mut self, series: &str, value: f64) {
+        let began = Instant::now();
+        while self.metric(series).await != value {
+            assert!(began.elapsed() < PATIENCE, "{series} of {} was not {value} within {PATIENCE:?}", self.label);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Whether it says that it is ready, with at least `parts` parts.
     pub async fn is_ready(&mut self, parts: usize) -> bool {
         match self.get("/healthz").await {

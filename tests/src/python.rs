@@ -1,6 +1,7 @@
 //! Python scripts with nats-py, a client that this project did not write. What they need is pinned by version and hash
-//! in `tests/python/requirements.txt`, fetched with pip once, and kept beside the fetched broker.
+//! in a file of requirements, fetched with pip once, and kept beside the fetched broker.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,13 @@ const DOWNLOAD_LIMIT: Duration = Duration::from_secs(300);
 /// A script that has not come to its end by then waits for something that does not happen.
 const SCRIPT_LIMIT: Duration = Duration::from_secs(180);
 
-const REQUIREMENTS: &str = include_str!("../python/requirements.txt");
+/// What the scripts of `tests/python` need.
+pub(crate) const REQUIREMENTS: &str = include_str!("../python/requirements.txt");
+/// What `examples/postgresql` needs.
+pub const POSTGRESQL_REQUIREMENTS: &str = include_str!("../../examples/postgresql/requirements.txt");
+
+/// What a script exits with when something that it needs is not on this machine; its last line says what.
+const MISSING: i32 = 77;
 
 /// A file of `tests/python`.
 pub fn file(name: &str) -> PathBuf {
@@ -22,22 +29,42 @@ pub fn file(name: &str) -> PathBuf {
 
 /// Runs a script of `tests/python` to its end; panics with all that it said when it fails.
 pub async fn run(script: &str, arguments: &[&str]) {
-    let packages = packages().await;
-    let mut python = Command::new("python3");
-    // No bytecode: the checkout stays as it is.
-    python.arg("-B").arg(file(script)).args(arguments).env("PYTHONPATH", packages);
-    let output = finish(&mut python, SCRIPT_LIMIT, "Python").await.unwrap_or_else(|error| panic!("{script}: {error}"));
+    let output = output(script, arguments, REQUIREMENTS).await;
     assert!(output.status.success(), "{script} failed ({}):\n{}", output.status, text(&output));
 }
 
-/// The folder of the pinned packages, for `PYTHONPATH`; fetched if they are not there.
+/// As [`run`], with the packages of `requirements`. Returns false, and says so, when something that the script needs is not here.
+pub async fn run_where_possible(script: &str, arguments: &[&str], requirements: &str) -> bool {
+    let output = output(script, arguments, requirements).await;
+    if output.status.code() == Some(MISSING) {
+        eprintln!("{script}: {}", text(&output).trim());
+        return false;
+    }
+    assert!(output.status.success(), "{script} failed ({}):\n{}", output.status, text(&output));
+    true
+}
+
+async fn output(script: &str, arguments: &[&str], requirements: &str) -> Output {
+    let mut python = Command::new("python3");
+    // No bytecode: the checkout stays as it is.
+    python.arg("-B").arg(file(script)).args(arguments).env("PYTHONPATH", path(requirements).await);
+    finish(&mut python, SCRIPT_LIMIT, "Python").await.unwrap_or_else(|error| panic!("{script}: {error}"))
+}
+
+/// What `PYTHONPATH` is: the packages of `requirements`, and Daybook's own for clients.
+pub(crate) async fn path(requirements: &str) -> OsString {
+    let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("../clients/python/src");
+    std::env::join_paths([packages(requirements).await, client]).unwrap()
+}
+
+/// The folder of the pinned packages; fetched if they are not there.
 ///
 /// Nothing is ever written there: the folder appears by a rename, complete, so tests that run at once do no harm. They
 /// only repeat the work.
-async fn packages() -> PathBuf {
+async fn packages(requirements: &str) -> PathBuf {
     let cache = daybook_broker::cache_directory().unwrap_or_else(|error| panic!("{error}"));
     let cache = std::path::absolute(cache).unwrap();
-    let folder = cache.join(folder_name(REQUIREMENTS));
+    let folder = cache.join(folder_name(requirements));
     if folder.exists() {
         return folder;
     }
@@ -45,7 +72,7 @@ async fn packages() -> PathBuf {
     // Beside the final folder, because a rename cannot cross file systems. Removed on every way out.
     let scratch = tempfile::Builder::new().prefix("python-download-").tempdir_in(&cache).unwrap();
     let fetched = scratch.path().join("packages");
-    install(&fetched).await.unwrap_or_else(|why| panic!("{why}"));
+    install(requirements, scratch.path(), &fetched).await.unwrap_or_else(|why| panic!("{why}"));
     match fs::rename(&fetched, &folder) {
         Ok(()) => {}
         // Another test was faster.
@@ -64,11 +91,13 @@ fn folder_name(requirements: &str) -> String {
 }
 
 /// Puts the pinned packages into a new folder.
-async fn install(folder: &Path) -> Result<(), String> {
+async fn install(requirements: &str, scratch: &Path, folder: &Path) -> Result<(), String> {
+    let pins = scratch.join("requirements.txt");
+    fs::write(&pins, requirements).map_err(|error| format!("cannot write {}: {error}", pins.display()))?;
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps"])
         .args(["--only-binary", ":all:", "--no-compile", "--require-hashes", "-r"])
-        .arg(file("requirements.txt"))
+        .arg(&pins)
         .arg("--target")
         .arg(folder);
     let output = finish(&mut pip, DOWNLOAD_LIMIT, "pip").await?;
@@ -76,14 +105,16 @@ async fn install(folder: &Path) -> Result<(), String> {
     match output.status.success() {
         true => Ok(()),
         false if said.contains("No module named pip") => {
-            Err("this test fetches nats-py with pip, and python3 has no module pip; install it".to_owned())
+            Err("this test fetches Python packages with pip, and python3 has no module pip; install it".to_owned())
         }
-        false => Err(format!("fetching nats-py failed; check the network and pip's configuration; pip said:\n{said}")),
+        false => Err(format!(
+            "fetching Python packages failed; check the network and pip's configuration; pip said:\n{said}"
+        )),
     }
 }
 
 /// Runs a command without input, at most for `limit`; then it is killed.
-async fn finish(command: &mut Command, limit: Duration, name: &str) -> Result<Output, String> {
+pub(crate) async fn finish(command: &mut Command, limit: Duration, name: &str) -> Result<Output, String> {
     let running = command.stdin(Stdio::null()).kill_on_drop(true).output();
     match tokio::time::timeout(limit, running).await {
         Ok(Ok(output)) => Ok(output),
@@ -95,7 +126,7 @@ async fn finish(command: &mut Command, limit: Duration, name: &str) -> Result<Ou
     }
 }
 
-fn text(output: &Output) -> String {
+pub(crate) fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 

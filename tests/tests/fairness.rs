@@ -119,13 +119,15 @@ async fn a_flood_of_questions_waits_behind_itself() {
     let flooded = flooding.await.unwrap();
 
     let shown = |name: &str, times: &[Duration]| {
-        format!("{name}: p50 {:?}, p99 {:?} of {}", percentile(times, 50), percentile(times, 99), times.len())
+        let [p50, p90, p99] = [50, 90, 99].map(|percent| percentile(times, percent));
+        format!("{name}: p50 {p50:?}, p90 {p90:?}, p99 {p99:?} of {}", times.len())
     };
     let told = [shown("quiet", &quiet), shown("beside", &beside), shown("flood", &flooded)].join("; ");
     eprintln!("{told}");
     assert!(flooded.len() > SAMPLES, "the flood is answered, too: {told}");
     assert!(percentile(&beside, 50) * 4 < percentile(&flooded, 50), "the flood waits, and nobody else: {told}");
-    assert!(percentile(&beside, 99) < 4 * percentile(&quiet, 99) + SLACK, "{told}");
+    // What the slowest few take hangs on who else uses the machine: `bench fairness` measures that.
+    assert!(percentile(&beside, 90) < 4 * percentile(&quiet, 90) + SLACK, "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

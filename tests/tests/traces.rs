@@ -8,14 +8,9 @@ use daybook_domain::ids::TenantId;
 use daybook_runtime::append::last_message;
 use daybook_runtime::config::OperationsOptions;
 use daybook_runtime::telemetry;
+use daybook_tests::collector::{Collector, Span, hex, outline};
 use daybook_tests::{Daybook, eventually, orders};
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::trace::v1::Span;
-use prost::Message;
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
 
 const TENANT: &str = "traced";
 /// The trace that the producer began, and its span in it.
@@ -106,75 +101,4 @@ async fn publish_traced(daybook: &Daybook) {
     let both: Value = [orders::order("o-1"), orders::order("o-2")].into_iter().collect();
     let sent = connection.jetstream.publish_with_headers(subject, headers, both.to_string().into()).await;
     sent.unwrap().await.unwrap();
-}
-
-/// Takes spans in over OTLP/HTTP, as far as a test needs it.
-struct Collector {
-    endpoint: String,
-    spans: Arc<Mutex<Vec<Span>>>,
-}
-
-impl Collector {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let spans = Arc::<Mutex<Vec<Span>>>::default();
-        let received = spans.clone();
-        // Ends with the process, as does a thread for each connection.
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let received = received.clone();
-                std::thread::spawn(move || serve(BufReader::new(stream.unwrap()), &received));
-            }
-        });
-        Self { endpoint, spans }
-    }
-
-    fn spans(&self) -> Vec<Span> {
-        self.spans.lock().unwrap().clone()
-    }
-}
-
-/// Answers the requests of one connection until the client closes it.
-fn serve(mut stream: BufReader<TcpStream>, received: &Mutex<Vec<Span>>) {
-    while let Some(body) = read_request(&mut stream) {
-        let request = ExportTraceServiceRequest::decode(body.as_slice()).unwrap();
-        let scopes = request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
-        received.lock().unwrap().extend(scopes.flat_map(|scope| scope.spans));
-        let answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n";
-        stream.get_mut().write_all(answer).unwrap();
-    }
-}
-
-/// The body of the next request, which must be spans.
-fn read_request(stream: &mut BufReader<TcpStream>) -> Option<Vec<u8>> {
-    let mut line = String::new();
-    if stream.read_line(&mut line).ok()? == 0 {
-        return None;
-    }
-    assert!(line.starts_with("POST /v1/traces "), "{line}");
-    let mut length = None;
-    loop {
-        line.clear();
-        stream.read_line(&mut line).ok()?;
-        let Some((name, value)) = line.trim_end().split_once(':') else { break };
-        if name.eq_ignore_ascii_case("content-length") {
-            length = Some(value.trim().parse().unwrap());
-        }
-    }
-    let mut body = vec![0; length.expect("the exporter tells the length")];
-    stream.read_exact(&mut body).ok()?;
-    Some(body)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Spans as `name trace/span < parent`, for a failure's message.
-fn outline(spans: &[Span]) -> Vec<String> {
-    let shown = |span: &Span| {
-        format!("{} {}/{} < {}", span.name, hex(&span.trace_id), hex(&span.span_id), hex(&span.parent_span_id))
-    };
-    spans.iter().map(shown).collect()
 }

@@ -51,8 +51,12 @@ impl Work {
             tzdb: "none".to_owned(),
             first: self.first_day,
             cutoffs: (0..=8).map(cutoff).collect(),
+            offsets: Vec::new(),
         };
         let tenant = |id: &TenantId| Tenant {
+            generation: 0,
+            boundaries: Vec::new(),
+            alerts: Default::default(),
             id: id.clone(),
             name: None,
             calendar: Vec::new(),

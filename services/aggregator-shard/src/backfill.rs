@@ -1,14 +1,15 @@
-//! Runs a scratch machine over the log, beside the live one; see [`crate::state::backfill`].
+//! Runs a scratch machine over the log, beside the live one; see [`daybook_machine::backfill`].
 
 use crate::checkpoints::{chain, oldest_on_the_broker};
 use crate::partition::Message;
 use crate::snapshots;
-use crate::state::PartitionState;
-use crate::state::backfill::Found;
 use daybook_contracts::log::Batch;
 use daybook_domain::ids::{LogSeq, Partition};
+use daybook_machine::PartitionState;
+use daybook_machine::backfill::Found;
 use daybook_runtime::connection::Connection;
 use daybook_runtime::log::{Beginning, Logged, beginning};
+use daybook_runtime::memory;
 use daybook_runtime::reader::Reader;
 use daybook_runtime::written::NotWritten;
 use ractor::ActorRef;
@@ -22,6 +23,9 @@ use tokio::time::Instant;
 const PIECE: usize = 256;
 /// How long it works before it rests: a delay that the live work does not feel.
 const WORK: Duration = Duration::from_millis(1);
+
+/// How long memory is full before a backfill is given up. Meanwhile it waits, and so does the live work of every partition here.
+const MAX_FULL: Duration = Duration::from_secs(5);
 
 /// Between two looks for a snapshot.
 const SNAPSHOT_LOOK: Duration = Duration::from_secs(2);
@@ -39,9 +43,30 @@ pub struct Task {
     pub progress: Arc<AtomicU8>,
 }
 
+/// Backfills, unless memory is full for a while: then lets go of the scratch, because the live work waits for the same memory, and
+/// tells the actor.
+pub async fn run(task: Task, scratch: PartitionState, base: LogSeq, actor: ActorRef<Message>) {
+    let partition = task.partition;
+    let mut work = Box::pin(backfill(task, scratch, base, actor.clone()));
+    tokio::select! {
+        () = &mut work => return,
+        () = memory::full_for(MAX_FULL) => {}
+    }
+    tracing::warn!(
+        %partition,
+        %base,
+        "a backfill does not fit into memory and is given up; it begins again when memory is ample: give this process more \
+         memory, or start another one of its service"
+    );
+    // To let go of a million entities takes a while.
+    if blocking(move || drop(work)).await.is_some() {
+        let _ = actor.cast(Message::BackfillTooLarge);
+    }
+}
+
 /// Reads the log up to `base` into the scratch and hands what was found to the actor. Where the log is trimmed, from the oldest
 /// snapshot on: so that the scratch knows what the live machine does of what stood before.
-pub async fn run(task: Task, mut scratch: PartitionState, base: LogSeq, actor: ActorRef<Message>) {
+async fn backfill(task: Task, mut scratch: PartitionState, base: LogSeq, actor: ActorRef<Message>) {
     let Task { connection, partition, folder, duty_percent, progress } = task;
     let began = Instant::now();
     let first = beginning(&connection, partition).await;
@@ -66,6 +91,7 @@ pub async fn run(task: Task, mut scratch: PartitionState, base: LogSeq, actor: A
     progress.store(0, Ordering::Relaxed);
     let mut records = 0;
     while last < base {
+        memory::room().await;
         let message = reader.next().await;
         let position = LogSeq(message.sequence);
         let logged = match Logged::read((&message).into()) {

@@ -3,18 +3,20 @@
 //! no beginning to begin with: then there must be a snapshot, or the partition is refused.
 
 use crate::snapshots::{self, Snapshot, SnapshotError};
-use crate::state::PartitionState;
 use daybook_contracts::log::Through;
 use daybook_domain::ids::{LogSeq, Partition};
+use daybook_machine::PartitionState;
 use daybook_runtime::append::last_message;
 use daybook_runtime::connection::Connection;
 use daybook_runtime::log::{Beginning, beginning, through_at};
+use daybook_runtime::memory;
 use daybook_runtime::store::{Backend, Changes, Row, Store, StoreError, wipe};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 /// How many messages of the log a snapshot must be ahead of the local store to be worth fetching.
 const WORTH_FETCHING: u64 = 20_000;
@@ -32,6 +34,9 @@ const FETCH_AGAIN: Duration = Duration::from_secs(5);
 /// Stores that are read at once at most: so many as there are processors to do it, for each must say that it is alive now and
 /// then, and takes the memory of its rows beside that of the state.
 const MAX_OPENING: usize = 4;
+
+/// Rows after which it is looked whether there is memory for more.
+const ROWS_PER_LOOK: usize = 100;
 
 static OPENING: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
     let processors = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
@@ -102,7 +107,8 @@ impl Reach {
     }
 }
 
-/// The store of `partition` at `place` and the state it holds, from which the log can be read on.
+/// The store of `partition` at `place` and the state it holds, from which the log can be read on. Of entities of closed days
+/// about so many bytes are in memory at most.
 ///
 /// # Errors
 /// When it is in use, there is no room, or not even an empty store can be made there; or the log is trimmed and nothing
@@ -111,9 +117,10 @@ pub async fn open(
     connection: &Connection,
     partition: Partition,
     place: &Place,
+    closed_bytes: Option<u64>,
 ) -> Result<(Store, PartitionState), OpenError> {
     let at = place.clone();
-    let found = reading(move || open_blocking(partition, &at)).await?;
+    let found = reading(move |given_up| open_blocking(partition, &at, closed_bytes, given_up)).await?;
     let held = found.as_ref().map(|(_, state)| (state.position(), state.through()));
     let (local, local_through) = held.unwrap_or_default();
     let needs_history = found.as_ref().is_some_and(|(_, state)| state.needs_history());
@@ -162,7 +169,7 @@ pub async fn open(
         let at = place.clone();
         let beside = blocking(move || Store::beside(at.backend, &at.folder)).await?;
         let scratch = place.folder.with_extension("snapshot");
-        let taken = match take_over(connection, partition, position, beside, scratch).await {
+        let taken = match take_over(connection, partition, position, beside, scratch, closed_bytes).await {
             // There is no room for both.
             Err(error) if found.is_some() => Err(chain(&error)),
             taken => taken?,
@@ -215,6 +222,7 @@ async fn take_over(
     position: LogSeq,
     empty: Store,
     scratch: PathBuf,
+    closed_bytes: Option<u64>,
 ) -> Result<Result<(Store, PartitionState), String>, StoreError> {
     if let Err(error) = snapshots::fetch(connection, partition, position, empty.clone(), scratch.clone()).await {
         let error = match error {
@@ -224,9 +232,12 @@ async fn take_over(
         };
         return if error.is_full() { Err(error) } else { Ok(Err(chain(&error))) };
     }
-    let restored = reading(move || {
-        let rows = empty.scan()?.collect::<Result<_, _>>()?;
-        Ok(restore(partition, rows).map(|state| (empty, state)))
+    let restored = reading(move |given_up| {
+        // As they come: those of a snapshot are read once, and need not be there together.
+        let mut failure = None;
+        let rows = empty.scan()?.map_while(|row| row.map_err(|error| failure = Some(error)).ok());
+        let state = restore(partition, rows, closed_bytes, given_up);
+        failure.map_or(Ok(state.map(|state| (empty, state))), Err)
     });
     Ok(restored.await?.and_then(|(store, state)| match state.position() == position {
         true => Ok((store, state)),
@@ -252,7 +263,7 @@ pub async fn oldest_on_the_broker(
         for attempt in 1..=FETCHES {
             let (place, scratch) = (place.clone(), place.folder.with_extension("snapshot"));
             let empty = blocking(move || fresh(&place)).await?;
-            match take_over(connection, partition, position, empty, scratch).await? {
+            match take_over(connection, partition, position, empty, scratch, None).await? {
                 Ok((_, state)) => return Ok(Some(state)),
                 Err(why) => tracing::warn!(%partition, %position, why, "a snapshot on the broker cannot be used"),
             }
@@ -265,24 +276,43 @@ pub async fn oldest_on_the_broker(
 }
 
 /// What the folder holds, an empty state if it is new; `None` when it cannot be used.
-fn open_blocking(partition: Partition, place: &Place) -> Result<Option<(Store, PartitionState)>, StoreError> {
-    let why = match Store::open(place.backend, &place.folder) {
-        Ok((store, rows)) => match restore(partition, rows) {
-            Ok(state) => return Ok(Some((store, state))),
-            Err(why) => why,
-        },
+fn open_blocking(
+    partition: Partition,
+    place: &Place,
+    closed_bytes: Option<u64>,
+    given_up: &CancellationToken,
+) -> Result<Option<(Store, PartitionState)>, StoreError> {
+    let read = |rows: &mut dyn Iterator<Item = Row>| restore(partition, rows, closed_bytes, given_up);
+    let why = match Store::open_with(place.backend, &place.folder, read) {
+        Ok(found) => return Ok(Some(found)),
         // An earlier actor of this process has not let go of it yet, or it cannot be opened for want of room: the next
         // start may find that changed.
         Err(error) if error.is_locked() || error.is_full() => return Err(error),
         Err(error) => chain(&error),
     };
     let folder = &place.folder;
+    if given_up.is_cancelled() {
+        return Err(StoreError::GivenUp { path: folder.clone() });
+    }
     tracing::warn!(%partition, ?folder, why, "the checkpoint cannot be used; a snapshot or the log is to take its place");
     Ok(None)
 }
 
-fn restore(partition: Partition, rows: Vec<Row>) -> Result<PartitionState, String> {
-    let restored = PartitionState::restore(partition, rows).map_err(|error| error.to_string())?;
+fn restore(
+    partition: Partition,
+    rows: impl IntoIterator<Item = Row>,
+    closed_bytes: Option<u64>,
+    given_up: &CancellationToken,
+) -> Result<PartitionState, String> {
+    let rows = rows.into_iter().enumerate().map(|(index, row)| {
+        if index.is_multiple_of(ROWS_PER_LOOK) && memory::is_full() {
+            tracing::warn!(%partition, rows = index, "the checkpoint does not fit into memory; waiting with this many rows of it");
+            memory::wait_for_room(|| given_up.is_cancelled());
+        }
+        row
+    });
+    let rows = rows.take_while(|_| !given_up.is_cancelled());
+    let restored = PartitionState::restore_limited(partition, rows, closed_bytes).map_err(|error| error.to_string())?;
     let mut state = restored.unwrap_or_else(|| empty(partition));
     // Here, and not in the actor: all of the state is looked at.
     state.keep_digests();
@@ -318,6 +348,9 @@ pub async fn commit(store: Store, changes: Arc<Changes>) -> Result<(), StoreErro
     blocking(move || store.commit(changes)).await
 }
 
+/// Memory that a second store takes beside the first at most, while rows go from one to the other.
+const REBUILD_BYTES: u64 = 64 << 20;
+
 /// Rebuilds the store if its files have become much larger than what they hold. That it fails is no harm.
 pub async fn rebuild_if_bloated(partition: Partition, store: Store) {
     let outcome = blocking(move || {
@@ -325,6 +358,7 @@ pub async fn rebuild_if_bloated(partition: Partition, store: Store) {
         if !store.is_bloated() {
             return Ok(None);
         }
+        let Some(_reservation) = memory::reserve(live.unwrap_or_default().min(REBUILD_BYTES)) else { return Ok(None) };
         store.rebuild()?;
         Ok(Some((disk, live, store.disk_bytes())))
     });
@@ -341,17 +375,22 @@ pub async fn rebuild_if_bloated(partition: Partition, store: Store) {
 /// As [`blocking`], for work that reads a whole store, of which only a few are read at once. Whoever is not waited for any more
 /// counts until it has ended.
 async fn reading<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+    work: impl FnOnce(&CancellationToken) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
     let permit = OPENING.clone().acquire_owned().await.expect("it is never closed");
+    memory::room().await;
+    // Cancelled when this is no longer waited for.
+    let given_up = CancellationToken::new();
+    let token = given_up.clone();
+    let _guard = given_up.drop_guard();
     blocking(move || {
         let _permit = permit;
-        work()
+        work(&token)
     })
     .await
 }
 
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
     match tokio::task::spawn_blocking(work).await {
@@ -372,7 +411,7 @@ mod tests {
 
     /// What [`open`] makes of a folder where the broker has no snapshots.
     fn open_or_begin(place: &Place) -> Result<(Store, PartitionState), StoreError> {
-        match open_blocking(Partition(0), place)? {
+        match open_blocking(Partition(0), place, None, &CancellationToken::new())? {
             Some(found) => Ok(found),
             None => Ok((fresh(place)?, PartitionState::new(Partition(0)))),
         }

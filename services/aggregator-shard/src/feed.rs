@@ -1,5 +1,5 @@
 //! Brings the batches of a partition to its actor, decoded, a few at a time: the actor's mailbox has no bound of its
-//! own, so the feed waits for a permit before each, and for the outbox to have room.
+//! own, so the feed waits for a permit before each, and for the outbox and the process's memory to have room.
 
 use crate::partition::Message;
 use daybook_contracts::log::Batch;
@@ -9,15 +9,15 @@ use daybook_runtime::connection::Connection;
 use daybook_runtime::log::Logged;
 use daybook_runtime::outbox::Outbox;
 use daybook_runtime::reader::Reader;
-use daybook_runtime::telemetry;
 use daybook_runtime::written::NotWritten;
+use daybook_runtime::{memory, telemetry};
 use opentelemetry::trace::SpanContext;
 use ractor::ActorRef;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Batches that wait in the actor's mailbox at most.
-const AHEAD: usize = 4;
+const AHEAD: u32 = 4;
 /// Outputs that may wait to be written before the feed pauses.
 const MAX_BACKLOG: u64 = 20_000;
 
@@ -45,13 +45,16 @@ pub async fn feed(
     outbox: Outbox,
     actor: ActorRef<Message>,
 ) {
-    let ahead = Arc::new(Semaphore::new(AHEAD));
+    let ahead = Arc::new(Semaphore::new(AHEAD as usize));
     let stream = connection.subjects.events_stream();
     loop {
-        let Ok(permit) = ahead.clone().acquire_owned().await else { return };
+        // Where memory is scarce one batch at a time, so that what waits does not fill it.
+        let permits = if memory::is_ample() { 1 } else { AHEAD };
+        let Ok(permit) = ahead.clone().acquire_many_owned(permits).await else { return };
         if !outbox.wait_for_backlog(MAX_BACKLOG).await {
             return;
         }
+        memory::room().await;
         let message = reader.next().await;
         let batch = match Logged::read((&message).into()) {
             Err(why @ NotWritten::Foreign(_)) => {

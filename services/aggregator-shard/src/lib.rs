@@ -1,10 +1,11 @@
 //! The aggregator-shard service: a replicated state machine per partition over the log of record.
 //!
-//! [`state`] is the pure machine. [`partition`] is the actor around it: a [`feed`] brings batches one after the other,
-//! effects go to the outbox, [`checkpoints`] are committed behind them ([`saving`]) and now and then put on the broker ([`snapshots`],
-//! [`sweep`]), below which the log may be trimmed ([`retention`]), [`questions`] are answered from memory, of the tenants in turn, as fresh as `freshness`
-//! says, and [`live`] pushes changed rows to listeners, unless the shard is far behind ([`shedding`]). [`divergence`] compares
-//! this replica's states with those of others. [`backfill`] runs a second machine over the log for views that come later.
+//! [`daybook_machine`] is the pure machine. [`partition`] is the actor around it: a [`feed`] brings batches one after the other,
+//! effects go to the outbox, [`checkpoints`] are committed behind them ([`saving`]) and now and then put on the broker
+//! ([`snapshots`], [`sweep`]), below which the log may be trimmed ([`retention`]), [`questions`] are answered from
+//! memory, of the tenants in turn, as fresh as `freshness` says, `pages` brings closed days back that late events need, and [`live`] pushes changed rows to listeners, unless
+//! the shard is far behind ([`shedding`]). [`divergence`] compares this replica's states with those of others.
+//! [`backfill`] runs a second machine over the log for views that come later.
 
 pub mod backfill;
 pub mod checkpoints;
@@ -13,14 +14,16 @@ pub mod feed;
 mod freshness;
 pub mod live;
 pub mod outputs;
+pub mod pages;
 pub mod partition;
 pub mod questions;
 pub mod retention;
 pub mod saving;
 pub mod shedding;
 pub mod snapshots;
-pub mod state;
 pub mod sweep;
+mod tasks;
+pub mod upkeep;
 
 use daybook_domain::ids::Partition;
 use daybook_runtime::append::retry;
@@ -57,6 +60,9 @@ pub struct Options {
     /// Milliseconds between two checkpoints of a partition that are put on the broker for other machines [1000..=86400000]
     #[arg(long, env = "DAYBOOK_SNAPSHOT_INTERVAL_MS", default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(1_000..=86_400_000))]
     pub snapshot_interval_ms: u64,
+    /// MiB of memory that entities of closed days may take; a quarter of the process's memory unless set [0..=1048576]
+    #[arg(long, env = "DAYBOOK_CLOSED_DAYS_MIB", value_parser = clap::value_parser!(u64).range(..=1 << 20))]
+    pub closed_days_mib: Option<u64>,
     /// How many processes keep each partition warm; all of them when there are fewer [1..=8]
     #[arg(long, env = "DAYBOOK_REPLICAS", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
     pub replicas: u8,
@@ -81,6 +87,7 @@ impl Options {
             live_interval_ms: 50,
             backfill_duty_percent: 50,
             snapshot_interval_ms: 60_000,
+            closed_days_mib: None,
             replicas: 1,
             log_retention: Retention::FOR_EVER,
             report_retention: Retention::FOR_EVER,
@@ -104,6 +111,7 @@ pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::
         retry("set a retention", || keep_for(&context.connection, &stream, retention)).await;
     }
     let (board, leave) = (context.board.clone(), context.leave.clone());
+    board.set_replicas(options.replicas);
     let membership =
         Membership::join(&context.connection, "aggregator-shard", env!("CARGO_PKG_VERSION"), board, leave).await?;
     let intervals = partition::Intervals {
@@ -112,6 +120,7 @@ pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::
         snapshot: Duration::from_millis(options.snapshot_interval_ms),
         log_retention: options.log_retention,
         backfill_duty_percent: options.backfill_duty_percent,
+        closed_days: options.closed_days_mib.map(|mebibytes| mebibytes << 20),
     };
     let children = Partition::all(context.connection.partitions)
         .map(|partition| {

@@ -1,13 +1,15 @@
 //! What is pushed to listeners: the rows of watched views that changed. Nothing is computed for views that nobody
 //! watches. The feeds are this replica's own and end with it; a listener then finds another feed and takes a snapshot.
 
-use crate::state::PartitionState;
-use crate::state::answer::{Changed, Today};
 use compact_str::ToCompactString;
-use daybook_contracts::ask::{Answer, AskError, AskErrorCode, Asked, MAX_ANSWER_BYTES};
-use daybook_contracts::live::{Feed, LEASE, LiveUpdate, MAX_RANKED_ROWS};
+use daybook_contracts::ask::{Answer, AskError, AskErrorCode, Asked, Feed, MAX_ANSWER_BYTES};
+use daybook_contracts::live::{LEASE, LiveUpdate, MAX_RANKED_ROWS};
+use daybook_contracts::log::Record;
 use daybook_contracts::report::Row;
+use daybook_domain::catalogue::{Definition, Removal};
 use daybook_domain::ids::{Name, TenantId};
+use daybook_machine::PartitionState;
+use daybook_machine::answer::{Changed, Today};
 use std::collections::BTreeMap;
 use tokio::time::Instant;
 
@@ -83,6 +85,21 @@ impl Feeds {
         };
         watched.expires = now + LEASE;
         Ok(Answer { feed: Some(watched.feed.clone()), ..answer })
+    }
+
+    /// Ends the feeds of tenants and views that the records remove: what has the name next begins feeds of its own.
+    pub fn end_removed(&mut self, records: &[Record]) {
+        for record in records {
+            match record {
+                Record::Define(Definition::Removal(Removal::Tenant { id, .. })) => {
+                    self.feeds.retain(|(tenant, _), _| tenant != id);
+                }
+                Record::Define(Definition::Removal(Removal::View { name, .. })) => {
+                    self.feeds.retain(|(_, view), _| view != name);
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Ends the feeds that nobody has asked for in time.

@@ -1,15 +1,19 @@
 //! Turns effects into outputs for the outbox.
 
-use crate::state::{Effect, SealedReport};
 use async_nats::HeaderMap;
 use bytes::Bytes;
+use daybook_contracts::alert::{Alert, alert_id, alert_position};
 use daybook_contracts::figures::{Figures, MAX_FIGURES_BYTES};
 use daybook_contracts::headers;
 use daybook_contracts::reject::{Reject, Rejects};
+use daybook_contracts::report::report_position;
 use daybook_contracts::subjects::Subjects;
 use daybook_domain::ids::{LogSeq, Name, TenantId};
-use daybook_domain::time::Date;
-use daybook_runtime::outbox::Output;
+use daybook_domain::time::{Date, Instant};
+use daybook_machine::alerts::{About, Raised};
+use daybook_machine::removal::Purge;
+use daybook_machine::{Effect, SealedReport};
+use daybook_runtime::outbox::{Deletion, Output, Task};
 use daybook_runtime::streams::REJECTS_MESSAGE_BYTES;
 use daybook_runtime::telemetry;
 use opentelemetry::trace::SpanContext;
@@ -22,6 +26,14 @@ const FIGURES_LEVEL: i32 = 1;
 const MAX_REJECTS_MESSAGES: u64 = 1 << 16;
 /// Tenant-days of which the trace of the last batch is remembered.
 const MAX_TRACES: usize = 10_000;
+
+/// Where a batch of the log is recorded. Every replica reads the same.
+#[derive(Clone, Copy, Debug)]
+pub struct Recorded {
+    pub position: LogSeq,
+    /// By the broker's clock.
+    pub stored_at: Instant,
+}
 
 /// Makes outputs out of effects.
 pub struct Maker {
@@ -37,8 +49,8 @@ impl Default for Maker {
     }
 }
 
-/// The traces of the last batches whose events went into days that are not sealed yet, each ingest's own. Not part of the state: they are lost with
-/// the process, and nothing depends on them.
+/// The traces of the last batches whose events went into days that are not sealed yet, each ingest's own. Not part of
+/// the state: they are lost with the process, and nothing depends on them.
 #[derive(Default)]
 struct Traces {
     by_day: HashMap<(TenantId, Date), SpanContext>,
@@ -64,11 +76,24 @@ impl Maker {
         self.traces.note(tenant, date, trace);
     }
 
-    /// The outputs of one effect of the batch at `position`.
-    pub fn outputs(&mut self, subjects: &Subjects, position: LogSeq, effect: Effect) -> Vec<Output> {
+    /// What one effect of a batch has the outbox do.
+    pub fn tasks(&mut self, subjects: &Subjects, batch: Recorded, effect: Effect) -> Vec<Task> {
+        match effect {
+            Effect::Purge(purge) => deletions(subjects, &purge).map(Task::Delete).into(),
+            effect => self.outputs(subjects, batch, effect).into_iter().map(Task::Write).collect(),
+        }
+    }
+
+    /// The outputs of one effect of a batch.
+    pub fn outputs(&mut self, subjects: &Subjects, batch: Recorded, effect: Effect) -> Vec<Output> {
         match effect {
             Effect::Report(report) => self.report_outputs(subjects, report),
-            Effect::Rejects { tenant, rejects } => rejects_outputs(subjects, position, &tenant, rejects),
+            Effect::Rejects { tenant, rejects } => rejects_outputs(subjects, batch.position, &tenant, rejects),
+            Effect::Alerts { tenant, alerts } => {
+                let numbered = (0..).zip(alerts);
+                numbered.map(|(number, raised)| alert_output(subjects, batch, &tenant, number, raised)).collect()
+            }
+            Effect::Purge(_) => unreachable!("a purge writes nothing"),
         }
     }
 
@@ -84,7 +109,7 @@ impl Maker {
         let mut headers = HeaderMap::new();
         headers.insert(headers::HASH, report.hash.as_str());
         telemetry::inject(&span, &mut headers);
-        let (version, first) = (u64::from(report.version), report.version == 1);
+        let (version, first) = (report_position(report.generation, report.version), report.version == 1);
         let figures_of = |(view, figures): &(Name, Option<Figures>)| {
             // Those of the version before must not stay: an empty message says that there are too many.
             let payload = figures.as_ref().and_then(|figures| self.compressed(figures)).unwrap_or_default();
@@ -115,6 +140,27 @@ impl Maker {
     }
 }
 
+/// What is to be deleted of a removed tenant. A later tenant of the same id has later positions.
+fn deletions(subjects: &Subjects, purge: &Purge) -> [Deletion; 4] {
+    let tenant = purge.tenant.as_str();
+    let below = report_position(purge.generation + 1, 0);
+    let figures = subjects.figures_of(tenant);
+    [
+        Deletion { stream: subjects.reports_stream(), filter: subjects.reports_of(tenant), below },
+        Deletion { stream: subjects.figures_stream(), filter: figures, below },
+        Deletion {
+            stream: subjects.rejects_stream(),
+            filter: subjects.rejects(tenant),
+            below: purge.before.0 * MAX_REJECTS_MESSAGES,
+        },
+        Deletion {
+            stream: subjects.alerts_stream(),
+            filter: subjects.alerts(tenant),
+            below: alert_position(purge.before, 0),
+        },
+    ]
+}
+
 fn rejects_outputs(subjects: &Subjects, position: LogSeq, tenant: &str, rejects: Vec<Reject>) -> Vec<Output> {
     let mut outputs = Vec::new();
     let mut rejects = rejects.into_iter().peekable();
@@ -141,6 +187,45 @@ fn rejects_outputs(subjects: &Subjects, position: LogSeq, tenant: &str, rejects:
         });
     }
     outputs
+}
+
+/// The message of the alert that has this number among those of its tenant and batch.
+fn alert_output(subjects: &Subjects, batch: Recorded, tenant: &TenantId, number: u64, raised: Raised) -> Output {
+    let Recorded { position: log, stored_at } = batch;
+    let Raised { day, generation, about } = raised;
+    metrics::counter!("daybook_shard_alerts_total", "about" => about.as_str()).increment(1);
+    let of = |alert: Name| Alert {
+        id: alert_id(tenant, log, number),
+        alert,
+        tenant: tenant.clone(),
+        generation,
+        day,
+        at: stored_at,
+        log,
+        view: None,
+        group: None,
+        figures: None,
+        more_groups: false,
+        report: None,
+    };
+    let alert = match about {
+        About::Group { view, alert, group, figures } => {
+            Alert { view: Some(view), group: Some(group), figures: Some(figures), ..of(alert) }
+        }
+        About::MoreGroups { view, alert } => Alert { view: Some(view), more_groups: true, ..of(alert) },
+        About::Report { alert, report } => {
+            let name = Name::new(alert.as_str()).expect("the text of an alert for reports is a name");
+            Alert { report: Some(report), ..of(name) }
+        }
+    };
+    Output {
+        stream: subjects.alerts_stream(),
+        subject: subjects.alerts(tenant.as_str()),
+        position: alert_position(log, number),
+        first: false,
+        headers: HeaderMap::new(),
+        payload: Bytes::from(serde_json::to_vec(&alert).expect("alerts are plain values")),
+    }
 }
 
 /// How long the reject is in JSON.

@@ -8,30 +8,32 @@ use crate::checkpoints::Place;
 use crate::feed::{Fed, feed};
 use crate::freshness::{self, Level};
 use crate::live::Feeds;
-use crate::outputs::Maker;
+use crate::outputs::{Maker, Recorded};
+use crate::pages::{self, Fetched, Sharer};
 use crate::questions::{Question, Questions, SLICE, listen, refuse};
 use crate::saving::{Saved, Saving, Slot, Turn};
 use crate::shedding::Shedding;
-use crate::state::PartitionState;
-use crate::state::backfill::Found;
 use crate::sweep::{SWEEP_DEADLINE, SWEEP_INTERVAL, SWEEPER, sweep};
-use crate::{backfill, checkpoints, retention};
+use crate::tasks::{essential, essential_until_done};
+use crate::{backfill, checkpoints, retention, upkeep};
 use compact_str::CompactString;
 use daybook_contracts::ask::{AskError, AskErrorCode, Asked, DayState, Position, ShardQuestion};
 use daybook_contracts::log::{Batch, Record};
 use daybook_contracts::members::Part;
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_domain::time::Instant as Stamp;
-use daybook_runtime::log;
+use daybook_machine::backfill::Found;
+use daybook_machine::remembered::upkeep::Kept;
+use daybook_machine::{Odd, PartitionState};
 use daybook_runtime::membership::Readiness;
 use daybook_runtime::outbox::Outbox;
 use daybook_runtime::process::Context;
 use daybook_runtime::reader::Reader;
 use daybook_runtime::retention::Retention;
 use daybook_runtime::telemetry;
-use futures::FutureExt;
+use daybook_runtime::{log, memory};
 use opentelemetry::trace::SpanContext;
-use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, ActorStatus, SpawnErr};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -54,6 +56,8 @@ pub struct Intervals {
     pub snapshot: Duration,
     pub log_retention: Retention,
     pub backfill_duty_percent: u8,
+    /// Bytes that entities of closed days may take in this process; a part of its memory unless set.
+    pub closed_days: Option<u64>,
 }
 
 /// Starts the actor of `partition` as a child of `supervisor`.
@@ -96,6 +100,8 @@ pub enum Message {
     /// Answer for a while.
     Answer,
     CheckpointDue,
+    /// What the checkpoint under way changes is on disk.
+    Committed,
     CheckpointDone(Saved),
     /// Time to tell listeners what changed, and to see whether a view is to be backfilled.
     Tick,
@@ -105,8 +111,26 @@ pub enum Message {
     AddBackfill,
     /// A scratch missed batches that were trimmed while it read.
     BackfillLost,
+    /// A scratch was given up because memory is full.
+    BackfillTooLarge,
     /// Time to remove what is over its retention.
     TrimDue,
+    /// Pages of closed days that waiting batches need.
+    Fetched(Fetched),
+    /// Have some more of closed days leave memory.
+    Evict,
+    /// What came of a piece of the upkeep of remembered ids.
+    Kept(upkeep::Outcome),
+}
+
+/// What a batch has to wait for.
+enum Lack {
+    /// A view that it takes into force is to be backfilled.
+    View,
+    /// A snapshot in which that view is what it was found to be.
+    Snapshot,
+    /// Pages of closed days are to come back.
+    Pages,
 }
 
 struct State {
@@ -124,8 +148,18 @@ struct State {
     heard: watch::Receiver<Instant>,
     /// Batches that stood behind the last one applied when it was read.
     pending: u64,
-    /// Batches that wait for a backfill, the first of which takes a view into force; at most as many as are fed ahead.
+    /// Batches that wait for what the first of them [lacks](Lack); at most as many as are fed ahead.
     waiting: VecDeque<Fed>,
+    /// Pages that waiting batches need are on their way from the store.
+    is_fetching: bool,
+    /// A [`Message::Evict`] is in the mailbox.
+    is_evicting: bool,
+    /// What came of upkeep while pages were on their way: it is put in place when they have come.
+    kept: Option<Kept>,
+    /// When a checkpoint was last begun for the memory's sake.
+    stored_early_at: Option<Instant>,
+    /// Of the memory for closed days.
+    sharer: Sharer,
     /// The position of a batch that waits for another's snapshot, and since when.
     short_of: Option<(LogSeq, Instant)>,
     questions: Questions,
@@ -135,6 +169,8 @@ struct State {
     /// When the bucket of snapshots is swept next, if it is by this partition.
     sweep_at: Instant,
     backfill_progress: Arc<AtomicU8>,
+    /// The last backfill did not fit into memory: the next one begins when memory is ample.
+    backfill_needs_memory: bool,
     /// Where a backfill of a trimmed log unpacks a snapshot.
     history: PathBuf,
     tasks: Vec<JoinHandle<()>>,
@@ -155,9 +191,10 @@ impl Actor for PartitionActor {
 
     async fn pre_start(&self, myself: ActorRef<Message>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
         let Arguments { context, partition, place, intervals, instance } = arguments;
-        let readiness = Readiness::begin(&context, partition);
+        let readiness = context.begin(partition);
         let connection = &context.connection;
-        let (store, state) = checkpoints::open(connection, partition, &place).await?;
+        let sharer = Sharer::new(intervals.closed_days);
+        let (store, state) = checkpoints::open(connection, partition, &place, sharer.bytes()).await?;
         let outbox_stop = CancellationToken::new();
         let outbox = Outbox::start(connection.clone(), outbox_stop.clone());
         let subjects = &connection.subjects;
@@ -191,13 +228,19 @@ impl Actor for PartitionActor {
             feeds: Feeds::new(run),
             shedding: Shedding::default(),
             waiting: VecDeque::new(),
+            is_fetching: false,
+            is_evicting: false,
+            kept: None,
+            stored_early_at: None,
+            sharer,
             short_of: None,
             pending: 0,
             intervals,
             sweep_at: Instant::now(),
             backfill_progress: Arc::default(),
+            backfill_needs_memory: false,
             history: place.folder.with_extension("history"),
-            saving: Saving::new(partition, store, state.position(), &place, intervals),
+            saving: Saving::new(partition, store, &state, &place, intervals),
             context,
             partition,
             readiness,
@@ -244,6 +287,7 @@ impl Actor for PartitionActor {
             Message::CheckpointDue => {
                 let next = match state.saving.turn() {
                     Turn::Now(slot) => {
+                        state.state.forget_indexes();
                         state.begin_checkpoint(slot, myself.clone());
                         state.intervals.checkpoint
                     }
@@ -252,8 +296,26 @@ impl Actor for PartitionActor {
                 myself.send_after(next, || Message::CheckpointDue);
                 Ok(())
             }
-            Message::CheckpointDone(saved) => Ok(state.saving.done(saved)?),
+            Message::Committed => {
+                state.saving.committed();
+                state.evict(&myself);
+                Ok(())
+            }
+            Message::CheckpointDone(saved) => {
+                state.saving.done(saved)?;
+                state.evict(&myself);
+                Ok(())
+            }
+            Message::Fetched(fetched) => state.bring_back(fetched, &myself),
+            Message::Kept(outcome) => state.take_kept(outcome?, &myself),
+            Message::Evict => {
+                state.is_evicting = false;
+                state.evict(&myself);
+                Ok(())
+            }
             Message::Tick => {
+                state.evict(&myself);
+                state.begin_upkeep(&myself);
                 state.tell();
                 state.begin_backfill(&myself);
                 state.push_updates().await;
@@ -269,6 +331,11 @@ impl Actor for PartitionActor {
             Message::BackfillLost => {
                 state.state.give_up_backfill();
                 state.begin_backfill(&myself);
+                Ok(())
+            }
+            Message::BackfillTooLarge => {
+                state.state.give_up_backfill();
+                state.backfill_needs_memory = true;
                 Ok(())
             }
             Message::TrimDue => {
@@ -292,24 +359,123 @@ impl Actor for PartitionActor {
 }
 
 impl State {
-    /// Applies the batches that are here, up to one that has to wait for a backfill.
+    /// Applies the batches that are here, up to one that has to wait.
     fn apply_waiting(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
+        // What the batch in front waits for changes only when it comes.
+        if self.is_fetching {
+            self.stand_still();
+            return Ok(());
+        }
         while let Some(fed) = self.waiting.pop_front() {
             let Fed { position, stored_at, batch, pending, trace, permit } = fed;
             let batch = batch?;
-            if self.state.awaits_backfill(&batch) {
+            if let Some(lack) = self.lack(position, &batch, myself) {
                 self.waiting.push_front(Fed { position, stored_at, batch: Ok(batch), pending, trace, permit });
-                self.begin_backfill(myself);
-                self.stand_still();
-                return Ok(());
-            }
-            if self.state.differs_in_history(&batch) && !self.has_waited_for_snapshot(position, myself) {
-                self.waiting.push_front(Fed { position, stored_at, batch: Ok(batch), pending, trace, permit });
+                match lack {
+                    Lack::View => self.begin_backfill(myself),
+                    Lack::Snapshot => {}
+                    Lack::Pages => self.fetch(myself),
+                }
                 self.stand_still();
                 return Ok(());
             }
             self.apply(position, stored_at, batch, pending, trace);
             drop(permit);
+        }
+        Ok(())
+    }
+
+    /// What is not here that the batch at `position` needs.
+    fn lack(&mut self, position: LogSeq, batch: &Batch, myself: &ActorRef<Message>) -> Option<Lack> {
+        if self.state.awaits_backfill(batch) {
+            return Some(Lack::View);
+        }
+        if self.state.differs_in_history(batch) && !self.has_waited_for_snapshot(position, myself) {
+            return Some(Lack::Snapshot);
+        }
+        (!self.state.needs(batch).is_empty()).then_some(Lack::Pages)
+    }
+
+    /// Fetches the pages that the batches here need, all at once. Before, pages leave for which there is no room: while some are on their
+    /// way none does.
+    fn fetch(&mut self, myself: &ActorRef<Message>) {
+        self.evict(myself);
+        self.is_fetching = true;
+        let batches = self.waiting.iter().filter_map(|fed| fed.batch.as_ref().ok());
+        let needs = batches.flat_map(|batch| self.state.needs(batch)).collect();
+        let work = pages::fetch(self.saving.store().clone(), needs, myself.clone());
+        self.tasks.retain(|task| !task.is_finished());
+        self.tasks.push(essential_until_done("fetch of pages", work, myself.clone()));
+    }
+
+    /// Goes on with the batches that waited for pages.
+    ///
+    /// # Errors
+    /// When they could not be read, or are not what was stored: what is in the folder is looked at when the actor begins again.
+    fn bring_back(&mut self, fetched: Fetched, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
+        self.is_fetching = false;
+        if let Some(kept) = self.kept.take() {
+            self.state.end_upkeep(kept);
+        }
+        for (page, stored) in fetched? {
+            self.state.supply(&page, &stored)?;
+        }
+        self.apply_waiting(myself)?;
+        self.evict(myself);
+        let is_early = self.stored_early_at.is_none_or(|at| at.elapsed() >= self.intervals.checkpoint / 4);
+        if is_early
+            && self.saving.is_settled()
+            && self.sharer.is_exceeded(self.state.closed_residence().1)
+            && let Some(slot) = Slot::take()
+        {
+            // What has changed can leave only once it is stored.
+            self.stored_early_at = Some(Instant::now());
+            self.begin_checkpoint(Some(slot), myself.clone());
+        }
+        Ok(())
+    }
+
+    /// Has closed days leave memory that take too much of it, if all that was handed out to be stored is stored. Nothing leaves while pages
+    /// are on their way: what the batch in front needs could go before the rest of it has come.
+    fn evict(&mut self, myself: &ActorRef<Message>) {
+        if self.is_fetching {
+            return;
+        }
+        self.state.limit_closed(self.sharer.bytes());
+        if self.saving.is_settled() {
+            self.state.stored();
+        }
+        let rows = self.state.evict(pages::ROWS_AT_ONCE);
+        if rows > 0 {
+            metrics::counter!("daybook_shard_rows_evicted_total").increment(rows as u64);
+        }
+        if rows >= pages::ROWS_AT_ONCE && !self.is_evicting {
+            // The rest goes behind what is in the mailbox.
+            self.is_evicting = myself.cast(Message::Evict).is_ok();
+        }
+    }
+
+    /// Begins a piece of the upkeep of remembered ids, if there is something to do and room for it.
+    fn begin_upkeep(&mut self, myself: &ActorRef<Message>) {
+        if self.kept.is_some() || memory::is_full() || self.state.unsaved_ids() > upkeep::MAX_UNSAVED_IDS {
+            return;
+        }
+        let Some(piece) = self.state.begin_upkeep() else { return };
+        let work = upkeep::run(self.partition, self.saving.store().clone(), piece, myself.clone());
+        self.tasks.retain(|task| !task.is_finished());
+        self.tasks.push(essential_until_done("upkeep of ids", work, myself.clone()));
+    }
+
+    /// Puts what came of a piece of upkeep in place, and begins the next one. Rows that are on their way from the store must not go before they
+    /// have come.
+    fn take_kept(&mut self, kept: Option<Kept>, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
+        match kept {
+            None => self.state.give_up_upkeep(),
+            Some(kept) if self.is_fetching => self.kept = Some(kept),
+            Some(kept) => {
+                self.state.end_upkeep(kept);
+                self.begin_upkeep(myself);
+            }
         }
         Ok(())
     }
@@ -348,6 +514,7 @@ impl State {
             checkpoint: self.saving.position(),
             digests: self.state.digests(),
             store_bytes: self.saving.disk_bytes(),
+            closed_pages_out: self.state.closed_residence().0 as u64,
             ..Part::default()
         };
         self.context.board.set(self.partition, part);
@@ -365,12 +532,15 @@ impl State {
             self.note_traces(&batch.records, &telemetry::context_in(&span));
         }
         let through = batch.through;
+        self.feeds.end_removed(&batch.records);
         let effects = self.state.apply(position, batch);
+        let recorded = Recorded { position, stored_at };
         for effect in effects {
-            for output in self.maker.outputs(&self.context.connection.subjects, position, effect) {
-                self.outbox.put(output, stored_at);
+            for task in self.maker.tasks(&self.context.connection.subjects, recorded, effect) {
+                self.outbox.put(task, stored_at);
             }
         }
+        self.tell_notes();
         self.stands(pending);
         let partition = self.partition.to_string();
         metrics::counter!("daybook_shard_batches_total").increment(1);
@@ -378,6 +548,23 @@ impl State {
         metrics::gauge!("daybook_shard_lag_batches", "partition" => partition.clone()).set(pending as f64);
         metrics::gauge!("daybook_shard_inbox_sequence", "partition" => partition).set(through.inbox.0 as f64);
         metrics::histogram!("daybook_shard_apply_seconds").record(started.elapsed().as_secs_f64());
+    }
+
+    /// Counts and logs what the machine noted of the last batch.
+    fn tell_notes(&self) {
+        let notes = self.state.notes();
+        for (code, events) in &notes.refused {
+            metrics::counter!("daybook_shard_rejects_total", "code" => code.as_str()).increment(*events);
+        }
+        if notes.filled > 0 {
+            metrics::counter!("daybook_views_capped_total").increment(notes.filled);
+        }
+        for odd in &notes.odd {
+            match odd {
+                Odd::DayOfNobody { .. } => tracing::debug!("passed over: {odd}"),
+                _ => tracing::error!("passed over: {odd}"),
+            }
+        }
     }
 
     /// Takes note that so many messages stand behind what was read of the log last.
@@ -400,6 +587,10 @@ impl State {
         if !self.state.wants_backfill() || (self.level_at.is_none() && self.waiting.is_empty()) {
             return;
         }
+        if self.backfill_needs_memory && !memory::is_ample() {
+            return;
+        }
+        self.backfill_needs_memory = false;
         let base = self.state.position();
         let scratch = self.state.begin_backfill();
         let task = backfill::Task {
@@ -502,8 +693,12 @@ impl State {
                     Err(error) => json(&Err::<(), _>(error)),
                 }
             }
+            Ok(ShardQuestion::Totals { tenants, view, days, .. }) => match self.state.totals(&tenants, &view, &days) {
+                Ok(totals) => totals.finish(self.freshness_ms()),
+                Err(error) => json(&Err::<(), _>(error)),
+            },
             Ok(ShardQuestion::Days { tenant }) => json(&self.state.days(&tenant)),
-            Ok(ShardQuestion::ViewsOf { tenant }) => json(&self.state.views_for(&tenant)),
+            Ok(ShardQuestion::ViewsOf { tenant, .. }) => json(&self.state.views_for(&tenant)),
             Ok(ShardQuestion::Position) => {
                 json(&Asked::Ok(Position { as_of: self.state.as_of(), outputs_waiting: self.outbox.backlog() }))
             }
@@ -554,13 +749,18 @@ impl State {
     }
 
     fn begin_checkpoint(&mut self, slot: Option<Slot>, myself: ActorRef<Message>) {
-        self.state.forget_indexes();
         let sizes = self.state.sizes();
         let partition = self.partition.to_string();
         metrics::gauge!("daybook_shard_tenants", "partition" => partition.clone()).set(sizes.tenants as f64);
         metrics::gauge!("daybook_shard_days", "partition" => partition.clone()).set(sizes.days as f64);
         metrics::gauge!("daybook_shard_entities", "partition" => partition.clone()).set(sizes.entities as f64);
         metrics::gauge!("daybook_shard_groups", "partition" => partition.clone()).set(sizes.groups as f64);
+        let (ids, bytes) = self.state.remembered();
+        metrics::gauge!("daybook_shard_remembered_ids", "partition" => partition.clone()).set(ids as f64);
+        metrics::gauge!("daybook_shard_remembered_bytes", "partition" => partition.clone()).set(bytes as f64);
+        let (out, bytes) = self.state.closed_residence();
+        metrics::gauge!("daybook_shard_closed_pages_out", "partition" => partition.clone()).set(out as f64);
+        metrics::gauge!("daybook_shard_closed_bytes", "partition" => partition.clone()).set(bytes as f64);
         metrics::gauge!("daybook_live_feeds", "partition" => partition.clone()).set(self.feeds.len() as f64);
         metrics::gauge!("daybook_outbox_backlog", "partition" => partition).set(self.outbox.backlog() as f64);
         let connection = &self.context.connection;
@@ -569,34 +769,6 @@ impl State {
             self.tasks.push(essential_until_done("checkpoint", work, myself));
         }
     }
-}
-
-/// Runs a part without which the actor must not go on: when it ends or panics, the actor ends too and is started again. One
-/// that is to end already deals with what it has been sent first.
-fn essential(
-    name: &'static str,
-    part: impl Future<Output = ()> + Send + 'static,
-    actor: ActorRef<Message>,
-) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        let _ = std::panic::AssertUnwindSafe(part).catch_unwind().await;
-        if actor.get_status() < ActorStatus::Draining {
-            actor.stop(Some(format!("its {name} ended")));
-        }
-    })
-}
-
-/// As [`essential`], but for a part that ends when its work is done: only a panic ends the actor.
-fn essential_until_done(
-    name: &'static str,
-    part: impl Future<Output = ()> + Send + 'static,
-    actor: ActorRef<Message>,
-) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        if std::panic::AssertUnwindSafe(part).catch_unwind().await.is_err() {
-            actor.stop(Some(format!("its {name} panicked")));
-        }
-    })
 }
 
 fn json(answer: &impl Serialize) -> Vec<u8> {

@@ -92,8 +92,11 @@ impl Question {
                 ShardQuestion::View { tenant, .. }
                 | ShardQuestion::Figures { tenant, .. }
                 | ShardQuestion::Days { tenant }
-                | ShardQuestion::ViewsOf { tenant },
+                | ShardQuestion::ViewsOf { tenant, group: None },
             ) => Some(tenant.clone()),
+            Ok(ShardQuestion::Totals { group, .. } | ShardQuestion::ViewsOf { group: Some(group), .. }) => {
+                Some(group.clone())
+            }
             Ok(ShardQuestion::Position | ShardQuestion::Views) | Err(_) => None,
         }
     }
@@ -150,6 +153,23 @@ mod tests {
         let asked = serde_json::from_value(serde_json::json!({ "Days": { "tenant": tenant } }));
         let permit = slots.clone().try_acquire_owned().unwrap();
         Question { asked, reply: Subject::from(format!("{tenant}.{number}")), permit }
+    }
+
+    #[test]
+    fn what_a_group_asks_takes_the_turns_of_the_group() {
+        let asker = |question: serde_json::Value| {
+            let asked = serde_json::from_value(question);
+            let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+            Question { asked, reply: "reply".into(), permit }.asker().map(|asker| asker.to_string())
+        };
+        let of_tenant = serde_json::json!({"ViewsOf": {"tenant": "zurich"}});
+        assert_eq!(asker(of_tenant).as_deref(), Some("zurich"));
+        let of_group = serde_json::json!({"ViewsOf": {"tenant": "zurich", "group": "north"}});
+        assert_eq!(asker(of_group).as_deref(), Some("north"));
+        let totals = serde_json::json!(
+            {"Totals": {"group": "north", "tenants": ["zurich"], "view": "sales", "days": "today"}}
+        );
+        assert_eq!(asker(totals).as_deref(), Some("north"));
     }
 
     #[test]

@@ -4,9 +4,10 @@
 use crate::checkpoints::{Place, chain, commit, rebuild_if_bloated};
 use crate::partition::{Intervals, Message};
 use crate::snapshots;
-use crate::state::PartitionState;
 use daybook_domain::ids::{LogSeq, Partition};
+use daybook_machine::PartitionState;
 use daybook_runtime::connection::Connection;
+use daybook_runtime::memory::{self, Reservation};
 use daybook_runtime::outbox::Outbox;
 use daybook_runtime::store::{Changes, Store, StoreError};
 use ractor::ActorRef;
@@ -24,9 +25,17 @@ const LAST_CHECKPOINT: Duration = Duration::from_secs(5);
 const MAX_RETRY_PAUSE: Duration = Duration::from_secs(60);
 /// Between two looks whether a store is bloated, and so between two rebuilds: one that bloats in less has no use for it.
 const LOOK_INTERVAL: Duration = Duration::from_secs(600);
-/// Checkpoints that are made at once, over all partitions, unless one waits for longer than an interval: so many as there are
-/// processors to do it, for each takes the memory of everything that it writes, twice.
+/// Most checkpoints made at once by a process, and at most one per processor, unless one has waited for an interval.
 const MAX_AT_ONCE: usize = 4;
+/// Bytes of memory that a checkpoint takes for each byte that it writes: its rows, the batch, and what the store makes of it.
+const MEMORY_PER_BYTE: u64 = 6;
+/// How long memory may postpone a checkpoint. The estimate may be wrong, so after that it is made once memory is ample and nothing
+/// else is reserved.
+const MAX_POSTPONED: Duration = Duration::from_secs(60);
+/// Bytes of a row until a checkpoint of [`TELLING_ROWS`] shows them: those of an order in a small view.
+const USUAL_ROW_BYTES: u64 = 256;
+/// Fewer rows do not tell the size of others.
+const TELLING_ROWS: u64 = 1_000;
 /// Between two looks whether one more may be made.
 const SLOT_POLL: Duration = Duration::from_millis(50);
 
@@ -42,7 +51,7 @@ pub struct Slot {
 
 impl Slot {
     /// `None` while others make theirs.
-    fn take() -> Option<Self> {
+    pub fn take() -> Option<Self> {
         Some(Self { _permit: SLOTS.clone().try_acquire_owned().ok()? })
     }
 }
@@ -64,9 +73,14 @@ pub struct Saving {
     /// The position of the last committed checkpoint.
     position: LogSeq,
     is_under_way: bool,
+    /// What the one under way changes is on disk; a snapshot may still be made of it.
+    is_committed: bool,
     /// Since when a checkpoint that is due waits for those of others.
     waits_since: Option<Instant>,
     unsaved: Unsaved,
+    row_bytes: RowBytes,
+    /// Since when checkpoints are postponed for want of memory.
+    postponed_since: Option<Instant>,
     /// Where a snapshot is put together.
     scratch: PathBuf,
     snapshot_at: Instant,
@@ -85,17 +99,28 @@ pub struct Saved {
 }
 
 impl Saving {
-    /// With a store that holds the state at `position`.
-    pub fn new(partition: Partition, store: Store, position: LogSeq, place: &Place, intervals: Intervals) -> Self {
+    /// With a store that holds `state`.
+    pub fn new(
+        partition: Partition,
+        store: Store,
+        state: &PartitionState,
+        place: &Place,
+        intervals: Intervals,
+    ) -> Self {
         let now = Instant::now();
+        let mut row_bytes = RowBytes::default();
+        row_bytes.learn(state.sizes().rows(), store.live_bytes().unwrap_or_default());
         Self {
             partition,
             disk_bytes: store.disk_bytes(),
             store,
-            position,
+            position: state.position(),
             is_under_way: false,
+            is_committed: false,
             waits_since: None,
             unsaved: Unsaved::new(now),
+            row_bytes,
+            postponed_since: None,
             scratch: place.folder.with_extension("snapshot"),
             snapshot_at: now,
             snapshotted: LogSeq::default(),
@@ -106,6 +131,16 @@ impl Saving {
     /// The position of the last committed checkpoint.
     pub fn position(&self) -> LogSeq {
         self.position
+    }
+
+    /// Where everything is stored.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Whether everything that the state has handed out to be stored is on disk.
+    pub fn is_settled(&self) -> bool {
+        (!self.is_under_way || self.is_committed) && self.unsaved.changes.rows() == 0
     }
 
     /// Bytes on disk, as of the last checkpoint interval.
@@ -125,7 +160,8 @@ impl Saving {
         Turn::Now(slot)
     }
 
-    /// The work of a checkpoint, if one is due; it ends with [`Message::CheckpointDone`], unless the outbox has ended.
+    /// The work of a checkpoint, if one is due. It says [`Message::Committed`] when the changes are on disk, and ends with
+    /// [`Message::CheckpointDone`], unless the outbox has ended.
     pub fn begin(
         &mut self,
         slot: Option<Slot>,
@@ -145,14 +181,18 @@ impl Saving {
         if self.is_under_way || !is_due || !self.unsaved.is_due(Instant::now()) {
             return None;
         }
-        self.is_under_way = true;
+        let rows = state.unsaved_rows();
+        let reservation = self.reserve(rows)?;
+        (self.is_under_way, self.is_committed) = (true, false);
         let (store, outbox) = (self.store.clone(), outbox.clone());
         let snapshot = is_snapshot_due.then(|| {
             self.snapshot_at = Instant::now();
             let of = snapshots::Of { partition, position, through: state.through(), is_whole: !state.needs_history() };
             (connection.clone(), of, self.intervals.snapshot, self.scratch.clone())
         });
-        let (count, changes) = (outbox.accepted(), self.unsaved.with(state.checkpoint()));
+        let changes = state.checkpoint();
+        self.row_bytes.learn(rows, changes.bytes() as u64);
+        let (count, changes) = (outbox.accepted(), self.unsaved.with(changes));
         let look = self.unsaved.is_time_to_look(Instant::now());
         Some(async move {
             if !outbox.wait_for_written(count).await {
@@ -161,11 +201,14 @@ impl Saving {
             let started = Instant::now();
             let outcome = commit(store.clone(), changes.clone()).await;
             metrics::histogram!("daybook_checkpoint_seconds").record(started.elapsed().as_secs_f64());
+            if outcome.is_ok() {
+                let _ = actor.cast(Message::Committed);
+            }
             if outcome.is_ok() && look {
                 rebuild_if_bloated(partition, store.clone()).await;
             }
             // A snapshot takes long and little memory.
-            drop(slot);
+            drop((slot, reservation));
             // Before the next commit, so that the rows are those of one position.
             let mut there = None;
             if let (Ok(()), Some((connection, of, interval, scratch))) = (&outcome, snapshot) {
@@ -176,6 +219,28 @@ impl Saving {
             }
             let _ = actor.cast(Message::CheckpointDone(Saved { position, changes, outcome, snapshot: there }));
         })
+    }
+
+    /// Sets aside the memory for a checkpoint of so many rows. `None` postpones it: the log is there to be read again.
+    fn reserve(&mut self, rows: u64) -> Option<Reservation> {
+        let bytes = self.row_bytes.of(rows).saturating_add(self.unsaved.changes.bytes() as u64);
+        let needed = bytes.saturating_mul(MEMORY_PER_BYTE);
+        let since = self.postponed_since;
+        let is_overdue = since.is_some_and(|since| since.elapsed() >= MAX_POSTPONED);
+        let reservation = memory::reserve(needed);
+        // What is needed is an estimate: a wrong one must not end checkpoints for good.
+        let reservation = reservation.or_else(|| is_overdue.then(|| memory::reserve_alone(needed)).flatten());
+        if reservation.is_none() && since.is_none() {
+            let (partition, needed) = (self.partition, memory::mebibytes(needed));
+            tracing::warn!(%partition, rows, needed, "no memory for a checkpoint; it is postponed");
+        }
+        self.postponed_since = if reservation.is_none() { since.or_else(|| Some(Instant::now())) } else { None };
+        reservation
+    }
+
+    /// Takes note that what the checkpoint under way changes is on disk.
+    pub fn committed(&mut self) {
+        self.is_committed = true;
     }
 
     /// Takes note of how a checkpoint went.
@@ -198,7 +263,7 @@ impl Saving {
         }
     }
 
-    /// A last checkpoint of what is not saved, unless one is under way or it takes too long.
+    /// A last checkpoint of what is not saved, unless one is under way, it takes too long, or there is no memory for it.
     ///
     /// # Errors
     /// That of the store.
@@ -206,6 +271,7 @@ impl Saving {
         if self.is_under_way || state.position() == self.position {
             return Ok(());
         }
+        let Some(_reservation) = self.reserve(state.unsaved_rows()) else { return Ok(()) };
         let count = outbox.accepted();
         let work = async {
             if outbox.wait_for_written(count).await {
@@ -221,6 +287,29 @@ impl Saving {
                 Ok(())
             }
         }
+    }
+}
+
+/// The bytes that a row takes in a checkpoint, on average.
+#[derive(Debug)]
+struct RowBytes(u64);
+
+impl Default for RowBytes {
+    fn default() -> Self {
+        Self(USUAL_ROW_BYTES)
+    }
+}
+
+impl RowBytes {
+    /// Takes note that so many rows took so many bytes.
+    fn learn(&mut self, rows: u64, bytes: u64) {
+        if rows >= TELLING_ROWS {
+            self.0 = bytes.div_ceil(rows);
+        }
+    }
+
+    fn of(&self, rows: u64) -> u64 {
+        self.0.saturating_mul(rows)
     }
 }
 
@@ -331,6 +420,20 @@ mod tests {
         unsaved.stored(Partition(0));
         unsaved.failed(Partition(0), changes, locked(), INTERVAL, now).unwrap();
         assert!(unsaved.is_due(now + INTERVAL), "the first failure in a row again");
+    }
+
+    #[test]
+    fn a_checkpoint_needs_memory_for_the_rows_that_changed() {
+        let mut row_bytes = RowBytes::default();
+        assert_eq!(row_bytes.of(10), 10 * USUAL_ROW_BYTES);
+        // A restart with a store of ten million rows, of which a few have changed since.
+        row_bytes.learn(10_000_000, 1 << 30);
+        assert_eq!(row_bytes.of(100), 108 * 100);
+        // The definitions of a small checkpoint are larger than its rows.
+        row_bytes.learn(2, 1 << 20);
+        assert_eq!(row_bytes.of(100), 108 * 100);
+        row_bytes.learn(1_000, 90_001);
+        assert_eq!((row_bytes.of(100), row_bytes.of(u64::MAX)), (9_100, u64::MAX));
     }
 
     #[test]

@@ -3,8 +3,9 @@
 //! [`Backfills`] is pure: it says whom to ask, and judges the answers. [`watch`] asks the shards, beside the manager, so
 //! that a shard that is away holds up nothing but its own views. Only the manager publishes.
 
-use crate::manager::Message;
-use daybook_contracts::ask::{Asked, ShardQuestion, ViewProgress};
+use crate::messages::Message;
+use crate::shards;
+use daybook_contracts::ask::{ShardQuestion, ViewProgress};
 use daybook_domain::catalogue::Activation;
 use daybook_domain::ids::{Name, Partition};
 use daybook_runtime::connection::Connection;
@@ -38,8 +39,14 @@ impl Backfills {
         Self { partitions, ..Self::default() }
     }
 
-    /// Takes the newest revision of each view. One that is news is waited for in every partition.
+    /// Takes the newest revision of each view. One that is news is waited for in every partition; views that are missing were
+    /// removed.
     pub fn define(&mut self, revisions: &BTreeMap<Name, u64>) {
+        self.revisions.retain(|view, _| revisions.contains_key(view));
+        self.waiting.retain(|_, views| {
+            views.retain(|view, _| revisions.contains_key(view));
+            !views.is_empty()
+        });
         for (view, revision) in revisions {
             if self.revisions.insert(view.clone(), *revision) == Some(*revision) {
                 continue;
@@ -124,29 +131,10 @@ pub async fn ask(
     connection: &Connection,
     partitions: impl IntoIterator<Item = Partition>,
 ) -> Vec<(Partition, Option<Vec<ViewProgress>>)> {
-    let question = serde_json::to_vec(&ShardQuestion::Views).expect("a question is a plain value");
-    let asked = partitions.into_iter().map(|partition| {
-        let request = async_nats::Request::new().payload(question.clone().into()).timeout(Some(ANSWER_DEADLINE));
-        async move {
-            let reply = connection.client.send_request(connection.subjects.shard(partition), request).await;
-            (partition, reply.ok().and_then(|reply| read(partition, &reply.payload)))
-        }
+    let asked = partitions.into_iter().map(|partition| async move {
+        (partition, shards::ask(connection, partition, &ShardQuestion::Views, ANSWER_DEADLINE).await)
     });
     join_all(asked).await
-}
-
-fn read(partition: Partition, payload: &[u8]) -> Option<Vec<ViewProgress>> {
-    match serde_json::from_slice::<Asked<Vec<ViewProgress>>>(payload) {
-        Ok(Ok(progress)) => Some(progress),
-        Ok(Err(error)) => {
-            tracing::debug!(%partition, %error, "a shard does not say how its views stand");
-            None
-        }
-        Err(error) => {
-            tracing::warn!(%partition, %error, "a shard's answer cannot be read; are the versions the same?");
-            None
-        }
-    }
 }
 
 #[cfg(test)]

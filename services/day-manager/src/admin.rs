@@ -3,9 +3,9 @@
 use crate::accounts::AccountsHandle;
 use crate::activation;
 use crate::failure;
-use crate::manager::Message;
+use crate::messages::Message;
 use async_nats::service::{Request, ServiceExt};
-use daybook_contracts::admin::{CatalogueReply, RevokeTokens, ViewsReply};
+use daybook_contracts::admin::{CatalogueReply, Remove, RemoveReply, RevokeTokens, Target, ViewsReply};
 use daybook_domain::ids::Partition;
 use daybook_runtime::connection::Connection;
 use daybook_runtime::foreign::Door;
@@ -22,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 /// How long the actor may take over a request. Closing the days of 100,000 tenants takes seconds.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Answers that are being put together at once beside the loop, on views, for which every shard is asked, and revoked tokens,
-/// of which every server is told. Further requests of any sort wait.
+/// Requests under way at once beside the loop: views, removals and revocations, which wait for shards or servers. Further requests of
+/// any sort wait.
 const MAX_BESIDE: usize = 8;
 
 /// What a request asks for, by the endpoint that it came to.
@@ -32,6 +32,12 @@ enum Command {
     Catalogue,
     Clock,
     Close,
+    Beside(Beside),
+}
+
+/// What is carried out beside the loop: shards and servers that are away hold up no other request.
+enum Beside {
+    Remove,
     Views,
     Revoke,
 }
@@ -57,6 +63,7 @@ pub async fn serve(
     let mut catalogue = service.endpoint(subjects.admin("catalogue")).await?;
     let mut clock = service.endpoint(subjects.admin("clock")).await?;
     let mut close = service.endpoint(subjects.admin("close")).await?;
+    let mut remove = service.endpoint(subjects.admin("remove")).await?;
     let mut views = service.endpoint(subjects.admin("views")).await?;
     let mut revoke = service.endpoint(subjects.admin("revoke")).await?;
     let connection = connection.clone();
@@ -69,7 +76,7 @@ pub async fn serve(
             let (command, request) = tokio::select! {
                 () = ending.cancelled(), if takes_more => {
                     takes_more = false;
-                    for endpoint in [&mut apply, &mut catalogue, &mut clock, &mut close, &mut views, &mut revoke] {
+                    for endpoint in [&mut apply, &mut catalogue, &mut clock, &mut close, &mut remove, &mut views, &mut revoke] {
                         let _ = endpoint.stop().await;
                     }
                     continue;
@@ -78,8 +85,9 @@ pub async fn serve(
                 Some(request) = catalogue.next() => (Command::Catalogue, request),
                 Some(request) = clock.next() => (Command::Clock, request),
                 Some(request) = close.next() => (Command::Close, request),
-                Some(request) = views.next() => (Command::Views, request),
-                Some(request) = revoke.next() => (Command::Revoke, request),
+                Some(request) = remove.next() => (Command::Beside(Beside::Remove), request),
+                Some(request) = views.next() => (Command::Beside(Beside::Views), request),
+                Some(request) = revoke.next() => (Command::Beside(Beside::Revoke), request),
                 else => break,
             };
             if !may_answer(&connection, &request) {
@@ -92,23 +100,15 @@ pub async fn serve(
                 }
                 Command::Clock => handle(&actor, &request, Message::Advance).await,
                 Command::Close => handle(&actor, &request, Message::Close).await,
-                Command::Views => {
-                    // Beside the loop: a shard that is away holds up no other request.
+                Command::Beside(what) => {
                     let permit = room.clone().acquire_owned().await.expect("the semaphore is never closed");
-                    let (actor, connection) = (actor.clone(), connection.clone());
+                    let (actor, accounts, connection) = (actor.clone(), accounts.clone(), connection.clone());
                     tokio::spawn(async move {
-                        let handled = views_of(&actor, &connection).await.map(|reply| json(&reply));
-                        respond(&request, handled).await;
-                        drop(permit);
-                    });
-                    continue;
-                }
-                Command::Revoke => {
-                    // Beside the loop: it waits for servers that may be away.
-                    let permit = room.clone().acquire_owned().await.expect("the semaphore is never closed");
-                    let accounts = accounts.clone();
-                    tokio::spawn(async move {
-                        let handled = revoke_tokens(accounts.as_ref(), &request).await;
+                        let handled = match what {
+                            Beside::Remove => remove_target(&actor, accounts.as_ref(), &request).await,
+                            Beside::Views => views_of(&actor, &connection).await.map(|reply| json(&reply)),
+                            Beside::Revoke => revoke_tokens(accounts.as_ref(), &request).await,
+                        };
                         respond(&request, handled).await;
                         drop(permit);
                     });
@@ -156,6 +156,23 @@ async fn revoke_tokens(accounts: Option<&AccountsHandle>, request: &Request) -> 
     };
     let outcome = accounts.revoke(tokens).await;
     outcome.map(|reply| json(&reply)).map_err(|error| (if error.is_transient() { 503 } else { 400 }, error.to_string()))
+}
+
+/// Removes something. Tokens of a removed tenant or group are made void, so that they do not open a later one of the same id.
+async fn remove_target(
+    actor: &ActorRef<Message>,
+    accounts: Option<&AccountsHandle>,
+    request: &Request,
+) -> Result<Vec<u8>, Refused> {
+    let remove: Remove = read(&request.message.payload)?;
+    let mut reply: RemoveReply = call(actor, |reply| Message::Remove(remove.clone(), reply)).await?;
+    if let (Target::Tenant { id, .. } | Target::Group { id }, Some(accounts), false) =
+        (remove.target, accounts, remove.dry_run)
+    {
+        let revoked = accounts.revoke(RevokeTokens { tenant: id, user: None, expires_at: None }).await;
+        reply.tokens_revoked = Some(revoked.is_ok());
+    }
+    Ok(json(&reply))
 }
 
 /// The answer to one request.

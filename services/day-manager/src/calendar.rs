@@ -3,7 +3,8 @@
 //! # The cut-off of a date
 //! On a date, the last rule with `from` on or before it is in effect; the first rule holds from ever. The *nominal*
 //! cut-off of the date is that local time in the rule's zone: shifted forward by the gap where clocks skip it, the
-//! first of the two where clocks repeat it. The cut-off is then the latest nominal cut-off of this date and every
+//! first of the two where clocks repeat it. Where days are named by the date on which they close, it is that of the date
+//! before: the day opens then. The cut-off is then the latest nominal cut-off of this date and every
 //! date before it, and the business day is `[cutoff(date), cutoff(date + 1))`. Where that is empty, the date does not
 //! exist as a business day.
 //!
@@ -17,8 +18,8 @@
 //!
 //! The zone database is the one compiled in, never the machine's, so that every build computes what it was tested with.
 
-use daybook_domain::calendar::CalendarTable;
-use daybook_domain::catalogue::CalendarRule;
+use daybook_domain::calendar::{CalendarTable, Offset};
+use daybook_domain::catalogue::{CalendarRule, NamedBy};
 use daybook_domain::ids::Name;
 use daybook_domain::time::{Date, Instant};
 use jiff::civil;
@@ -74,6 +75,11 @@ pub enum CalendarError {
         /// The first date of the rule.
         from: Date,
     },
+    /// The days of a tenant have one way to be named.
+    #[error(
+        "the rule from {0} names its days by another date than the first one; name all of them by their opening, or by their close"
+    )]
+    Naming(Date),
     /// The cut-off of the date is later than any instant that can be written.
     #[error("the cut-off of {0} is beyond the year 9999; use an earlier date")]
     OutOfRange(Date),
@@ -111,6 +117,10 @@ pub fn table_name(rules: &[CalendarRule], clock: &Name) -> Name {
         hasher.update(&step.cutoff_minutes.to_le_bytes());
         hasher.update(&(step.zone.len() as u64).to_le_bytes());
         hasher.update(step.zone.as_bytes());
+        // Names of before there was this choice stay.
+        if !step.named_by.is_default() {
+            hasher.update(step.named_by.as_str().as_bytes());
+        }
     }
     hasher.update(clock.as_str().as_bytes());
     let hash = hasher.finalize().to_hex();
@@ -224,7 +234,7 @@ pub fn business_date(rules: &[CalendarRule], now: Instant) -> Result<Date, Calen
 /// # use day_manager::calendar::{extend, table_name};
 /// # use daybook_domain::{catalogue::CalendarRule, ids::Name, time::{Date, Instant}};
 /// let first: Date = "2013-03-08".parse()?;
-/// let rules = [CalendarRule { from: first, zone: "America/New_York".into(), cutoff_minutes: 300 }];
+/// let rules = [CalendarRule { from: first, zone: "America/New_York".into(), cutoff_minutes: 300, named_by: Default::default() }];
 /// let name = table_name(&rules, &Name::new("system")?);
 /// let through: Instant = "2013-03-09T12:00:00Z".parse()?;
 ///
@@ -272,16 +282,33 @@ pub fn extend(
     }
 
     let same_name = table.filter(|table| table.name == *name);
-    if same_name.is_some() && cutoffs.len() == published.len() {
+    let has_all = |table: &CalendarTable| cutoffs.len() == published.len() && !table.offsets.is_empty();
+    if same_name.is_some_and(has_all) {
         return Ok(None);
     }
+    let offsets = with_published(nominal.offsets(begin, &cutoffs), table);
     Ok(Some(CalendarTable {
         name: name.clone(),
         revision: same_name.map_or(1, |table| table.revision + 1),
         tzdb: tzdb_version().to_owned(),
         first: begin,
         cutoffs,
+        offsets,
     }))
+}
+
+/// The offsets, with those of `table` for the time that its cut-offs span: like these, they stay as they were published.
+fn with_published(computed: Vec<Offset>, table: Option<&CalendarTable>) -> Vec<Offset> {
+    let Some(table) = table.filter(|table| !table.offsets.is_empty()) else { return computed };
+    let (opens_at, horizon) = (table.opens_at(), table.horizon());
+    let behind = computed.iter().rfind(|offset| offset.from <= horizon);
+    let behind = behind.map(|offset| Offset { from: horizon, ..*offset });
+    let before = computed.iter().filter(|offset| offset.from < opens_at);
+    let published = table.offsets.iter().filter(|offset| offset.from < horizon);
+    let after = computed.iter().filter(|offset| offset.from > horizon);
+    let mut offsets: Vec<Offset> = before.chain(published).copied().chain(behind).chain(after.copied()).collect();
+    offsets.dedup_by_key(|offset| offset.seconds);
+    offsets
 }
 
 /// Whether a whole day opens after `through`, and one at or after the index `wanted`.
@@ -296,17 +323,20 @@ struct Step<'a> {
     from: Date,
     zone: &'a str,
     cutoff_minutes: u16,
+    named_by: NamedBy,
 }
 
 /// What rules mean: the first holds from ever, and one that repeats its predecessor says nothing.
 fn steps(rules: &[CalendarRule]) -> impl Iterator<Item = Step<'_>> {
     rules.iter().enumerate().filter_map(|(index, rule)| {
         let before = index.checked_sub(1).map(|before| &rules[before]);
-        let repeats = before.is_some_and(|b| b.zone == rule.zone && b.cutoff_minutes == rule.cutoff_minutes);
+        let meaning = |rule: &CalendarRule| (rule.zone.clone(), rule.cutoff_minutes, rule.named_by);
+        let repeats = before.is_some_and(|before| meaning(before) == meaning(rule));
         (!repeats).then_some(Step {
             from: before.map_or(Date::MIN, |_| rule.from),
             zone: &rule.zone,
             cutoff_minutes: rule.cutoff_minutes,
+            named_by: rule.named_by,
         })
     })
 }
@@ -314,6 +344,7 @@ fn steps(rules: &[CalendarRule]) -> impl Iterator<Item = Step<'_>> {
 /// Checked rules with their zones at hand: what each date's cut-off would be if there were no other dates.
 struct Nominal {
     rules: Vec<(Date, TimeZone, civil::Time)>,
+    named_by: NamedBy,
 }
 
 impl Nominal {
@@ -334,8 +365,12 @@ impl Nominal {
             let time = time.map_err(|_| CalendarError::Cutoff { from: rule.from, minutes })?;
             Ok((rule.from, zone(&rule.zone)?, time))
         };
+        let named_by = rules[0].named_by;
+        if let Some(other) = rules.iter().find(|rule| rule.named_by != named_by) {
+            return Err(CalendarError::Naming(other.from));
+        }
         let rules = rules.iter().map(resolve).collect::<Result<_, _>>()?;
-        Ok(Self { rules })
+        Ok(Self { rules, named_by })
     }
 
     fn cutoff(&self, date: Date) -> Result<Instant, CalendarError> {
@@ -345,9 +380,38 @@ impl Nominal {
         if date == Date::MAX {
             return Err(CalendarError::OutOfRange(date));
         }
-        let local = civil::Date::from(date).to_datetime(*time);
+        let opens_on = match self.named_by {
+            NamedBy::Open => date,
+            NamedBy::Close => date.plus(-1),
+        };
+        let local = civil::Date::from(opens_on).to_datetime(*time);
         let at = zone.to_ambiguous_timestamp(local).compatible();
         at.map(Instant::from).map_err(|_| CalendarError::OutOfRange(date))
+    }
+
+    /// How far local clocks are ahead of UTC from the first cut-off to the last, which are those of consecutive dates from `first` on:
+    /// on each business day by the zone of the rule that its date has.
+    fn offsets(&self, first: Date, cutoffs: &[Instant]) -> Vec<Offset> {
+        let rule_of =
+            |index: usize| self.rules.partition_point(|(from, ..)| *from <= first.plus(index as i32)).max(1) - 1;
+        let mut offsets: Vec<Offset> = Vec::new();
+        let mut index = 0;
+        while index + 1 < cutoffs.len() {
+            let rule = rule_of(index);
+            let opens_at = cutoffs[index];
+            while index + 1 < cutoffs.len() && rule_of(index) == rule {
+                index += 1;
+            }
+            let (_, zone, _) = &self.rules[rule];
+            let ends_at = cutoffs[index];
+            let Ok(start) = jiff::Timestamp::from_millisecond(opens_at.as_millis()) else { continue };
+            offsets.push(Offset { from: opens_at, seconds: zone.to_offset(start).seconds() });
+            let changes = zone.following(start).map(|change| (Instant::from(change.timestamp()), change.offset()));
+            let changes = changes.take_while(|(at, _)| *at < ends_at);
+            offsets.extend(changes.map(|(from, offset)| Offset { from, seconds: offset.seconds() }));
+        }
+        offsets.dedup_by_key(|offset| offset.seconds);
+        offsets
     }
 }
 
@@ -399,7 +463,7 @@ fn zone_of_place(database: &TimeZoneDatabase, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use daybook_domain::calendar::Lookup;
+    use daybook_domain::calendar::{DayClock, Lookup};
     use proptest::prelude::*;
     use std::sync::LazyLock;
 
@@ -417,6 +481,7 @@ mod tests {
             from: date(from),
             zone: zone.to_owned(),
             cutoff_minutes: hours.parse::<u16>().unwrap() * 60 + minutes.parse::<u16>().unwrap(),
+            named_by: NamedBy::Open,
         }
     }
 
@@ -567,6 +632,39 @@ mod tests {
     }
 
     #[test]
+    fn a_day_may_be_named_by_the_date_on_which_it_closes() {
+        let mut rules = since_ever("America/New_York", "17:00");
+        let by_open = table_name(&rules, &Name::new("system").unwrap());
+        rules[0].named_by = NamedBy::Close;
+        assert_ne!(table_name(&rules, &Name::new("system").unwrap()), by_open);
+        let table = around(&rules, "2013-03-10");
+        // Sunday's session begins at 17:00, after clocks went forward, and is Monday's trading day.
+        assert_eq!(day(&table, "2013-03-10"), some("2013-03-09T22:00:00Z", 23 * HOURS));
+        assert_eq!(day(&table, "2013-03-11"), some("2013-03-10T21:00:00Z", 24 * HOURS));
+        assert_eq!(business_date(&rules, at("2013-03-10T20:59:59Z")), Ok(date("2013-03-10")));
+        assert_eq!(business_date(&rules, at("2013-03-10T21:00:00Z")), Ok(date("2013-03-11")));
+        rules.push(rule("2014-01-01", "America/New_York", "18:00"));
+        assert!(
+            check_rules(&rules)
+                .unwrap_err()
+                .to_string()
+                .contains("the rule from 2014-01-01 names its days by another date")
+        );
+    }
+
+    #[test]
+    fn a_table_without_offsets_is_published_again_with_them() {
+        let rules = since_ever("Australia/Lord_Howe", "00:00");
+        let whole = around(&rules, "2024-04-07");
+        let bare = CalendarTable { offsets: Vec::new(), ..whole.clone() };
+        let through = Instant::from_millis(whole.horizon().as_millis() - 2 * MILLIS_PER_DAY);
+        let again = extend(Some(&bare), &bare.name, &rules, bare.first, through).unwrap().unwrap();
+        assert_eq!((again.revision, &again.cutoffs, &again.offsets), (2, &whole.cutoffs, &whole.offsets));
+        let set_back = Offset { from: at("2024-04-06T15:00:00Z"), seconds: 37_800 };
+        assert_eq!(whole.offsets, [Offset { from: whole.opens_at(), seconds: 39_600 }, set_back]);
+    }
+
+    #[test]
     fn a_table_holds_a_whole_day_after_the_one_asked_for() {
         let rules = since_ever("Pacific/Apia", "00:00");
         // The day after 2011-12-29 is 2011-12-31.
@@ -633,7 +731,12 @@ mod tests {
         rules.push(rule("1970-01-01", "Etc/UTC", "01:00"));
         assert!(text(&rules).contains("the rule from 1970-01-01 follows one from 1970-01-01"));
         let many: Vec<_> = (0..=MAX_RULES as i32)
-            .map(|day| CalendarRule { from: Date::from_days(day), zone: "Etc/UTC".into(), cutoff_minutes: 0 })
+            .map(|day| CalendarRule {
+                from: Date::from_days(day),
+                zone: "Etc/UTC".into(),
+                cutoff_minutes: 0,
+                named_by: Default::default(),
+            })
             .collect();
         assert_eq!(check_rules(&many), Err(CalendarError::TooManyRules(65)));
         assert_eq!(check_rules(&many[1..]), Ok(()));
@@ -652,7 +755,12 @@ mod tests {
         same.push(rule("2015-01-01", "Etc/GMT+5", "05:30"));
         assert!(table_name(&same, &system).as_str().starts_with("GMT5-0530-"));
         // Rules that were never checked have a name too.
-        let odd = CalendarRule { from: Date::MIN, zone: "é".repeat(9) + &"x".repeat(99), cutoff_minutes: u16::MAX };
+        let odd = CalendarRule {
+            from: Date::MIN,
+            zone: "é".repeat(9) + &"x".repeat(99),
+            cutoff_minutes: u16::MAX,
+            named_by: Default::default(),
+        };
         assert!(table_name(&[odd], &system).as_str().starts_with("xxxx"));
         assert!(table_name(&[], &system).as_str().starts_with("-0000-"));
 
@@ -691,11 +799,12 @@ mod tests {
         fn any_rules(start: i32)(
             gaps in prop::collection::vec(prop_oneof![1..4, 1..400, 1..4000], 0..6),
             steps in prop::collection::vec((prop::sample::select(ZONES.as_slice()), 0..1440u16), 6),
+            named_by in prop::sample::select(NamedBy::ALL.as_slice()),
         ) -> Vec<CalendarRule> {
             let mut from = Date::from_days(start);
             let mut rules = Vec::new();
             for (index, (zone, cutoff_minutes)) in steps.into_iter().take(gaps.len() + 1).enumerate() {
-                rules.push(CalendarRule { from, zone, cutoff_minutes });
+                rules.push(CalendarRule { from, zone, cutoff_minutes, named_by });
                 from = from.plus(gaps.get(index).copied().unwrap_or(1));
             }
             rules
@@ -710,7 +819,8 @@ mod tests {
         let nominal = |date: Date| {
             let rule = rules.iter().rev().find(|rule| rule.from <= date).unwrap_or(&rules[0]);
             let minutes = i64::from(rule.cutoff_minutes);
-            let local = civil::Date::from(date).to_datetime(civil::time(0, 0, 0, 0));
+            let opens_on = if rule.named_by == NamedBy::Close { date.plus(-1) } else { date };
+            let local = civil::Date::from(opens_on).to_datetime(civil::time(0, 0, 0, 0));
             let local = local.checked_add(jiff::Span::new().minutes(minutes)).unwrap();
             Instant::from(local.in_tz(&rule.zone).unwrap().timestamp())
         };
@@ -750,6 +860,12 @@ mod tests {
                         prop_assert_eq!((day.opens_at, day.closes_at), (holding[0].1[0], holding[0].1[1]));
                         prop_assert_eq!(table.day(day.date), Some(day));
                         prop_assert_eq!(business_date(&rules, moment), Ok(day.date));
+                        // Clocks show what they show in the zone of the day's rule.
+                        let rule = rules.iter().rev().find(|rule| rule.from <= day.date).unwrap_or(&rules[0]);
+                        let timestamp = jiff::Timestamp::from_millisecond(moment.as_millis()).unwrap();
+                        let offset = zone(&rule.zone).unwrap().to_offset(timestamp).seconds();
+                        let clock = DayClock { date: day.date, opens_at: day.opens_at, offsets: &table.offsets };
+                        prop_assert_eq!(clock.offset_at(moment), i64::from(offset));
                     }
                 }
             }
@@ -778,6 +894,9 @@ mod tests {
                     prop_assert_eq!(disagreement(old, new), None);
                     let offset = old.first.days_since(new.first) as usize;
                     prop_assert_eq!(&new.cutoffs[offset..offset + old.cutoffs.len()], &old.cutoffs[..]);
+                    // Rules that become known later are of later days.
+                    let inside = old.offsets.iter().filter(|offset| offset.from > old.opens_at());
+                    prop_assert!(inside.clone().all(|offset| new.offsets.contains(offset)));
                     prop_assert_eq!(new.revision, if old.name == new.name { old.revision + 1 } else { 1 });
                 }
                 let now = grown.or(table).expect("built at first");
@@ -787,6 +906,8 @@ mod tests {
                     prop_assert_eq!(*cutoff, slow_cutoff(rules_then, now.first.plus(index as i32)));
                 }
                 prop_assert_eq!(extend(Some(&now), &name, rules_then, first, through), Ok(None));
+                let at_once = Nominal::new(rules_then).unwrap().offsets(now.first, &now.cutoffs);
+                prop_assert_eq!(&now.offsets, &at_once);
                 table = Some(now);
             }
         }

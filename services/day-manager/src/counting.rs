@@ -1,7 +1,8 @@
 //! Asks shards whether events of tenants were counted, and of which day the last ones are.
 
 use crate::schedule::change::Counted;
-use daybook_contracts::ask::{Asked, DayAccount, Days, ShardQuestion};
+use crate::shards;
+use daybook_contracts::ask::{DayAccount, Days, ShardQuestion};
 use daybook_domain::ids::{InboxSeq, Partition, TenantId};
 use daybook_runtime::append::last_message;
 use daybook_runtime::connection::Connection;
@@ -38,8 +39,9 @@ pub async fn ask(connection: &Connection, tenants: BTreeSet<TenantId>) -> BTreeM
 async fn of_tenant(connection: &Connection, tenant: &TenantId) -> Counted {
     let partition = Partition::of(tenant.as_str(), connection.partitions);
     let published = published(connection, partition, tenant).await;
+    let question = ShardQuestion::Days { tenant: tenant.clone() };
     loop {
-        if let Some(days) = days(connection, partition, tenant).await
+        if let Some(days) = shards::ask::<Days>(connection, partition, &question, ANSWER_DEADLINE).await
             && days.as_of.inbox >= published
         {
             return counted(&days.days);
@@ -61,24 +63,6 @@ async fn published(connection: &Connection, partition: Partition, tenant: &Tenan
             Err(error) => tracing::debug!(%partition, %error, "the log does not say how far it reaches"),
         }
         tokio::time::sleep(PAUSE).await;
-    }
-}
-
-async fn days(connection: &Connection, partition: Partition, tenant: &TenantId) -> Option<Days> {
-    let question = ShardQuestion::Days { tenant: tenant.clone() };
-    let question = serde_json::to_vec(&question).expect("a question is a plain value");
-    let request = async_nats::Request::new().payload(question.into()).timeout(Some(ANSWER_DEADLINE));
-    let reply = connection.client.send_request(connection.subjects.shard(partition), request).await.ok()?;
-    match serde_json::from_slice::<Asked<Days>>(&reply.payload) {
-        Ok(Ok(days)) => Some(days),
-        Ok(Err(error)) => {
-            tracing::debug!(%tenant, %error, "a shard does not say which days it has");
-            None
-        }
-        Err(error) => {
-            tracing::warn!(%tenant, %error, "a shard's answer cannot be read; are the versions the same?");
-            None
-        }
     }
 }
 

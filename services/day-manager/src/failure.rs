@@ -1,6 +1,5 @@
 //! What keeps a request from being carried out, what its asker is told, and when the next one is tried.
 
-use crate::publishing::PublishError;
 use daybook_contracts::admin::AdminError;
 use daybook_runtime::written::NotWritten;
 use std::time::Duration;
@@ -11,6 +10,21 @@ use tokio::time::Instant;
 pub const PAUSE: Duration = Duration::from_secs(1);
 /// Failures in a row from which on this day-manager does not say that it is well: one alone is over with the next attempt.
 const LASTING: u32 = 2;
+
+/// Why something was not published, or it is not known whether it was: read everything anew.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    #[error("another day-manager published on {0}")]
+    Conflict(String),
+    #[error("the broker did not confirm a message on {subject}")]
+    Unclear {
+        subject: String,
+        #[source]
+        source: async_nats::jetstream::context::PublishError,
+    },
+    #[error("a message was published, but did not come through to {0} in time")]
+    NotArrived(String),
+}
 
 /// Something was not done, or it is not known whether it was.
 #[derive(Debug, thiserror::Error)]

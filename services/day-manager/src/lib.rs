@@ -2,10 +2,10 @@
 //!
 //! [`calendar`] converts time zones into tables of instants, the only place that does. [`schedule`] knows which marker
 //! is due when. [`registry`] holds what is defined and checks changes, with [`seasons`]. All of them are pure.
-//! [`manager`] is the actor that publishes definitions and markers; [`activation`] watches views being backfilled, for
-//! the manager to put them into force; [`counting`] asks shards what they have counted; [`admin`] is its face to the outside, a NATS micro service. [`failure`] says what
-//! an asker is told when the broker does not do its part. [`accounts`] makes the tenants' NATS accounts, where an operator
-//! signs them.
+//! [`manager`] is the actor that publishes definitions and markers, and `messages` says what it is asked; [`activation`] watches views being backfilled, for
+//! the manager to put them into force; [`counting`] asks shards what they have counted; [`admin`] is its face to the
+//! outside, a NATS micro service. [`failure`] says what an asker is told when the broker does not do its part.
+//! [`sources`] sees that what is published comes through to INBOX. [`accounts`] makes the tenants' NATS accounts, where an operator signs them.
 
 pub mod accounts;
 pub mod activation;
@@ -13,15 +13,19 @@ pub mod admin;
 pub mod calendar;
 pub mod counting;
 pub mod failure;
+mod holdings;
 pub mod loading;
 pub mod manager;
+mod messages;
 pub mod publishing;
 pub mod registry;
 pub mod schedule;
 pub mod seasons;
+mod shards;
+pub mod sources;
 
 use accounts::{Accounts, AccountsHandle};
-use daybook_runtime::membership::Membership;
+use daybook_runtime::membership::{Membership, watch_all};
 use daybook_runtime::process::Context;
 use daybook_runtime::supervisor::{self, Child};
 use serde::Serialize;
@@ -71,7 +75,13 @@ pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::
             accounts::spawn(keeping.clone(), leading.clone(), accounts, requests, supervisor)
         }));
     }
-    supervisor::run(children, context.leave).await?;
+    let watching = tokio::spawn(watch_all(context.connection.clone(), context.board.clone()));
+    let leading = membership.clone();
+    let sources = tokio::spawn(sources::watch(context.connection.clone(), move || leading.leads()));
+    let ended = supervisor::run(children, context.leave).await;
+    watching.abort();
+    sources.abort();
+    ended?;
     membership.farewell().await;
     Ok(())
 }

@@ -4,7 +4,7 @@ use crate::publishing::{Arrival, Ends, Outgoing, Publisher};
 use crate::registry::Registry;
 use crate::schedule::Observed;
 use daybook_contracts::day::DayMarker;
-use daybook_domain::catalogue::{Activation, Clocks, Definition};
+use daybook_domain::catalogue::{Activation, Clocks, Definition, Removal, View};
 use daybook_domain::ids::{Name, Partition};
 use daybook_domain::time::Instant;
 use daybook_runtime::append::Newest;
@@ -57,6 +57,8 @@ fn revision_of(definition: &Definition) -> u64 {
         Definition::View(view) => view.revision,
         Definition::Calendar(table) => table.revision,
         Definition::Tenant(tenant) => tenant.revision,
+        Definition::Group(group) => group.revision,
+        Definition::Removal(removal) => removal.revision(),
         Definition::Activation(_) => 0,
     }
 }
@@ -67,6 +69,8 @@ fn with_revision(mut definition: Definition, revision: u64) -> Definition {
         Definition::View(view) => view.revision = revision,
         Definition::Calendar(table) => table.revision = revision,
         Definition::Tenant(tenant) => tenant.revision = revision,
+        Definition::Group(group) => group.revision = revision,
+        Definition::Removal(removal) => *removal.revision_mut() = revision,
         Definition::Activation(_) => {}
     }
     definition
@@ -148,7 +152,7 @@ pub fn assemble(
     }
     let mut repairs = Vec::new();
     for definition in shared {
-        if !matches!(definition.definition, Definition::Tenant(_)) {
+        if definition.definition.tenant().is_none() {
             repairs.extend(
                 Partition::all(partitions)
                     .filter(|partition| definition.partitions.get(partition) != Some(&definition.definition))
@@ -157,6 +161,16 @@ pub fn assemble(
         }
         if let Err(error) = registry.adopt(definition.definition) {
             tracing::error!(error, "a published definition cannot be used");
+        }
+    }
+    // Another day-manager may have removed the kind while this view was on its way.
+    let is_orphan = |view: &&View| !registry.kinds.contains_key(&view.kind);
+    let orphans: Vec<View> = registry.views.values().filter(is_orphan).cloned().collect();
+    for View { name, revision, .. } in orphans {
+        let removal = Definition::Removal(Removal::View { name, revision: revision + 1 });
+        repairs.extend(Partition::all(partitions).map(|partition| (partition, removal.clone())));
+        if let Err(error) = registry.adopt(removal) {
+            tracing::error!(error, "a view without a kind cannot be removed");
         }
     }
     for marker in days {
@@ -168,17 +182,19 @@ pub fn assemble(
     Assembled { registry, repairs }
 }
 
-/// The newest revision of every definition: kinds, then views, calendars and tenants, as each needs the ones before.
+/// The newest revision of every definition: kinds, then views, calendars, tenants and groups, as each needs the ones
+/// before.
 /// And what was activated where, which differs between partitions.
 fn collect(catalog: Vec<(Partition, Definition)>) -> (Vec<Shared>, Vec<(Partition, Activation)>) {
     let mut activations = Vec::new();
     let mut newest: BTreeMap<(u8, String), Shared> = BTreeMap::new();
     for (partition, definition) in catalog {
         let rank = match &definition {
-            Definition::Kind(_) => 0,
-            Definition::View(_) => 1,
+            Definition::Kind(_) | Definition::Removal(Removal::Kind { .. }) => 0,
+            Definition::View(_) | Definition::Removal(Removal::View { .. }) => 1,
             Definition::Calendar(_) => 2,
-            Definition::Tenant(_) => 3,
+            Definition::Tenant(_) | Definition::Removal(Removal::Tenant { .. }) => 3,
+            Definition::Group(_) | Definition::Removal(Removal::Group { .. }) => 4,
             Definition::Activation(activation) => {
                 activations.push((partition, activation.clone()));
                 continue;
@@ -220,6 +236,7 @@ mod tests {
             measures: vec![],
             revision,
             mappings: vec![],
+            remember: None,
         })
     }
 
@@ -252,6 +269,25 @@ mod tests {
     }
 
     #[test]
+    fn a_removal_that_did_not_reach_a_partition_is_repaired_and_the_last_word() {
+        let removal = Definition::Removal(Removal::Kind { name: name("k"), revision: 2 });
+        let catalog = vec![(Partition(0), removal.clone()), (Partition(1), kind(1, Mode::Fact))];
+        let Assembled { registry, repairs } = assemble(catalog, &[], Clocks::new(), 2);
+        assert_eq!(repairs, [(Partition(1), removal)]);
+        assert!(registry.kinds.is_empty() && registry.removed.len() == 1);
+    }
+
+    #[test]
+    fn a_view_whose_kind_was_removed_meanwhile_goes_too() {
+        let removal = Definition::Removal(Removal::Kind { name: name("k"), revision: 2 });
+        let view = Definition::View(View { revision: 4, ..View::new(name("v"), name("k"), vec![], vec![]) });
+        let Assembled { registry, repairs } =
+            assemble(vec![(Partition(0), removal), (Partition(0), view)], &[], Clocks::new(), 1);
+        let gone = Definition::Removal(Removal::View { name: name("v"), revision: 5 });
+        assert_eq!((repairs, registry.views.len()), (vec![(Partition(0), gone)], 0));
+    }
+
+    #[test]
     fn rivals_of_one_revision_are_followed_by_one_of_the_next() {
         let (one, other) = (kind(2, Mode::Fact), kind(2, Mode::Entity));
         let catalog = vec![(Partition(0), one.clone()), (Partition(1), other.clone())];
@@ -268,6 +304,7 @@ mod tests {
                 tzdb: "test".into(),
                 first: Date::from_days(0),
                 cutoffs: hours.iter().map(|hour| Instant::from_millis(hour * 3_600_000)).collect(),
+                offsets: Vec::new(),
             })
         };
         let catalog = vec![(Partition(0), table(5, &[0, 24])), (Partition(1), table(5, &[0, 24, 48]))];

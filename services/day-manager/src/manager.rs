@@ -10,15 +10,17 @@
 use crate::accounts::AccountsHandle;
 use crate::failure::{self, Failure, Refused, Trouble};
 use crate::loading::{Loaded, load, load_clocks};
+use crate::messages::Message;
 use crate::publishing::{Arrival, Publisher};
 use crate::registry::Registry;
-use crate::{activation, admin, counting};
+use crate::{activation, admin, counting, holdings};
 use async_nats::HeaderMap;
 use daybook_contracts::admin::{
     AdminError, Apply, ApplyReply, CatalogueReply, ClockAdvance, ClockReply, CloseDay, CloseReply, DaysStanding,
-    Refusal,
+    Refusal, Remove, RemoveReply, Target,
 };
 use daybook_contracts::day::DayMarker;
+use daybook_domain::calendar::CalendarTable;
 use daybook_domain::catalogue::{Activation, Definition, SYSTEM_CLOCK};
 use daybook_domain::ids::{Name, Partition};
 use daybook_domain::time::Instant;
@@ -26,7 +28,7 @@ use daybook_runtime::connection::round_trip;
 use daybook_runtime::membership::Membership;
 use daybook_runtime::process::Context;
 use daybook_runtime::{clock, telemetry};
-use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,20 +67,6 @@ pub async fn spawn(
 }
 
 struct Manager;
-
-/// What the actor is asked.
-pub enum Message {
-    /// Look at the system clock, now and again after a while.
-    Tick,
-    /// Look at the system clock once more.
-    More,
-    Apply(Apply, RpcReplyPort<Result<ApplyReply, Refused>>),
-    Catalogue(RpcReplyPort<Result<CatalogueReply, Refused>>),
-    Advance(ClockAdvance, RpcReplyPort<Result<ClockReply, Refused>>),
-    Close(CloseDay, RpcReplyPort<Result<CloseReply, Refused>>),
-    /// These views have been backfilled in these partitions.
-    Activate(Vec<(Partition, Activation)>),
-}
 
 struct State {
     context: Context,
@@ -195,6 +183,10 @@ impl Actor for Manager {
             }
             Message::Close(request, reply) => {
                 let outcome = state.carry_out(false, async move |state| state.close(&request).await).await;
+                let _ = reply.send(outcome.and_then(|outcome| Ok(outcome?)));
+            }
+            Message::Remove(request, reply) => {
+                let outcome = state.carry_out(false, async move |state| state.remove(&request).await).await;
                 let _ = reply.send(outcome.and_then(|outcome| Ok(outcome?)));
             }
             Message::Activate(ready) => {
@@ -327,6 +319,7 @@ impl State {
         let system = Name::new(SYSTEM_CLOCK).expect("a valid name");
         let now = clock::now();
         self.extend(&system, now).await?;
+        self.publish_tables(self.registry.with_offsets()).await?;
         let (count, _) = self.publish_due(&system, now).await?;
         let late = self.registry.schedule.next_deadline(&system).map_or(0.0, |due| now.since(due).as_secs_f64());
         metrics::gauge!("daybook_days_overdue_seconds").set(late);
@@ -353,11 +346,8 @@ impl State {
             return Ok(ApplyReply::Applied(change.applied));
         }
         let last = self.publish_definitions(change.definitions).await?;
-        self.see_earlier_ones_arrive().await?;
-        if let Some((sequence, arrival)) = last {
-            // An event published after the answer finds its tenant defined.
-            self.publisher.arrived(sequence, &arrival).await?;
-        }
+        // An event published after the answer finds its tenant defined.
+        self.see_arrive(last).await?;
         for line in &change.applied {
             tracing::info!(what = line.what, name = line.name, action = ?line.action, "applied");
         }
@@ -368,7 +358,8 @@ impl State {
     fn overtaken(&self, apply: &Apply, definitions: &[Definition]) -> Vec<Refusal> {
         let Some(seen) = apply.catalog_seen else { return Vec::new() };
         let overtaken = definitions.iter().filter(|definition| {
-            !matches!(definition, Definition::Calendar(_)) && self.publisher.is_newer_than(seen, definition)
+            let (what, name) = (definition.what(), definition.name());
+            !matches!(definition, Definition::Calendar(_)) && self.publisher.is_newer_than(seen, what, name)
         });
         overtaken
             .map(|definition| {
@@ -391,6 +382,7 @@ impl State {
         CatalogueReply {
             kinds: self.registry.kinds.values().cloned().collect(),
             views: self.registry.views.values().cloned().collect(),
+            groups: self.registry.groups.values().cloned().collect(),
             tenants: self.registry.schedule.len(),
             clocks: self.registry.clocks.clone(),
             partitions: self.context.connection.partitions,
@@ -417,10 +409,7 @@ impl State {
                 break;
             }
         }
-        self.see_earlier_ones_arrive().await?;
-        if let Some((sequence, arrival)) = last {
-            self.publisher.arrived(sequence, &arrival).await?;
-        }
+        self.see_arrive(last).await?;
         if stood != Some(now) {
             // Only once everything due by then is published: a repeated request finishes what a crash left.
             self.publisher.store_clock(name.as_str(), &now.to_string()).await?;
@@ -440,10 +429,25 @@ impl State {
             return refused(format!("the clock {clock} of {} has not begun; nothing is open by it", request.tenant));
         };
         self.extend(&clock, now).await?;
-        let closing = match self.registry.schedule.close_by_hand(&request.tenant, request.date, now) {
+        let close = |registry: &Registry| registry.schedule.close_by_hand(&request.tenant, request.date, now);
+        let mut closing = match close(&self.registry) {
             Ok(closing) => closing,
             Err(error) => return refused(error.to_string()),
         };
+        let boundary = match request.boundary.then(|| self.registry.boundary(&request.tenant, request.date, now)) {
+            Some(Err(why)) => return refused(why),
+            Some(Ok(boundary)) => boundary,
+            None => None,
+        };
+        if let Some(boundary) = boundary {
+            // No marker comes before it.
+            let last = self.publish_definitions(vec![boundary]).await?;
+            self.see_arrive(last).await?;
+            closing = match close(&self.registry) {
+                Ok(closing) => closing,
+                Err(error) => return refused(error.to_string()),
+            };
+        }
         let opened = closing.opened.clone();
         let markers = closing.into_markers();
         let mut last = None;
@@ -451,13 +455,44 @@ impl State {
             // One after the other: their order is what they mean.
             last = self.publish_markers(&clock, std::slice::from_ref(marker)).await?.or(last);
         }
-        self.see_earlier_ones_arrive().await?;
-        if let Some((sequence, arrival)) = last {
-            self.publisher.arrived(sequence, &arrival).await?;
-        }
+        self.see_arrive(last).await?;
         tracing::info!(tenant = %request.tenant, date = %request.date, "closed by hand");
         let closed = markers.into_iter().next_back().expect("a closing ends with the day's own close");
-        Ok(Ok(CloseReply { closed, opened }))
+        let plan = self.registry.schedule.get(&request.tenant);
+        let boundary = plan.and_then(|plan| plan.tenant().boundary(request.date));
+        Ok(Ok(CloseReply { closed, opened, boundary }))
+    }
+
+    async fn remove(&mut self, request: &Remove) -> Result<Result<RemoveReply, AdminError>, Failure> {
+        let refused = |message: String| Ok(Err(AdminError { message }));
+        let target = &request.target;
+        let plan = match self.registry.plan_removal(target) {
+            Ok(plan) => plan,
+            Err(why) => return refused(why),
+        };
+        let (what, name) = (target.what(), target.name());
+        if !plan.is_repeated && request.catalog_seen.is_some_and(|seen| self.publisher.is_newer_than(seen, what, name))
+        {
+            return refused(format!(
+                "{what} {name} was changed while this request was under way; look at it, and ask again"
+            ));
+        }
+        let mut reply = RemoveReply {
+            is_repeated: plan.is_repeated,
+            views: plan.views,
+            groups: plan.groups,
+            ..RemoveReply::default()
+        };
+        if let Target::Tenant { id, .. } = target {
+            (reply.state, reply.stored) = holdings::ask(&self.context.connection, id).await;
+        }
+        if request.dry_run {
+            return Ok(Ok(reply));
+        }
+        let last = self.publish_definitions(plan.definitions).await?;
+        self.see_arrive(last).await?;
+        tracing::info!(what, name, "removed");
+        Ok(Ok(reply))
     }
 
     /// Publishes those activations that are still wanted, each to its partition.
@@ -477,21 +512,29 @@ impl State {
         Ok(())
     }
 
-    async fn see_earlier_ones_arrive(&mut self) -> Result<(), Failure> {
+    /// Waits until INBOX has what was published before, and then `last`.
+    async fn see_arrive(&mut self, last: Option<(u64, Arrival)>) -> Result<(), Failure> {
         while let Some((sequence, arrival)) = self.unarrived.last() {
             self.publisher.arrived(*sequence, arrival).await?;
             self.unarrived.pop();
+        }
+        if let Some((sequence, arrival)) = last {
+            self.publisher.arrived(sequence, &arrival).await?;
         }
         Ok(())
     }
 
     /// Publishes further days of the calendars that need it.
     async fn extend(&mut self, clock: &Name, now: Instant) -> Result<(), Failure> {
-        let tables = self.registry.extensions(clock, now);
+        self.publish_tables(self.registry.extensions(clock, now)).await
+    }
+
+    /// Publishes newer revisions of calendars, and waits until INBOX has them.
+    async fn publish_tables(&mut self, tables: Vec<CalendarTable>) -> Result<(), Failure> {
         if tables.is_empty() {
             return Ok(());
         }
-        tracing::debug!(%clock, count = tables.len(), "publishing further days");
+        tracing::debug!(count = tables.len(), "publishing calendars again");
         let last = self.publish_definitions(tables.into_iter().map(Definition::Calendar).collect()).await?;
         if let Some((sequence, arrival)) = last {
             self.publisher.arrived(sequence, &arrival).await?;

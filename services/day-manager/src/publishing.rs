@@ -1,7 +1,7 @@
 //! Publishing definitions and markers, each on the condition that its subject stands where this day-manager left it.
 //! Two of them at once do no harm: the loser's publish fails, and it reads everything anew.
 
-use crate::failure::Failure;
+use crate::failure::{Failure, PublishError};
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use daybook_contracts::day::{DayMarker, Edge};
@@ -21,21 +21,6 @@ const IN_FLIGHT: usize = 256;
 /// How long a published message may take to come through to INBOX before its asker is told that it does not. The broker needs
 /// milliseconds, and some seconds when a leader has just gone; the command line waits 8 s for a reply.
 const ARRIVAL_DEADLINE: Duration = Duration::from_secs(5);
-
-/// Why something was not published, or it is not known whether it was: read everything anew.
-#[derive(Debug, thiserror::Error)]
-pub enum PublishError {
-    #[error("another day-manager published on {0}")]
-    Conflict(String),
-    #[error("the broker did not confirm a message on {subject}")]
-    Unclear {
-        subject: String,
-        #[source]
-        source: async_nats::jetstream::context::PublishError,
-    },
-    #[error("a message was published, but did not come through to {0} in time")]
-    NotArrived(String),
-}
 
 /// A message to be published, and where it will appear in INBOX.
 #[derive(Clone, Debug)]
@@ -166,11 +151,9 @@ impl Publisher {
     pub fn definition(&self, definition: &Definition) -> Vec<Outgoing> {
         let (what, name) = (definition.what(), definition.name());
         let count = self.connection.partitions;
-        match definition {
-            Definition::Tenant(tenant) => {
-                vec![self.definition_for(Partition::of(tenant.id.as_str(), count), definition)]
-            }
-            _ => Partition::all(count).map(|partition| self.definition_for(partition, definition)).collect(),
+        match definition.tenant() {
+            Some(tenant) => vec![self.definition_for(Partition::of(tenant.as_str(), count), definition)],
+            None => Partition::all(count).map(|partition| self.definition_for(partition, definition)).collect(),
         }
         .into_iter()
         .inspect(|outgoing| tracing::debug!(what, name, subject = outgoing.subject, "publishing a definition"))
@@ -178,8 +161,7 @@ impl Publisher {
     }
 
     /// Whether a definition of that name was published behind a sequence of CATALOG.
-    pub fn is_newer_than(&self, seen: u64, definition: &Definition) -> bool {
-        let (what, name) = (definition.what(), definition.name());
+    pub fn is_newer_than(&self, seen: u64, what: &str, name: &str) -> bool {
         let subjects = &self.connection.subjects;
         Partition::all(self.connection.partitions)
             .any(|partition| self.ends.get(&subjects.catalog(partition, what, name)).is_some_and(|end| *end > seen))

@@ -129,6 +129,7 @@ impl Plan {
             tzdb: table.tzdb.clone(),
             calendar: table.name.clone(),
             calendar_revision: table.revision,
+            generation: self.tenant.generation,
         }
     }
 
@@ -240,7 +241,7 @@ impl Schedule {
         check_table(&tenant, &table, [opened, closed])?;
 
         let id = tenant.id.clone();
-        self.forget(&id);
+        self.remove(&id);
         let clock = self.clocks.entry(tenant.clock.clone()).or_default();
         let calendar = clock.calendars.entry(table.name.clone()).or_insert_with(|| Calendar {
             table: Arc::clone(&table),
@@ -272,6 +273,10 @@ impl Schedule {
         };
         let clock = self.clocks.get_mut(&plan.tenant.clock).expect("a clock lives while it has tenants");
         let calendar = clock.calendars.get(&plan.table).expect("a calendar lives while it has users");
+        if marker.generation != plan.tenant.generation {
+            // It is of a tenant that was removed.
+            return Observed::Stale;
+        }
         let date = marker.day.date;
         let differs = date < last_published(&calendar.table) && calendar.table.day(date) != Some(marker.day);
         if differs || date < plan.tenant.first_day {
@@ -300,8 +305,15 @@ impl Schedule {
         self.clocks.get(clock)?.queue.first().map(|(due_at, ..)| *due_at)
     }
 
-    /// The tables under that clock that do not reach beyond `now + ahead`, with the rules to
-    /// [`extend`](crate::calendar::extend) them by. Costs a look at every table, of which there are few.
+    /// The tables of all clocks that an earlier build published without offsets, with their rules.
+    pub fn bare(&self) -> impl Iterator<Item = (&Arc<CalendarTable>, &[CalendarRule])> {
+        let calendars = self.clocks.values().flat_map(|clock| clock.calendars.values());
+        let bare = calendars.filter(|calendar| calendar.table.offsets.is_empty());
+        bare.map(|calendar| (&calendar.table, calendar.rules.as_slice()))
+    }
+
+    /// The tables under that clock that do not reach beyond `now + ahead`, with the rules to [`extend`](crate::calendar::extend) them
+    /// by. Costs a look at every table, of which there are few.
     pub fn horizon_short(
         &self,
         clock: &Name,
@@ -345,6 +357,11 @@ impl Schedule {
         counts
     }
 
+    /// The tenants, in order.
+    pub fn tenants(&self) -> impl Iterator<Item = &TenantId> {
+        self.plans.keys()
+    }
+
     /// How many tenants there are.
     pub fn len(&self) -> usize {
         self.plans.len()
@@ -363,7 +380,7 @@ impl Schedule {
     }
 
     /// Removes a tenant, and its calendar and clock if it was their last.
-    fn forget(&mut self, tenant: &TenantId) {
+    pub fn remove(&mut self, tenant: &TenantId) {
         let Some(mut plan) = self.plans.remove(tenant) else {
             return;
         };
@@ -431,14 +448,23 @@ mod tests {
             tzdb: "test".into(),
             first: Date::from_days(0),
             cutoffs: hours.iter().copied().map(hour).collect(),
+            offsets: vec![daybook_domain::calendar::Offset { from: hour(0), seconds: 0 }],
         })
     }
 
     fn tenant(id: &str, grace_hours: u64) -> Tenant {
         Tenant {
+            generation: 0,
+            boundaries: Vec::new(),
+            alerts: Default::default(),
             id: TenantId::new(id).unwrap(),
             name: None,
-            calendar: vec![CalendarRule { from: Date::from_days(0), zone: "Etc/UTC".into(), cutoff_minutes: 0 }],
+            calendar: vec![CalendarRule {
+                from: Date::from_days(0),
+                zone: "Etc/UTC".into(),
+                cutoff_minutes: 0,
+                named_by: Default::default(),
+            }],
             grace_ms: grace_hours * HOUR as u64,
             first_day: Date::from_days(0),
             clock: name("system"),
@@ -517,6 +543,7 @@ mod tests {
         let markers = due(&schedule, 25);
         let day = BusinessDay { date: Date::from_days(0), opens_at: hour(0), closes_at: hour(24) };
         let marker = DayMarker {
+            generation: 0,
             tenant: TenantId::new("a").unwrap(),
             edge: Closed,
             day,
@@ -664,7 +691,7 @@ mod tests {
             let mut from = Date::from_days(15_310); // 2011-12-02
             let rule = |(days, zone, cutoff_minutes): (i32, &str, u16)| {
                 from = from.plus(days);
-                CalendarRule { from, zone: zone.to_owned(), cutoff_minutes }
+                CalendarRule { from, zone: zone.to_owned(), cutoff_minutes, named_by: Default::default() }
             };
             steps.into_iter().map(rule).collect()
         })

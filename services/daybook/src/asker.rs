@@ -5,10 +5,11 @@ use crate::sealed::Sealed;
 use async_nats::client::RequestErrorKind;
 use async_nats::service::NATS_SERVICE_ERROR_CODE;
 use async_nats::{Client, Message, Request, Subscriber};
+use daybook_contracts::alert::Alert;
 use daybook_contracts::ask::{Answer, AskError, AskErrorCode, Asked, DAYS_VIEW, Days, Query};
 use daybook_contracts::lists::{
-    DatesQuery, MAX_LIST_ROWS, REJECTS_VIEW, REPORT_VIEW, REPORTS_VIEW, RejectList, RejectsQuery, ReportEntry,
-    ReportList, ReportQuery, VIEWS_VIEW, ViewList,
+    ALERTS_VIEW, AlertList, AlertsQuery, DatesQuery, MAX_LIST_ROWS, REJECTS_VIEW, REPORT_VIEW, REPORTS_VIEW,
+    RejectList, RejectsQuery, ReportEntry, ReportList, ReportQuery, VIEWS_VIEW, ViewList,
 };
 use daybook_contracts::reject::Reject;
 use daybook_contracts::subjects::Subjects;
@@ -21,6 +22,15 @@ use std::time::Duration;
 
 /// Longest wait for a reply. The query service answers or refuses most requests within eight seconds.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The newest alerts of a tenant.
+pub struct NewestAlerts {
+    /// Oldest first.
+    pub alerts: Vec<Alert>,
+    pub has_older: bool,
+    /// The cursor of those that come later.
+    pub newer: String,
+}
 
 /// A client of the query service.
 #[derive(Clone)]
@@ -128,6 +138,37 @@ impl Asker {
                 return Ok((newest_first, has_older));
             }
         }
+    }
+
+    /// The newest `count` alerts of a tenant.
+    ///
+    /// # Errors
+    /// Those of the query service.
+    pub async fn alerts(&self, tenant: &TenantId, count: usize) -> Asked<NewestAlerts> {
+        let (mut newest_first, mut cursor, mut newer) = (Vec::new(), None, None);
+        loop {
+            let limit = u32::try_from(count - newest_first.len()).unwrap_or(u32::MAX).min(MAX_LIST_ROWS);
+            let query = AlertsQuery { limit: Some(limit.max(1)), cursor };
+            let page: AlertList = self.ask(tenant, ALERTS_VIEW, &query).await?;
+            newest_first.extend(page.alerts.into_iter().rev());
+            let newer = newer.get_or_insert(page.newer).clone();
+            cursor = page.next;
+            if cursor.is_none() || newest_first.len() >= count {
+                let has_older = cursor.is_some() || newest_first.len() > count;
+                newest_first.truncate(count);
+                newest_first.reverse();
+                return Ok(NewestAlerts { alerts: newest_first, has_older, newer });
+            }
+        }
+    }
+
+    /// The alerts behind a place, oldest first: as many as fit a page.
+    ///
+    /// # Errors
+    /// Those of the query service.
+    pub async fn alerts_behind(&self, tenant: &TenantId, place: &str) -> Asked<AlertList> {
+        let query = AlertsQuery { limit: Some(MAX_LIST_ROWS), cursor: Some(place.to_owned()) };
+        self.ask(tenant, ALERTS_VIEW, &query).await
     }
 
     async fn ask<T: DeserializeOwned>(&self, tenant: &TenantId, view: &str, body: &impl Serialize) -> Asked<T> {

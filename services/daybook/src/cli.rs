@@ -26,11 +26,13 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Replay five days of real flights through everything and check every report
-    Demo(commands::demo::Arguments),
-    /// Run the four services and a private broker in this process, until Ctrl-C
-    Up(commands::up::Arguments),
-    /// Put kinds, views and tenants from YAML files into force
+    Demo(Box<commands::demo::Arguments>),
+    /// Run all services and a private broker in this process, until Ctrl-C
+    Up(Box<commands::up::Arguments>),
+    /// Put kinds, views, tenants and groups from YAML files into force
     Apply(commands::apply::Arguments),
+    /// Remove a tenant, a view or a kind
+    Remove(commands::remove::Arguments),
     /// Show who runs what and how far it is; fails when something is missing
     Status(commands::status::Arguments),
     /// Show what is defined
@@ -43,6 +45,8 @@ enum Command {
     Report(commands::report::Arguments),
     /// List sealed reports
     Reports(commands::reports::Arguments),
+    /// Write the figures of sealed days as Parquet, CSV or NDJSON files
+    Export(commands::export::Arguments),
     /// Ask for the figures of a view
     Query(commands::query::Arguments),
     /// Watch a view change, as a live table
@@ -52,7 +56,9 @@ enum Command {
     /// Close a tenant's open day by hand
     Day(commands::day::Arguments),
     /// Show a tenant's rejected events
-    Rejects(commands::rejects::Arguments),
+    Rejects(Box<commands::rejects::Arguments>),
+    /// Show a tenant's alerts
+    Alerts(commands::alerts::Arguments),
     /// Replay the log and prove that it makes the sealed reports, byte for byte
     Verify(commands::verify::Arguments),
     /// Tell the story of one entity: its events, what became of them, and the reports they changed
@@ -63,6 +69,10 @@ enum Command {
     Nats(commands::nats::Arguments),
     /// Make, list and revoke tokens of tenants
     Token(commands::token::Arguments),
+    /// Make, list and revoke API keys for HTTP
+    Key(commands::key::Arguments),
+    /// Try a receiver of alerts
+    Webhook(commands::webhook::Arguments),
 }
 
 /// How a command reaches Daybook, and how it prints.
@@ -150,25 +160,30 @@ pub fn main() -> ExitCode {
 
 async fn run(command: Command) -> Outcome {
     match command {
-        Command::Demo(arguments) => commands::demo::run(arguments).await,
-        Command::Up(arguments) => commands::up::run(arguments).await,
+        Command::Demo(arguments) => commands::demo::run(*arguments).await,
+        Command::Up(arguments) => commands::up::run(*arguments).await,
         Command::Apply(arguments) => commands::apply::run(arguments).await,
+        Command::Remove(arguments) => commands::remove::run(arguments).await,
         Command::Status(arguments) => commands::status::run(arguments).await,
         Command::Get(arguments) => commands::get::run(arguments).await,
         Command::Map(arguments) => commands::map::run(arguments).await,
         Command::Replay(arguments) => commands::replay::run(arguments).await,
         Command::Report(arguments) => commands::report::run(arguments).await,
+        Command::Export(arguments) => commands::export::run(arguments).await,
         Command::Reports(arguments) => commands::reports::run(arguments).await,
         Command::Query(arguments) => commands::query::run(arguments).await,
         Command::Watch(arguments) => commands::watch::run(arguments).await,
         Command::Days(arguments) => commands::days::run(arguments).await,
         Command::Day(arguments) => commands::day::run(arguments).await,
-        Command::Rejects(arguments) => commands::rejects::run(arguments).await,
+        Command::Rejects(arguments) => commands::rejects::run(*arguments).await,
+        Command::Alerts(arguments) => commands::alerts::run(arguments).await,
         Command::Verify(arguments) => commands::verify::run(arguments).await,
         Command::Audit(arguments) => commands::audit::run(arguments).await,
         Command::Broker(arguments) => commands::broker::run(arguments).await,
         Command::Nats(arguments) => commands::nats::run(arguments).await,
         Command::Token(arguments) => commands::token::run(arguments).await,
+        Command::Key(arguments) => commands::key::run(arguments).await,
+        Command::Webhook(arguments) => commands::webhook::run(arguments).await,
     }
 }
 

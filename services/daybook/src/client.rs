@@ -7,8 +7,8 @@ use async_nats::client::RequestError;
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
 use bytes::Bytes;
 use daybook_contracts::admin::{
-    Apply, ApplyReply, CatalogueReply, ClockAdvance, ClockReply, CloseDay, CloseReply, DaysStanding, RevokeReply,
-    RevokeTokens, ViewsReply,
+    Apply, ApplyReply, CatalogueReply, ClockAdvance, ClockReply, CloseDay, CloseReply, DaysStanding, Remove,
+    RemoveReply, RevokeReply, RevokeTokens, ViewsReply,
 };
 use daybook_contracts::ask::{Answer, Asked, Days, Position, Query, ShardQuestion};
 use daybook_contracts::members::HEARTBEAT;
@@ -82,11 +82,25 @@ impl Client {
     /// # Errors
     /// When day-manager does not answer.
     pub async fn apply(&self, apply: &Apply) -> anyhow::Result<ApplyReply> {
+        self.admin("apply", &Apply { catalog_seen: Some(self.catalog_end().await), ..apply.clone() }).await
+    }
+
+    /// Removes a tenant, a view or a kind. Should a repetition of the request come late, it does not remove what has the name
+    /// since.
+    ///
+    /// # Errors
+    /// When there is no such thing, something still uses it, or day-manager does not answer.
+    pub async fn remove(&self, remove: &Remove) -> anyhow::Result<RemoveReply> {
+        self.admin("remove", &Remove { catalog_seen: Some(self.catalog_end().await), ..remove.clone() }).await
+    }
+
+    /// The last sequence of CATALOG.
+    async fn catalog_end(&self) -> u64 {
         let catalog = self.connection.subjects.catalog_stream();
-        let seen = retry("look at CATALOG", || async {
+        retry("look at CATALOG", || async {
             Ok(stream_handle(&self.connection, &catalog).await?.get_info().await?.state.last_sequence)
-        });
-        self.admin("apply", &Apply { catalog_seen: Some(seen.await), ..apply.clone() }).await
+        })
+        .await
     }
 
     /// Kinds, views and clocks.

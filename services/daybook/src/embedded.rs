@@ -1,9 +1,10 @@
-//! The four services in this process, with a private broker or an existing one.
+//! The services in this process, connect and gateway where they are wanted, with a private broker or an existing one.
 
 use anyhow::Context as _;
 use daybook_broker::{Broker, Options, Port, WebSocketOptions};
-use daybook_runtime::connection::{BrokerOptions, connect_service};
+use daybook_runtime::connection::BrokerOptions;
 use daybook_runtime::http::Health;
+use daybook_runtime::joining::connect_service;
 use daybook_runtime::{process, telemetry};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,6 +22,10 @@ pub struct EmbeddedOptions {
     pub day_manager: day_manager::Options,
     pub ingest: ingest::Options,
     pub query: query::Options,
+    /// Without a file of sources, connect does not run.
+    pub connect: connect::Options,
+    /// HTTP for clients, with `/healthz` and `/metrics` on the same port; none when absent.
+    pub gateway: Option<gateway::Options>,
 }
 
 impl EmbeddedOptions {
@@ -32,6 +37,8 @@ impl EmbeddedOptions {
             day_manager: Default::default(),
             ingest: Default::default(),
             query: Default::default(),
+            connect: Default::default(),
+            gateway: None,
         }
     }
 }
@@ -41,6 +48,8 @@ type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 /// The services, running.
 pub struct Embedded {
     pub health: Health,
+    /// Where the gateway serves clients, such as `http://127.0.0.1:8080`.
+    pub http: Option<String>,
     stop: CancellationToken,
     services: JoinSet<(&'static str, Ended)>,
 }
@@ -61,30 +70,47 @@ impl Embedded {
     /// # Errors
     /// When the broker cannot be used.
     pub async fn begin(options: EmbeddedOptions) -> anyhow::Result<Self> {
-        let health = Health::default();
-        let stop = CancellationToken::new();
-        let mut services = JoinSet::new();
-        let mut connections = Vec::new();
-        for name in ["day-manager", "ingest", "aggregator-shard", "query"] {
-            // A connection each, as if they were processes of their own: one's traffic does not hold up another's.
-            connections.push((name, connect_service(&options.broker, name).await?));
+        let EmbeddedOptions { broker, shard, day_manager, ingest, query, connect, gateway } = options;
+        let mut embedded =
+            Self { health: Health::default(), http: None, stop: CancellationToken::new(), services: JoinSet::new() };
+        // Before anything runs: the address may be taken.
+        let gateway = match gateway {
+            Some(options) => Some(gateway::Bound::bind(options, gateway::Openness::Loopback).await?),
+            None => None,
+        };
+        embedded.begin_as("day-manager", &broker, |context| day_manager::run(day_manager, context)).await?;
+        embedded.begin_as("ingest", &broker, |context| ingest::run(ingest, context)).await?;
+        embedded.begin_as("aggregator-shard", &broker, |context| aggregator_shard::run(shard, context)).await?;
+        embedded.begin_as("query", &broker, |context| query::run(query, context)).await?;
+        if connect.sources.is_some() {
+            embedded.begin_as("connect", &broker, |context| connect::run(connect, context)).await?;
         }
-        for (name, connection) in connections {
-            // What it runs takes the place of this.
-            health.set(name, false);
-            let context = process::Context::new(connection, health.clone(), stop.clone());
-            let options = options.clone();
-            services.spawn(async move {
-                let ended = match name {
-                    "day-manager" => day_manager::run(options.day_manager, context).await,
-                    "ingest" => ingest::run(options.ingest, context).await,
-                    "query" => query::run(options.query, context).await,
-                    _ => aggregator_shard::run(options.shard, context).await,
-                };
-                (name, ended)
-            });
+        if let Some(gateway) = gateway {
+            embedded.http = Some(format!("{}://{}", gateway.scheme(), gateway.address()?));
+            let operations = daybook_runtime::http::routes(embedded.health.clone(), embedded.stop.clone());
+            let gateway = gateway.beside(operations);
+            embedded.begin_as("gateway", &broker, |context| gateway.serve(context)).await?;
         }
-        Ok(Self { health, stop, services })
+        Ok(embedded)
+    }
+
+    /// Starts a service on a connection of its own, as if it were a process of its own: another's traffic does not hold it up.
+    async fn begin_as<F>(
+        &mut self,
+        name: &'static str,
+        broker: &BrokerOptions,
+        run: impl FnOnce(process::Context) -> F,
+    ) -> anyhow::Result<()>
+    where
+        F: Future<Output = Ended> + Send + 'static,
+    {
+        let connection = connect_service(broker, name).await?;
+        // What it runs takes the place of this.
+        self.health.set(name, false);
+        let context = process::Context::new(connection, self.health.clone(), self.stop.clone());
+        let running = run(context);
+        self.services.spawn(async move { (name, running.await) });
+        Ok(())
     }
 
     /// Returns when everything that is run here is ready: which partitions that are depends on who else runs some.

@@ -91,6 +91,7 @@ mod tests {
             measures: Vec::new(),
             revision: 1,
             mappings: Vec::new(),
+            remember: None,
         };
         FactIds::new(&[kind("click", Mode::Fact), kind("order", Mode::Entity)], [source; 32])
     }

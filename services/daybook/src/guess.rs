@@ -436,8 +436,7 @@ fn quoted(path: &str) -> String {
 mod tests {
     use super::*;
     use crate::definitions;
-    use crate::mapped::RecordMapper;
-    use daybook_mapping::{Outcome, Record, Zones};
+    use daybook_mapping::{Outcome, Record, RecordMapper, Zones};
     use std::path::PathBuf;
 
     /// What a guess makes of its own samples, and the guess.
@@ -455,6 +454,7 @@ mod tests {
                 from: daybook_domain::time::Date::MIN,
                 zone: "Etc/UTC".into(),
                 cutoff_minutes: 0,
+                named_by: Default::default(),
             }],
         );
         let mapper = RecordMapper::find(&loaded.apply.kinds, &"sale_records".parse().unwrap(), zones, None).unwrap();

@@ -6,10 +6,11 @@
 //! - [`access`]: the folder with who may connect to the broker;
 //! - [`asker`]: what commands ask of the query service, with no more than a tenant's permissions; [`sealed`]: a report;
 //! - [`client`]: what an operator's commands ask of the services and read from the streams;
-//! - [`live`]: a watched view, followed;
 //! - [`mapped`]: foreign records through a mapping; [`samples`]: records of a file, to try one on; [`guess`]: one to begin with;
 //! - [`source`]: recorded events out of files, in the formats that tools write; [`replayer`]: publishes them and drives a clock,
-//!   with [`fact_ids`] so that facts count once; [`acknowledged`]: which line stands where in INBOX; [`rejected`]: which of them were rejected;
+//!   with [`fact_ids`] so that facts count once; [`acknowledged`]: the place of each line in INBOX; [`rejected`]: those that
+//!   were rejected;
+//! - [`export`]: figures of sealed days as files;
 //! - [`definitions`]: reads the YAML files of `daybook apply`; [`expected`]: checks the flights' reports;
 //! - [`standing`]: how far views are in force;
 //! - [`verification`]: replays the log, to prove sealed reports and to tell the story of an entity;
@@ -24,12 +25,14 @@ pub mod commands;
 pub mod definitions;
 pub mod embedded;
 pub mod expected;
+pub mod export;
 pub mod fact_ids;
 pub mod guess;
-pub mod live;
 pub mod mapped;
+pub mod own_files;
 pub mod rejected;
 pub mod replayer;
+pub mod resend;
 pub mod samples;
 pub mod sealed;
 pub mod source;

@@ -6,7 +6,6 @@
 use crate::acknowledged::Acknowledged;
 use crate::client::Client;
 use crate::fact_ids::{FactIds, OwnId};
-use crate::mapped::Refused;
 use anyhow::{Context as _, bail};
 use async_nats::HeaderMap;
 use async_nats::jetstream::context::{ContextBuilder, PublishAckFuture, PublishErrorKind};
@@ -15,6 +14,7 @@ use daybook_contracts::admin::ClockAdvance;
 use daybook_contracts::headers;
 use daybook_domain::ids::{InboxSeq, Name, TenantId};
 use daybook_domain::time::Instant;
+use daybook_mapping::Refused;
 use daybook_runtime::telemetry;
 use serde_json::value::RawValue;
 use std::borrow::Cow;

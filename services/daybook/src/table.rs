@@ -192,6 +192,11 @@ pub fn count(count: u64) -> String {
     text
 }
 
+/// So many of something, such as `1 view` or `1,002 views`.
+pub fn counted(number: u64, what: &str) -> String {
+    format!("{} {what}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -276,7 +281,7 @@ mod tests {
     fn figures_are_exact() {
         assert_eq!(figure(&Figure::Null), "-");
         assert_eq!(figure(&Figure::Text("B6".into())), "B6");
-        assert_eq!(figure(&Figure::Number(Number::new(-350, 2))), "-3.5");
+        assert_eq!(figure(&Figure::Number(Number::new(-350, 2))), "-3.50");
         assert_eq!(figure(&Figure::integer(344_081_194)), "344081194");
     }
 

@@ -429,3 +429,28 @@ fn commands_say_what_is_missing() {
     assert_eq!(up.json(&["reports"]), serde_json::json!([]));
     up.stop(Signal::TERM);
 }
+
+#[test]
+fn an_api_key_is_shown_once_listed_and_revoked() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys.json");
+    let key = |arguments: &[&str]| {
+        let output = command().arg("key").args(arguments).arg("--api-keys").arg(&file).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        (output.status.success(), text(&output.stdout), text(&output.stderr))
+    };
+    let (made, text, _) = key(&["create", "acme,other", "--scopes", "publish", "--expires", "30d", "--name", "till 7"]);
+    assert!(made && text.starts_with("daybook_"), "{text}");
+    let stored = fs::read_to_string(&file).unwrap();
+    let secret = text.splitn(3, '_').nth(2).unwrap();
+    assert!(!stored.contains(secret), "{stored}");
+    let keys: Value = serde_json::from_str(&key(&["list", "--json"]).1).unwrap();
+    let id = keys[0]["id"].as_str().unwrap().to_owned();
+    assert!(text.contains(&id) && keys[0]["tenants"] == serde_json::json!(["acme", "other"]), "{keys}");
+    let (listed, table, _) = key(&["list"]);
+    assert!(listed && table.contains("till 7") && table.contains("publish") && !table.contains(secret), "{table}");
+    for wrong in [&["create"][..], &["create", "a b"], &["create", "acme", "--scopes", "all"], &["revoke", "nothing"]] {
+        assert!(!key(wrong).0, "{wrong:?}");
+    }
+    assert!(key(&["revoke", &id]).0 && key(&["list", "--json"]).1 == "[]");
+}

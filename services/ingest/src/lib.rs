@@ -1,10 +1,10 @@
 //! The ingest service: the sequencer of each partition.
 //!
 //! It reads INBOX in order, validates every event against its kind's model, stamps its business day by table look-up
-//! and appends batches to EVENTS. [`sequencer`] is the pure core, [`quota`] how fast a tenant may publish, [`restating`] when
-//! closed days are restated, [`fence`] what a batch says about itself and what the log's end says about an append; [`links`] the
-//! traces that a batch is linked to; [`partition`] is the actor that feeds it and appends
-//! what it cuts; [`trimmer`] takes out of INBOX what every partition has recorded.
+//! and appends batches to EVENTS. [`sequencer`] is the pure core, [`quota`] how fast a tenant may publish,
+//! [`restating`] when closed days are restated, [`fence`] what a batch says about itself and what the log's end says
+//! about an append; [`links`] the traces that a batch is linked to; [`partition`] is the actor that feeds it and
+//! appends what it cuts; [`trimmer`] takes out of INBOX what every partition has recorded.
 //!
 //! **Exactly once** rests on one condition: a batch is appended only if the partition's last batch is the one this
 //! owner knows. That is the fence between two owners and the offset in one, because each batch says how far into INBOX

@@ -17,8 +17,8 @@ use daybook_runtime::log::{self, Logged};
 use daybook_runtime::membership::Readiness;
 use daybook_runtime::process::Context;
 use daybook_runtime::reader::{Delivered, Reader, read_through};
-use daybook_runtime::telemetry;
 use daybook_runtime::written::{self, NotWritten};
+use daybook_runtime::{memory, telemetry};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -26,6 +26,8 @@ use tracing::Instrument;
 
 /// How long a step waits for a first message before the actor looks at its mailbox again.
 const IDLE: Duration = Duration::from_millis(250);
+/// How often the restatements that are due are looked for: a look goes through all tenants that wait for one.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Starts the sequencer of `partition` as a child of `supervisor`.
 ///
@@ -67,6 +69,8 @@ struct State {
     sequencer: Sequencer,
     /// Where the clock of restatements begins.
     begun: Instant,
+    /// When the restatements that are due were looked for last.
+    looked: Instant,
     /// Gathered while the batch before it was appended.
     gathered: Option<Gathered>,
     /// Why nothing further may be taken in.
@@ -87,7 +91,7 @@ impl Actor for PartitionActor {
 
     async fn pre_start(&self, myself: ActorRef<Step>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
         let Arguments { context, partition, linger, default_rates } = arguments;
-        let readiness = Readiness::begin(&context, partition);
+        let readiness = context.begin(partition);
         let connection = &context.connection;
         let subject = connection.subjects.events(partition);
         let end = log::end(connection, partition).await?;
@@ -100,8 +104,21 @@ impl Actor for PartitionActor {
         tracing::info!(%partition, log = %tip.batch, inbox = %marks.through.inbox, "sequencing");
         myself.cast(Step)?;
         let (gathered, stop, begun) = (None, None, Instant::now());
-        let state =
-            State { context, partition, linger, subject, tip, reader, sequencer, begun, gathered, stop, readiness };
+        let looked = begun;
+        let state = State {
+            context,
+            partition,
+            linger,
+            subject,
+            tip,
+            reader,
+            sequencer,
+            begun,
+            looked,
+            gathered,
+            stop,
+            readiness,
+        };
         state.tell();
         state.readiness.reached();
         Ok(state)
@@ -131,12 +148,17 @@ impl State {
 
     /// Appends what was gathered, and gathers meanwhile.
     async fn step(&mut self) -> Result<(), ActorProcessingErr> {
+        // INBOX is the buffer while there is no memory for more.
+        let leave = self.context.leave.clone();
+        tokio::select! {
+            () = memory::room() => {}
+            () = leave.cancelled() => return Ok(()),
+        }
         let Some(gathered) = self.gathered.take() else {
             if let Some(stop) = self.stop.take() {
                 return Err(stop.into());
             }
             let patience = Instant::now() + IDLE;
-            let leave = self.context.leave.clone();
             tokio::select! {
                 gathered = self.gather(patience) => self.gathered = gathered,
                 () = leave.cancelled() => {}
@@ -152,10 +174,10 @@ impl State {
         Ok(())
     }
 
-    /// Takes messages in until a batch is full, or `linger` after the first one; then, the restatements that are due. `None` when
-    /// nothing came until `patience`, or nothing further may be taken in, and nothing is due.
+    /// Takes messages in until a batch is full, or `linger` after the first one; then, now and then, the restatements that are
+    /// due. Returns `None` when there is nothing to append: nothing came until `patience`, or nothing further may be taken in.
     async fn gather(&mut self, patience: Instant) -> Option<Gathered> {
-        let Self { reader, sequencer, linger, stop, context, begun, .. } = self;
+        let Self { reader, sequencer, linger, stop, context, begun, looked, .. } = self;
         let mut links = Links::default();
         let mut deadline = patience;
         while !sequencer.is_full() && stop.is_none() {
@@ -176,7 +198,10 @@ impl State {
                 deadline = Instant::now() + *linger;
             }
         }
-        sequencer.restate(begun.elapsed());
+        if looked.elapsed() >= LOOK {
+            *looked = Instant::now();
+            sequencer.restate(begun.elapsed());
+        }
         sequencer.cut().map(|cut| Gathered { cut, links })
     }
 }

@@ -5,8 +5,8 @@
 //! nothing more came for [`QUIET`], or at the latest when its interval has passed since the first event that waits; and never
 //! before the interval has passed since the mark before.
 //!
-//! ingest does not know which entities stand on a closed day. It takes every event that may change one for one that does; a mark
-//! with nothing to restate does nothing. Nothing here is stored: each batch says whether a mark is still to come
+//! ingest does not know which entities lie on a closed day. It assumes that every event that may change a closed day does; a mark
+//! without anything to restate has no effect. Nothing here is stored: each batch says whether a mark is still to come
 //! ([`Marks::restating`](daybook_contracts::log::Marks::restating)), and an owner that begins behind such a batch writes one for
 //! all tenants.
 
@@ -65,6 +65,12 @@ impl Restating {
                 self.waiting.insert(tenant.clone(), Waiting::NEW);
             }
         }
+    }
+
+    /// Drops what waits of a tenant that is removed.
+    pub fn forget(&mut self, tenant: &TenantId) {
+        self.waiting.remove(tenant);
+        self.marked.remove(tenant);
     }
 
     /// Whether a mark is still to come.

@@ -14,10 +14,10 @@ use daybook_contracts::log::{Batch, Event, Events, FORMAT, Marks, Record, Throug
 use daybook_contracts::reject::{Alike, Code, Original, Reject, Span, Told};
 use daybook_contracts::subjects::{InboxSubject, Subjects, UNMAPPED_TENANT};
 use daybook_domain::calendar::{CalendarTable, Lookup};
-use daybook_domain::catalogue::{Definition, Kind, Mode, Tenant};
+use daybook_domain::catalogue::{Definition, Kind, Mode, Removal, Tenant};
 use daybook_domain::ids::{InboxSeq, Name, TenantId};
 use daybook_domain::time::{Date, Instant};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,7 +65,8 @@ pub struct Cut {
 }
 
 struct Customer {
-    tenant: Tenant,
+    /// Shared with the message at hand.
+    tenant: Arc<Tenant>,
     /// Absent while its calendar has not arrived.
     table: Option<Arc<CalendarTable>>,
     /// Made with its first message under a quota.
@@ -118,6 +119,8 @@ pub struct Sequencer {
     /// Why the message taken last is foreign.
     passed_over: Option<&'static str>,
     restating: Restating,
+    /// Tenants with `restate_after` of whom a day closes in the batch at hand. Their next events begin another batch.
+    closing: HashSet<TenantId>,
 }
 
 impl Sequencer {
@@ -137,11 +140,12 @@ impl Sequencer {
             ready: Vec::new(),
             passed_over: None,
             restating: Restating::behind(marks.restating),
+            closing: HashSet::new(),
         };
         // Behind the beginning of the log, days may have closed.
         let closed = if marks.through == Through::default() { Closed::None } else { Closed::Unknown };
-        for definition in definitions {
-            sequencer.define(definition.for_log(), closed);
+        for definition in definitions.into_iter().filter_map(Definition::for_log) {
+            sequencer.define(definition, closed);
         }
         sequencer
     }
@@ -248,10 +252,12 @@ impl Sequencer {
                 self.push(Record::Day(marker), 300);
             }
             Some(Sourced::Definition(definition)) => {
-                let definition = definition.for_log();
+                let definition = *definition;
                 self.marks.catalog = source;
-                self.define(definition.clone(), Closed::None);
-                self.push(Record::Define(definition), message.payload.len() + 100);
+                if let Some(definition) = definition.for_log() {
+                    self.define(definition.clone(), Closed::None);
+                    self.push(Record::Define(definition), message.payload.len() + 100);
+                }
             }
             Some(Sourced::Foreign(stream, why)) => {
                 match stream {
@@ -269,7 +275,12 @@ impl Sequencer {
         if marker.edge != Edge::Closed {
             return;
         }
-        if let Some(customer) = self.tenants.get_mut(&marker.tenant) {
+        // One of a removed tenant may come late.
+        let customer = self.tenants.get_mut(&marker.tenant);
+        if let Some(customer) = customer.filter(|customer| customer.tenant.generation == marker.generation) {
+            if customer.tenant.restate_after().is_some() {
+                self.closing.insert(marker.tenant.clone());
+            }
             customer.closed = match customer.closed {
                 Closed::Through(known) => Closed::Through(known.max(marker.day.date)),
                 Closed::None | Closed::Unknown => Closed::Through(marker.day.date),
@@ -283,7 +294,7 @@ impl Sequencer {
             Definition::Kind(kind) => {
                 self.kinds.insert(kind.name.clone(), Arc::new(kind));
             }
-            Definition::View(_) | Definition::Activation(_) => {}
+            Definition::View(_) | Definition::Activation(_) | Definition::Group(_) => {}
             Definition::Calendar(table) => {
                 let table = Arc::new(table);
                 for customer in self.tenants.values_mut().filter(|c| c.tenant.table.as_ref() == Some(&table.name)) {
@@ -298,8 +309,19 @@ impl Sequencer {
                     Some(customer) => (customer.meter, customer.closed),
                     None => (None, closed),
                 };
+                let tenant = Arc::new(tenant);
                 self.tenants.insert(tenant.id.clone(), Customer { tenant, table, meter, closed });
             }
+            Definition::Removal(Removal::Tenant { id, .. }) => {
+                self.tenants.remove(&id);
+                self.restating.forget(&id);
+                // The next tenant of the id has rejects of its own.
+                self.refusals.end(&id);
+            }
+            Definition::Removal(Removal::Kind { name, .. }) => {
+                self.kinds.remove(&name);
+            }
+            Definition::Removal(Removal::View { .. } | Removal::Group { .. }) => {}
         }
     }
 
@@ -313,9 +335,9 @@ impl Sequencer {
             Some(why) => event::Message::unmapped(message.payload, why),
             None => event::Message::split(message.payload, message.encoding),
         };
-        let tenant = self.tenant(tenant_token).map_err(|problem| match split().problem() {
+        let tenant = self.tenant(tenant_token).map_err(|problem| match message.unmapped {
             // Nobody could tell whose it is: the door's reason says more.
-            Some(unmapped) if message.unmapped.is_some() && tenant_token == UNMAPPED_TENANT => unmapped.clone(),
+            Some(_) if tenant_token == UNMAPPED_TENANT => split().problem().cloned().unwrap_or(problem),
             _ => problem,
         });
         let addressee = tenant.and_then(|tenant| {
@@ -326,6 +348,12 @@ impl Sequencer {
                 false => Ok(Some((tenant, self.kind(kind_token)?, events))),
             }
         });
+        // A report rests on all of its batch: what its tenant sends after the close goes into the next one.
+        if let Ok(Some((tenant, ..))) = &addressee
+            && self.closing.contains(tenant)
+        {
+            self.close_batch(self.marks);
+        }
         match addressee {
             // What was refused unread is in the batch at hand by now: that must not be closed before the mark is moved.
             Ok(None) => self.bytes += 1,
@@ -346,9 +374,8 @@ impl Sequencer {
         // A named clock does not run by itself: the shard, which knows the open day, judges by that.
         let max_ahead = customer.tenant.max_ahead().filter(|_| customer.tenant.is_by_system_clock());
         let days = Days {
-            tenant: &tenant,
+            tenant: customer.tenant.clone(),
             table: customer.table.clone(),
-            first: customer.tenant.first_day,
             published_at: message.stored_at,
             max_ahead,
         };
@@ -501,27 +528,28 @@ impl Sequencer {
         let records = std::mem::take(&mut self.records);
         self.refusals = Refusals::default();
         self.alike.forget_places();
+        self.closing.clear();
         self.bytes = 0;
         self.ready.push(Cut { batch: Batch { format: FORMAT, through: marks.through, records }, marks });
     }
 }
 
 /// The business days that events of a tenant may be of.
-struct Days<'a> {
-    tenant: &'a TenantId,
+struct Days {
+    tenant: Arc<Tenant>,
     /// Absent while it has not arrived.
     table: Option<Arc<CalendarTable>>,
-    first: Date,
     /// When the events were published.
     published_at: Instant,
-    /// How far ahead of that they may be.
+    /// How far ahead of that they may be; `None` where ingest sets no limit.
     max_ahead: Option<Duration>,
 }
 
-impl Days<'_> {
+impl Days {
     /// The business day of an event at that time.
     fn stamp(&self, at: Instant) -> Result<Date, Problem> {
-        let Self { tenant, table, first, published_at, max_ahead } = self;
+        let Self { tenant: definition, table, published_at, max_ahead } = self;
+        let Tenant { id: tenant, first_day: first, .. } = &**definition;
         let Some(table) = table else {
             let reason = format!("the calendar of tenant {tenant} is not published yet; publish again in a moment");
             return Err(Problem::new(Code::TooFarAhead, Some("at"), reason));
@@ -541,12 +569,16 @@ impl Days<'_> {
             );
             return Err(Problem::new(Code::TooFarAhead, Some("at"), reason));
         }
-        match table.day_at(at) {
+        match definition.day_at(table, at) {
             Lookup::Before => Err(before()),
             Lookup::Day(day) if day.date < *first => Err(before()),
             Lookup::Day(day) => Ok(day.date),
             Lookup::Beyond => {
-                let reason = format!("{at} is too far ahead; business days are published up to {}", table.horizon());
+                let reason = format!(
+                    "{at} is too far ahead; business days are published up to {}. Mend the time, or publish it again when the tenant's \
+                     days have come nearer",
+                    table.horizon()
+                );
                 Err(Problem::new(Code::TooFarAhead, Some("at"), reason))
             }
         }

@@ -58,10 +58,7 @@ impl Actor for Trimmer {
             tracing::debug!(error = %error, "INBOX was not trimmed");
         }
         if state.show_at <= Instant::now() {
-            match usage::streams(connection).await {
-                Ok(streams) => usage::show(&streams, clock::now()),
-                Err(error) => tracing::debug!(error = %error, "the broker does not tell what streams take"),
-            }
+            usage::show(&usage::streams(connection).await, clock::now());
             state.show_at = Instant::now() + SHOW_INTERVAL;
         }
         // Only now: what waits for a broker that is away must not pile up.

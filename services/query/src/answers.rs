@@ -6,12 +6,17 @@ use crate::asking::Asking;
 use crate::cache::Cache;
 use crate::flight::{Flights, Part};
 use crate::found::{Found, Rows, Source};
+use crate::gate::Gate;
+use crate::generations::Owner;
+use crate::groups::Groups;
 use crate::lists::Lists;
 use crate::ranges::{beyond_the_shard, sealed_days};
 use crate::shard::Shards;
 use crate::shedding::shed_staleness;
+use crate::totals;
 use crate::turns::Turns;
 use daybook_contracts::ask::{Answer, AskError, AskErrorCode, Asked, DayState};
+use daybook_domain::catalogue::TenantGroup;
 use daybook_runtime::connection::Connection;
 use daybook_runtime::membership::Members;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -57,6 +62,7 @@ pub struct Answers {
     pub shards: Shards,
     pub archive: Archive,
     pub lists: Lists,
+    pub groups: Groups,
     pub connection: Connection,
     /// Counts what is asked: those who join count as the one that they join.
     pub turns: Arc<Turns>,
@@ -66,6 +72,10 @@ pub struct Answers {
     asking: Flights<Asked<Found>>,
     /// Without it.
     reading: Flights<Asked<Option<Found>>>,
+    /// Whose answers are given while the shard is away.
+    looking: Flights<Asked<Owner>>,
+    /// Where groups take turns.
+    gate_of_totals: Gate,
 }
 
 impl Answers {
@@ -83,12 +93,60 @@ impl Answers {
             shards: Shards::new(connection.clone(), shards, shard_timeout),
             connection: connection.clone(),
             lists: Lists::new(connection.clone()),
+            groups: Groups::new(connection.clone()),
             archive: Archive::new(connection),
             max_staleness,
             kept: Mutex::new(Cache::new(MAX_KEPT_ANSWERS, MAX_KEPT_BYTES)),
             asking: Flights::default(),
             reading: Flights::default(),
+            looking: Flights::default(),
+            gate_of_totals: Gate::new(totals::OF_TOTALS),
         }
+    }
+
+    /// The figures of a tenant, or of a group of tenants.
+    ///
+    /// # Errors
+    /// With a stable code, when there is no answer.
+    pub async fn figures(self: &Arc<Self>, asking: Asking) -> Asked<Found> {
+        if let Some(group) = self.groups.known(&asking.tenant).await? {
+            return self.totals(asking, &group).await;
+        }
+        match self.answer(asking.clone()).await {
+            Err(error) if may_be_of_a_group(error.code) => match self.groups.find(&asking.tenant).await {
+                Ok(Some(group)) => self.totals(asking, &group).await,
+                _ => Err(error),
+            },
+            answered => answered,
+        }
+    }
+
+    /// The figures of all tenants of a group. Those who ask the same at the same time share them, as with a tenant's.
+    async fn totals(self: &Arc<Self>, asking: Asking, group: &Arc<TenantGroup>) -> Asked<Found> {
+        totals::check(&asking)?;
+        // A group that has changed is another one.
+        let key = format!("{} {}", group.revision, asking.key());
+        let now = Instant::now();
+        if let Some(kept) = self.lock().get(&key).filter(|kept| now.duration_since(kept.at) < self.max_staleness) {
+            return Ok(kept.found(now, Source::Cache));
+        }
+        let begin = || {
+            let (answers, asking, group, key) = (self.clone(), asking.shared(), group.clone(), key.clone());
+            async move {
+                let _turn = answers.turns.begin(asking.tenant.as_str())?;
+                let through = (&answers.gate_of_totals, &answers.shards);
+                let found = totals::totals(through, &answers.connection, asking, &group).await?;
+                let bytes = key.len() + size_of::<Answer<Rows>>() + found.answer.rows.bytes_in_memory();
+                answers.lock().put(key, Kept { answer: found.answer.clone(), at: Instant::now() }, bytes);
+                Ok(found)
+            }
+        };
+        let (outcome, part) = self.asking.share(key.clone(), begin).await;
+        let found = outcome.unwrap_or_else(|| Err(panicked()))?;
+        Ok(match part {
+            Part::Asked => found,
+            Part::Joined => Found { source: Source::Shared, ..found },
+        })
     }
 
     /// # Errors
@@ -129,7 +187,8 @@ impl Answers {
         let kept = self.lock().get(key)?;
         let now = Instant::now();
         let age = now.duration_since(kept.at);
-        if !asking.is_reached_by(kept.answer.as_of) {
+        let is_its_own = self.archive.owners.may_own(&asking.tenant, kept.answer.generation);
+        if !is_its_own || !asking.is_reached_by(kept.answer.as_of) {
             return None;
         }
         if age < self.max_staleness {
@@ -171,6 +230,7 @@ impl Answers {
 
     async fn of_shard(&self, asking: &Asking) -> Asked<Found> {
         let mut answer = self.shards.view(asking).await?;
+        self.archive.owners.heard_of(&asking.tenant, answer.generation)?;
         if answer.day == DayState::Closed {
             answer.freshness_ms = 0;
         }
@@ -194,7 +254,7 @@ impl Answers {
 
     /// The last known answer, else that of sealed days, else `away`: why the shard does not answer.
     async fn without_shard(self: &Arc<Self>, key: String, asking: &Asking, away: AskError) -> Asked<Found> {
-        let kept = self.lock().get(&key).filter(|kept| asking.is_reached_by(kept.answer.as_of));
+        let kept = self.last_known(&key, asking).await;
         if let Some(kept) = &kept
             && asking.query.accept_stale
         {
@@ -219,6 +279,18 @@ impl Answers {
         }
     }
 
+    /// The last known answer, unless it is of an earlier tenant of the id: the shard cannot tell.
+    async fn last_known(self: &Arc<Self>, key: &String, asking: &Asking) -> Option<Kept> {
+        let kept = self.lock().get(key).filter(|kept| asking.is_reached_by(kept.answer.as_of))?;
+        let begin = || {
+            let (answers, tenant) = (self.clone(), asking.tenant.clone());
+            async move { answers.archive.owners.now(&tenant).await }
+        };
+        let (owner, _) = self.looking.share(asking.tenant.to_string(), begin).await;
+        let owner = owner.and_then(Result::ok)?;
+        owner.has(kept.answer.generation).then_some(kept)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Cache<String, Kept>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -226,6 +298,12 @@ impl Answers {
 
 /// The number of every error that says that something is not known.
 const NOT_FOUND: usize = 404;
+
+/// Whether a shard may say this of a group's id. No tenant has it, the shard of its partition may be away, and one that is to reach a
+/// position looks at that first.
+fn may_be_of_a_group(code: AskErrorCode) -> bool {
+    matches!(code, AskErrorCode::UnknownTenant | AskErrorCode::Unavailable | AskErrorCode::NotYet)
+}
 
 fn panicked() -> AskError {
     AskError::new(AskErrorCode::Internal, "the question could not be worked on; the log says more")

@@ -6,13 +6,15 @@
 //! whole range of an answer hangs on it.
 
 use crate::cache::Cache;
+use crate::generations::{Owner, Owners};
 use crate::history::History;
 use async_nats::jetstream::stream::DirectGetErrorKind;
 use bytes::Bytes;
 use daybook_contracts::ask::{AskError, AskErrorCode, Asked};
 use daybook_contracts::figures::{Figures, GroupFigures};
-use daybook_contracts::report::Report;
+use daybook_contracts::report::{Report, generation_at};
 use daybook_contracts::subjects::Subjects;
+use daybook_domain::catalogue::{Kind, View};
 use daybook_domain::ids::{Name, TenantId};
 use daybook_domain::plan::Plan;
 use daybook_domain::time::{Date, Instant};
@@ -67,20 +69,31 @@ pub fn decode(message: &[u8]) -> Result<Figures, String> {
     Decoded::read(message).map(|decoded| decoded.figures)
 }
 
-/// Whether the groups are such as the figures' own definition makes, or made before: merging relies on it.
 fn check(figures: &mut Figures) -> Result<(), String> {
-    let plan = Plan::compile(&figures.view, &figures.kind).map_err(|error| format!("their definition: {error}"))?;
-    for group in figures.days.iter_mut().flat_map(|day| &mut day.groups) {
-        plan.adopt(&mut group.cells);
+    let days = figures.days.iter_mut().map(|day| (day.day.date, &mut day.groups[..]));
+    check_groups(&figures.view, &figures.kind, days)
+}
+
+/// Checks that the groups of these days are such as the definition makes, or made before, and brings them into the form that they
+/// have now: merging relies on it.
+///
+/// # Errors
+/// When they are not, with the first day.
+pub fn check_groups<'g>(
+    view: &View,
+    kind: &Kind,
+    days: impl Iterator<Item = (Date, &'g mut [GroupFigures])>,
+) -> Result<(), String> {
+    let plan = Plan::compile(view, kind).map_err(|error| format!("their definition: {error}"))?;
+    for (date, groups) in days {
+        for group in groups {
+            plan.adopt(&mut group.cells);
+            if !plan.fits(group.piece, &group.dims, &group.cells) {
+                return Err(format!("the groups of {date} do not fit their definition"));
+            }
+        }
     }
-    let misfit = figures.days.iter().find(|day| {
-        let fits = |group: &GroupFigures| plan.fits(group.piece, &group.dims, &group.cells);
-        !day.groups.iter().all(fits)
-    });
-    match misfit {
-        Some(day) => Err(format!("the groups of {} do not fit their definition", day.day.date)),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 fn plain(message: &[u8]) -> Result<Cow<'_, [u8]>, String> {
@@ -108,6 +121,7 @@ pub enum Left {
 /// The streams, read message by message.
 pub struct Archive {
     connection: Connection,
+    pub owners: Owners,
     pub history: History,
     /// By sequence in FIGURES: a message never changes.
     decoded: Mutex<Cache<u64, Arc<Decoded>>>,
@@ -115,19 +129,19 @@ pub struct Archive {
 
 impl Archive {
     pub fn new(connection: Connection) -> Self {
-        let history = History::new(connection.clone());
-        Self { connection, history, decoded: Mutex::new(Cache::new(MAX_DECODED_DAYS, MAX_DECODED_BYTES)) }
+        let (owners, history) = (Owners::new(connection.clone()), History::new(connection.clone()));
+        Self { connection, owners, history, decoded: Mutex::new(Cache::new(MAX_DECODED_DAYS, MAX_DECODED_BYTES)) }
     }
 
     /// The newest figures of a view's sealed day, as any replica has them: that there is nothing is not certain.
     ///
     /// # Errors
     /// When the broker does not answer, or the message is no figures.
-    pub async fn figures(&self, tenant: &TenantId, date: Date, view: &Name) -> Asked<Left> {
+    pub async fn figures(&self, (tenant, owner): (&TenantId, Owner), date: Date, view: &Name) -> Asked<Left> {
         let subjects = &self.connection.subjects;
         let (stream, subject) = (subjects.figures_stream(), subjects.figures(tenant, date, view.as_str()));
         let found = self.of_any_replica(&stream, &subject, |message| packed(subjects, message)).await?;
-        self.decode(date, view, found).await
+        self.decode(date, view, owner, found).await
     }
 
     /// As [`figures`](Self::figures), as the stream's leader has them: where there is nothing of a day on which the view has
@@ -135,15 +149,21 @@ impl Archive {
     ///
     /// # Errors
     /// When the broker does not answer in time, or the message is no figures.
-    pub async fn figures_for_certain(&self, tenant: &TenantId, date: Date, view: &Name) -> Asked<Left> {
+    pub async fn figures_for_certain(
+        &self,
+        (tenant, owner): (&TenantId, Owner),
+        date: Date,
+        view: &Name,
+    ) -> Asked<Left> {
         let subjects = &self.connection.subjects;
         let (stream, subject) = (subjects.figures_stream(), subjects.figures(tenant, date, view.as_str()));
         let found = self.of_the_leader(&stream, &subject, |message| packed(subjects, message)).await?;
-        self.decode(date, view, found).await
+        self.decode(date, view, owner, found).await
     }
 
-    async fn decode(&self, date: Date, view: &Name, found: Option<(u64, Bytes)>) -> Asked<Left> {
-        let Some((sequence, payload)) = found else { return Ok(Left::Nothing) };
+    async fn decode(&self, date: Date, view: &Name, owner: Owner, found: Option<(u64, (u32, Bytes))>) -> Asked<Left> {
+        let found = found.filter(|(_, (generation, _))| owner.has(*generation));
+        let Some((sequence, (_, payload))) = found else { return Ok(Left::Nothing) };
         if payload.is_empty() {
             return Ok(Left::TooMany);
         }
@@ -168,7 +188,7 @@ impl Archive {
     ///
     /// # Errors
     /// When the broker does not answer, or the message is no report.
-    pub async fn report(&self, tenant: &TenantId, date: Date) -> Asked<Option<Report>> {
+    pub async fn report(&self, (tenant, owner): (&TenantId, Owner), date: Date) -> Asked<Option<Report>> {
         let subjects = &self.connection.subjects;
         let (stream, subject) = (subjects.reports_stream(), subjects.report(tenant, date));
         let read = |message: Message<'_>| written::report::<Report>(subjects, message);
@@ -176,18 +196,18 @@ impl Archive {
             None => self.of_the_leader(&stream, &subject, read).await?,
             found => found,
         };
-        Ok(found.map(|(_, report)| report))
+        Ok(found.map(|(_, report)| report).filter(|report| owner.has(report.generation)))
     }
 
     /// The newest day of the tenant that has opened, if any has, for certain.
     ///
     /// # Errors
     /// When the broker does not answer, or the message is no marker.
-    pub async fn today(&self, tenant: &TenantId) -> Asked<Option<Date>> {
+    pub async fn today(&self, (tenant, owner): (&TenantId, Owner)) -> Asked<Option<Date>> {
         let subjects = &self.connection.subjects;
         let read = |message: Message<'_>| written::marker(subjects, message);
         let opened = self.of_the_leader(&subjects.days_stream(), &subjects.day_opened(tenant.as_str()), read).await?;
-        Ok(opened.map(|(_, marker)| marker.day.date))
+        Ok(opened.filter(|(_, marker)| owner.has(marker.generation)).map(|(_, marker)| marker.day.date))
     }
 
     /// The first of these days whose report there was and is no more, if there is one; `dates` are in order, and have no
@@ -195,7 +215,7 @@ impl Archive {
     ///
     /// # Errors
     /// [`AskErrorCode::Unavailable`] when the broker does not answer, or a closed day's report is yet to be written.
-    pub async fn deleted(&self, tenant: &TenantId, dates: &[Date]) -> Asked<Option<Date>> {
+    pub async fn deleted(&self, (tenant, owner): (&TenantId, Owner), dates: &[Date]) -> Asked<Option<Date>> {
         let subjects = &self.connection.subjects;
         let name = subjects.reports_stream();
         let failed = |error: &dyn std::fmt::Display| {
@@ -203,12 +223,13 @@ impl Archive {
         };
         let stream = self.connection.jetstream.get_stream(&name).await.map_err(|error| failed(&error))?;
         let info = stream.cached_info();
-        // Nothing but its retention takes messages out of it.
+        // Its retention takes messages out of it, and the purge of a removed tenant, whose own days nobody asks for any more.
         if info.state.first_sequence <= 1 {
             return Ok(None);
         }
         let closed = self.history.closed(tenant).await?;
-        let Some(day) = closed.iter().find(|day| dates.binary_search(&day.date).is_ok()) else { return Ok(None) };
+        let mut closed = closed.iter().filter(|day| owner.has(day.generation));
+        let Some(day) = closed.find(|day| dates.binary_search(&day.date).is_ok()) else { return Ok(None) };
         // Where nothing is left, the last one was stored then.
         let left = if info.state.messages == 0 { info.state.last_timestamp } else { info.state.first_timestamp };
         let left_from = clock::from_nanos(left.unix_timestamp_nanos());
@@ -261,10 +282,10 @@ impl Archive {
     }
 }
 
-/// Figures as their message has them.
-fn packed(subjects: &Subjects, message: Message<'_>) -> Result<Bytes, NotWritten> {
-    written::position(subjects, message)?;
-    Ok(Bytes::copy_from_slice(message.payload))
+/// Figures as their message has them, with the generation of their tenant.
+fn packed(subjects: &Subjects, message: Message<'_>) -> Result<(u32, Bytes), NotWritten> {
+    let generation = generation_at(written::position(subjects, message)?);
+    Ok((generation, Bytes::copy_from_slice(message.payload)))
 }
 
 /// Whether figures are what their subject says.

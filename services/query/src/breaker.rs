@@ -1,8 +1,8 @@
 //! A circuit breaker: while a partition's shard is away, nobody waits for it but one question now and then that tries.
 //!
 //! Closed lets everything through. [`MAX_FAILURES`] questions in a row without a reply open it; then questions are
-//! refused at once, and served without the shard. After a pause one question, the probe, goes through (half-open): a
-//! reply closes the breaker, silence opens it again for twice as long. A replica that has come to serve the partition since
+//! refused at once, and served without the shard. After a pause one question, the probe, goes through (half-open), which
+//! query asks by itself when nobody else does: a reply closes the breaker, silence opens it again for twice as long. A replica that has come to serve the partition since
 //! it opened ends the pause.
 //!
 //! What counts is silence, not bad news: a shard that replies "unknown view", or that it is catching up with its log, has

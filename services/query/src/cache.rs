@@ -51,7 +51,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
         self.entries.insert(key, Entry { value, bytes, used: self.uses });
     }
 
-    fn remove(&mut self, key: &K) {
+    pub fn remove(&mut self, key: &K) {
         if let Some(entry) = self.entries.remove(key) {
             self.by_use.remove(&entry.used);
             self.bytes -= entry.bytes;

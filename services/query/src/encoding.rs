@@ -13,9 +13,9 @@ pub const MAX_REPLY_BYTES: usize = (1 << 20) - (4 << 10);
 pub enum Encoding {
     #[default]
     Json,
-    /// Structures as maps with named fields. Figures are integers where they can be, else their decimal text. Dates of
-    /// an answer's envelope are days, and instants milliseconds, since 1970-01-01 in UTC; in rows they are texts, as in
-    /// JSON.
+    /// Structures as maps with named fields. A figure is an integer where it shows no digits after the point and fits 64 bits, else
+    /// its decimal text. Dates of an answer's envelope are days, and instants milliseconds, since 1970-01-01 in UTC; in rows they are
+    /// texts, as in JSON.
     MessagePack,
 }
 

@@ -124,6 +124,7 @@ pub mod tests {
         ]);
         Answer {
             tenant: TenantId::new("ATL").unwrap(),
+            generation: 0,
             view: Name::new("carriers").unwrap(),
             from: Date::from_days(0),
             to: Date::from_days(0),

@@ -1,7 +1,8 @@
-//! The way to the shards of one partition: so many questions at once, and of the tenants that wait each in turn.
+//! A way that takes so many questions at once: of the tenants that wait for it, each goes in turn.
 //!
-//! A shard answers one question after the other. Whatever is sent to it at once waits there, and its answers come back through one
-//! connection. So a flood waits here, where another tenant's question passes it.
+//! There is one to the shards of each partition. A shard answers one question after the other. Whatever is sent to it at once waits
+//! there, and its answers come back through one connection. So a flood waits here, where another tenant's question passes it.
+//! Questions about groups of tenants go through another one, each group for a tenant, because they take memory.
 
 use daybook_contracts::ask::Asked;
 use daybook_domain::ids::TenantId;
@@ -9,20 +10,23 @@ use daybook_runtime::fair::{Bounds, FairQueue};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
-/// Questions of one tenant that a shard has at once: as many as keep it busy while answers and questions travel.
-const AT_SHARD_OF_A_TENANT: usize = 16;
-/// Questions of all tenants that a shard has at once: a few tenants' worth.
-const AT_SHARD: usize = 64;
-/// Questions of one tenant that wait: as many as query takes of all.
-const WAITING_OF_A_TENANT: usize = 1_024;
-/// Questions of all tenants that wait: more than query takes, so that [`Turns`](crate::turns::Turns) refuses first and says why.
-const WAITING: usize = 4 * WAITING_OF_A_TENANT;
+/// The bounds of the way to a shard.
+pub const OF_A_SHARD: Bounds = Bounds {
+    // Those that a shard has at once: as many as keep it busy while answers and questions travel, and a few tenants' worth.
+    running_of_a_tenant: 16,
+    running: 64,
+    // As many of a tenant as query takes of all; of all more than that, so that `Turns` refuses first and says why.
+    waiting_of_a_tenant: 1_024,
+    waiting: 4_096,
+    // Every question takes a turn, whatever it costs: the shard knows that, and goes by it.
+    quantum: 1,
+};
 
-/// The gate of one partition. Cheap to clone.
+/// A gate. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Gate(Arc<Mutex<FairQueue<TenantId, oneshot::Sender<()>>>>);
 
-/// The right to ask the shard; it ends when this is dropped.
+/// The right to pass; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Pass {
     gate: Gate,
@@ -36,20 +40,12 @@ struct Waiting<'a> {
     called: oneshot::Receiver<()>,
 }
 
-impl Default for Gate {
-    fn default() -> Self {
-        // Every question takes a turn, whatever it costs: the shard knows that, and goes by it.
-        Self(Arc::new(Mutex::new(FairQueue::new(Bounds {
-            waiting_of_a_tenant: WAITING_OF_A_TENANT,
-            waiting: WAITING,
-            running_of_a_tenant: AT_SHARD_OF_A_TENANT,
-            running: AT_SHARD,
-            quantum: 1,
-        }))))
-    }
-}
-
 impl Gate {
+    /// A gate with these bounds. A question costs a quantum at most.
+    pub fn new(bounds: Bounds) -> Self {
+        Self(Arc::new(Mutex::new(FairQueue::new(bounds))))
+    }
+
     /// Waits until it is the tenant's turn. Its questions pass in the order in which they came.
     ///
     /// # Errors
@@ -123,26 +119,28 @@ mod tests {
     async fn another_tenant_passes_a_flood() {
         // One task may not poll more than 128 futures of tokio's in a row.
         const FLOOD: usize = 100;
-        let (gate, greedy, modest) = (Gate::default(), tenant("greedy"), tenant("modest"));
+        let (gate, greedy, modest) = (Gate::new(OF_A_SHARD), tenant("greedy"), tenant("modest"));
         let mut flood: Vec<_> = (0..FLOOD).map(|_| Box::pin(gate.pass(&greedy))).collect();
         let passes: Vec<Pass> =
             flood.iter_mut().filter_map(|asking| asking.now_or_never()).map(Result::unwrap).collect();
-        assert_eq!(passes.len(), AT_SHARD_OF_A_TENANT);
-        assert_eq!((gate.ahead_of(&greedy), gate.ahead_of(&modest)), (FLOOD - AT_SHARD_OF_A_TENANT, 1));
+        assert_eq!(passes.len(), OF_A_SHARD.running_of_a_tenant);
+        assert_eq!((gate.ahead_of(&greedy), gate.ahead_of(&modest)), (FLOOD - OF_A_SHARD.running_of_a_tenant, 1));
         let pass = gate.pass(&modest).now_or_never().expect("it does not wait").unwrap();
         drop((pass, passes));
-        let passed = flood.iter_mut().skip(AT_SHARD_OF_A_TENANT).filter_map(|asking| asking.now_or_never()).count();
-        assert_eq!(passed, FLOOD - AT_SHARD_OF_A_TENANT, "each that ends lets another in");
+        let passed =
+            flood.iter_mut().skip(OF_A_SHARD.running_of_a_tenant).filter_map(|asking| asking.now_or_never()).count();
+        assert_eq!(passed, FLOOD - OF_A_SHARD.running_of_a_tenant, "each that ends lets another in");
     }
 
     #[tokio::test]
     async fn whoever_goes_away_keeps_nobody_out() {
-        let (gate, greedy) = (Gate::default(), tenant("greedy"));
-        let first: Vec<Pass> = futures::future::join_all((0..AT_SHARD_OF_A_TENANT).map(|_| gate.pass(&greedy)))
-            .await
-            .into_iter()
-            .map(Result::unwrap)
-            .collect();
+        let (gate, greedy) = (Gate::new(OF_A_SHARD), tenant("greedy"));
+        let first: Vec<Pass> =
+            futures::future::join_all((0..OF_A_SHARD.running_of_a_tenant).map(|_| gate.pass(&greedy)))
+                .await
+                .into_iter()
+                .map(Result::unwrap)
+                .collect();
         let (mut leaves_waiting, mut leaves_called, mut stays) =
             (Box::pin(gate.pass(&greedy)), Box::pin(gate.pass(&greedy)), Box::pin(gate.pass(&greedy)));
         for waits in [&mut leaves_waiting, &mut leaves_called, &mut stays] {
@@ -161,8 +159,8 @@ mod tests {
 
     #[tokio::test]
     async fn those_that_wait_have_a_bound() {
-        let (gate, greedy) = (Gate::default(), tenant("greedy"));
-        let most = AT_SHARD_OF_A_TENANT + WAITING_OF_A_TENANT;
+        let (gate, greedy) = (Gate::new(OF_A_SHARD), tenant("greedy"));
+        let most = OF_A_SHARD.running_of_a_tenant + OF_A_SHARD.waiting_of_a_tenant;
         let mut flood: Vec<_> = (0..=most).map(|_| Box::pin(gate.pass(&greedy))).collect();
         let mut passes = Vec::new();
         for asking in &mut flood[..most] {

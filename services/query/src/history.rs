@@ -35,6 +35,8 @@ pub struct Closed {
     pub date: Date,
     /// When the broker stored that.
     pub stored_at: Instant,
+    /// That of the tenant whose day it was.
+    pub generation: u32,
 }
 
 /// The closed days of a tenant, as of one reading.
@@ -118,7 +120,7 @@ async fn read_from_the_beginning(connection: &Connection, tenant: &TenantId) -> 
 /// The closed day of a marker; `None` when day-manager did not write it.
 fn closed_day(connection: &Connection, message: Message<'_>, sequence: u64, stored_at: Instant) -> Option<Closed> {
     match written::marker(&connection.subjects, message) {
-        Ok(marker) => Some(Closed { date: marker.day.date, stored_at }),
+        Ok(marker) => Some(Closed { date: marker.day.date, stored_at, generation: marker.generation }),
         Err(why) => {
             connection.foreign.note(&connection.subjects.days_stream(), sequence, message.subject, &why);
             None

@@ -1,24 +1,30 @@
 //! The query service: the reading side, for clients that ask `daybook.query.<tenant>.<view>`.
 //!
 //! Instances share a queue group and hold nothing that could not be lost. Follow a question: [`service`] is the NATS
-//! micro service that gets it, [`encoding`] the two ways in which clients write, [`request`] what they asked, [`dispatch`]
-//! says who answers it, [`reply`] is what goes back, [`asking`] the question as the rest knows it. [`answers`] finds the answer: in the [`cache`] if one came a moment ago, by joining
-//! those who ask the same just now ([`flight`]), or from the [`shard`] behind its circuit [`breaker`]. [`turns`] says whether there is room, and at the [`gate`]
-//! of a shard tenants take turns, so that none holds up the others; [`shedding`] says what is left undone while a shard is behind. Days that the
-//! shard no longer keeps, or all sealed days while it is away, are read from their streams ([`archive`], [`sealed`],
-//! [`history`]) and put together ([`ranges`], [`merge`]). [`lists`] answers the reserved views: days, reports, rejects.
+//! micro service that gets it, [`encoding`] the two ways in which clients write, [`request`] what they asked,
+//! [`dispatch`] says who answers it, [`reply`] is what goes back, [`asking`] the question as the rest knows it.
+//! [`answers`] finds the answer: in the [`cache`] if one came a moment ago, by joining those who ask the same just now
+//! ([`flight`]), or from the [`shard`] behind its circuit [`breaker`]. [`turns`] says whether there is room, and at the
+//! [`gate`] of a shard tenants take turns, so that none holds up the others; [`shedding`] says what is left undone
+//! while a shard is behind. Days that the shard no longer keeps, or all sealed days while it is away, are read from
+//! their streams ([`archive`], [`sealed`], [`history`]) and put together ([`ranges`], [`merge`]). [`lists`] answers the
+//! reserved views: days, reports, rejects, alerts. [`groups`] knows the groups of tenants, out of the
+//! [`catalogue`], and [`totals`] answers for all tenants of one.
 
-mod acknowledged;
 pub mod answers;
 pub mod archive;
 pub mod asking;
+mod awaited;
 pub mod breaker;
 pub mod cache;
+pub mod catalogue;
 pub mod dispatch;
 pub mod encoding;
 pub mod flight;
 pub mod found;
 pub mod gate;
+pub mod generations;
+pub mod groups;
 pub mod history;
 pub mod lists;
 pub mod merge;
@@ -29,6 +35,7 @@ pub mod sealed;
 pub mod service;
 pub mod shard;
 pub mod shedding;
+pub mod totals;
 pub mod turns;
 
 use crate::answers::Answers;
@@ -72,13 +79,17 @@ pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::
     let answers = Arc::new(Answers::new(context.connection.clone(), shards, shard_timeout, max_staleness, most));
     context.health.set("query", false);
     let serving = context.clone();
+    let probing = answers.clone();
+    let probing = tokio::spawn(async move { probing.shards.probe().await });
     let service = Child::new("query", move |supervisor| {
         service::spawn(serving.clone(), options.clone(), answers.clone(), supervisor)
     });
     let Context { connection, board, leave, .. } = context;
     let membership = Membership::join(&connection, "query", env!("CARGO_PKG_VERSION"), board, leave.clone()).await?;
     // The others answer already: nothing has to be waited for but the questions that are here.
-    supervisor::run(vec![service], leave).await?;
+    let ended = supervisor::run(vec![service], leave).await;
+    probing.abort();
+    ended?;
     membership.farewell().await;
     Ok(())
 }

@@ -39,7 +39,10 @@ pub async fn beyond_the_shard(shards: &Shards, archive: &Archive, asking: &Askin
             return Err(AskError { code: AskErrorCode::UnknownDay, ..expired });
         };
         let (from, to) = (wanted.from, wanted.to);
-        let older = read(archive, asking, from, to.min(wanted.shard_from.plus(-1)), from == to);
+        let older = async {
+            let owner = archive.owners.now(&asking.tenant).await?;
+            read(archive, (asking, owner), from, to.min(wanted.shard_from.plus(-1)), from == to).await
+        };
         let newer = newer_days(shards, asking, &kept, from.max(wanted.shard_from), to);
         let (sealed, newer) = match tokio::join!(older, newer) {
             (Ok(sealed), Ok(newer)) => (sealed, newer),
@@ -50,6 +53,10 @@ pub async fn beyond_the_shard(shards: &Shards, archive: &Archive, asking: &Askin
             }
             (Err(error), _) | (_, Err(error)) => return Err(error),
         };
+        // A replica that is behind may still be with an earlier tenant of the id.
+        if newer.as_ref().and_then(|newer| newer.generation).is_some_and(|newer| newer != sealed.generation) {
+            continue;
+        }
         if share == Share::Open {
             let after = kept_days(shards, asking).await?;
             if !are_newest(&sealed, &kept, &wanted) || !are_newest(&sealed, &after, &wanted) {
@@ -72,7 +79,7 @@ pub async fn beyond_the_shard(shards: &Shards, archive: &Archive, asking: &Askin
             definition.days.clear();
             parts.push(Part::Live(Box::new(definition)));
         }
-        return match merged(asking, (from, to), parts, sealed.empty).await? {
+        return match merged(asking, sealed.generation, (from, to), parts, sealed.empty).await? {
             Some(answer) => Ok(Found::made(Answer { as_of, freshness_ms, ..answer }, Source::Figures)),
             None => Err(AskError { code: AskErrorCode::UnknownDay, ..expired }),
         };
@@ -136,11 +143,12 @@ fn are_newest(sealed: &Sealed, kept: &Days, wanted: &Wanted) -> bool {
 /// # Errors
 /// Those of reading the streams.
 pub async fn sealed_days(archive: &Archive, asking: &Asking) -> Asked<Option<Found>> {
+    let owner = archive.owners.now(&asking.tenant).await?;
     let days = &asking.query.days;
     let today = match days {
         // Named by themselves, whichever day is open.
         DaySelector::Date(_) | DaySelector::Range(..) => Date::MAX,
-        _ => match archive.today(&asking.tenant).await? {
+        _ => match archive.today((&asking.tenant, owner)).await? {
             Some(today) => today,
             None => return Ok(None),
         },
@@ -148,16 +156,17 @@ pub async fn sealed_days(archive: &Archive, asking: &Asking) -> Asked<Option<Fou
     let Some((from, to)) = days.range(today) else { return Ok(None) };
     // The open day has no report, so it is never taken for a sealed one. Of the days before a sealed one, those without
     // a report do not exist.
-    let sealed = match read(archive, asking, to, to, from == to).await? {
+    let sealed = match read(archive, (asking, owner), to, to, from == to).await? {
         last if !last.has_last => return Ok(None),
         last if from == to => last,
-        _ => read(archive, asking, from, to, from == to).await?,
+        _ => read(archive, (asking, owner), from, to, from == to).await?,
     };
-    let Sealed { days, empty, report, .. } = sealed;
+    let Sealed { generation, days, empty, report, .. } = sealed;
     if let Some(report) = report {
         return from_report(asking, report).map(|answer| Some(Found::made(answer, Source::Report)));
     }
-    let answer = merged(asking, (from, to), days.into_iter().map(Part::Sealed).collect(), empty).await?;
+    let parts = days.into_iter().map(Part::Sealed).collect();
+    let answer = merged(asking, generation, (from, to), parts, empty).await?;
     Ok(answer.map(|answer| Found::made(answer, Source::Figures)))
 }
 
@@ -165,6 +174,8 @@ pub async fn sealed_days(archive: &Archive, asking: &Asking) -> Asked<Option<Fou
 struct Newer {
     figures: Figures,
     freshness_ms: u64,
+    /// That of their tenant, where the shard told it.
+    generation: Option<u32>,
 }
 
 /// What the shard keeps of the days; `None` when it keeps none of them.
@@ -190,11 +201,12 @@ async fn newer_days(shards: &Shards, asking: &Asking, kept: &Days, from: Date, t
     {
         return Err(AskError::new(AskErrorCode::Expired, "the shard has let go of a day meanwhile"));
     }
+    let generation = glance.as_ref().ok().map(|glance| glance.generation);
     let freshness_ms = match figures.days.iter().all(|day| day.closed) {
         true => 0,
         false => glance?.freshness_ms,
     };
-    Ok(Some(Newer { figures, freshness_ms }))
+    Ok(Some(Newer { figures, freshness_ms, generation }))
 }
 
 /// Figures from either side.
@@ -213,7 +225,13 @@ impl Part {
 }
 
 /// The answer out of figures in order of their days; `None` when there are none.
-async fn merged(asking: &Asking, range: (Date, Date), parts: Vec<Part>, empty: Vec<Empty>) -> Asked<Option<Answer>> {
+async fn merged(
+    asking: &Asking,
+    generation: u32,
+    range: (Date, Date),
+    parts: Vec<Part>,
+    empty: Vec<Empty>,
+) -> Asked<Option<Answer>> {
     if parts.is_empty() {
         return Ok(None);
     }
@@ -221,7 +239,7 @@ async fn merged(asking: &Asking, range: (Date, Date), parts: Vec<Part>, empty: V
     // Many days take a while: not on a thread that answers others.
     let merging = tokio::task::spawn_blocking(move || {
         let figures: Vec<&Figures> = parts.iter().map(Part::figures).collect();
-        merge(&asking, range, &figures, &empty)
+        merge(&asking, generation, range, &figures, &empty)
     });
     let outcome = merging.await;
     outcome
@@ -229,7 +247,13 @@ async fn merged(asking: &Asking, range: (Date, Date), parts: Vec<Part>, empty: V
         .map(Some)
 }
 
-fn merge(asking: &Asking, (from, to): (Date, Date), figures: &[&Figures], empty: &[Empty]) -> Asked<Answer> {
+fn merge(
+    asking: &Asking,
+    generation: u32,
+    (from, to): (Date, Date),
+    figures: &[&Figures],
+    empty: &[Empty],
+) -> Asked<Answer> {
     let Some(newest) = figures.last() else {
         return Err(AskError::new(AskErrorCode::Internal, "there are no figures to merge"));
     };
@@ -240,6 +264,7 @@ fn merge(asking: &Asking, (from, to): (Date, Date), figures: &[&Figures], empty:
     let is_closed = days().all(|day| day.closed);
     Ok(Answer {
         tenant: asking.tenant.clone(),
+        generation,
         view: asking.view.clone(),
         from,
         to,
@@ -266,9 +291,9 @@ fn rests_on(figures: &[&Figures], empty: &[Empty]) -> AsOf {
 }
 
 /// Complete when every day is; else what the day says that reaches back least.
-fn coverage<'a>(days: impl Iterator<Item = &'a Coverage>) -> Coverage {
+pub fn coverage<'a>(days: impl Iterator<Item = &'a Coverage>) -> Coverage {
     let since = |coverage: &Coverage| match coverage {
-        Coverage::Complete => None,
+        Coverage::Complete | Coverage::Missing { .. } => None,
         Coverage::Partial { from, .. } | Coverage::Capped { from, .. } => Some(*from),
     };
     days.max_by_key(|coverage| since(coverage)).cloned().unwrap_or_default()
@@ -279,7 +304,9 @@ mod tests {
     use super::*;
     use crate::sealed::tests::{asking, figures};
     use daybook_contracts::ask::DayAccount;
+    use daybook_domain::catalogue::{Direction, Earliest, RankedBy, Ranking, Ties};
     use daybook_domain::ids::{InboxSeq, LogSeq};
+    use daybook_domain::plan::Plan;
 
     fn date(text: &str) -> Date {
         text.parse().unwrap()
@@ -364,7 +391,40 @@ mod tests {
         let (mut one, two) = (figures("2013-03-09", 1), figures("2013-03-10", 1));
         one.view.group_by.clear();
         let range = (date("2013-03-09"), date("2013-03-10"));
-        let error = merge(&asking(Query::default()), range, &[&one, &two], &[]).unwrap_err();
+        let error = merge(&asking(Query::default()), 0, range, &[&one, &two], &[]).unwrap_err();
         assert!(error.code == AskErrorCode::UnknownDay && error.message.contains("2013-03-09"), "{error}");
+    }
+
+    /// Among equals, a former ranking meant another one by `earliest`: what the hint says is answered.
+    #[test]
+    fn days_of_both_meanings_of_earliest_are_asked_for_apart() {
+        let ranked = |day: &str, earliest| {
+            let mut figures = figures(day, 1);
+            let by = vec![RankedBy { metric: figures.view.metrics[0].name.clone(), direction: Direction::Desc }];
+            figures.view.ranking = Some(Ranking { by, ties: Ties::Competition, earliest });
+            let plan = Plan::compile(&figures.view, &figures.kind).unwrap();
+            let group = &mut figures.days[0].groups[0];
+            let own = std::mem::replace(&mut group.cells, plan.zero());
+            own.into_iter().enumerate().for_each(|(place, cell)| group.cells[place] = cell);
+            figures
+        };
+        let days = [
+            ranked("2013-03-09", Earliest::LatestTime),
+            ranked("2013-03-10", Earliest::LatestTime),
+            ranked("2013-03-11", Earliest::Reached),
+        ];
+        let merged = |from: usize, through: usize| {
+            let day = |place: usize| days[place].days[0].day.date;
+            let parts: Vec<&Figures> = days[from..=through].iter().collect();
+            merge(&asking(Query::default()), 0, (day(from), day(through)), &parts, &[])
+        };
+        let error = merged(0, 2).unwrap_err();
+        assert_eq!(error.code, AskErrorCode::UnknownDay);
+        assert_eq!(
+            error.hint.as_deref(),
+            Some("ask for each stretch of days of one meaning by itself; the report of each day names the revision")
+        );
+        assert_eq!(merged(0, 1).unwrap().rows.len(), 1);
+        assert_eq!(merged(2, 2).unwrap().rows.len(), 1);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::encoding::Encoding;
 use daybook_contracts::ask::{AskError, AskErrorCode, Asked, DAYS_VIEW, POSITION_VIEW, Query};
-use daybook_contracts::lists::{REJECTS_VIEW, REPORT_VIEW, REPORTS_VIEW, VIEWS_VIEW};
+use daybook_contracts::lists::{ALERTS_VIEW, REJECTS_VIEW, REPORT_VIEW, REPORTS_VIEW, VIEWS_VIEW};
 use daybook_domain::ids::{Name, TenantId};
 use daybook_domain::nearest::nearest;
 use serde::Deserialize;
@@ -31,16 +31,19 @@ pub enum Target {
     Report,
     /// [`REJECTS_VIEW`].
     Rejects,
+    /// [`ALERTS_VIEW`].
+    Alerts,
     /// [`VIEWS_VIEW`].
     Views,
 }
 
 /// The reserved views, and what each asks for.
-pub const RESERVED: [(&str, Target); 6] = [
+pub const RESERVED: [(&str, Target); 7] = [
     (DAYS_VIEW, Target::Days),
     (REPORTS_VIEW, Target::Reports),
     (REPORT_VIEW, Target::Report),
     (REJECTS_VIEW, Target::Rejects),
+    (ALERTS_VIEW, Target::Alerts),
     (VIEWS_VIEW, Target::Views),
     (POSITION_VIEW, Target::Position),
 ];

@@ -2,9 +2,11 @@
 
 use crate::archive::{Archive, Decoded, Left};
 use crate::asking::Asking;
+use crate::generations::Owner;
 use daybook_contracts::ask::{Answer, AsOf, AskError, AskErrorCode, Asked, DayState};
 use daybook_contracts::figures::Figures;
 use daybook_contracts::report::{Coverage, Report};
+use daybook_domain::catalogue::{Kind, View};
 use daybook_domain::ids::Name;
 use daybook_domain::time::Date;
 use futures::{StreamExt, TryStreamExt};
@@ -18,6 +20,8 @@ const MAX_MERGED_BYTES: usize = 512 << 20;
 /// What there is of a run of days.
 #[derive(Debug, Default)]
 pub struct Sealed {
+    /// That of the tenant whose days they are.
+    pub generation: u32,
     /// In order of their days; not of days that have no groups.
     pub days: Vec<Arc<Decoded>>,
     /// Days of whose groups there are none, in order.
@@ -61,12 +65,19 @@ enum Day {
 /// # Errors
 /// When one has a report, but no figures that could be merged, or they are too many, or the broker does not answer;
 /// [`AskErrorCode::PastRetention`] when one was sealed and is no more: what is left would be a smaller sum.
-pub async fn read(archive: &Archive, asking: &Asking, from: Date, to: Date, is_alone: bool) -> Asked<Sealed> {
+pub async fn read(
+    archive: &Archive,
+    (asking, owner): (&Asking, Owner),
+    from: Date,
+    to: Date,
+    is_alone: bool,
+) -> Asked<Sealed> {
     let dates = (from.as_days()..=to.as_days()).map(Date::from_days);
     let mut days = futures::stream::iter(dates)
-        .map(|date| async move { Ok::<_, AskError>((date, day(archive, asking, date, is_alone).await?)) })
+        .map(|date| async move { Ok::<_, AskError>((date, day(archive, (asking, owner), date, is_alone).await?)) })
         .buffered(READ_AT_ONCE);
-    let (mut sealed, mut bytes, mut without) = (Sealed::default(), 0, Vec::new());
+    let mut sealed = Sealed { generation: owner.generation(), ..Sealed::default() };
+    let (mut bytes, mut without) = (0, Vec::new());
     while let Some((date, day)) = days.try_next().await? {
         sealed.has_last = !matches!(day, Day::Nothing);
         match day {
@@ -85,7 +96,7 @@ pub async fn read(archive: &Archive, asking: &Asking, from: Date, to: Date, is_a
         }
     }
     if !without.is_empty()
-        && let Some(date) = archive.deleted(&asking.tenant, &without).await?
+        && let Some(date) = archive.deleted((&asking.tenant, owner), &without).await?
     {
         let message = format!("the report of {date} is over its retention and was deleted");
         let error = AskError::new(AskErrorCode::PastRetention, message);
@@ -94,8 +105,8 @@ pub async fn read(archive: &Archive, asking: &Asking, from: Date, to: Date, is_a
     Ok(sealed)
 }
 
-async fn day(archive: &Archive, asking: &Asking, date: Date, is_alone: bool) -> Asked<Day> {
-    let (tenant, view) = (&asking.tenant, &asking.view);
+async fn day(archive: &Archive, (asking, owner): (&Asking, Owner), date: Date, is_alone: bool) -> Asked<Day> {
+    let (tenant, view) = ((&asking.tenant, owner), &asking.view);
     if let Left::Figures(figures) = archive.figures(tenant, date, view).await? {
         return Ok(Day::Figures(figures));
     }
@@ -152,26 +163,33 @@ fn only_report(asking: &Asking, report: Report, is_alone: bool) -> Asked<Day> {
 /// # Errors
 /// [`AskErrorCode::UnknownDay`] that names the first day whose figures were made with another definition.
 pub fn check_alike<'a>(days: impl IntoIterator<Item = &'a Figures>, newest: &Figures) -> Asked<()> {
-    match days.into_iter().find(|figures| !are_alike(figures, newest)) {
+    let is_alike = |figures: &&'a Figures| are_alike((&figures.view, &figures.kind), (&newest.view, &newest.kind));
+    let dates_of = |figures: &'a Figures| figures.days.iter().map(|day| day.day.date);
+    let mut others = days.into_iter().filter(|figures| !is_alike(figures));
+    match others.next() {
         None => Ok(()),
         Some(other) => {
-            let date = other.days.first().map_or_else(|| "a day".to_owned(), |day| day.day.date.to_string());
+            let date = dates_of(other).next().map_or_else(|| "a day".to_owned(), |date| date.to_string());
             let message = format!(
                 "the figures of {date} were made with revision {} of view {}, which computes something else than revision {}",
                 other.view.revision, newest.view.name, newest.view.revision
             );
-            let hint = "ask for days of one definition: those before it changed, or those since";
+            let hint =
+                "ask for each stretch of days of one meaning by itself; the report of each day names the revision"
+                    .to_owned();
             Err(AskError::new(AskErrorCode::UnknownDay, message).hint(hint))
         }
     }
 }
 
-/// The same metrics over the same groups, of measures counted in the same unit.
-fn are_alike(one: &Figures, other: &Figures) -> bool {
-    let same_scales = one.kind.measures.iter().all(|measure| {
-        other.kind.measure(measure.name.as_str()).is_none_or(|index| other.kind.measures[index].scale == measure.scale)
-    });
-    one.view.computes_as(&other.view) && same_scales
+/// The same metrics over the same groups, whatever was late for them, of the same sort of events and of measures counted in the same unit.
+/// A kind that was removed may have come again with another mode: accumulators of facts and of entities differ.
+pub fn are_alike((view, kind): (&View, &Kind), (other, of): (&View, &Kind)) -> bool {
+    let same_scales = kind
+        .measures
+        .iter()
+        .all(|measure| of.measure(measure.name.as_str()).is_none_or(|index| of.measures[index].scale == measure.scale));
+    view.adds_up_with(other) && kind.mode == of.mode && same_scales
 }
 
 /// The view's rows in a report that [`read`] found fit to answer.
@@ -186,6 +204,7 @@ pub fn from_report(asking: &Asking, report: Report) -> Asked<Answer> {
     let limit = asking.query.limit.map_or(usize::MAX, |limit| limit as usize);
     Ok(Answer {
         tenant: asking.tenant.clone(),
+        generation: report.generation,
         view: asking.view.clone(),
         from: report.date,
         to: report.date,
@@ -245,6 +264,7 @@ pub(crate) mod tests {
                 measures: vec![Measure { name: name("delay"), scale: 0 }],
                 revision: 1,
                 mappings: Vec::new(),
+                remember: None,
             },
             log: LogSeq(10),
             inbox: InboxSeq(20),
@@ -269,6 +289,8 @@ pub(crate) mod tests {
     fn report(columns: &[&str]) -> Report {
         let row = || Row(columns.iter().map(|column| (name(column), Figure::integer(1))).collect());
         Report {
+            generation: 0,
+            ended_at: None,
             tenant: TenantId::new("ATL").unwrap(),
             date: "2013-03-10".parse().unwrap(),
             version: 3,
@@ -328,8 +350,12 @@ pub(crate) mod tests {
         assert_eq!(error.code, AskErrorCode::UnknownDay);
         assert!(error.message.contains("2013-03-10") && error.message.contains("revision 4"), "{error}");
 
-        let mut rescaled = before;
+        let mut rescaled = before.clone();
         rescaled.kind.measures[0].scale = 1;
         assert!(check_alike([&rescaled], &newest).is_err(), "tenths do not add up with units");
+
+        let mut of_facts = before;
+        of_facts.kind.mode = Mode::Fact;
+        assert!(check_alike([&of_facts], &newest).is_err(), "facts are kept in other accumulators");
     }
 }

@@ -286,7 +286,7 @@ mod tests {
         let subjects = Subjects::new("daybook").unwrap();
         let metadata = metadata(&subjects, &Options { max_staleness_ms: 7, ..Options::default() });
         assert_eq!(metadata["subject"], "daybook.query.<tenant>.<view>");
-        for reserved in ["~days", "~reports", "~report", "~rejects", "~views", "~position"] {
+        for reserved in ["~days", "~reports", "~report", "~rejects", "~alerts", "~views", "~position"] {
             assert!(
                 metadata["reserved_subjects"].contains(&format!("daybook.query.<tenant>.{reserved}")),
                 "{reserved}"

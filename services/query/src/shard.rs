@@ -1,16 +1,18 @@
 //! Asks the shards, each partition behind its circuit breaker.
 
-use crate::archive::decode;
+use crate::archive::{check_groups, decode};
 use crate::asking::Asking;
-use crate::breaker::{Admission, Breaker, Position};
-use crate::gate::Gate;
+use crate::breaker::{Admission, Breaker, FIRST_PAUSE, Position};
+use crate::gate::{Gate, OF_A_SHARD};
 use crate::shedding::{STRAINED_QUESTIONS, are_behind};
 use async_nats::client::{Request, RequestErrorKind};
 use bytes::Bytes;
 use compact_str::CompactString;
 use daybook_contracts::ask::{Answer, AskError, AskErrorCode, Asked, ShardQuestion};
 use daybook_contracts::figures::Figures;
+use daybook_contracts::lists::ViewList;
 use daybook_contracts::members::Heartbeat;
+use daybook_contracts::totals::Totals;
 use daybook_domain::ids::{Partition, TenantId};
 use daybook_domain::time::Date;
 use daybook_runtime::connection::Connection;
@@ -45,7 +47,7 @@ impl Shards {
     /// Each question waits `timeout` at most.
     pub fn new(connection: Connection, members: Receiver<Members>, timeout: Duration) -> Self {
         let breakers = Partition::all(connection.partitions).map(|_| Breaker::default()).collect();
-        let gates = Partition::all(connection.partitions).map(|_| Gate::default()).collect();
+        let gates = Partition::all(connection.partitions).map(|_| Gate::new(OF_A_SHARD)).collect();
         Self { connection, members, timeout, breakers: Mutex::new(breakers), turn: AtomicUsize::new(0), gates }
     }
 
@@ -73,11 +75,25 @@ impl Shards {
     pub async fn figures(&self, asking: &Asking, from: Date, to: Date) -> Asked<Figures> {
         let (tenant, view) = (asking.tenant.clone(), asking.view.clone());
         let reply = self.request(&asking.tenant, &ShardQuestion::Figures { tenant, view, from, to }).await?;
-        if reply.first() == Some(&b'{') {
-            // Anything but an error in that place is unreadable, too.
-            read::<IgnoredAny>(&reply)?;
-        }
+        check_error(&reply)?;
         decode(&reply).map_err(|error| internal(format!("the shard's figures cannot be read: {error}")))
+    }
+
+    /// The groups behind a view's figures for tenants of one partition, and how many bytes they took. The question takes its turn
+    /// among those of `group`.
+    ///
+    /// # Errors
+    /// Those of the shard, and those of [`Shards::ask`].
+    pub async fn totals(
+        &self,
+        partition: Partition,
+        group: &TenantId,
+        question: &ShardQuestion,
+    ) -> Asked<(Totals, usize)> {
+        let reply = self.request_of_group(partition, group, question).await?;
+        check_error(&reply)?;
+        let totals = decode_totals(&reply);
+        Ok((totals.map_err(|why| internal(format!("the shard's totals cannot be read: {why}")))?, reply.len()))
     }
 
     /// The answer of the shard that runs the tenant's partition.
@@ -89,17 +105,62 @@ impl Shards {
         read(&self.request(tenant, question).await?)
     }
 
+    /// The views that a tenant may ask for, for a group of tenants: the question takes its turn among those of the group.
+    ///
+    /// # Errors
+    /// As [`Shards::ask`].
+    pub async fn views_for_group(&self, group: &TenantId, tenant: &TenantId) -> Asked<ViewList> {
+        let question = ShardQuestion::ViewsOf { tenant: tenant.clone(), group: Some(group.clone()) };
+        let partition = Partition::of(tenant.as_str(), self.connection.partitions);
+        read(&self.request_of_group(partition, group, &question).await?)
+    }
+
     async fn request(&self, tenant: &TenantId, question: &ShardQuestion) -> Asked<Bytes> {
         let partition = Partition::of(tenant.as_str(), self.connection.partitions);
-        let unavailable = |why: String| {
-            AskError::new(AskErrorCode::Unavailable, format!("no shard answers for tenant {tenant}: {why}"))
-                .hint("sealed days can be asked for by date")
-        };
+        let reply = self.request_of(partition, tenant, question).await?;
+        reply.map_err(|why| unavailable(&format!("tenant {tenant}"), &why))
+    }
+
+    async fn request_of_group(&self, partition: Partition, group: &TenantId, question: &ShardQuestion) -> Asked<Bytes> {
+        let reply = self.request_of(partition, group, question).await?;
+        reply.map_err(|why| unavailable(&format!("partition {partition}"), &why))
+    }
+
+    /// The reply of the shard that runs a partition, or why there is none. The question takes its turn among those of `asker`, a
+    /// tenant or a group of tenants.
+    ///
+    /// # Errors
+    /// [`AskErrorCode::Busy`] when too many questions of the asker wait.
+    async fn request_of(
+        &self,
+        partition: Partition,
+        asker: &TenantId,
+        question: &ShardQuestion,
+    ) -> Asked<Result<Bytes, String>> {
         // Before the breaker: what is known of the shard may be another thing when the turn has come.
-        let _pass = self.gates[usize::from(partition.0)].pass(tenant).await?;
+        let _pass = self.gates[usize::from(partition.0)].pass(asker).await?;
         let Some(passage) = self.admit(partition) else {
-            return Err(unavailable("none did lately; it is looked for every few seconds".to_owned()));
+            return Ok(Err("none did lately; it is looked for every few seconds".to_owned()));
         };
+        Ok(self.send(passage, question).await)
+    }
+
+    /// Asks the shards behind open breakers whether they are back, as soon as the pause of each is over, so that a breaker
+    /// closes also when nobody has a question. Never ends.
+    pub async fn probe(&self) {
+        loop {
+            tokio::time::sleep(FIRST_PAUSE).await;
+            let is_open = |partition: &Partition| self.lock()[usize::from(partition.0)].position() == Position::Open;
+            let open = Partition::all(self.connection.partitions).filter(is_open);
+            let passages: Vec<Passage<'_>> = open.filter_map(|partition| self.admit(partition)).collect();
+            futures::future::join_all(passages.into_iter().map(|passage| self.send(passage, &ShardQuestion::Position)))
+                .await;
+        }
+    }
+
+    /// Sends a question to the replicas, one after the other, until one replies that serves; or says why none does.
+    async fn send(&self, passage: Passage<'_>, question: &ShardQuestion) -> Result<Bytes, String> {
+        let partition = passage.partition;
         let payload = serde_json::to_vec(question).expect("questions are plain values");
         let (mut failure, mut tries) = (String::new(), 0);
         let to_any = self.connection.subjects.shard(partition);
@@ -132,7 +193,7 @@ impl Shards {
                 passage.replied();
                 Ok(reply)
             }
-            None => Err(unavailable(failure)),
+            None => Err(failure),
         }
     }
 
@@ -235,11 +296,72 @@ fn is_unavailable(reply: &[u8]) -> bool {
             .is_ok_and(|reply| reply.is_err_and(|error| error.code == AskErrorCode::Unavailable))
 }
 
+/// The error that a reply is instead of MessagePack: it begins as an object of JSON.
+fn check_error(reply: &[u8]) -> Asked<()> {
+    match reply.first() {
+        // Anything but an error in that place is unreadable, too.
+        Some(b'{') => read::<IgnoredAny>(reply).map(|_| ()),
+        _ => Ok(()),
+    }
+}
+
+/// Totals whose groups fit their definition.
+fn decode_totals(reply: &[u8]) -> Result<Totals, String> {
+    let mut totals = Totals::decode(reply).map_err(|error| error.to_string())?;
+    let found = totals.members.iter_mut().filter_map(|member| member.found.as_mut().ok());
+    let mut days = found.flat_map(|figures| &mut figures.days).map(|day| (day.day.date, &mut day.groups[..]));
+    match &totals.definition {
+        Some((view, kind)) => check_groups(view, kind, days)?,
+        None if days.next().is_some() => return Err("they do not say what they are made with".to_owned()),
+        None => {}
+    }
+    Ok(totals)
+}
+
 fn read<T: DeserializeOwned>(reply: &[u8]) -> Asked<T> {
     serde_json::from_slice::<Asked<T>>(reply)
         .map_err(|error| internal(format!("the shard's answer cannot be read: {error}")))?
 }
 
+fn unavailable(of: &str, why: &str) -> AskError {
+    AskError::new(AskErrorCode::Unavailable, format!("no shard answers for {of}: {why}"))
+        .hint("sealed days can be asked for by date")
+}
+
 fn internal(message: String) -> AskError {
     AskError::new(AskErrorCode::Internal, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sealed::tests::figures;
+    use daybook_contracts::ask::DayState;
+    use daybook_contracts::totals::{Encoder, GroupRef, MemberDayRef, MemberFiguresRef};
+    use daybook_domain::accumulator::Accumulator;
+    use daybook_domain::ids::{InboxSeq, LogSeq};
+
+    #[test]
+    fn totals_that_do_not_fit_their_definition_are_not_merged() {
+        let made = figures("2013-03-10", 3);
+        let (day, group) = (&made.days[0], &made.days[0].groups[0]);
+        let written = |is_defined: bool, cells: &[Accumulator]| {
+            let mut encoder = Encoder::at(LogSeq(1), InboxSeq(1));
+            if is_defined {
+                encoder.define(&made.view, &made.kind);
+            }
+            let groups = vec![GroupRef { piece: 0, dims: &group.dims, cells }];
+            let days = vec![MemberDayRef { day: day.day, coverage: &day.coverage, groups }];
+            let figures = MemberFiguresRef { from: day.day.date, to: day.day.date, day: DayState::Open, days };
+            encoder.found(&TenantId::new("ATL").unwrap(), &figures, 1_000).unwrap();
+            decode_totals(&encoder.finish(0))
+        };
+        assert!(written(true, &group.cells).is_ok());
+        let refused = [
+            written(false, &group.cells),
+            written(true, &[]),
+            written(true, &[Accumulator::Extremes(Default::default())]),
+        ];
+        assert!(refused.iter().all(Result::is_err), "{refused:?}");
+    }
 }

@@ -132,6 +132,19 @@ impl JetStreamApi<'_> {
         subjects
     }
 
+    /// Everything, in order, by durable consumers whose messages are acknowledged, and their names.
+    pub(crate) fn consume(&self) -> Vec<String> {
+        let mut subjects = self.read();
+        subjects.push(self.verb("CONSUMER.NAMES"));
+        subjects.push(format!("$JS.ACK.{}.>", self.stream));
+        subjects
+    }
+
+    /// Having another server lead the stream.
+    pub(crate) fn elect(&self) -> Vec<String> {
+        vec![self.verb("STREAM.LEADER.STEPDOWN")]
+    }
+
     /// Removing messages.
     pub(crate) fn purge(&self) -> Vec<String> {
         vec![self.verb("STREAM.PURGE")]
@@ -143,7 +156,7 @@ impl JetStreamApi<'_> {
 }
 
 /// The streams that every service makes when they are missing.
-pub(crate) fn streams(subjects: &Subjects) -> [String; 8] {
+pub(crate) fn streams(subjects: &Subjects) -> [String; 9] {
     [
         subjects.catalog_stream(),
         subjects.days_stream(),
@@ -153,6 +166,7 @@ pub(crate) fn streams(subjects: &Subjects) -> [String; 8] {
         subjects.reports_stream(),
         subjects.figures_stream(),
         subjects.rejects_stream(),
+        subjects.alerts_stream(),
     ]
 }
 

@@ -13,12 +13,23 @@ pub enum Role {
     Ingest,
     AggregatorShard,
     Query,
+    Connect,
+    /// Clients of all tenants, by HTTP.
+    Gateway,
     /// Whoever uses the command line for all tenants: `daybook apply`, `status`, `verify`, `replay`.
     Operator,
 }
 
 impl Role {
-    pub const ALL: [Self; 5] = [Self::DayManager, Self::Ingest, Self::AggregatorShard, Self::Query, Self::Operator];
+    pub const ALL: [Self; 7] = [
+        Self::DayManager,
+        Self::Ingest,
+        Self::AggregatorShard,
+        Self::Query,
+        Self::Connect,
+        Self::Gateway,
+        Self::Operator,
+    ];
 
     /// The name of its binary, and of its credentials.
     pub fn name(self) -> &'static str {
@@ -27,6 +38,8 @@ impl Role {
             Self::Ingest => "ingest",
             Self::AggregatorShard => "aggregator-shard",
             Self::Query => "query",
+            Self::Connect => "connect",
+            Self::Gateway => "gateway",
             Self::Operator => "operator",
         }
     }
@@ -38,6 +51,8 @@ impl Role {
             Self::Ingest => ingest(subjects),
             Self::AggregatorShard => aggregator_shard(subjects),
             Self::Query => query(subjects),
+            Self::Connect => connect(subjects),
+            Self::Gateway => gateway(subjects),
             Self::Operator => operator(subjects),
         }
     }
@@ -49,6 +64,8 @@ fn day_manager(subjects: &Subjects) -> Permissions {
     let service = read(service, [subjects.catalog_stream(), subjects.days_stream(), subjects.clocks_stream()]);
     // To see that a definition or a marker has arrived, in INBOX or behind it.
     let service = get(service, [subjects.inbox_stream(), subjects.events_stream()]);
+    // To have another server lead INBOX where its sources stand still.
+    let service = service.publish(JetStreamApi { stream: &subjects.inbox_stream() }.elect());
     // Revoked tokens, where day-manager makes the tenants' accounts.
     let access = subjects.access_stream();
     let service = service.publish(JetStreamApi { stream: &access }.make());
@@ -78,14 +95,15 @@ fn ingest(subjects: &Subjects) -> Permissions {
         .publish([subjects.every_events()])
 }
 
-/// Reads the log, writes reports, figures, rejects and live rows, keeps snapshots, trims the log.
+/// Reads the log, writes reports, figures, rejects, alerts and live rows, keeps snapshots, trims the log.
 fn aggregator_shard(subjects: &Subjects) -> Permissions {
     let service = service(subjects, Role::AggregatorShard);
     let (events, snapshots) = (subjects.events_stream(), subjects.checkpoints_stream());
-    let outputs = [subjects.reports_stream(), subjects.figures_stream(), subjects.rejects_stream()];
+    let outputs =
+        [subjects.reports_stream(), subjects.figures_stream(), subjects.rejects_stream(), subjects.alerts_stream()];
     let service = get(read(service, [events.clone(), snapshots.clone()]), outputs.clone());
     let bucket = JetStreamApi { stream: &snapshots };
-    let [reports, figures, _] = &outputs;
+    let [reports, figures, ..] = &outputs;
     // How long they are kept.
     let kept = [reports, figures].into_iter().flat_map(|stream| JetStreamApi { stream }.change());
     service
@@ -93,6 +111,8 @@ fn aggregator_shard(subjects: &Subjects) -> Permissions {
         .publish(bucket.make())
         .publish(bucket.purge())
         .publish(JetStreamApi { stream: &events }.purge())
+        // What is left of removed tenants.
+        .publish(outputs.iter().flat_map(|stream| JetStreamApi { stream }.purge()))
         .publish([
             format!("$O.{}.>", subjects.checkpoints_bucket()),
             // An object is read by a consumer with flow control.
@@ -100,6 +120,7 @@ fn aggregator_shard(subjects: &Subjects) -> Permissions {
             subjects.reports_of("*"),
             subjects.every_figures(),
             subjects.rejects("*"),
+            subjects.alerts("*"),
             subjects.live("*", "*"),
         ])
         .subscribe([subjects.every_shard()])
@@ -109,14 +130,34 @@ fn aggregator_shard(subjects: &Subjects) -> Permissions {
 /// Answers questions out of the shards, reports and figures.
 fn query(subjects: &Subjects) -> Permissions {
     let service = service(subjects, Role::Query);
-    let sealed =
-        [subjects.days_stream(), subjects.reports_stream(), subjects.figures_stream(), subjects.rejects_stream()];
+    let written = [subjects.rejects_stream(), subjects.alerts_stream()];
+    let sealed = [subjects.days_stream(), subjects.reports_stream(), subjects.figures_stream()];
     // To see whose message a sequence of INBOX is that an asker waits for.
     let service = get(service, [subjects.inbox_stream(), subjects.events_stream()]);
-    read(service, sealed)
+    // To tell a tenant's reports from those of a removed one.
+    let service = get(service, [subjects.catalog_stream()]);
+    read(service, sealed.into_iter().chain(written))
         .publish([subjects.every_shard()])
         .subscribe([subjects.query("*", "*"), "$SRV.>".to_owned()])
         .respond()
+}
+
+/// Reads definitions and publishes events. Foreign streams are none of these permissions: a source that reads one in a secured
+/// account connects there as a user of its own.
+fn connect(subjects: &Subjects) -> Permissions {
+    read(service(subjects, Role::Connect), [subjects.catalog_stream()]).publish([subjects.every_input()])
+}
+
+/// Publishes events, asks and follows live views for clients of every tenant, and sends alerts on. It reads definitions, and
+/// answers no request.
+fn gateway(subjects: &Subjects) -> Permissions {
+    read(service(subjects, Role::Gateway), [subjects.catalog_stream()])
+        // Alerts are sent on, each until its receiver has it.
+        .publish(JetStreamApi { stream: &subjects.alerts_stream() }.consume())
+        // What the streams take, for the console.
+        .publish(JetStreamApi { stream: &subjects.checkpoints_stream() }.look())
+        .publish([subjects.every_input(), subjects.query("*", "*")])
+        .subscribe([subjects.live("*", "*")])
 }
 
 /// Asks for everything and reads every stream; publishes events, and changes definitions and days through day-manager. It
@@ -143,6 +184,7 @@ fn operator(subjects: &Subjects) -> Permissions {
             subjects.every_day(),
             subjects.reports_of("*"),
             subjects.rejects("*"),
+            subjects.alerts("*"),
         ])
 }
 
@@ -182,12 +224,13 @@ mod tests {
         assert_eq!(writers("shop.reports.acme.2024-03-01"), ["aggregator-shard"]);
         assert_eq!(writers("shop.figures.acme.2024-03-01.orders"), ["aggregator-shard"]);
         assert_eq!(writers("shop.rejects.acme"), ["aggregator-shard"]);
+        assert_eq!(writers("shop.alerts.acme"), ["aggregator-shard"]);
         assert_eq!(writers("shop.live.acme.orders"), ["aggregator-shard"]);
         assert_eq!(writers("shop.days.acme.closed"), ["day-manager"]);
         assert_eq!(writers("shop.catalog.0.tenant.acme"), ["day-manager"]);
         assert_eq!(writers("shop.clocks.shop"), ["day-manager"]);
         assert_eq!(writers("shop.access.revoked.acme"), ["day-manager"]);
-        assert_eq!(writers("shop.in.acme.order"), ["operator"]);
+        assert_eq!(writers("shop.in.acme.order"), ["connect", "gateway", "operator"]);
         assert_eq!(writers("shop.inbox.3.acme.event.order"), [""; 0]);
     }
 
@@ -197,16 +240,27 @@ mod tests {
             for verb in ["STREAM.DELETE", "STREAM.MSG.DELETE", "STREAM.SNAPSHOT", "STREAM.RESTORE"] {
                 assert!(!of(role).may_publish(&format!("$JS.API.{verb}.SHOP_EVENTS")), "{role:?} {verb}");
             }
-            let purges = ["INBOX", "EVENTS", "REPORTS", "DAYS", "CATALOG"];
+            let purges = ["INBOX", "EVENTS", "REPORTS", "ALERTS", "DAYS", "CATALOG"];
             let purges = purges.map(|stream| of(role).may_publish(&format!("$JS.API.STREAM.PURGE.SHOP_{stream}")));
             let expected = match role {
-                Role::Ingest => [true, false, false, false, false],
-                Role::AggregatorShard => [false, true, false, false, false],
-                _ => [false; 5],
+                Role::Ingest => [true, false, false, false, false, false],
+                Role::AggregatorShard => [false, true, true, true, false, false],
+                _ => [false; 6],
             };
             assert_eq!(purges, expected, "{role:?}");
             let changes = of(role).may_publish("$JS.API.STREAM.UPDATE.SHOP_EVENTS");
             assert_eq!(changes, role == Role::Ingest, "{role:?}");
+        }
+    }
+
+    #[test]
+    fn one_service_asks_for_elections_of_one_stream() {
+        for role in Role::ALL {
+            let may = |stream: &str| of(role).may_publish(&format!("$JS.API.STREAM.LEADER.STEPDOWN.SHOP_{stream}"));
+            let elected: Vec<_> =
+                ["INBOX", "EVENTS", "DAYS", "CATALOG"].into_iter().filter(|stream| may(stream)).collect();
+            let expected: &[&str] = if role == Role::DayManager { &["INBOX"] } else { &[] };
+            assert_eq!(elected, expected, "{role:?}");
         }
     }
 

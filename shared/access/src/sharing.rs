@@ -57,5 +57,6 @@ fn shared(subjects: &Subjects, tenant: &str) -> Vec<Shared> {
         stream(subjects.days_of(tenant)),
         stream(subjects.reports_of(tenant)),
         stream(subjects.rejects(tenant)),
+        stream(subjects.alerts(tenant)),
     ]
 }

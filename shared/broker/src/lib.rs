@@ -28,6 +28,7 @@ mod backoff;
 mod child;
 mod command;
 pub mod config;
+mod directory;
 mod error;
 pub mod fetch;
 pub mod locate;
@@ -40,8 +41,9 @@ pub mod version;
 pub use config::{
     ClusterOptions, Options, Port, ServerSettings, SyncInterval, TlsOptions, WebSocketOptions, WebSocketToken,
 };
+pub use directory::cache_directory;
 pub use error::Error;
 pub use fetch::{Progress, fetch};
-pub use locate::{cache_directory, locate};
+pub use locate::locate;
 pub use server::Broker;
 pub use version::{MIN_VERSION, SAFE_VERSION, Version};

@@ -1,12 +1,14 @@
-//! The admin service of day-manager: `daybook.admin.apply`, `.catalogue`, `.views`, `.clock`, `.close`, `.revoke`. JSON in, JSON out.
+//! The admin service of day-manager: `daybook.admin.apply`, `.catalogue`, `.views`, `.clock`, `.close`, `.remove`, `.revoke`. JSON in, JSON out.
 
 use crate::ask::ViewProgress;
 use crate::day::DayMarker;
-use daybook_domain::catalogue::{CalendarRule, Clocks, Kind, Season, View};
+use daybook_domain::alerts::ReportAlert;
+use daybook_domain::catalogue::{CalendarRule, Clocks, Kind, NamedBy, Season, TenantGroup, View};
 use daybook_domain::ids::{Name, TenantId};
 use daybook_domain::quotas::Quotas;
 use daybook_domain::time::{Date, Instant};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// Most definitions in one [`Apply`].
 pub const MAX_DEFINITIONS: usize = 5_000;
@@ -45,6 +47,23 @@ pub struct TenantSpec {
     /// How far ahead events may be. Absent: [`DEFAULT_MAX_AHEAD_MS`](daybook_domain::catalogue::DEFAULT_MAX_AHEAD_MS).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_ahead_ms: Option<u64>,
+    /// Which date names a business day.
+    #[serde(default, skip_serializing_if = "NamedBy::is_default")]
+    pub day_named_by: NamedBy,
+    /// The alerts that it gets for its reports.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub alerts: BTreeSet<ReportAlert>,
+}
+
+impl TenantSpec {
+    /// The rules of its calendar.
+    pub fn rules(&self) -> Vec<CalendarRule> {
+        let named_by = self.day_named_by;
+        let (zone, cutoff_minutes) = (self.zone.clone(), self.cutoff_minutes);
+        let first = CalendarRule { from: Date::MIN, zone, cutoff_minutes, named_by };
+        let changes = self.changes.iter().map(|rule| CalendarRule { named_by, ..rule.clone() });
+        std::iter::once(first).chain(changes).collect()
+    }
 }
 
 /// Definitions to be put into force, all or none. Revisions are day-manager's to give.
@@ -57,6 +76,8 @@ pub struct Apply {
     pub views: Vec<View>,
     #[serde(default)]
     pub tenants: Vec<TenantSpec>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<TenantGroup>,
     /// Only check and tell what would change.
     #[serde(default)]
     pub dry_run: bool,
@@ -64,6 +85,108 @@ pub struct Apply {
     /// request that is late, or a repeated one, is refused then. Absent: it overrides whatever there is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub catalog_seen: Option<u64>,
+}
+
+/// What is to be removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Target {
+    Tenant {
+        id: TenantId,
+        /// Delete its reports, figures, rejects and alerts, too, which stay until their retention otherwise.
+        #[serde(default)]
+        purge: bool,
+    },
+    View {
+        name: Name,
+    },
+    /// No view may use it.
+    Kind {
+        name: Name,
+    },
+    /// Its tenants stay.
+    Group {
+        id: TenantId,
+    },
+}
+
+/// Removes a tenant, a view, a kind or a group: `daybook.admin.remove`. Its name may be used again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Remove {
+    pub target: Target,
+    /// Only tell what would go.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// The last sequence of CATALOG when the asker made the request. What was defined or changed behind it is not removed: a
+    /// request that is late does not remove what has the name now. Absent: it removes whatever there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catalog_seen: Option<u64>,
+}
+
+impl Target {
+    /// What it is: `tenant`, `view`, `kind` or `group`.
+    pub fn what(&self) -> &'static str {
+        match self {
+            Self::Tenant { .. } => "tenant",
+            Self::View { .. } => "view",
+            Self::Kind { .. } => "kind",
+            Self::Group { .. } => "group",
+        }
+    }
+
+    /// Its id or name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Tenant { id, .. } | Self::Group { id } => id.as_str(),
+            Self::View { name } | Self::Kind { name } => name.as_str(),
+        }
+    }
+}
+
+/// What a removal takes away, or would. Counts are as of the request; `None` where nobody says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoveReply {
+    /// It was removed before: only what is left on the broker goes.
+    pub is_repeated: bool,
+    /// Views that name the removed tenant, and are for one tenant fewer now.
+    pub views: Vec<Name>,
+    /// Groups that name the removed tenant, and have one tenant fewer now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<TenantId>,
+    /// What the shard of a removed tenant keeps of it.
+    pub state: Option<StateHeld>,
+    /// What the broker keeps of a removed tenant. It goes with `purge`; else it stays until its retention.
+    pub stored: Option<OutputsHeld>,
+    /// Whether the tokens of a removed tenant are void now; `None` where day-manager makes no accounts.
+    pub tokens_revoked: Option<bool>,
+}
+
+/// What a shard keeps of a tenant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateHeld {
+    /// Business days.
+    pub days: u64,
+    /// Those of them that are not closed, which are never sealed.
+    pub open_days: u64,
+    /// Events published for these days.
+    pub events: u64,
+}
+
+/// How many messages the broker keeps of a tenant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputsHeld {
+    /// Versions of sealed reports.
+    pub reports: u64,
+    /// Figures behind them.
+    pub figures: u64,
+    /// Messages with rejected events.
+    pub rejects: u64,
+    /// Alerts. Absent from a day-manager of an earlier build.
+    #[serde(default)]
+    pub alerts: u64,
+    /// Whether the stream of reports was made by an earlier build, and forbids to purge them.
+    pub reports_stay: bool,
 }
 
 /// What was done to one definition.
@@ -78,7 +201,7 @@ pub enum Action {
 /// One line of the outcome of [`Apply`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Applied {
-    /// `kind`, `view` or `tenant`.
+    /// `kind`, `view`, `tenant` or `group`.
     pub what: String,
     pub name: String,
     pub action: Action,
@@ -109,6 +232,8 @@ pub enum ApplyReply {
 pub struct CatalogueReply {
     pub kinds: Vec<Kind>,
     pub views: Vec<View>,
+    #[serde(default)]
+    pub groups: Vec<TenantGroup>,
     pub tenants: usize,
     pub clocks: Clocks,
     pub partitions: u16,
@@ -144,6 +269,9 @@ pub struct CloseDay {
     pub tenant: TenantId,
     /// The day that the asker takes for the open one, so that a repeated request closes no second day.
     pub date: Date,
+    /// The day ends now: events from now on, by their time, belong to the next day rather than to this one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub boundary: bool,
 }
 
 /// The markers that closed the day, and opened the next if it was not open yet.
@@ -151,6 +279,9 @@ pub struct CloseDay {
 pub struct CloseReply {
     pub closed: DayMarker,
     pub opened: Option<DayMarker>,
+    /// Where the closed day ended before its cut-off: events from then on belong to the next day. Left out when it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boundary: Option<Instant>,
 }
 
 /// Drives a named clock: everything due up to and including `advance_to` is closed and opened before the answer comes.

@@ -1,6 +1,5 @@
 //! Questions and answers: `daybook.query.<tenant>.<view>` for clients, and what query asks of the shards for them.
 
-use crate::live::Feed;
 use crate::report::{Account, Coverage, Row};
 use compact_str::CompactString;
 use daybook_domain::catalogue::{Direction, Grain, RankedBy, Ties};
@@ -149,6 +148,10 @@ pub enum Pieces {
     /// A column `time`, the start of each; only of views that are kept as finely.
     Hour,
     QuarterHour,
+    /// A column `time`, the local time at which each hour of the clock begins; only of views that are kept by `clock_hour`.
+    ClockHour,
+    /// A column `time`, the hour of the clock: all days together. Only of views that are kept by `clock_hour`.
+    HourOfDay,
 }
 
 impl From<Grain> for Pieces {
@@ -157,17 +160,31 @@ impl From<Grain> for Pieces {
             Grain::Day => Self::Total,
             Grain::Hour => Self::Hour,
             Grain::QuarterHour => Self::QuarterHour,
+            Grain::ClockHour => Self::ClockHour,
         }
     }
 }
 
 impl Pieces {
-    /// The grain that the view must have, or a finer one.
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Total => "total",
+            Self::Day => "day",
+            Self::Hour => "hour",
+            Self::QuarterHour => "quarter_hour",
+            Self::ClockHour => "clock_hour",
+            Self::HourOfDay => "hour_of_day",
+        }
+    }
+
+    /// The grain that the view must have, or, but for hours of the clock, a finer one.
     pub fn grain(self) -> Grain {
         match self {
             Self::Total | Self::Day => Grain::Day,
             Self::Hour => Grain::Hour,
             Self::QuarterHour => Grain::QuarterHour,
+            Self::ClockHour | Self::HourOfDay => Grain::ClockHour,
         }
     }
 }
@@ -239,6 +256,23 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
+/// How an answer writes metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Numbers {
+    /// As numbers with all digits of their measure, such as `5077.30`.
+    #[default]
+    Number,
+    /// As texts of the same digits, for readers whose numbers are binary floats, as those of JavaScript are.
+    Text,
+}
+
+impl Numbers {
+    fn is_default(&self) -> bool {
+        *self == Self::Number
+    }
+}
+
 /// The body of a query, in JSON, or in MessagePack (a map) with that content type. An empty body asks for today.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -269,6 +303,9 @@ pub struct Query {
     /// Answer only when the figures rest on this INBOX sequence (of the asker's PubAck) or a later one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at_least: Option<InboxSeq>,
+    /// How the answer writes metrics.
+    #[serde(skip_serializing_if = "Numbers::is_default")]
+    pub numbers: Numbers,
     /// Whether last known figures will do, marked `stale`, when the shard is away.
     pub accept_stale: bool,
     /// Start or renew the view's feed on `daybook.live.<tenant>.<view>`; see [`crate::live`]. Only for a question that
@@ -290,6 +327,7 @@ impl Default for Query {
             cursor: None,
             rank: None,
             at_least: None,
+            numbers: Numbers::default(),
             accept_stale: true,
             watch: false,
         }
@@ -323,12 +361,25 @@ pub enum ShardQuestion {
     Days {
         tenant: TenantId,
     },
+    /// The groups behind a view's figures for tenants of a group, of each for its own business days. Answered by
+    /// [`crate::totals::Totals`] in MessagePack, or by an error in JSON (which begins with `{`).
+    Totals {
+        /// Whose turn it takes.
+        group: TenantId,
+        tenants: Vec<TenantId>,
+        view: Name,
+        /// No season: that is one tenant's.
+        days: DaySelector,
+    },
     Position,
     /// How the views of the partition stand. Answered by a list of [`ViewProgress`].
     Views,
     /// The views in force that the tenant may ask for. Answered by [`crate::lists::ViewList`].
     ViewsOf {
         tenant: TenantId,
+        /// The group of tenants that asks; the question takes its turn then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        group: Option<TenantId>,
     },
 }
 
@@ -381,10 +432,22 @@ pub struct Position {
     pub outputs_waiting: u64,
 }
 
+/// A feed and how far it has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Feed {
+    /// Unlike that of any other feed, also of the same view.
+    pub feed: CompactString,
+    /// Of the last message that the answer's rows include; 0 before the first.
+    pub sequence: u64,
+}
+
 /// The rows of a view, and how far they can be relied on. Whoever only hands it on may leave the rows as they are written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer<Rows = Vec<Row>> {
     pub tenant: TenantId,
+    /// How many tenants of this id were removed before; left out when 0.
+    #[serde(default, skip_serializing_if = "crate::day::is_first")]
+    pub generation: u32,
     pub view: Name,
     /// The first and the last business day asked for; of a season, the days that it touches.
     pub from: Date,
@@ -419,6 +482,7 @@ impl<Rows> Answer<Rows> {
         Answer {
             rows: others(self.rows),
             tenant: self.tenant,
+            generation: self.generation,
             view: self.view,
             from: self.from,
             to: self.to,

@@ -35,4 +35,12 @@ pub struct DayMarker {
     pub calendar_revision: u64,
     /// The time zone database behind that table.
     pub tzdb: String,
+    /// That of the tenant: markers of a removed tenant say nothing about one that has its id now. Left out when it is 0.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub generation: u32,
+}
+
+/// Whether it is the generation of tenants whose id was not used before.
+pub fn is_first(generation: &u32) -> bool {
+    *generation == 0
 }

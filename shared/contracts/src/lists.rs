@@ -1,4 +1,4 @@
-//! Lists that a tenant's client asks for: its days, sealed reports, rejects and views. Each has a reserved view name of
+//! Lists that a tenant's client asks for: its days, sealed reports, rejects, alerts and views. Each has a reserved view name of
 //! `daybook.query.<tenant>.<view>`, so a client needs no JetStream.
 //!
 //! | view | body | answer |
@@ -7,11 +7,13 @@
 //! | [`REPORTS_VIEW`] | [`DatesQuery`] | [`ReportList`] |
 //! | [`REPORT_VIEW`] | [`ReportQuery`] | the bytes of a report, its hash in the header `Daybook-Hash` |
 //! | [`REJECTS_VIEW`] | [`RejectsQuery`] | [`RejectList`] |
+//! | [`ALERTS_VIEW`] | [`AlertsQuery`] | [`AlertList`] |
 //! | [`VIEWS_VIEW`] | none | [`ViewList`] |
 //!
 //! Lists come in pages. The first page holds the newest rows, and `next` leads to older ones. Within a page the oldest
 //! row comes first.
 
+use crate::alert::Alert;
 use crate::reject::Reject;
 use crate::report::{Account, Coverage, Supersedes};
 use daybook_domain::calendar::BusinessDay;
@@ -26,6 +28,8 @@ pub const REPORTS_VIEW: &str = "~reports";
 pub const REPORT_VIEW: &str = "~report";
 /// The reserved view name for a tenant's rejected events.
 pub const REJECTS_VIEW: &str = "~rejects";
+/// The reserved view name for a tenant's alerts.
+pub const ALERTS_VIEW: &str = "~alerts";
 /// The reserved view name for the views that a tenant may ask for.
 pub const VIEWS_VIEW: &str = "~views";
 
@@ -35,6 +39,8 @@ pub const MAX_LIST_ROWS: u32 = 1_000;
 pub const DEFAULT_DATES: u32 = 400;
 /// Rejects on a page when the request names no limit. Each may hold an original of 64 KiB.
 pub const DEFAULT_REJECTS: u32 = 100;
+/// Alerts on a page when the request names no limit.
+pub const DEFAULT_ALERTS: u32 = 100;
 
 /// The body of a request for days or reports. An empty body asks for the newest page of all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +84,9 @@ pub struct RejectsQuery {
     pub cursor: Option<String>,
 }
 
+/// The body of a request for alerts; [`DEFAULT_ALERTS`] when it names no limit.
+pub type AlertsQuery = RejectsQuery;
+
 /// One page of a tenant's sealed reports: the newest version of each day.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReportList {
@@ -102,6 +111,9 @@ pub struct ReportEntry {
     pub hash: String,
     /// Length of the report, in bytes.
     pub bytes: u64,
+    /// That of the tenant. Left out when it is 0.
+    #[serde(default, skip_serializing_if = "crate::day::is_first")]
+    pub generation: u32,
 }
 
 /// One page of a tenant's rejected events.
@@ -117,6 +129,22 @@ pub struct RejectList {
     /// The cursor of the rejects that are recorded after the last one of this page, now or later.
     pub newer: String,
     /// The stream, which is bounded, has dropped rejects between the cursor and this page.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub missed: bool,
+}
+
+/// One page of a tenant's alerts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertList {
+    pub tenant: TenantId,
+    /// In the order of the log.
+    pub alerts: Vec<Alert>,
+    /// As that of a [`RejectList`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// The cursor of the alerts that come after the last one of this page, now or later.
+    pub newer: String,
+    /// The stream, which is bounded, has dropped alerts between the cursor and this page.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub missed: bool,
 }
@@ -142,6 +170,10 @@ pub struct ViewEntry {
     pub dimensions: Vec<Name>,
     /// The columns of figures.
     pub metrics: Vec<Name>,
+    /// Of each of these, the most digits after the point; `null` where figures have as many as it takes, as variances do.
+    /// Empty from shards of earlier builds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub digits: Vec<Option<u8>>,
     /// Revision of the definition in force.
     pub definition: u64,
 }
@@ -192,6 +224,7 @@ mod tests {
     fn lists_have_these_bytes() {
         let date: Date = "2013-03-10".parse().unwrap();
         let entry = ReportEntry {
+            generation: 0,
             date,
             version: 2,
             day: BusinessDay {
@@ -232,11 +265,12 @@ mod tests {
             ranked: true,
             dimensions: vec![name("carrier")],
             metrics: vec![name("flights")],
+            digits: vec![Some(0)],
             definition: 3,
         };
         let views = ViewList { tenant: TenantId::new("ATL").unwrap(), views: vec![view] };
         let expected = json!({"tenant": "ATL", "views": [{"name": "carriers", "kind": "flight", "grain": "day",
-            "late": "restate", "ranked": true, "dimensions": ["carrier"], "metrics": ["flights"], "definition": 3}]});
+            "late": "restate", "ranked": true, "dimensions": ["carrier"], "metrics": ["flights"], "digits": [0], "definition": 3}]});
         assert_eq!(serde_json::to_value(&views).unwrap(), expected);
 
         let rejects = RejectList {

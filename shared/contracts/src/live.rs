@@ -1,9 +1,11 @@
 //! `daybook.live.<tenant>.<view>`: the rows of a view that changed, while someone listens.
 //!
 //! A listener subscribes to the subject, and asks for the view with `watch: true`. The answer is the snapshot; its
-//! [`Feed`] says which messages follow it: those of the same `feed` with greater sequences, one after the other. A gap,
+//! [`Feed`](crate::ask::Feed) says which messages follow it: those of the same `feed` with greater sequences, one after the other. A gap,
 //! or another feed in the answer to a repeated question, means that something was missed: take the new snapshot. The
 //! question is repeated every [`RENEW_AFTER`]; without that the feed ends after [`LEASE`].
+
+pub mod view;
 
 use crate::ask::{AsOf, DayState};
 use crate::report::Row;
@@ -19,15 +21,6 @@ pub const LEASE: Duration = Duration::from_secs(30);
 pub const RENEW_AFTER: Duration = Duration::from_secs(10);
 /// Rows of a ranking that are pushed: the first ones.
 pub const MAX_RANKED_ROWS: usize = 100;
-
-/// A feed and how far it has come.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Feed {
-    /// Unlike that of any other feed, also of the same view.
-    pub feed: CompactString,
-    /// Of the last message that the answer's rows include; 0 before the first.
-    pub sequence: u64,
-}
 
 /// One message of a feed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

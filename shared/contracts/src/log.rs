@@ -209,6 +209,7 @@ mod tests {
         use daybook_domain::calendar::BusinessDay;
         let at = Instant::from_millis(1_362_904_200_123);
         DayMarker {
+            generation: 0,
             tenant: TenantId::new("T").unwrap(),
             edge: Edge::Closed,
             day: BusinessDay { date: Date::from_days(15_774), opens_at: at, closes_at: at },
@@ -223,8 +224,8 @@ mod tests {
     fn every_record_comes_back() {
         use daybook_domain::calendar::CalendarTable;
         use daybook_domain::catalogue::{
-            Activation, CalendarRule, Dimension, Direction, Grain, Kind, LatePolicy, Measure, Metric, Mode, RankedBy,
-            Ranking, Season, Tenant, Ties, View, only_final,
+            Activation, CalendarRule, Dimension, Direction, Earliest, Grain, Kind, LatePolicy, Measure, Metric, Mode,
+            RankedBy, Ranking, Removal, Season, Tenant, Ties, View, only_final,
         };
         use daybook_domain::quotas::Quotas;
         let name = |text: &str| Name::new(text).unwrap();
@@ -253,6 +254,7 @@ mod tests {
                 measures: vec![Measure { name: name("m"), scale: 2 }],
                 revision: 1,
                 mappings: Vec::new(),
+                remember: None,
             })),
             Record::Define(Definition::View(View {
                 grain: Grain::Hour,
@@ -260,7 +262,7 @@ mod tests {
                 ranking: Some(Ranking {
                     by: vec![RankedBy { metric: name("n"), direction: Direction::Asc }],
                     ties: Ties::Dense,
-                    earliest: true,
+                    earliest: Earliest::LatestTime,
                 }),
                 tenants: Some([TenantId::new("T").unwrap()].into()),
                 ..View::new(
@@ -276,9 +278,17 @@ mod tests {
                 since: Some(daybook_domain::ids::LogSeq(3)),
             })),
             Record::Define(Definition::Tenant(Tenant {
+                generation: 0,
+                boundaries: Vec::new(),
+                alerts: Default::default(),
                 id: TenantId::new("T").unwrap(),
                 name: None,
-                calendar: vec![CalendarRule { from: Date::MIN, zone: "Etc/UTC".into(), cutoff_minutes: 300 }],
+                calendar: vec![CalendarRule {
+                    from: Date::MIN,
+                    zone: "Etc/UTC".into(),
+                    cutoff_minutes: 300,
+                    named_by: Default::default(),
+                }],
                 grace_ms: 0,
                 first_day: date,
                 clock: name("system"),
@@ -295,6 +305,7 @@ mod tests {
                 tzdb: "2026a".into(),
                 first: date,
                 cutoffs: vec![at, at],
+                offsets: Vec::new(),
             })),
         ];
         let mut records = records;
@@ -307,6 +318,10 @@ mod tests {
                 let quotas = Quotas { groups: Some(5), ..Quotas::default() };
                 Some(Record::Define(Definition::Tenant(Tenant { quotas, ..tenant.clone() })))
             }
+            Record::Define(Definition::View(view)) => {
+                let ranking = view.ranking.clone().map(|own| Ranking { earliest: Earliest::Reached, ..own });
+                Some(Record::Define(Definition::View(View { ranking, ..view.clone() })))
+            }
             _ => None,
         };
         let gathered = |record: &Record| match record {
@@ -315,10 +330,21 @@ mod tests {
             }
             _ => None,
         };
+        records.extend([
+            Record::Define(Definition::Removal(Removal::Tenant {
+                id: TenantId::new("T").unwrap(),
+                revision: 7,
+                generation: 1,
+                purge: true,
+            })),
+            Record::Define(Definition::Removal(Removal::View { name: name("v"), revision: 2 })),
+            Record::Define(Definition::Removal(Removal::Kind { name: name("k"), revision: 3 })),
+            Record::Day(DayMarker { generation: 2, ..day_marker() }),
+        ]);
         let mut more: Vec<Record> = records.iter().filter_map(limited).collect();
         // With and without quotas before it.
         more.extend(records.iter().chain(&more).filter_map(gathered).collect::<Vec<_>>());
-        assert_eq!(more.len(), 4);
+        assert_eq!(more.len(), 5);
         records.extend(more);
         for record in records {
             let batch = Batch { format: FORMAT, through: Through::default(), records: vec![record] };
@@ -326,6 +352,29 @@ mod tests {
             assert_eq!(bytes, rmp_serde::to_vec(&batch).unwrap(), "what serde writes");
             assert_eq!(Batch::decode(&bytes).map_err(|error| format!("{error:?}")), Ok(batch));
         }
+    }
+
+    /// `false` and `true` are what earlier builds wrote; the present meaning has a word of its own.
+    #[test]
+    fn golden_forms_of_rankings() {
+        use daybook_domain::catalogue::{Direction, Earliest, RankedBy, Ranking, Ties};
+        let by = || vec![RankedBy { metric: Name::new("n").unwrap(), direction: Direction::Desc }];
+        for (earliest, json, hex) in [
+            (Earliest::No, "false", "c2"),
+            (Earliest::LatestTime, "true", "c3"),
+            (Earliest::Reached, r#""reached""#, "a772656163686564"),
+        ] {
+            let ranking = Ranking { by: by(), ties: Ties::Dense, earliest };
+            let text = format!(r#"{{"by":[{{"metric":"n","direction":"desc"}}],"ties":"dense","earliest":{json}}}"#);
+            assert_eq!(serde_json::to_string(&ranking).unwrap(), text);
+            assert_eq!(serde_json::from_str::<Ranking>(&text).unwrap(), ranking);
+            let bytes = rmp_serde::to_vec(&ranking).unwrap();
+            let written: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(written, format!("93919{}{hex}", "2a16ea464657363a564656e7365"));
+            assert_eq!(rmp_serde::from_slice::<Ranking>(&bytes).unwrap(), ranking);
+        }
+        let error = serde_json::from_str::<Earliest>(r#""soon""#).unwrap_err().to_string();
+        assert!(error.contains(r#"expected true, false or "reached""#), "{error}");
     }
 
     #[test]
@@ -355,6 +404,33 @@ mod tests {
         assert_eq!(serde_json::from_str::<Tenant>(&json).unwrap(), gathered);
         let bytes = rmp_serde::to_vec(&gathered).unwrap();
         assert_eq!((bytes[0], rmp_serde::from_slice::<Tenant>(&bytes).unwrap()), (0x9b, gathered));
+    }
+
+    #[test]
+    fn a_log_without_removals_is_what_it_was_before_there_were_any() {
+        let marker = day_marker();
+        assert_eq!(rmp_serde::to_vec(&marker).unwrap()[0], 0x97, "seven fields");
+        assert!(!serde_json::to_string(&marker).unwrap().contains("generation"));
+        let later = DayMarker { generation: 1, ..marker };
+        assert_eq!(rmp_serde::to_vec(&later).unwrap()[0], 0x98);
+        let removal = Definition::Removal(daybook_domain::catalogue::Removal::Tenant {
+            id: TenantId::new("T").unwrap(),
+            revision: 7,
+            generation: 1,
+            purge: false,
+        });
+        let json = r#"{"removal":{"tenant":{"id":"T","revision":7,"generation":1,"purge":false}}}"#;
+        assert_eq!(serde_json::to_string(&removal).unwrap(), json);
+        assert_eq!((removal.what(), removal.name()), ("tenant", "T"));
+        let json = r#"{"id":"T","name":null,"calendar":[],"grace_ms":0,"first_day":"2013-03-10","clock":"system","revision":1,"table":null,"seasons":[],"generation":3}"#;
+        let tenant: daybook_domain::catalogue::Tenant = serde_json::from_str(json).unwrap();
+        assert_eq!(serde_json::to_string(&tenant).unwrap(), json);
+        let bytes = rmp_serde::to_vec(&tenant).unwrap();
+        assert_eq!(
+            (bytes[0], rmp_serde::from_slice(&bytes).unwrap()),
+            (0x9d, tenant),
+            "by position, with all before it"
+        );
     }
 
     #[test]

@@ -20,6 +20,10 @@ pub const MAX_NAME_BYTES: usize = 256;
 pub const MAX_PARTS: usize = 256;
 /// Most streams in a heartbeat of which foreign messages are told: there are fewer.
 pub const MAX_FOREIGN: usize = 16;
+/// Most processes that fell silent in a heartbeat; the oldest are left out.
+pub const MAX_MISSING: usize = 64;
+/// Most sources in a heartbeat: as many as one process of connect reads.
+pub const MAX_SOURCES: usize = 64;
 /// Most digests that are told of a partition: those of two replicas meet though one is some of them behind.
 pub const MAX_DIGESTS: usize = 4;
 /// Version of how a state's digest is made; those of another are not compared.
@@ -28,7 +32,7 @@ pub const DIGEST_FORMAT: u8 = 4;
 /// What a process tells of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
-    /// `ingest`, `aggregator-shard`, `query` or `day-manager`.
+    /// `ingest`, `aggregator-shard`, `query`, `day-manager`, `connect` or `gateway`.
     pub service: CompactString,
     /// Unlike that of any other process and run.
     pub instance: CompactString,
@@ -48,6 +52,61 @@ pub struct Heartbeat {
     /// What it has met in streams that no service wrote; at most [`MAX_FOREIGN`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub foreign: Vec<Foreign>,
+    /// Of a shard: how many shards are to keep each partition, `--replicas`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u8>,
+    /// Of a day-manager: the processes of all services that fell silent, oldest first; at most [`MAX_MISSING`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<Missing>,
+    /// None where the process cannot tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
+    /// The sources that a process of connect knows, in the order of their names; at most [`MAX_SOURCES`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<SourceStanding>,
+    /// Of a process of connect: why it does not use the newest file of sources, and goes on with those of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sources_refused: Option<CompactString>,
+}
+
+/// Memory of a process, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    pub used: u64,
+    /// The nearest of its limits.
+    pub limit: u64,
+    /// It takes in nothing more.
+    pub is_full: bool,
+}
+
+/// A process that fell silent without a farewell, and whose place no new process of its service has taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missing {
+    pub service: CompactString,
+    pub instance: CompactString,
+    pub host: CompactString,
+    pub pid: u32,
+    /// When it was found to be silent.
+    pub since: Instant,
+}
+
+/// How a source stands in one process of connect.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceStanding {
+    pub name: CompactString,
+    /// This process reads it; the others that know it leave it to this one.
+    pub running: bool,
+    /// Messages that it has taken since this process reads it.
+    pub messages: u64,
+    /// Events that it has published of them.
+    pub events: u64,
+    /// Records, or items of them, that no event could be made of.
+    pub unmapped: u64,
+    /// Messages that are not taken yet, when that was looked at last; `None` for core subjects, where nobody knows.
+    pub lag: Option<u64>,
+    /// Why it takes nothing at the moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<CompactString>,
 }
 
 /// Messages of one stream that no service wrote, as one process has met them.
@@ -76,14 +135,20 @@ impl Heartbeat {
             gone: false,
             parts: BTreeMap::new(),
             foreign: Vec::new(),
+            replicas: None,
+            missing: Vec::new(),
+            memory: None,
+            sources: Vec::new(),
+            sources_refused: None,
         }
     }
 
     /// A message of `daybook.members.<service>`; `None` when it is no heartbeat, has no instance, or has a text longer than
-    /// [`MAX_NAME_BYTES`] or more than [`MAX_PARTS`] partitions: what is kept of others must have bounds.
+    /// [`MAX_NAME_BYTES`] or a list longer than its bound: what is kept of others must have bounds.
     pub fn decode(message: &[u8]) -> Option<Self> {
         let heartbeat: Self = serde_json::from_slice(message).ok()?;
-        let Self { service, instance, version, host, parts, foreign, .. } = &heartbeat;
+        let Self { service, instance, version, host, parts, foreign, missing, sources, sources_refused, .. } =
+            &heartbeat;
         let is_bounded = [service, instance, version, host].iter().all(|text| text.len() <= MAX_NAME_BYTES);
         let is_told_shortly = |part: &Part| {
             let texts = part.digests.iter().flat_map(|digest| [Some(&digest.state), digest.seasons.as_ref()]);
@@ -92,10 +157,21 @@ impl Heartbeat {
         let is_short = |foreign: &Foreign| {
             [&foreign.stream, &foreign.subject, &foreign.why].iter().all(|text| text.len() <= MAX_NAME_BYTES)
         };
+        let is_named_shortly = |missing: &Missing| {
+            [&missing.service, &missing.instance, &missing.host].iter().all(|text| text.len() <= MAX_NAME_BYTES)
+        };
+        let is_brief = |source: &SourceStanding| {
+            source.name.len() <= MAX_NAME_BYTES && source.trouble.as_ref().is_none_or(|why| why.len() <= MAX_NAME_BYTES)
+        };
         let is_bounded = is_bounded
+            && sources.len() <= MAX_SOURCES
+            && sources_refused.as_ref().is_none_or(|why| why.len() <= MAX_NAME_BYTES)
+            && sources.iter().all(is_brief)
             && parts.values().all(is_told_shortly)
             && foreign.len() <= MAX_FOREIGN
-            && foreign.iter().all(is_short);
+            && foreign.iter().all(is_short)
+            && missing.len() <= MAX_MISSING
+            && missing.iter().all(is_named_shortly);
         (is_bounded && !instance.is_empty() && parts.len() <= MAX_PARTS).then_some(heartbeat)
     }
 }
@@ -118,10 +194,17 @@ pub struct Part {
     /// Bytes of the checkpoint store on disk, as of the last checkpoint interval.
     #[serde(default)]
     pub store_bytes: u64,
+    /// Of a shard: pages of entities of closed days that are in that store only. Left out when there are none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub closed_pages_out: u64,
     /// The last digests of a shard's state, oldest first; at most [`MAX_DIGESTS`].
     /// Shared, for they are told with every batch and change once in a long while.
     #[serde(default, skip_serializing_if = "is_empty")]
     pub digests: Arc<[StateDigest]>,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 fn is_empty(digests: &Arc<[StateDigest]>) -> bool {
@@ -176,9 +259,47 @@ impl Heartbeat {
     }
 }
 
+/// Where these processes tell of different states, each pair once.
+pub fn divergences(members: &[Heartbeat]) -> Vec<Divergence> {
+    let pairs =
+        members.iter().enumerate().flat_map(|(index, one)| members[..index].iter().map(move |other| (one, other)));
+    let mut found: Vec<Divergence> = pairs.flat_map(|(one, other)| one.divergences(other)).collect();
+    found.sort();
+    found
+}
+
+/// The foreign messages of each stream, as the process tells that has met most of them.
+pub fn foreign(members: &[Heartbeat]) -> Vec<Foreign> {
+    let mut most: BTreeMap<&str, &Foreign> = BTreeMap::new();
+    for told in members.iter().flat_map(|member| &member.foreign) {
+        let known = most.entry(&told.stream).or_insert(told);
+        if (told.messages, told.sequence) > (known.messages, known.sequence) {
+            *known = told;
+        }
+    }
+    most.into_values().cloned().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn replicas_of_different_states_are_found_once() {
+        let member = |instance: &str, state: &str| {
+            let digest = StateDigest { log: LogSeq(8), format: DIGEST_FORMAT, state: state.into(), seasons: None };
+            Heartbeat {
+                parts: [(Partition(2), Part { digests: [digest].into(), ..Part::default() })].into(),
+                ..Heartbeat::of("aggregator-shard", instance)
+            }
+        };
+        let members = [member("a", "x"), member("b", "y"), member("c", "x")];
+        let found = divergences(&members);
+        let pairs: Vec<_> = found.iter().map(|found| (found.instance.as_str(), found.other.as_str())).collect();
+        assert_eq!(pairs, [("b", "a"), ("c", "b")]);
+        assert_eq!((found[0].partition, found[0].log), (Partition(2), LogSeq(8)));
+        assert_eq!(divergences(&members[2..]), []);
+    }
 
     fn heartbeat(instance: &str, digests: &[(u64, u8, &str, Option<&str>)]) -> Heartbeat {
         let digest = |&(log, format, state, seasons): &(u64, u8, &str, Option<&str>)| StateDigest {
@@ -233,6 +354,21 @@ mod tests {
         for foreign in [vec![foreign(MAX_NAME_BYTES + 1)], vec![foreign(1); MAX_FOREIGN + 1]] {
             assert_eq!(Heartbeat::decode(&bytes(&Heartbeat { foreign, ..sound.clone() })), None);
         }
+        let missing = |length: usize| Missing {
+            service: "query".into(),
+            instance: "b".into(),
+            host: "x".repeat(length).into(),
+            pid: 1,
+            since: Instant::MIN,
+        };
+        let told = Heartbeat { missing: vec![missing(MAX_NAME_BYTES); MAX_MISSING], ..sound.clone() };
+        assert_eq!(Heartbeat::decode(&bytes(&told)), Some(told));
+        for missing in [vec![missing(MAX_NAME_BYTES + 1)], vec![missing(1); MAX_MISSING + 1]] {
+            assert_eq!(Heartbeat::decode(&bytes(&Heartbeat { missing, ..sound.clone() })), None);
+        }
+        let refusing = |why: &str| Heartbeat { sources_refused: Some(why.into()), ..sound.clone() };
+        assert_eq!(Heartbeat::decode(&bytes(&refusing("why"))), Some(refusing("why")));
+        assert_eq!(Heartbeat::decode(&bytes(&refusing(&long))), None);
         let parts = (0..=MAX_PARTS as u16).map(|partition| (Partition(partition), Part::default())).collect();
         assert_eq!(Heartbeat::decode(&bytes(&Heartbeat { parts, ..sound })), None);
         assert_eq!(Heartbeat::decode(b"{}"), None);

@@ -5,7 +5,7 @@ use compact_str::CompactString;
 use daybook_domain::calendar::BusinessDay;
 use daybook_domain::catalogue::LatePolicy;
 use daybook_domain::ids::{InboxSeq, LogSeq, Name, Partition, TenantId};
-use daybook_domain::time::Date;
+use daybook_domain::time::{Date, Instant};
 use daybook_domain::value::Number;
 use serde::de::{MapAccess, Visitor};
 use serde::ser::SerializeMap;
@@ -22,9 +22,9 @@ pub const MAX_REPORT_ROW_BYTES: usize = 512 * 1024;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     pub published: u64,
-    /// Took effect: final or void.
+    /// Took effect: final, void, or a draft that a newer version of its entity has followed.
     pub counted: u64,
-    /// Took effect as a draft.
+    /// Took effect as a draft that is open: no newer version of its entity has followed.
     pub pending: u64,
     /// Said again what was known.
     pub duplicate: u64,
@@ -34,11 +34,49 @@ pub struct Account {
     pub carried: u64,
     /// Refused; see `daybook.rejects.<tenant>`.
     pub rejected: u64,
+    /// The drafts that took effect, open or not: those in `pending` and some of those in `counted`. Not a part of the sum, and
+    /// left out when it is 0. Earlier builds did not write it, and counted all of them in `pending`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub drafts: u64,
 }
 
 impl Account {
     pub fn balances(&self) -> bool {
         self.published == self.counted + self.pending + self.duplicate + self.stale + self.carried + self.rejected
+    }
+
+    /// Takes in drafts that took effect.
+    pub fn open_drafts(&mut self, count: u64) {
+        self.drafts += count;
+        self.pending += count;
+    }
+
+    /// Takes in that a newer version has followed a draft.
+    pub fn close_draft(&mut self) {
+        // Of a state that an earlier build stored, not every draft is known to be pending.
+        if let Some(others) = self.pending.checked_sub(1) {
+            self.pending = others;
+            self.counted += 1;
+        }
+    }
+
+    /// Takes in that no version can follow the drafts that are open.
+    pub fn close_drafts(&mut self) {
+        self.counted += std::mem::take(&mut self.pending);
+    }
+
+    /// The counts with their names, in the order in which they are shown.
+    pub fn named(&self) -> [(&'static str, u64); 8] {
+        [
+            ("published", self.published),
+            ("counted", self.counted),
+            ("pending", self.pending),
+            ("duplicate", self.duplicate),
+            ("stale", self.stale),
+            ("carried", self.carried),
+            ("rejected", self.rejected),
+            ("drafts", self.drafts),
+        ]
     }
 
     pub fn add(&mut self, other: &Self) {
@@ -49,7 +87,13 @@ impl Account {
         self.stale += other.stale;
         self.carried += other.carried;
         self.rejected += other.rejected;
+        self.drafts += other.drafts;
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+pub(crate) fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// One cell of a row.
@@ -96,7 +140,7 @@ impl<'de> Deserialize<'de> for Figure {
         match raw.get().as_bytes().first() {
             Some(b'n') => Ok(Self::Null),
             Some(b'"') => Ok(Self::Text(serde_json::from_str(raw.get()).map_err(D::Error::custom)?)),
-            _ => Number::parse(raw.get()).map(Self::Number).map_err(D::Error::custom),
+            _ => Number::parse_as_shown(raw.get()).map(Self::Number).map_err(D::Error::custom),
         }
     }
 }
@@ -169,6 +213,8 @@ pub enum Coverage {
     Partial { from: LogSeq, reason: String },
     /// Groups that were new after this position in the log are left out; those that there are are whole.
     Capped { from: LogSeq, reason: String },
+    /// Only in answers about a group of tenants: without the figures of these, or without some of them, each with the reason.
+    Missing { tenants: BTreeMap<TenantId, String> },
 }
 
 /// A late event: why this version exists, or what of it was posted to this day from one that had closed.
@@ -228,6 +274,23 @@ pub struct Report {
     /// At most [`MAX_CHANGES`].
     pub changes: Vec<Change>,
     pub changes_omitted: u64,
+    /// That of the tenant. Left out when it is 0.
+    #[serde(default, skip_serializing_if = "crate::day::is_first")]
+    pub generation: u32,
+    /// The day was ended by hand then, and later events belong to the next one. Left out else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Instant>,
+}
+
+/// Where a version of a report, and the figures behind it, stand in the order of their subject: behind every version of an earlier
+/// generation of the tenant.
+pub fn report_position(generation: u32, version: u32) -> u64 {
+    u64::from(generation) << 32 | u64::from(version)
+}
+
+/// The generation of the tenant whose report or figures have that position.
+pub fn generation_at(position: u64) -> u32 {
+    (position >> 32) as u32
 }
 
 #[cfg(test)]

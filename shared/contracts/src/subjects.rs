@@ -54,6 +54,10 @@ impl Subjects {
 
     // --- streams ---
 
+    /// Whether a stream is one of this Daybook's, whichever version made it.
+    pub fn has_stream(&self, name: &str) -> bool {
+        name.starts_with(&self.stream("")) || name == self.checkpoints_stream()
+    }
     pub fn inbox_stream(&self) -> String {
         self.stream("INBOX")
     }
@@ -94,6 +98,9 @@ impl Subjects {
     pub fn rejects_stream(&self) -> String {
         self.stream("REJECTS")
     }
+    pub fn alerts_stream(&self) -> String {
+        self.stream("ALERTS")
+    }
 
     // --- public subjects ---
 
@@ -111,6 +118,10 @@ impl Subjects {
     /// Where rejected events of a tenant appear; `tenant` may be [`INVALID_TENANT`] or `*`.
     pub fn rejects(&self, tenant: &str) -> String {
         format!("{}.rejects.{tenant}", self.prefix)
+    }
+    /// Where alerts of a tenant appear; `tenant` may be `*`.
+    pub fn alerts(&self, tenant: &str) -> String {
+        format!("{}.alerts.{tenant}", self.prefix)
     }
     /// Where rejected events of `partition` appear whose tenant is not a valid id.
     pub fn invalid_tenant(partition: Partition) -> String {
@@ -139,8 +150,12 @@ impl Subjects {
     pub fn figures(&self, tenant: &TenantId, date: Date, view: &str) -> String {
         format!("{}.figures.{tenant}.{date}.{view}", self.prefix)
     }
+    /// All figures of a tenant.
+    pub fn figures_of(&self, tenant: &str) -> String {
+        format!("{}.figures.{tenant}.*.*", self.prefix)
+    }
     pub fn every_figures(&self) -> String {
-        format!("{}.figures.*.*.*", self.prefix)
+        self.figures_of("*")
     }
     /// Changed rows, while someone listens.
     pub fn live(&self, tenant: &str, view: &str) -> String {
@@ -188,6 +203,11 @@ impl Subjects {
     /// A definition as one partition sees it; `what` is `kind`, `view`, `calendar`, `tenant` or `activation`.
     pub fn catalog(&self, partition: Partition, what: &str, name: &str) -> String {
         format!("{}.catalog.{partition}.{what}.{name}", self.prefix)
+    }
+    /// One copy of a definition that every one of so many partitions gets; `name` may be `*`. It is that of the last partition, which
+    /// is written last: whoever reads it knows that every partition has the definition.
+    pub fn catalog_of_all(&self, partitions: u16, what: &str, name: &str) -> String {
+        self.catalog(Partition(partitions.saturating_sub(1)), what, name)
     }
     pub fn catalog_of(&self, partition: Partition) -> String {
         format!("{}.catalog.{partition}.>", self.prefix)
@@ -289,6 +309,12 @@ impl Subjects {
         self.tokens(subject, "rejects").map(|[tenant]: [_; 1]| tenant)
     }
 
+    /// The tenant of a subject of ALERTS.
+    pub fn parse_alerts(&self, subject: &str) -> Option<TenantId> {
+        let [tenant] = self.tokens(subject, "alerts")?;
+        TenantId::new(tenant).ok()
+    }
+
     /// The name of a clock.
     pub fn parse_clock<'a>(&self, subject: &'a str) -> Option<&'a str> {
         self.tokens(subject, "clocks").map(|[name]: [_; 1]| name)
@@ -362,6 +388,8 @@ mod tests {
         let catalog = subjects.catalog(Partition(3), "kind", "order");
         assert_eq!(subjects.parse_catalog(&catalog), Some((Partition(3), ["kind", "order"])));
         assert_eq!(subjects.parse_rejects("d.rejects.~invalid-1"), Some("~invalid-1"));
+        assert_eq!(subjects.parse_alerts(&subjects.alerts("ABQ")), TenantId::new("ABQ").ok());
+        assert_eq!(subjects.parse_alerts("d.alerts.~invalid"), None);
         assert_eq!(subjects.parse_clock("d.clocks.year"), Some("year"));
         for other in ["days.ABQ.closed", "d.days.ABQ", "d.days.ABQ.closed.x", "dd.days.ABQ.closed", "d.daysABQ.closed"]
         {

@@ -1,6 +1,11 @@
 //! A tenant's calendar as a table of instants. Whoever converts time zones fills it (day-manager); everyone else
 //! only compares instants.
 
+mod offsets;
+mod runs;
+
+pub use offsets::{DayClock, Offset};
+
 use crate::ids::Name;
 use crate::time::{Date, Instant};
 use serde::{Deserialize, Serialize};
@@ -30,7 +35,12 @@ pub struct CalendarTable {
     /// The time zone database it was made with, e.g. `2026a`.
     pub tzdb: String,
     pub first: Date,
+    #[serde(with = "runs")]
     pub cutoffs: Vec<Instant>,
+    /// How far local clocks are ahead of UTC, in order of time, for all that the cut-offs span. Empty in a table that an earlier build
+    /// published; day-manager publishes it again with them. The last field, left out when it is empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "offsets")]
+    pub offsets: Vec<Offset>,
 }
 
 /// Where an instant falls.
@@ -103,6 +113,7 @@ mod tests {
             tzdb: "test".into(),
             first: Date::from_days(0),
             cutoffs: hours.iter().map(|h| Instant::from_millis(h * 3_600_000)).collect(),
+            offsets: Vec::new(),
         }
     }
 

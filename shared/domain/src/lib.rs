@@ -6,6 +6,7 @@
 //! - [`calendar`]: a calendar as a table of instants, and looking a day up in it;
 //! - [`value`]: exact numbers, and how they are written;
 //! - [`catalogue`]: kinds, views and tenants as users define them;
+//! - [`alerts`]: what a tenant wants to be told of;
 //! - [`mapping`]: rules that make events out of foreign records, as users define them;
 //! - [`expression`]: the language of `where` and of metrics;
 //! - [`quotas`]: how much one tenant may take;
@@ -15,6 +16,7 @@
 //! - `rounding`: reading variances and ratios off them, rounded once.
 
 pub mod accumulator;
+pub mod alerts;
 pub mod calendar;
 pub mod catalogue;
 pub mod expression;

@@ -16,7 +16,7 @@
 //! ```
 
 use crate::ids::Name;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use std::collections::BTreeMap;
 
 /// Most mappings of a kind.
@@ -104,6 +104,9 @@ pub struct Explode {
 pub struct Pick {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// Further paths: the first of all that holds something other than null counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub or: Vec<String>,
     /// The name of a header of the message, in any letter case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header: Option<String>,
@@ -115,7 +118,7 @@ pub struct Pick {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub take: Option<Take>,
     /// How a time is written; of several, the first that fits counts. Each is `rfc3339`, `epoch_s`, `epoch_ms`, `epoch_us`,
-    /// `epoch_ns`, `local` (RFC 3339 without its offset), or a pattern such as `%Y-%m-%d %H:%M:%S`.
+    /// `epoch_ns`, `epoch_days` (a local date), `local` (RFC 3339 without its offset), or a pattern such as `%Y-%m-%d %H:%M:%S`.
     #[serde(rename = "as", default, skip_serializing_if = "Vec::is_empty")]
     pub form: Vec<String>,
     /// The zone of a local time; the tenant's when absent.
@@ -124,7 +127,7 @@ pub struct Pick {
     /// What stands for which text of the value.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub map: BTreeMap<String, String>,
-    /// What stands for a value that `map` lacks, or for none.
+    /// What stands for a value that `map` lacks, and for none unless there is a `default`.
     #[serde(rename = "else", default, skip_serializing_if = "Option::is_none")]
     pub otherwise: Option<String>,
     /// What stands for a value that is absent or null.
@@ -136,6 +139,10 @@ pub struct Pick {
     /// Moves the decimal point of a number: −2 makes 12990 cents 129.90.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shift: Option<i8>,
+    /// How far to move it, where that differs between records: a value with a map of numbers, such as one for each currency. Not
+    /// together with `shift`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shift_by: Option<Box<Pick>>,
     /// Divides a number, which then usually needs `round`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub divide: Option<u64>,
@@ -214,6 +221,15 @@ fn is_false(flag: &bool) -> bool {
 
 /// The mappings of a kind: structured in JSON, and texts of JSON in MessagePack, whose structs are read by position and
 /// could not leave out what is empty.
+/// Mappings as they stand in their kind.
+pub(crate) struct Stored<'m>(pub &'m [Mapping]);
+
+impl Serialize for Stored<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        stored::serialize(self.0, serializer)
+    }
+}
+
 pub(crate) mod stored {
     use super::Mapping;
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
@@ -246,7 +262,7 @@ mod tests {
 
     fn kind(mappings: Vec<Mapping>) -> Kind {
         let (dimensions, measures) = (Vec::new(), Vec::new());
-        Kind { name: name("k"), mode: Mode::Fact, dimensions, measures, revision: 1, mappings }
+        Kind { name: name("k"), mode: Mode::Fact, dimensions, measures, revision: 1, mappings, remember: None }
     }
 
     #[test]
@@ -260,8 +276,23 @@ mod tests {
     }
 
     #[test]
+    fn how_long_ids_are_remembered_is_stored_behind_the_mappings() {
+        let kind = |mappings: Vec<Mapping>| Kind { remember: Some(400), ..kind(mappings) };
+        let json = r#"{"name":"k","mode":"fact","dimensions":[],"measures":[],"revision":1,"remember":400}"#;
+        assert_eq!(serde_json::to_string(&kind(Vec::new())).unwrap(), json);
+        let packed = [&[0x97, 0xa1, b'k', 0xa4][..], b"fact", &[0x90, 0x90, 1, 0x90, 0xcd, 0x01, 0x90]].concat();
+        assert_eq!(rmp_serde::to_vec(&kind(Vec::new())).unwrap(), packed);
+        for kind in [kind(Vec::new()), kind(vec![Mapping::new(name("shop"))])] {
+            assert_eq!(serde_json::from_str::<Kind>(&serde_json::to_string(&kind).unwrap()).unwrap(), kind);
+            assert_eq!(rmp_serde::from_slice::<Kind>(&rmp_serde::to_vec(&kind).unwrap()).unwrap(), kind);
+        }
+    }
+
+    #[test]
     fn mappings_survive_both_encodings() {
         let at = Pick { form: vec!["epoch_s".into()], default: Some("0".into()), ..Pick::path("/t") };
+        let by = Pick { map: [("JPY".to_owned(), "0".to_owned())].into(), ..Pick::path("/c") };
+        let other = Pick { or: vec!["/o".into()], shift_by: Some(by.into()), ..Pick::path("/m") };
         let amount = Pick { shift: Some(-2), divide: Some(3), round: Some(Round::HalfEven), ..Pick::path("./a~1b") };
         let mapping = Mapping {
             when: Some("a = 'x'".into()),
@@ -270,7 +301,7 @@ mod tests {
             id: vec![Pick::path("/id"), Pick { take: Some(Take::Index), ..Pick::default() }],
             at: Some(at),
             dims: [(name("d"), Pick { constant: Some("web".into()), text: true, ..Pick::default() })].into(),
-            measures: [(name("m"), amount)].into(),
+            measures: [(name("m"), amount), (name("o"), other)].into(),
             ..Mapping::new(name("shop"))
         };
         let kind = kind(vec![mapping.clone(), Mapping::new(name("other"))]);
@@ -284,7 +315,8 @@ mod tests {
                 r#"{"name":"shop","when":"a = 'x'","tenant":{"token":2},"explode":{"path":"/lines","slots":9},"#,
                 r#""id":[{"path":"/id"},{"take":"index"}],"at":{"path":"/t","as":["epoch_s"],"default":"0"},"#,
                 r#""dims":{"d":{"const":"web","text":true}},"#,
-                r#""measures":{"m":{"path":"./a~1b","shift":-2,"divide":3,"round":"half_even"}}}"#
+                r#""measures":{"m":{"path":"./a~1b","shift":-2,"divide":3,"round":"half_even"},"#,
+                r#""o":{"path":"/m","or":["/o"],"shift_by":{"path":"/c","map":{"JPY":"0"}}}}}"#
             )
         );
     }

@@ -1,12 +1,11 @@
 //! Quotients and roots of integers of any size, rounded once and half to even. For reading figures, not for state.
 
-use crate::value::Number;
 use num_bigint::{BigInt, BigUint, Sign};
 use std::cmp::Ordering;
 
-/// `numerator / denominator` as the unscaled value of a number with `scale` digits, rounded half to even. `None` for a
-/// denominator of zero and where the result is beyond an `i128`.
-pub(crate) fn quotient(numerator: &BigInt, denominator: &BigInt, scale: u8) -> Option<Number> {
+/// The integer nearest to `numerator / denominator`, half to even. `None` for a denominator of zero and where the result is
+/// beyond an `i128`.
+pub(crate) fn quotient(numerator: &BigInt, denominator: &BigInt) -> Option<i128> {
     if denominator.sign() == Sign::NoSign {
         return None;
     }
@@ -16,11 +15,11 @@ pub(crate) fn quotient(numerator: &BigInt, denominator: &BigInt, scale: u8) -> O
     // Half to even is symmetric, so the magnitude is rounded and gets its sign back.
     let magnitude = half_to_even(down, (rest * 2_u32).cmp(divisor));
     let sign = if numerator.sign() == denominator.sign() { Sign::Plus } else { Sign::Minus };
-    number(BigInt::from_biguint(sign, magnitude), scale)
+    i128::try_from(BigInt::from_biguint(sign, magnitude)).ok()
 }
 
 /// `√(numerator / denominator)`, as [`quotient`]; also `None` when there is no real one.
-pub(crate) fn square_root(numerator: &BigInt, denominator: &BigInt, scale: u8) -> Option<Number> {
+pub(crate) fn square_root(numerator: &BigInt, denominator: &BigInt) -> Option<i128> {
     if denominator.sign() != Sign::Plus || numerator.sign() == Sign::Minus {
         return None;
     }
@@ -30,7 +29,7 @@ pub(crate) fn square_root(numerator: &BigInt, denominator: &BigInt, scale: u8) -
     // The root against down + ½: squared and times four, dividend · 4 against divisor · (2 · down + 1)².
     let half: BigUint = &down * 2_u32 + 1_u32;
     let rounded = half_to_even(down, (dividend * 4_u32).cmp(&(divisor * &half * &half)));
-    number(BigInt::from_biguint(Sign::Plus, rounded), scale)
+    i128::try_from(BigInt::from_biguint(Sign::Plus, rounded)).ok()
 }
 
 /// `down` or the next integer, by how what was cut off compares with one half.
@@ -42,17 +41,13 @@ fn half_to_even(down: BigUint, rest: Ordering) -> BigUint {
     }
 }
 
-fn number(unscaled: BigInt, scale: u8) -> Option<Number> {
-    i128::try_from(unscaled).ok().map(|unscaled| Number::new(unscaled, scale))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn quotients_round_half_to_even_on_both_sides_of_zero() {
-        let unscaled = |n: i64, d: i64| quotient(&n.into(), &d.into(), 0).map(Number::unscaled);
+        let unscaled = |n: i64, d: i64| quotient(&n.into(), &d.into());
         for (n, d, expected) in [(1, 2, 0), (3, 2, 2), (5, 2, 2), (7, 3, 2), (8, 3, 3), (0, 5, 0)] {
             assert_eq!(unscaled(n, d), Some(expected), "{n}/{d}");
             assert_eq!(unscaled(-n, d), Some(-expected), "-{n}/{d}");
@@ -61,13 +56,13 @@ mod tests {
         }
         assert_eq!(unscaled(1, 0), None);
         let most = BigInt::from(i128::MAX);
-        assert_eq!(quotient(&most, &1.into(), 0).map(Number::unscaled), Some(i128::MAX));
-        assert_eq!(quotient(&(most + 1), &1.into(), 0).map(Number::unscaled), None);
+        assert_eq!(quotient(&most, &1.into()), Some(i128::MAX));
+        assert_eq!(quotient(&(most + 1), &1.into()), None);
     }
 
     #[test]
     fn roots_round_half_to_even() {
-        let unscaled = |n: i64, d: i64| square_root(&n.into(), &d.into(), 0).map(Number::unscaled);
+        let unscaled = |n: i64, d: i64| square_root(&n.into(), &d.into());
         // √(9/4) = 1.5 and √(25/4) = 2.5 are ties; √6.24 and √6.26 lie to their sides.
         for (n, d, expected) in
             [(9, 4, 2), (25, 4, 2), (624, 100, 2), (626, 100, 3), (1, 4, 0), (0, 1, 0), (16, 1, 4), (2, 1, 1)]

@@ -61,12 +61,20 @@ impl FromStr for Instant {
     /// Reads exactly what RFC 3339 calls a date-time, such as `2013-03-10T09:00:00.5+01:00`. What is finer than a millisecond is
     /// left out. A leap second, `…:60`, counts as the second before it.
     fn from_str(text: &str) -> Result<Self, TimeError> {
-        rfc3339(text).ok_or_else(|| TimeError::Instant(shorten(text)))
+        let (seconds, nanos) = rfc3339(text).ok_or_else(|| TimeError::Instant(shorten(text)))?;
+        Ok(Self::from_millis(seconds * 1_000 + i64::from(nanos / 1_000_000)))
     }
 }
 
-/// An instant as RFC 3339 writes it. `jiff` takes other forms as well, and no more than nine digits of a second.
-fn rfc3339(text: &str) -> Option<Instant> {
+/// Reads exactly what RFC 3339 calls a date-time, in the years 0 to 9999. Returns whole seconds since the epoch, and the
+/// nanoseconds beyond them; further digits are left out. `jiff` takes other forms as well, and no more than nine digits.
+///
+/// ```
+/// use daybook_domain::time::rfc3339;
+/// assert_eq!(rfc3339("1970-01-01T01:00:02.5+01:00"), Some((2, 500_000_000)));
+/// assert_eq!(rfc3339("1970-01-01 00:00:02Z"), None);
+/// ```
+pub fn rfc3339(text: &str) -> Option<(i64, u32)> {
     let (date_time, rest) = text.split_at_checked(19)?;
     let shape = |(byte, model): (u8, u8)| match model {
         b'0' => byte.is_ascii_digit(),
@@ -83,7 +91,8 @@ fn rfc3339(text: &str) -> Option<Instant> {
         }
         None => ("", rest),
     };
-    let milliseconds = fraction.bytes().chain(*b"000").take(3).fold(0, |ms, digit| ms * 10 + i64::from(digit - b'0'));
+    let nine_digits = fraction.bytes().chain(*b"000000000").take(9);
+    let nanos = nine_digits.fold(0, |nanos, digit| nanos * 10 + u32::from(digit - b'0'));
     let date = civil::Date::new(date_time[..4].parse().ok()?, number(5, 7)?, number(8, 10)?).ok()?;
     let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
     if !(hour < 24 && minute < 60 && second <= 60) {
@@ -91,8 +100,7 @@ fn rfc3339(text: &str) -> Option<Instant> {
     }
     let seconds = (i64::from(hour) * 60 + i64::from(minute)) * 60 + i64::from(second.min(59));
     let days = i64::from(Date::from(date).as_days());
-    let millis = (days * 86_400 + seconds - offset_seconds(offset)?) * 1_000 + milliseconds;
-    Some(Instant::from_millis(millis))
+    Some((days * 86_400 + seconds - offset_seconds(offset)?, nanos))
 }
 
 /// The seconds east of Greenwich of `Z` or `±HH:MM`.

@@ -19,12 +19,14 @@ pub enum NumberError {
     Overflow(String),
 }
 
-/// `unscaled / 10^scale`, exactly. Figures are written without trailing zeros after the point.
+/// `unscaled / 10^scale`, exactly. It is shown with all `scale` digits after the point, so that money keeps its zeros; averages,
+/// variances, quotients and roots have no zeros at the end of their fraction. Numbers of the same value are equal, whatever digits they show.
 ///
 /// ```
 /// use daybook_domain::value::Number;
-/// assert_eq!(Number::new(-350, 2).to_string(), "-3.5");
-/// assert_eq!(Number::ratio(1, 3, 0).to_string(), "0.333333");
+/// assert_eq!(Number::new(-350, 2).to_string(), "-3.50");
+/// assert_eq!(Number::new(-350, 2), Number::new(-35, 1));
+/// assert_eq!(Number::ratio(1, 2, 0).to_string(), "0.5");
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Number {
@@ -64,7 +66,7 @@ impl Number {
             Ordering::Equal if quotient % 2 != 0 => quotient += 1,
             _ => {}
         }
-        Self::new(quotient, scale + RATIO_DIGITS)
+        Self::new(quotient, scale + RATIO_DIGITS).trimmed()
     }
 
     /// `numerator / denominator`, rounded half to even at [`RATIO_DIGITS`] digits. `None` for a denominator of zero and
@@ -79,7 +81,9 @@ impl Number {
         // Brought to a common scale the units cancel. That may take more than 128 bits.
         let common = numerator.scale.max(denominator.scale);
         let scaled = |number: Self| BigInt::from(number.unscaled) * pow10(common - number.scale);
-        rounding::quotient(&(scaled(numerator) * pow10(RATIO_DIGITS)), &scaled(denominator), RATIO_DIGITS)
+        let (numerator, denominator) = (scaled(numerator) * pow10(RATIO_DIGITS), scaled(denominator));
+        let unscaled = rounding::quotient(&numerator, &denominator)?;
+        Some(Self::new(unscaled, RATIO_DIGITS).trimmed())
     }
 
     pub fn unscaled(self) -> i128 {
@@ -132,6 +136,33 @@ impl Number {
         Self::shifted(signed, scale).ok_or_else(overflow)
     }
 
+    /// Reads a number as [`Number::parse`] does, and keeps the zeros at its end.
+    ///
+    /// ```
+    /// use daybook_domain::value::Number;
+    /// assert_eq!(Number::parse_as_shown("5077.30").unwrap().to_string(), "5077.30");
+    /// assert_eq!(Number::parse_as_shown("1e3").unwrap().to_string(), "1000");
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Number::parse`].
+    pub fn parse_as_shown(text: &str) -> Result<Self, NumberError> {
+        let number = Self::parse(text)?;
+        let digits = match text.split_once('.') {
+            Some((_, fraction)) if fraction.bytes().all(|b| b.is_ascii_digit()) => fraction.len(),
+            _ => 0,
+        };
+        // Zeros that have no room are left out; the value is the same.
+        Ok(u8::try_from(digits).ok().and_then(|digits| number.with_digits(digits)).unwrap_or(number))
+    }
+
+    /// The same number with at least so many digits after the point; `None` when they are too many.
+    fn with_digits(self, scale: u8) -> Option<Self> {
+        let more = scale.saturating_sub(self.scale);
+        let unscaled = self.unscaled.checked_mul(10_i128.checked_pow(more.into())?)?;
+        (scale <= 36).then(|| Self::new(unscaled, self.scale + more))
+    }
+
     /// `unscaled / 10^scale`; `None` for a result beyond the range of a number.
     fn shifted(mut unscaled: i128, mut scale: i32) -> Option<Self> {
         while scale > 0 && unscaled % 10 == 0 {
@@ -162,18 +193,19 @@ impl Number {
     /// # Errors
     /// [`NumberError::Digits`] when it has more digits, [`NumberError::Overflow`] when it does not fit.
     pub fn at_scale(self, scale: u8) -> Result<i64, NumberError> {
-        let trimmed = self.trimmed();
-        if trimmed.scale > scale {
+        let number = if self.scale > scale { self.trimmed() } else { self };
+        if number.scale > scale {
             return Err(NumberError::Digits { text: self.to_string(), scale });
         }
-        trimmed
+        number
             .unscaled
-            .checked_mul(pow10(scale - trimmed.scale))
+            .checked_mul(pow10(scale - number.scale))
             .and_then(|unscaled| i64::try_from(unscaled).ok())
             .ok_or_else(|| NumberError::Overflow(self.to_string()))
     }
 
-    fn trimmed(mut self) -> Self {
+    /// The same number without zeros at its end, as sealed reports have it.
+    pub fn trimmed(mut self) -> Self {
         while self.scale > 0 && self.unscaled % 10 == 0 {
             self.unscaled /= 10;
             self.scale -= 1;
@@ -218,22 +250,20 @@ impl Ord for Number {
 
 impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let number = self.trimmed();
-        let unit = pow10(number.scale).unsigned_abs();
-        let magnitude = number.unscaled.unsigned_abs();
+        let unit = pow10(self.scale).unsigned_abs();
+        let magnitude = self.unscaled.unsigned_abs();
         let mut text = (magnitude / unit).to_string();
-        if number.scale > 0 {
-            text.push_str(&format!(".{:0width$}", magnitude % unit, width = usize::from(number.scale)));
+        if self.scale > 0 {
+            text.push_str(&format!(".{:0width$}", magnitude % unit, width = usize::from(self.scale)));
         }
-        f.pad_integral(number.unscaled >= 0, "", &text)
+        f.pad_integral(self.unscaled >= 0, "", &text)
     }
 }
 
-// JSON: a plain number with all its digits. MessagePack: an integer where it is one, else its text.
+// JSON: a plain number with all digits that it shows. MessagePack: an integer where it shows no fraction, else its text.
 impl Serialize for Number {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let number = self.trimmed();
-        match (number.scale, i64::try_from(number.unscaled)) {
+        match (self.scale, i64::try_from(self.unscaled)) {
             (0, Ok(integer)) => serializer.serialize_i64(integer),
             _ if serializer.is_human_readable() => {
                 let raw =
@@ -249,7 +279,7 @@ impl<'de> Deserialize<'de> for Number {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         if deserializer.is_human_readable() {
             let raw = Box::<serde_json::value::RawValue>::deserialize(deserializer)?;
-            return Self::parse(raw.get().trim_matches('"')).map_err(de::Error::custom);
+            return Self::parse_as_shown(raw.get().trim_matches('"')).map_err(de::Error::custom);
         }
         struct Visitor;
         impl de::Visitor<'_> for Visitor {

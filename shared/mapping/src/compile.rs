@@ -11,7 +11,7 @@ use daybook_domain::catalogue::{Kind, Mode};
 use daybook_domain::expression::PathPredicate;
 use daybook_domain::mapping::{MAX_SLOTS, Mapping, Take};
 
-/// Most parts of an id, and most paths of `rows`.
+/// Most parts of an id, paths of `rows`, and paths of one value.
 pub const MAX_PARTS: usize = 8;
 /// Most forms of one time.
 pub const MAX_FORMS: usize = 8;
@@ -126,8 +126,7 @@ impl Compiler {
         }
         if let Some(explode) = &mapping.explode {
             if explode.complete {
-                let hint =
-                    "leave complete out, and have who sends the record also send the lines that are gone, as void";
+                let hint = "write slots: N in its place, as many as a record has items at most, with id: [/id, index]";
                 let message = "complete is not there yet: items that a later record lacks do not become void";
                 self.mistake(MappingMistake::new("explode.complete", message).hint(hint));
             }
@@ -159,7 +158,7 @@ impl Compiler {
             }
         }
         let has_index = ids.iter().any(|origin| **origin == Origin::Take(Take::Index));
-        if !has_index || ids.iter().any(|origin| matches!(origin, Origin::Item(_))) {
+        if !has_index || ids.iter().any(|origin| origin.is_in_item()) {
             let message = "with slots events are known by the record's id and the index, not by ids of items";
             self.mistake(MappingMistake::new("id", message).hint("write id: [/id, index]"));
         }

@@ -44,7 +44,7 @@ pub fn envelope(made: &MappedEvent, kind: &Kind) -> Vec<u8> {
         match measure.scale {
             0 => write(&mut json, format_args!("{comma}\"{}\":{unscaled}", measure.name)),
             scale => {
-                let number = Number::new((*unscaled).into(), scale);
+                let number = Number::new((*unscaled).into(), scale).trimmed();
                 write(&mut json, format_args!("{comma}\"{}\":{number}", measure.name));
             }
         }

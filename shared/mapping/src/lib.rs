@@ -2,10 +2,11 @@
 //!
 //! A [`Mapping`](daybook_domain::mapping::Mapping) is plain data and a part of its kind. [`Mapper::compile`] checks it and
 //! gives every mistake with its place; [`Mapper::map`] makes outcomes of a [`Record`]: events, why something is none, and
-//! what need not be one. [`envelope`] writes an event as it is published.
+//! what need not be one. [`envelope`] writes an event as it is published. [`RecordMapper`] is all of this for doors that reject.
 //!
-//! A [`Preset`] is a mapping to begin with. A record is read once: `pointer` takes paths apart, `shape` and `scan` find their values in the text and check the rest to be
-//! JSON, `rule` says what stands for them, `amount` and `moment` read numbers and times exactly, `reading` applies them, `mapper` puts it together.
+//! A [`Preset`] is a mapping to begin with. A record is read once: `pointer` takes paths apart, `shape` and `scan` find
+//! their values in the text and check the rest to be JSON, `rule` says what stands for them, `amount` and `moment` read
+//! numbers and times exactly, `reading` applies them, `mapper` puts it together, `outcomes` bounds what comes of it.
 //!
 //! ```
 //! use daybook_domain::catalogue::{Dimension, Kind, Measure, Mode};
@@ -20,7 +21,7 @@
 //!     dimensions: vec![Dimension { name: Name::new("store")?, field: None }],
 //!     measures: vec![Measure { name: Name::new("total")?, scale: 2 }],
 //!     revision: 0,
-//!     mappings: Vec::new(),
+//!     mappings: Vec::new(), remember: None,
 //! };
 //! let mapping = Mapping {
 //!     tenant: Some(Pick { constant: Some("acme".into()), ..Pick::default() }),
@@ -47,11 +48,13 @@
 
 mod amount;
 mod compile;
+mod door;
 mod envelope;
 mod found;
 mod mapper;
 mod mistake;
 mod moment;
+mod outcomes;
 mod picks;
 mod pointer;
 mod presets;
@@ -62,12 +65,14 @@ mod scan;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod wanted;
 mod zones;
 
 pub use compile::{MAX_FORMS, MAX_PARTS};
+pub use door::{FindMappingError, MappingName, Originals, RecordMapper, Refused};
 pub use envelope::envelope;
 pub use mapper::Mapper;
 pub use mistake::MappingMistake;
 pub use presets::Preset;
-pub use record::{MAX_RECORD_BYTES, MappedEvent, Outcome, PassedOver, Record, Unmapped};
+pub use record::{MAX_OUTCOMES, MAX_RECORD_BYTES, MAX_SPARE_BYTES, MappedEvent, Outcome, PassedOver, Record, Unmapped};
 pub use zones::Zones;

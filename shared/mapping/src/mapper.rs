@@ -1,8 +1,11 @@
 //! A compiled mapping, and running it on records.
 
 use crate::found::Found;
+use crate::outcomes::Outcomes;
 use crate::reading::{AtTime, Columns, TextRule, TimeRule, VersionRule, moment, status};
-use crate::record::{MAX_RECORD_BYTES, MappedEvent, Outcome, PassedOver, Record, Unmapped};
+use crate::record::{
+    MAX_OUTCOMES, MAX_RECORD_BYTES, MAX_SPARE_BYTES, MappedEvent, Outcome, PassedOver, Record, Unmapped,
+};
 use crate::rule::{Origin, Rule, Values};
 use crate::scan::ReadError;
 use crate::shape::{Elements, Shape};
@@ -74,23 +77,56 @@ impl Mapper {
         self.tenant.is_some()
     }
 
-    /// What becomes of a record: at least one outcome, in the order of the record.
+    /// What becomes of a record: at least one outcome and at most [`MAX_OUTCOMES`], in the order of the record.
     pub fn map(&self, record: &Record<'_>, zones: &Zones) -> Vec<Outcome> {
-        let mut outcomes = Vec::new();
+        self.outcomes(record, zones).into_numbered().into_iter().map(|(_, outcome)| outcome).collect()
+    }
+
+    /// The same, each with the number of its record, from 0: where the body is an array of records, its place in the array. A problem
+    /// of the whole array has 0.
+    pub fn map_numbered(&self, record: &Record<'_>, zones: &Zones) -> impl Iterator<Item = (u32, Outcome)> + use<> {
+        self.outcomes(record, zones).into_numbered().into_iter()
+    }
+
+    fn outcomes(&self, record: &Record<'_>, zones: &Zones) -> Outcomes {
+        let mut outcomes = Outcomes::of(record.body.len());
         match text_of(record.body) {
             Ok(text) if text.starts_with('[') && !self.takes_array() => {
                 match split(&Shape::default(), text, "the JSON array of records") {
-                    Ok(parts) => parts.iter().for_each(|(part, _)| self.map_one(part, record, zones, &mut outcomes)),
+                    Ok(parts) => self.map_each(parts.iter().map(|(part, _)| part), record, zones, &mut outcomes),
                     Err(problem) => outcomes.push(unmapped(problem, record.tenant.cloned(), None, whole_of(record))),
                 }
             }
             Ok(text) => self.map_one(text, record, zones, &mut outcomes),
             Err(problem) => outcomes.push(unmapped(problem, record.tenant.cloned(), None, whole_of(record))),
         }
-        if outcomes.is_empty() {
+        if outcomes.len() == 0 {
             outcomes.push(Outcome::PassedOver(PassedOver::NoItems));
         }
         outcomes
+    }
+
+    /// Maps the records of an array: a small array can make many events, so their number and bytes are bounded.
+    fn map_each<'r>(
+        &self,
+        parts: impl Iterator<Item = &'r str>,
+        record: &Record<'r>,
+        zones: &Zones,
+        outcomes: &mut Outcomes,
+    ) {
+        for (number, part) in (0..).zip(parts) {
+            outcomes.begin(number);
+            self.map_one(part, record, zones, outcomes);
+            if outcomes.is_full() || outcomes.len() > MAX_OUTCOMES {
+                let reason = match outcomes.is_full() {
+                    true => too_many_bytes("the array of records", record),
+                    false => format!("the array of records makes more than {MAX_OUTCOMES} events; send fewer at once"),
+                };
+                let problem = Problem::new(Code::BatchSize, None, reason);
+                outcomes.begin(0);
+                return outcomes.replace(unmapped(problem, record.tenant.cloned(), None, whole_of(record)));
+            }
+        }
     }
 
     /// Whether the record itself is the array to explode.
@@ -98,7 +134,7 @@ impl Mapper {
         matches!(&self.items, Items::Explode { path, .. } if path.is_empty())
     }
 
-    fn map_one<'r>(&self, text: &'r str, record: &Record<'r>, zones: &Zones, outcomes: &mut Vec<Outcome>) {
+    fn map_one<'r>(&self, text: &'r str, record: &Record<'r>, zones: &Zones, outcomes: &mut Outcomes) {
         let slots = match self.record.read(text) {
             Ok(slots) => slots,
             Err(error) => {
@@ -144,13 +180,7 @@ impl Mapper {
         self.map_item(text, read.as_deref(), path, values, zones)
     }
 
-    fn map_items<'r>(
-        &self,
-        array: &Array<'_, 'r>,
-        values: &Values<'_, 'r>,
-        zones: &Zones,
-        outcomes: &mut Vec<Outcome>,
-    ) {
+    fn map_items<'r>(&self, array: &Array<'_, 'r>, values: &Values<'_, 'r>, zones: &Zones, outcomes: &mut Outcomes) {
         let Array { text, path, slots } = *array;
         let items = split(&self.item, text, path).and_then(|items| match slots {
             Some(slots) if items.len() > usize::from(slots) => {
@@ -167,7 +197,6 @@ impl Mapper {
                 return outcomes.push(unmapped(problem, self.tenant(values).unwrap_or_default(), None, piece));
             }
         };
-        outcomes.reserve(items.len().max(slots.unwrap_or(0).into()));
         for (index, (item, read)) in (0_u32..).zip(items.iter()) {
             let values = Values { index: Some(index), ..*values };
             let outcome = match self.map_item(item, read, path, &values, zones) {
@@ -175,9 +204,17 @@ impl Mapper {
                 outcome => outcome,
             };
             outcomes.push(outcome);
+            if outcomes.is_full() {
+                break;
+            }
         }
         for index in items.len() as u32..u32::from(slots.unwrap_or(0)) {
             outcomes.push(self.void(text, &Values { index: Some(index), ..*values }, zones));
+        }
+        if outcomes.is_full() {
+            let problem = Problem::new(Code::BatchSize, Some(path), too_many_bytes(path, values.record));
+            let piece = piece_of(values.record, text);
+            outcomes.replace(unmapped(problem, self.tenant(values).unwrap_or_default(), None, piece));
         }
     }
 
@@ -399,6 +436,14 @@ fn split<'r>(shape: &Shape, array: &'r str, what: &str) -> Result<Elements<'r>, 
         let code = if error.is_length { Code::BatchSize } else { Code::Malformed };
         Problem::new(code, None, format!("{what} cannot be read: {error}"))
     })
+}
+
+/// Why the outcomes of `what` have no room.
+fn too_many_bytes(what: &str, record: &Record<'_>) -> String {
+    format!(
+        "{what} makes events of more than {} bytes, for values of the record are copied into each; send fewer items at once",
+        record.body.len() + MAX_SPARE_BYTES
+    )
 }
 
 /// Where an item stands in the record; a row has no index.

@@ -4,11 +4,13 @@ use crate::found::Found;
 use crate::zones::Zones;
 use daybook_contracts::reject::Code;
 use daybook_domain::ids::TenantId;
-use daybook_domain::time::Instant;
+use daybook_domain::time::{self, Instant};
 use daybook_domain::value::{Number, pow10};
+use jiff::Span;
 use jiff::civil::{Date, DateTime, Time};
 use jiff::fmt::strtime::{self, BrokenDownTime};
 use jiff::tz::TimeZone;
+use std::borrow::Cow;
 use std::fmt;
 
 /// Digits of a second that times keep here: nanoseconds.
@@ -24,6 +26,8 @@ pub(crate) enum Form {
     Rfc3339,
     /// A number of seconds, or of units of `10^-digits` seconds, since 1970 in UTC.
     Epoch { word: &'static str, digits: u8 },
+    /// A local date, as the number of days since 1970-01-01.
+    EpochDays { zone: Option<TimeZone> },
     /// A date and time of day without offset: RFC 3339 without its end, also without seconds, or a date alone.
     Local { zone: Option<TimeZone> },
     /// A strptime pattern; local where it has no offset.
@@ -31,7 +35,8 @@ pub(crate) enum Form {
 }
 
 /// The words for forms; everything else is a pattern.
-pub(crate) const FORM_WORDS: [&str; 6] = ["rfc3339", "epoch_s", "epoch_ms", "epoch_us", "epoch_ns", "local"];
+pub(crate) const FORM_WORDS: [&str; 7] =
+    ["rfc3339", "epoch_s", "epoch_ms", "epoch_us", "epoch_ns", "epoch_days", "local"];
 
 impl Form {
     /// The form that a word or pattern names.
@@ -46,6 +51,7 @@ impl Form {
             "epoch_ms" => epoch("epoch_ms", 3),
             "epoch_us" => epoch("epoch_us", 6),
             "epoch_ns" => epoch("epoch_ns", 9),
+            "epoch_days" => Ok(Self::EpochDays { zone }),
             "local" => Ok(Self::Local { zone }),
             pattern if !pattern.contains('%') => Err(format!("{pattern:?} is neither a form of time nor a pattern")),
             pattern => {
@@ -57,7 +63,7 @@ impl Form {
 
     /// Whether a zone means anything to it.
     pub(crate) fn takes_zone(&self) -> bool {
-        matches!(self, Self::Local { .. } | Self::Pattern { .. })
+        matches!(self, Self::EpochDays { .. } | Self::Local { .. } | Self::Pattern { .. })
     }
 }
 
@@ -66,6 +72,7 @@ impl fmt::Display for Form {
         match self {
             Self::Rfc3339 => f.write_str("rfc3339"),
             Self::Epoch { word, .. } => f.write_str(word),
+            Self::EpochDays { .. } => f.write_str("epoch_days"),
             Self::Local { .. } => f.write_str("local"),
             Self::Pattern { pattern, .. } => write!(f, "{pattern:?}"),
         }
@@ -166,6 +173,12 @@ impl Moment {
             Form::Rfc3339 => rfc3339(text)
                 .ok_or_else(|| NoTime::invalid("it is not an RFC 3339 time such as 2024-03-01T09:53:06-04:00"))
                 .and_then(Self::in_range),
+            Form::EpochDays { zone } => {
+                let date = days_since_1970(text).ok_or_else(|| {
+                    NoTime::invalid("it is no number of days since 1970, such as 19783 for 2024-03-01")
+                })?;
+                placed(date.to_datetime(Time::midnight()), zone.as_ref(), tenant, zones)
+            }
             Form::Local { zone } => {
                 let local = local(text).ok_or_else(|| {
                     NoTime::invalid("it is not a local time such as 2024-03-01 09:53:06, without an offset")
@@ -227,28 +240,19 @@ fn epoch(text: &str, word: &str, digits: u8) -> Result<Moment, NoTime> {
     nanos.map(Moment).and_then(|moment| moment.in_range().ok()).ok_or_else(out_of_range)
 }
 
-/// Reads RFC 3339, and nothing else that looks like it.
+fn days_since_1970(text: &str) -> Option<Date> {
+    let days: i32 = text.parse().ok()?;
+    Date::constant(1970, 1, 1).checked_add(Span::new().try_days(days).ok()?).ok()
+}
+
+/// Reads RFC 3339, also with the blank in the place of `T` that it mentions. Nothing else that looks like it is taken.
 fn rfc3339(text: &str) -> Option<Moment> {
-    let bytes = text.as_bytes();
-    let date = date(bytes)?;
-    if !matches!(bytes.get(10), Some(b'T' | b't' | b' ')) {
-        return None;
-    }
-    let (seconds, nanos, rest) = time_of_day(bytes.get(11..)?, true)?;
-    let offset = match rest {
-        [b'Z' | b'z'] => 0,
-        [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] => {
-            let (hours, minutes) = (two(*h1, *h2)?, two(*m1, *m2)?);
-            if hours > 23 || minutes > 59 {
-                return None;
-            }
-            let offset = hours * 3600 + minutes * 60;
-            if *sign == b'-' { -offset } else { offset }
-        }
-        _ => return None,
+    let text = match text.split_at_checked(10) {
+        Some((date, time)) if time.starts_with(' ') => Cow::Owned(format!("{date}T{}", &time[1..])),
+        _ => Cow::Borrowed(text),
     };
-    let days = i128::from(daybook_domain::time::Date::from(date).as_days());
-    Some(Moment((days * 86_400 + i128::from(seconds - offset)) * NANOS + i128::from(nanos)))
+    let (seconds, nanos) = time::rfc3339(&text)?;
+    Some(Moment(i128::from(seconds) * NANOS + i128::from(nanos)))
 }
 
 /// Reads a date and a time of day without offset, or a date.
@@ -258,7 +262,7 @@ fn local(text: &str) -> Option<DateTime> {
     let time = match bytes.get(10) {
         None => Time::midnight(),
         Some(b'T' | b't' | b' ') => {
-            let (seconds, nanos, rest) = time_of_day(&bytes[11..], false)?;
+            let (seconds, nanos, rest) = time_of_day(&bytes[11..])?;
             if !rest.is_empty() {
                 return None;
             }
@@ -277,9 +281,8 @@ fn date(bytes: &[u8]) -> Option<Date> {
     Date::new(year, i8::try_from(two(m1, m2)?).ok()?, i8::try_from(two(d1, d2)?).ok()?).ok()
 }
 
-/// `HH:MM:SS` with or without a fraction: seconds since midnight, nanoseconds, and what follows. Seconds may be left out
-/// unless they are required.
-fn time_of_day(bytes: &[u8], require_seconds: bool) -> Option<(i64, i32, &[u8])> {
+/// `HH:MM:SS` with or without a fraction: seconds since midnight, nanoseconds, and what follows. Seconds may be left out.
+fn time_of_day(bytes: &[u8]) -> Option<(i64, i32, &[u8])> {
     let [h1, h2, b':', m1, m2, rest @ ..] = bytes else { return None };
     let (hours, minutes) = (two(*h1, *h2)?, two(*m1, *m2)?);
     if hours > 23 || minutes > 59 {
@@ -287,7 +290,7 @@ fn time_of_day(bytes: &[u8], require_seconds: bool) -> Option<(i64, i32, &[u8])>
     }
     let minutes = hours * 60 + minutes;
     let [b':', s1, s2, rest @ ..] = rest else {
-        return (!require_seconds).then_some((minutes * 60, 0, rest));
+        return Some((minutes * 60, 0, rest));
     };
     let seconds = two(*s1, *s2).filter(|seconds| *seconds <= 60)?.min(59);
     let Some(fraction) = rest.strip_prefix(b".") else { return Some((minutes * 60 + seconds, 0, rest)) };
@@ -316,8 +319,12 @@ mod tests {
 
     fn read(value: &str, forms: &[&str]) -> Result<String, String> {
         let tenant = TenantId::new("acme").unwrap();
-        let rule =
-            CalendarRule { from: daybook_domain::time::Date::MIN, zone: "Europe/Berlin".into(), cutoff_minutes: 210 };
+        let rule = CalendarRule {
+            from: daybook_domain::time::Date::MIN,
+            zone: "Europe/Berlin".into(),
+            cutoff_minutes: 210,
+            named_by: Default::default(),
+        };
         let mut zones = Zones::default();
         zones.define(&tenant, &[rule]);
         let forms: Vec<Form> = forms.iter().map(|form| Form::parse(form, None).unwrap()).collect();
@@ -346,6 +353,8 @@ mod tests {
             ("1709289000000", "epoch_ms", "2024-03-01T10:30:00Z"),
             ("1709289000000001", "epoch_us", "2024-03-01T10:30:00Z"),
             ("1709289000999999999", "epoch_ns", "2024-03-01T10:30:00.999Z"),
+            ("19783", "epoch_days", "2024-02-29T23:00:00Z"),
+            ("-1", "epoch_days", "1969-12-30T23:00:00Z"),
             (r#""2024-03-01T12:00:00""#, "local", "2024-03-01T11:00:00Z"),
             (r#""2024-03-01 13:23""#, "local", "2024-03-01T12:23:00Z"),
             (r#""2024-07-01""#, "local", "2024-06-30T22:00:00Z"),
@@ -379,6 +388,8 @@ mod tests {
             ("1e400", "epoch_s", "no number"),
             (r#""soon""#, "epoch_s", "no number"),
             ("true", "epoch_s", "must be a time"),
+            ("19783.5", "epoch_days", "no number of days"),
+            ("2147483647", "epoch_days", "no number of days"),
             (r#""2024-03-01T12:00:00Z""#, "local", "not a local time"),
             (r#""2024-13-01""#, "local", "not a local time"),
             (r#""2024-02-30 1:00""#, "%Y-%m-%d %H:%M", "date and time that exist"),

@@ -1,7 +1,7 @@
 //! Picks checked, each for what it is to give.
 
 use crate::amount::{Arithmetic, MAX_SHIFT, compute};
-use crate::compile::{Compiler, MAX_FORMS};
+use crate::compile::{Compiler, MAX_FORMS, MAX_PARTS};
 use crate::found::Found;
 use crate::mistake::MappingMistake;
 use crate::moment::{FORM_WORDS, Form, Moment};
@@ -46,9 +46,7 @@ impl Compiler {
             return None;
         }
         if let Some(path) = &pick.path {
-            let pointer = self.pointer(&format!("{field}.path"), path)?;
-            let place = if path.is_empty() { "the record" } else { path.as_str() };
-            return Some((self.slot(&pointer), place.into()));
+            return self.first_of(field, path, &pick.or);
         }
         if let Some(header) = &pick.header {
             if header.is_empty() || header.contains(|c: char| c == ':' || c.is_whitespace() || c.is_control()) {
@@ -78,15 +76,37 @@ impl Compiler {
         Some((Origin::Take(take), take.as_str().into()))
     }
 
+    /// The value at a path, or at the first of several.
+    fn first_of(&mut self, field: &str, path: &str, or: &[String]) -> Option<(Origin, Box<str>)> {
+        if or.len() >= MAX_PARTS {
+            let message = format!("a value of {} paths; at most {MAX_PARTS} are allowed", or.len() + 1);
+            self.mistake(MappingMistake::new(format!("{field}.or"), message));
+            return None;
+        }
+        let first = self.pointer(&format!("{field}.path"), path).map(|pointer| self.slot(&pointer));
+        let others = or.iter().enumerate().map(|(at, path)| {
+            let pointer = self.pointer(&format!("{field}.or[{at}]"), path)?;
+            Some(self.slot(&pointer))
+        });
+        let others: Vec<Option<Origin>> = others.collect();
+        let mut origins = std::iter::once(first).chain(others).collect::<Option<Vec<_>>>()?;
+        let named = |path: &str| if path.is_empty() { "the record".to_owned() } else { path.to_owned() };
+        let places: Vec<String> = std::iter::once(path).chain(or.iter().map(String::as_str)).map(named).collect();
+        let origin = if or.is_empty() { origins.remove(0) } else { Origin::FirstOf(origins.into()) };
+        Some((origin, places.join(" or ").into()))
+    }
+
     /// Says which fields of the pick mean nothing here.
     fn check_fields(&mut self, field: &str, pick: &Pick, takes: Takes) {
         let is_constant = pick.constant.is_some() || pick.take == Some(Take::Arrival);
         let fields = [
+            ("or", !pick.or.is_empty(), pick.path.is_some()),
             ("map", !pick.map.is_empty(), takes.words && !is_constant),
             ("else", pick.otherwise.is_some(), takes.words && !is_constant),
             ("default", pick.default.is_some(), !is_constant),
             ("text", pick.text, takes.text && !is_constant),
             ("shift", pick.shift.is_some(), takes.arithmetic),
+            ("shift_by", pick.shift_by.is_some(), takes.arithmetic && pick.shift.is_none() && !is_constant),
             ("divide", pick.divide.is_some(), takes.arithmetic),
             ("round", pick.round.is_some(), takes.arithmetic),
             ("as", !pick.form.is_empty(), takes.forms && !is_constant),
@@ -97,9 +117,9 @@ impl Compiler {
                 self.mistake(MappingMistake::new(format!("{field}.{name}"), format!("{name} means nothing here")));
             }
         }
-        if pick.otherwise.is_some() && pick.map.is_empty() && takes.words {
+        if pick.otherwise.is_some() && pick.map.is_empty() && pick.default.is_none() && takes.words {
             let hint = "use default for a value that is absent or null";
-            let message = "else goes with a map: it stands for what the map lacks";
+            let message = "else goes with a map, for what that lacks, or with a default, for whatever is there";
             self.mistake(MappingMistake::new(format!("{field}.else"), message).hint(hint));
         }
     }
@@ -275,9 +295,27 @@ impl Compiler {
             let number = Number::parse(text).map_err(|error| error.to_string())?;
             compute(number, Arithmetic::default(), scale).map_err(|error| error.reason)
         };
-        let rule = self.rule(field, pick, takes, constant)?;
+        let rule = self.rule(field, pick, takes, constant);
+        let shift_by = match &pick.shift_by {
+            Some(by) => Some(self.shift_by(&format!("{field}.shift_by"), by)?),
+            None => None,
+        };
         let divide = pick.divide.filter(|divide| *divide > 0);
-        Some(MeasureRule { rule, arithmetic: Arithmetic { shift, divide, round: pick.round }, scale })
+        Some(MeasureRule { rule: rule?, arithmetic: Arithmetic { shift, divide, round: pick.round }, shift_by, scale })
+    }
+
+    /// How far the point moves, by a word such as a currency.
+    fn shift_by(&mut self, field: &str, pick: &Pick) -> Option<Rule<i8>> {
+        if pick.map.is_empty() {
+            let hint = "write it as shift: { path: /currency, map: { JPY: 0 }, else: -2 }";
+            let message = "a shift that differs between records needs a map";
+            self.mistake(MappingMistake::new(field, message).hint(hint));
+        }
+        let shifts = -MAX_SHIFT..=MAX_SHIFT;
+        self.rule(field, pick, Takes { words: true, ..Takes::default() }, |text| {
+            let shift = text.parse().ok().filter(|shift| shifts.contains(shift));
+            shift.ok_or_else(|| format!("{text:?} is no shift; use a whole number, {} to {MAX_SHIFT}", -MAX_SHIFT))
+        })
     }
 
     fn unknown_column<'n>(

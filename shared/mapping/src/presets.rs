@@ -131,6 +131,7 @@ mod tests {
             measures: vec![Measure { name: name("total"), scale: 2 }],
             revision: 0,
             mappings: Vec::new(),
+            remember: None,
         };
         let own = Mapping {
             tenant: Some(Pick { constant: Some("acme".into()), ..Pick::default() }),

@@ -25,6 +25,8 @@ pub(crate) struct TextRule {
 pub(crate) struct MeasureRule {
     pub(crate) rule: Rule<i64>,
     pub(crate) arithmetic: Arithmetic,
+    /// In place of the arithmetic's own shift.
+    pub(crate) shift_by: Option<Rule<i8>>,
     pub(crate) scale: u8,
 }
 
@@ -89,10 +91,21 @@ impl TextRule {
 impl MeasureRule {
     pub(crate) fn read(&self, values: &Values<'_, '_>) -> Result<Option<i64>, Problem> {
         self.rule.value(values, |found| {
-            amount::read(found, self.arithmetic, self.scale).map_err(|error| {
+            let shift = self.shift(values)?;
+            amount::read(found, Arithmetic { shift, ..self.arithmetic }, self.scale).map_err(|error| {
                 let reason = format!("{} is {found}: {}", self.rule.place, error.reason);
                 Problem::new(error.code, None, reason)
             })
+        })
+    }
+
+    fn shift(&self, values: &Values<'_, '_>) -> Result<i8, Problem> {
+        let Some(rule) = &self.shift_by else { return Ok(self.arithmetic.shift) };
+        // What is there is looked up in its map, which is not empty.
+        let shift = rule.value(values, |_| Ok(0))?;
+        shift.ok_or_else(|| {
+            let reason = format!("{} is missing; it says how to shift {}", rule.place, self.rule.place);
+            Problem::new(Code::MissingField, None, reason)
         })
     }
 }

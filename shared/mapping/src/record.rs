@@ -8,6 +8,13 @@ use std::ops::Range;
 /// Longest record, in bytes; doors have lower bounds of their own.
 pub const MAX_RECORD_BYTES: usize = 8 << 20;
 
+/// Most outcomes of one record. An array of records that makes more is refused as a whole.
+pub const MAX_OUTCOMES: usize = 50_000;
+
+/// Bytes that the outcomes of one record take at most beyond its own length: the texts of events, 8 bytes for each of their columns,
+/// and the reasons of rejects. A record that makes more is refused as a whole.
+pub const MAX_SPARE_BYTES: usize = 8 << 20;
+
 /// A foreign record, as it came through a door.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Record<'r> {

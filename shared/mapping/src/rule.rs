@@ -19,6 +19,8 @@ pub(crate) enum Origin {
     Header(Box<str>),
     /// A token of the subject, from 0.
     Token(usize),
+    /// The first that is there and not null.
+    FirstOf(Box<[Self]>),
     /// Nowhere: it is always the default.
     Constant,
     Take(Take),
@@ -27,7 +29,16 @@ pub(crate) enum Origin {
 impl Origin {
     /// Whether it differs between the items of a record.
     pub(crate) fn is_of_item(&self) -> bool {
-        matches!(self, Self::Item(_) | Self::Take(Take::Index))
+        matches!(self, Self::Take(Take::Index)) || self.is_in_item()
+    }
+
+    /// Whether an item, or a row, is needed to find it.
+    pub(crate) fn is_in_item(&self) -> bool {
+        match self {
+            Self::Item(_) => true,
+            Self::FirstOf(origins) => origins.iter().any(Self::is_in_item),
+            _ => false,
+        }
     }
 }
 
@@ -50,6 +61,10 @@ impl<'r> Values<'_, 'r> {
             Origin::Item(slot) => Found::of(self.item.get(*slot).copied().flatten()),
             Origin::Header(name) => text(self.record.header(name)),
             Origin::Token(at) => text(self.record.subject.split('.').nth(*at).filter(|token| !token.is_empty())),
+            Origin::FirstOf(origins) => {
+                let mut found = origins.iter().map(|origin| self.find(origin));
+                found.find(|found| !matches!(found, Found::Missing | Found::Null)).unwrap_or(Found::Missing)
+            }
             Origin::Constant => Found::Missing,
             Origin::Take(Take::Sequence) => number(self.record.sequence),
             Origin::Take(Take::Index) => number(self.index.map(u64::from)),
@@ -75,10 +90,10 @@ impl<'r> Values<'_, 'r> {
 #[derive(Clone, Debug)]
 pub(crate) struct Rule<T> {
     pub(crate) origin: Origin,
-    /// As rejects name it, such as `./price` or `header ce-id`.
+    /// As rejects name it, such as `./price`, `/a or /b` or `header ce-id`.
     pub(crate) place: Box<str>,
     pub(crate) map: BTreeMap<Box<str>, T>,
-    /// For what the map lacks, and for nothing.
+    /// For what the map lacks, and for nothing where there is no default.
     pub(crate) otherwise: Option<T>,
     /// For nothing.
     pub(crate) default: Option<T>,
@@ -98,7 +113,7 @@ impl<T: Clone> Rule<T> {
         if matches!(found, Found::Missing | Found::Null) {
             return Ok(self.default.as_ref().or(self.otherwise.as_ref()).cloned());
         }
-        if self.map.is_empty() {
+        if self.map.is_empty() && self.otherwise.is_none() {
             return read(&found).map(Some);
         }
         let known = found.written().and_then(|text| self.map.get(text)).or(self.otherwise.as_ref());

@@ -1,6 +1,6 @@
 //! JSON (RFC 8259), checked byte by byte without making anything of it.
 
-use crate::shape::{Node, Slots};
+use crate::wanted::{Node, Slots};
 use std::fmt;
 
 /// Deepest nesting, as that of `serde_json`: values are read by recursion.

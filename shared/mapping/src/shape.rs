@@ -2,7 +2,8 @@
 
 use crate::pointer::Pointer;
 use crate::scan::{ReadError, Scanner};
-use smallvec::{SmallVec, smallvec};
+use crate::wanted::{Node, Slots, Values};
+use smallvec::smallvec;
 
 /// The paths that are wanted, as a tree. Each wanted path has a slot.
 #[derive(Clone, Debug, Default)]
@@ -12,63 +13,12 @@ pub(crate) struct Shape {
     nodes: usize,
 }
 
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Node {
-    /// Its number among the nodes, from 1; the root is 0.
-    pub(crate) ordinal: usize,
-    pub(crate) slot: Option<usize>,
-    children: Vec<Child>,
-}
-
-#[derive(Clone, Debug)]
-struct Child {
-    key: Box<str>,
-    /// The key as an index of an array, where it can be one.
-    index: Option<usize>,
-    node: Node,
-}
-
-impl Node {
-    /// The child of that key, as it stands in an object.
-    pub(crate) fn by_key(&self, key: &[u8]) -> Option<&Self> {
-        self.children.iter().find(|child| child.key.as_bytes() == key).map(|child| &child.node)
-    }
-
-    pub(crate) fn by_index(&self, index: usize) -> Option<&Self> {
-        self.children.iter().find(|child| child.index == Some(index)).map(|child| &child.node)
-    }
-
-    pub(crate) fn is_leaf(&self) -> bool {
-        self.children.is_empty()
-    }
-}
-
-/// The values of slots, as they are written.
-pub(crate) type Values<'r> = SmallVec<[Option<&'r str>; 16]>;
-
-/// What is found while a text is read.
-pub(crate) struct Slots<'r> {
-    pub(crate) values: Values<'r>,
-    /// Where in `values` the slots of the value at hand begin.
-    pub(crate) base: usize,
-    /// Which nodes have been met.
-    pub(crate) seen: SmallVec<[bool; 32]>,
-}
-
 impl Shape {
     /// The slot of the path's value.
     pub(crate) fn slot(&mut self, pointer: &Pointer) -> usize {
         let mut node = &mut self.root;
         for step in &pointer.steps {
-            let at = node.children.iter().position(|child| *child.key == **step).unwrap_or_else(|| {
-                self.nodes += 1;
-                let is_index = step == "0" || !step.starts_with('0') && step.bytes().all(|byte| byte.is_ascii_digit());
-                let index = step.parse().ok().filter(|_| is_index);
-                let fresh = Node { ordinal: self.nodes, ..Node::default() };
-                node.children.push(Child { key: step.as_str().into(), index, node: fresh });
-                node.children.len() - 1
-            });
-            node = &mut node.children[at].node;
+            node = node.grow(step, &mut self.nodes);
         }
         *node.slot.get_or_insert_with(|| {
             self.slots += 1;

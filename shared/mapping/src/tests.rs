@@ -23,6 +23,7 @@ fn kind(mode: Mode) -> Kind {
         measures: vec![Measure { name: name("total"), scale: 2 }, Measure { name: name("quantity"), scale: 0 }],
         revision: 1,
         mappings: Vec::new(),
+        remember: None,
     }
 }
 
@@ -40,7 +41,12 @@ fn compile(long: Value) -> Mapper {
 
 fn zones() -> Zones {
     let mut zones = Zones::default();
-    let rule = CalendarRule { from: Date::MIN, zone: "Europe/Berlin".into(), cutoff_minutes: 210 };
+    let rule = CalendarRule {
+        from: Date::MIN,
+        zone: "Europe/Berlin".into(),
+        cutoff_minutes: 210,
+        named_by: Default::default(),
+    };
     zones.define(&TenantId::new("acme").unwrap(), &[rule]);
     zones
 }
@@ -217,6 +223,87 @@ fn values_come_from_headers_subjects_and_doors() {
     assert_eq!(shown(&mapper, &Record { sequence: None, ..record }), ["missing_field sequence"]);
     let door = TenantId::new("door").unwrap();
     assert!(shown(&mapper, &Record { tenant: Some(&door), ..record })[0].starts_with("door: "));
+}
+
+#[test]
+fn the_first_path_that_holds_something_counts() {
+    let mapper = compile(json!({
+        "tenant": {"const": "acme"}, "explode": {"path": "/lines"}, "at": {"path": "/t", "as": ["epoch_s"]},
+        "id": [{"path": "./id", "or": ["./sku", "/id"]}, {"take": "index"}],
+        "dims": {"store": {"path": "/tags/0", "or": ["/tags"], "map": {"a": "A"}, "else": "other", "default": "none"}}
+    }));
+    let ids = |lines: &str, tags: &str| {
+        let told = map(&mapper, &format!(r#"{{"t": 0, "id": 9, "tags": {tags}, "lines": {lines}}}"#));
+        told.into_iter()
+            .map(|event| event.replace(r#","status":"final","at":"1970-01-01T00:00:00Z""#, ""))
+            .collect::<Vec<_>>()
+    };
+    let event =
+        |id: &str, store: &str| format!(r#"acme: {{"id":"{id}","dims":{{"store":"{store}"}},"measures":{{}}}}"#);
+    let lines = r#"[{"id": 1, "sku": "x"}, {"id": null, "sku": "y"}, {}]"#;
+    assert_eq!(ids(lines, r#"["a"]"#), [event("1:0", "A"), event("y:1", "A"), event("9:2", "A")]);
+    assert_eq!(ids("[{}]", r#""a""#), [event("9:0", "A")], "a text or a list of texts");
+    assert_eq!(ids("[{}]", r#""b""#), [event("9:0", "other")]);
+    assert_eq!(ids("[{}]", "null"), [event("9:0", "none")]);
+    assert_eq!(ids(r#"[{"id": []}]"#, "null"), ["wrong_type /lines/0/id or ./sku or /id"]);
+    let refused = |pick: Value| {
+        let long = json!({"id": [{"path": "/id"}], "at": {"path": "/t"}, "dims": {"store": pick}});
+        let mistake = Mapper::compile(&mapping(long), &kind(Mode::Entity)).unwrap_err().remove(0);
+        (mistake.field, mistake.message)
+    };
+    assert_eq!(refused(json!({"path": "/a", "or": ["b"]})).0, "dims.store.or[0]");
+    assert_eq!(refused(json!({"const": "a", "or": ["/b"]})).0, "dims.store.or");
+    assert!(refused(json!({"path": "/a", "or": vec!["/b"; 8]})).1.contains("at most 8"));
+}
+
+#[test]
+fn the_point_moves_by_the_currency() {
+    let by = json!({"path": "/currency", "map": {"JPY": "0", "BHD": "-3"}, "else": "-2", "default": "-1"});
+    let base = json!({"id": [{"path": "/id"}], "tenant": {"const": "acme"}, "at": {"path": "/t", "as": ["epoch_s"]}});
+    let with = |pick: Value| {
+        let mut long = base.clone();
+        long.as_object_mut().unwrap().insert("measures".to_owned(), json!({"total": pick}));
+        mapping(long)
+    };
+    let mapper = |by: &Value| {
+        let mapping = with(json!({"path": "/cents", "shift_by": by, "round": "half_even"}));
+        Mapper::compile(&mapping, &kind(Mode::Entity)).unwrap()
+    };
+    let total = |by: &Value, currency: &str| {
+        let told =
+            map(&mapper(by), &format!(r#"{{"id": 1, "t": 0, "cents": 12345, "currency": {currency}}}"#)).remove(0);
+        told.split("\"total\":").nth(1).map_or(told.clone(), |total| total.trim_end_matches('}').to_owned())
+    };
+    let told = ["\"JPY\"", "\"BHD\"", "\"EUR\"", "null"].map(|currency| total(&by, currency));
+    assert_eq!(told, ["12345", "12.34", "123.45", "1234.5"]);
+    let strict = json!({"path": "/currency", "map": {"EUR": "-2"}});
+    assert_eq!(total(&strict, "\"XXX\""), "wrong_type /cents");
+    assert_eq!(total(&strict, "null"), "missing_field /cents");
+    for (pick, field) in [
+        (json!({"path": "/c", "shift": 1, "shift_by": by}), "measures.total.shift_by"),
+        (json!({"path": "/c", "shift_by": {"path": "/d"}}), "measures.total.shift_by"),
+        (json!({"path": "/c", "shift_by": {"path": "/d", "map": {"a": "x"}}}), "measures.total.shift_by.map.a"),
+        (json!({"path": "/c", "shift_by": {"path": "/d", "map": {"a": "19"}}}), "measures.total.shift_by.map.a"),
+        (
+            json!({"path": "/c", "shift_by": {"path": "/d", "map": {"a": "1"}, "shift_by": by}}),
+            "measures.total.shift_by.shift_by",
+        ),
+    ] {
+        let mistakes = Mapper::compile(&with(pick), &kind(Mode::Entity)).unwrap_err();
+        assert!(mistakes.iter().any(|mistake| mistake.field == field), "{field}: {mistakes:?}");
+    }
+}
+
+#[test]
+fn anything_that_is_there_may_stand_for_one_status() {
+    let mapper = compile(json!({
+        "tenant": {"const": "acme"}, "id": [{"path": "/id"}], "at": {"path": "/t", "as": ["epoch_s"]},
+        "status": {"path": "/cancelled", "else": "void", "default": "final"}
+    }));
+    for (value, status) in [("null", "final"), ("\"2024\"", "void"), ("7", "void"), ("{}", "void"), ("false", "void")] {
+        let told = map(&mapper, &format!(r#"{{"id": 1, "t": 0, "cancelled": {value}}}"#)).remove(0);
+        assert!(told.contains(&format!("\"status\":\"{status}\"")), "{value}: {told}");
+    }
 }
 
 #[test]
@@ -410,6 +497,29 @@ proptest! {
         };
         prop_assert_eq!(id(&one, &two) == id(&three, &four), (&one, &two) == (&three, &four));
     }
+}
+
+#[test]
+fn a_small_record_makes_no_flood_of_bytes() {
+    let mapper = compile(json!({
+        "tenant": {"path": "/tenant"}, "explode": {"path": "/lines"}, "id": [{"path": "/id"}, {"take": "index"}],
+        "at": {"path": "/t", "as": ["epoch_s"]}, "dims": {"store": {"path": "/text"}, "product": {"path": "/text"}}
+    }));
+    let record = |items: usize| {
+        let lines = vec!["{}"; items].join(",");
+        format!(r#"{{"tenant": "acme", "id": 1, "t": 0, "text": "{}", "lines": [{lines}]}}"#, "x".repeat(500))
+    };
+    let outcomes = mapper.map(&Record::of(record(8_000).as_bytes()), &zones());
+    assert!(outcomes.len() == 8_000 && outcomes.iter().all(|outcome| matches!(outcome, Outcome::Event(_))));
+    assert_eq!(map(&mapper, &record(10_000)), ["batch_size /lines"]);
+    let body = record(10_000);
+    let Outcome::Unmapped(refused) = mapper.map(&Record::of(body.as_bytes()), &zones()).remove(0) else { panic!() };
+    assert_eq!(refused.tenant.as_ref().map(TenantId::as_str), Some("acme"), "its tenant sees it");
+    let bound = body.len() + MAX_SPARE_BYTES;
+    assert!(refused.problem.reason.contains(&bound.to_string()), "{}", refused.problem.reason);
+    // The records of an array share the bound.
+    assert_eq!(map(&mapper, &format!("[{}, {}]", record(4_000), record(4_000))).len(), 8_000);
+    assert_eq!(map(&mapper, &format!("[{}, {}]", record(5_000), record(5_000))), ["batch_size "]);
 }
 
 #[test]

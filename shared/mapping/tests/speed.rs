@@ -27,6 +27,7 @@ fn kind() -> Kind {
         measures: vec![Measure { name: name("total"), scale: 2 }, Measure { name: name("quantity"), scale: 0 }],
         revision: 0,
         mappings: Vec::new(),
+        remember: None,
     }
 }
 

@@ -32,7 +32,7 @@ struct Token {
 
 /// What tells a question from others: a hash of all of it that decides which rows there are and in what order.
 pub(crate) fn question_hash(query: &Query, plan: &Plan) -> String {
-    let view = View { revision: 0, tenants: None, ..plan.view.clone() };
+    let view = View { revision: 0, tenants: None, alerts: Vec::new(), ..plan.view.clone() };
     let query = Query { cursor: None, limit: None, at_least: None, accept_stale: true, ..query.clone() };
     let text = serde_json::to_vec(&(view, query)).expect("views and queries are plain data");
     blake3::hash(&text).to_hex()[..2 * HASH_BYTES].to_owned()

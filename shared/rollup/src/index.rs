@@ -55,7 +55,7 @@ impl RankIndex {
         let dimensions = plan.view.group_by.len();
         let ranking = plan.ranking.as_ref().filter(|_| dimensions > 0)?;
         let positions: Vec<usize> = (0..dimensions).collect();
-        let key = SortKey::ranking(&ranking.by, ranking.times, &positions);
+        let key = SortKey::ranking(&ranking.by, ranking.earlier.is_some(), &positions);
         Some(Self { key, dimensions, members: RankedSet::default(), scores: OnceLock::new() })
     }
 
@@ -65,7 +65,7 @@ impl RankIndex {
         groups: impl Iterator<Item = (&'g [Option<CompactString>], &'g [Accumulator])>,
     ) -> Option<Self> {
         let mut index = Self::new(plan)?;
-        let members = groups.filter(|(_, cells)| !cells.iter().all(Accumulator::is_zero));
+        let members = groups.filter(|(_, cells)| !plan.is_nothing(cells));
         index.members = members.map(|(dims, cells)| index.key_of(plan, dims, cells)).collect();
         Some(index)
     }
@@ -81,7 +81,7 @@ impl RankIndex {
 
     /// Puts in the group as it is. False when it is there already, or holds nothing and so is no member.
     pub fn insert(&mut self, plan: &Plan, dims: &[Option<CompactString>], cells: &[Accumulator]) -> bool {
-        if cells.iter().all(Accumulator::is_zero) {
+        if plan.is_nothing(cells) {
             return false;
         }
         let member = self.key_of(plan, dims, cells);

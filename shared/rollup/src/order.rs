@@ -27,8 +27,8 @@ pub(crate) enum Source {
     Dimension(usize),
     /// By its position in the view.
     Metric(usize),
-    /// The latest event time that this cell holds.
-    Reached(usize),
+    /// When the group reached its score.
+    Reached,
 }
 
 /// One criterion of an order.
@@ -45,7 +45,7 @@ impl Part {
         let descending = direction == Direction::Desc;
         let nulls_last = match source {
             Source::Time | Source::Dimension(_) => descending,
-            Source::Metric(_) | Source::Reached(_) => true,
+            Source::Metric(_) | Source::Reached => true,
         };
         Self { source, descending, nulls_last }
     }
@@ -94,11 +94,12 @@ impl SortKey {
         key
     }
 
-    /// The order of a ranking: by metrics, then by when the score was reached, the earlier before, then by dimensions.
-    pub(crate) fn ranking(by: &[(usize, Direction)], times: Option<usize>, dimensions: &[usize]) -> Self {
+    /// The order of a ranking: by metrics, then, where `is_earliest`, by when the score was reached, the earlier before, then by
+    /// dimensions.
+    pub(crate) fn ranking(by: &[(usize, Direction)], is_earliest: bool, dimensions: &[usize]) -> Self {
         let mut parts: Vec<Part> =
             by.iter().map(|(metric, direction)| Part::new(Source::Metric(*metric), *direction)).collect();
-        parts.extend(times.map(|cell| Part::new(Source::Reached(cell), Direction::Asc)));
+        parts.extend(is_earliest.then(|| Part::new(Source::Reached, Direction::Asc)));
         let score = parts.len();
         Self { score, ..Self::new(parts, false, dimensions) }
     }
@@ -125,14 +126,14 @@ impl SortKey {
     pub(crate) fn write(&self, plan: &Plan, group: &Group<'_>, key: &mut Vec<u8>) {
         let figures = self.figures(plan, group);
         for part in &self.parts {
-            part.write(value(part.source, group, &figures), key);
+            part.write(value(part.source, plan, group, &figures), key);
         }
     }
 
     /// What stands in the key of a group, part by part.
     pub(crate) fn values(&self, plan: &Plan, group: &Group<'_>) -> Vec<Figure> {
         let figures = self.figures(plan, group);
-        let figure = |part: &Part| match value(part.source, group, &figures) {
+        let figure = |part: &Part| match value(part.source, plan, group, &figures) {
             Value::Null => Figure::Null,
             Value::Number(number) => Figure::Number(number),
             Value::Text(text) => Figure::Text(text.into()),
@@ -148,10 +149,8 @@ impl SortKey {
         let mut key = Vec::new();
         for (part, value) in self.parts.iter().zip(values) {
             let value = match (part.source, value) {
-                (Source::Dimension(_) | Source::Metric(_) | Source::Reached(_), Figure::Null) => Value::Null,
-                (Source::Time | Source::Metric(_) | Source::Reached(_), Figure::Number(number)) => {
-                    Value::Number(*number)
-                }
+                (Source::Dimension(_) | Source::Metric(_) | Source::Reached, Figure::Null) => Value::Null,
+                (Source::Time | Source::Metric(_) | Source::Reached, Figure::Number(number)) => Value::Number(*number),
                 (Source::Dimension(_), Figure::Text(text)) => Value::Text(text),
                 _ => return None,
             };
@@ -167,12 +166,14 @@ impl SortKey {
     }
 }
 
-fn value<'g>(source: Source, group: &Group<'g>, figures: &[Option<Number>]) -> Value<'g> {
+fn value<'g>(source: Source, plan: &Plan, group: &Group<'g>, figures: &[Option<Number>]) -> Value<'g> {
     let number = |number: Option<Number>| number.map_or(Value::Null, Value::Number);
     match source {
         Source::Time => Value::Number(Number::integer(group.time.into())),
         Source::Dimension(position) => group.dims[position].as_deref().map_or(Value::Null, Value::Text),
         Source::Metric(position) => number(figures[position]),
-        Source::Reached(cell) => number(group.cells[cell].extremes().1.map(|millis| Number::integer(millis.into()))),
+        Source::Reached => {
+            number(plan.earliest(group.cells).map(|reached| Number::integer(reached.as_millis().into())))
+        }
     }
 }

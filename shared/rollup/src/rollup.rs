@@ -30,6 +30,9 @@ pub struct Rollup<'a> {
     groups: Vec<Merged<'a>>,
     /// Where in `groups` a key's group is, found by the hash that stands beside it.
     places: HashTable<(u64, u32)>,
+    /// How many cells of a group are read, from the first on. The others only tell when a score was reached. They hold whole
+    /// histories, so they are merged only where the order depends on them.
+    cells_read: usize,
     /// Most groups; [`MAX_GROUPS`] but in tests.
     max_groups: usize,
 }
@@ -45,12 +48,19 @@ struct Merged<'a> {
 impl<'a> Rollup<'a> {
     /// Nothing added yet. `plan` is the one that the question was compiled with.
     pub fn new(question: &'a Question, plan: &'a Plan) -> Self {
-        Self { question, plan, groups: Vec::new(), places: HashTable::new(), max_groups: MAX_GROUPS }
+        let cells_read = if question.orders_by_time_reached() { plan.cells.len() } else { plan.figure_cells() };
+        Self { question, plan, groups: Vec::new(), places: HashTable::new(), cells_read, max_groups: MAX_GROUPS }
     }
 
     #[cfg(test)]
     pub(crate) fn with_max_groups(question: &'a Question, plan: &'a Plan, max_groups: usize) -> Self {
         Self { max_groups, ..Self::new(question, plan) }
+    }
+
+    /// How many accumulators each group has.
+    #[cfg(test)]
+    pub(crate) fn cells_held(&self) -> Vec<usize> {
+        self.groups.iter().map(|group| group.cells.len()).collect()
     }
 
     /// Adds one of the view's groups: `piece` from 0 at the view's grain, `dims` in the order of its `group_by`, `cells`
@@ -68,6 +78,7 @@ impl<'a> Rollup<'a> {
         if !self.question.takes(dims) {
             return Ok(());
         }
+        let cells = &cells[..self.cells_read];
         let time = self.question.time(day, piece);
         let asked = self.question.dimensions();
         let hash = hash(time, dims, asked);
@@ -103,7 +114,7 @@ impl<'a> Rollup<'a> {
                 self.groups.push(zero());
             }
         } else {
-            self.groups.retain(|group| !group.cells.iter().all(Accumulator::is_zero));
+            self.groups.retain(|group| !self.plan.is_nothing(&group.cells));
         }
         let keys = Keys::of(self.question.order(), &self);
         match self.question.member() {

@@ -185,6 +185,12 @@ pub struct Stored {
     pub payload: Bytes,
 }
 
+impl<'m> From<&'m Stored> for Message<'m> {
+    fn from(stored: &'m Stored) -> Self {
+        Self { subject: &stored.subject, headers: &stored.headers, payload: &stored.payload }
+    }
+}
+
 #[derive(Deserialize)]
 struct StoredReply {
     message: Option<StoredWire>,
@@ -267,9 +273,4 @@ where
             }
         }
     }
-}
-
-/// A number in a header.
-pub fn header_number(headers: &HeaderMap, name: &str) -> Option<u64> {
-    headers.get(name)?.as_str().parse().ok()
 }

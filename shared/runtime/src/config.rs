@@ -1,7 +1,7 @@
 //! Configuration of a process: flags, then environment, then a file, then defaults. The typed struct is the one that
 //! clap fills; the file (YAML) has the same names with underscores, and a name that does not exist is refused.
 
-use crate::telemetry::LogFormat;
+use crate::memory::MemoryLimit;
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use serde::Serialize;
@@ -35,6 +35,14 @@ pub struct ProcessOptions<S: Args + Serialize> {
     pub print_config: bool,
 }
 
+/// Form of the log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
 /// Logs, metrics, health and traces of a process.
 #[derive(Clone, Debug, Args, Serialize)]
 #[command(next_help_heading = "Operations")]
@@ -58,6 +66,10 @@ pub struct OperationsOptions {
     /// [0..=3600000]
     #[arg(long, env = "DAYBOOK_DRAIN_TIMEOUT_MS", default_value_t = DRAIN_TIMEOUT_MS, value_parser = clap::value_parser!(u64).range(0..=3_600_000))]
     pub drain_timeout_ms: u64,
+    /// Memory that this process may use, such as 512m or 2g; what its control group (container) and the machine have bounds it
+    /// too [64m..]
+    #[arg(long, env = "DAYBOOK_MEMORY", value_name = "BYTES")]
+    pub memory: Option<MemoryLimit>,
 }
 
 /// Containers are killed 30 s after they were told to end, as a rule; ending takes up to ten of them.
@@ -72,6 +84,7 @@ impl Default for OperationsOptions {
             otlp_endpoint: None,
             trace_ratio: 1.0,
             drain_timeout_ms: DRAIN_TIMEOUT_MS,
+            memory: None,
         }
     }
 }

@@ -14,6 +14,7 @@ mod files;
 mod finding;
 mod identity;
 mod options;
+mod plan;
 mod proof;
 mod secret;
 mod servers;
@@ -21,18 +22,18 @@ mod tls;
 mod version;
 mod waiting;
 
-pub use error::{Cause, ConnectError, Reason};
+pub use error::{Cause, ConnectError, Reason, StreamError};
 pub use files::{FileError, FileProblem};
 pub use finding::{FIND_LIMIT, FindStreamError};
 pub use options::{BrokerOptions, NatsOptions, OptionsError};
 pub use secret::Secret;
 pub use servers::{ServerUrls, UrlError};
 pub use version::SAFE_VERSION;
+pub(crate) use waiting::WaitLog;
 
 use crate::clock;
 use crate::foreign::Ledger;
-use crate::streams::{self, StreamError};
-use async_nats::jetstream::{self, context::ContextBuilder};
+use async_nats::jetstream::{self, context::ContextBuilder, context::CreateStreamError};
 use async_nats::{Client, ConnectOptions};
 use bytes::Bytes;
 use daybook_contracts::subjects::Subjects;
@@ -40,19 +41,15 @@ use diagnosis::{JetStreamTrouble, Tried};
 use events::Journal;
 use futures::StreamExt;
 use identity::Identity;
-use options::ConnectPlan;
+use plan::ConnectPlan;
 use proof::Prover;
 use std::error::Error;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::task::AbortHandle;
-use waiting::WaitLog;
 
 /// How long a JetStream API request may take before it is tried again. Short, because a failover loses requests.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
-/// The service that keeps the bounds of streams as it is told: one, so that services with different options do not change them
-/// in turn.
-const KEEPER: &str = "ingest";
 /// How long an append may stay unacknowledged before its outcome counts as unclear.
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one address of a server may take to be connected to, with TLS and greeting: twice what a server allows for its
@@ -95,6 +92,27 @@ impl Connection {
 
     fn fails(&self, reason: Reason, source: Option<&dyn Error>) -> ConnectError {
         failure(&self.servers, reason, source)
+    }
+}
+
+impl Connection {
+    /// # Errors
+    /// When the broker is too old.
+    pub(crate) fn check_version(&self) -> Result<(), ConnectError> {
+        let version = self.client.server_info().version;
+        version::check(&version).map_err(|reason| self.fails(reason, None))
+    }
+
+    /// What is wrong with the broker, where that is why a stream cannot be made.
+    pub(crate) fn why_not_made(&self, source: &CreateStreamError) -> Option<ConnectError> {
+        diagnosis::of_creating(source).map(|trouble| self.fails(self.reason(trouble), Some(source)))
+    }
+
+    /// Has the log tell of each server that is too old, for as long as there is a copy of this connection.
+    pub(crate) fn watch_versions(&self) {
+        let task = tokio::spawn(watch_versions(self.client.clone(), self.watch.journal.clone()));
+        // Nobody else sets it.
+        let _ = self.watch.versions.set(task.abort_handle());
     }
 }
 
@@ -183,56 +201,6 @@ fn settings(name: &str, prover: &Arc<Prover>, journal: &Arc<Journal>) -> Connect
             journal.take(&event);
             std::future::ready(())
         })
-}
-
-/// Connects and makes sure that the streams exist. Waits for the broker as long as it takes, and says why.
-///
-/// # Errors
-/// When the options or files are wrong, the broker is too old, or the streams belong to a Daybook with another number of
-/// partitions: what trying again does not heal.
-pub async fn connect_service(options: &BrokerOptions, name: &str) -> Result<Connection, ConnectError> {
-    let mut waiting = WaitLog::default();
-    loop {
-        let error = match try_service(options, name).await {
-            Ok(connection) => return Ok(connection),
-            Err(error) if !error.heals() => return Err(error),
-            Err(error) => error,
-        };
-        if waiting.is_news(&error.to_string(), tokio::time::Instant::now()) {
-            tracing::warn!(error = &error as &dyn Error, "waiting for the broker");
-        }
-        tokio::time::sleep(waiting.next_pause()).await;
-    }
-}
-
-async fn try_service(options: &BrokerOptions, name: &str) -> Result<Connection, ConnectError> {
-    let connection = connect(options, name).await?;
-    if !options.nats_allow_old {
-        let version = connection.client.server_info().version;
-        version::check(&version).map_err(|reason| connection.fails(reason, None))?;
-    }
-    match streams::ensure(&connection, options).await {
-        Ok(()) => {}
-        Err(StreamError::Create { name, source }) => {
-            return Err(match diagnosis::of_creating(&source) {
-                Some(trouble) => connection.fails(connection.reason(trouble), Some(&source)),
-                None => StreamError::Create { name, source }.into(),
-            });
-        }
-        Err(error) => return Err(error.into()),
-    }
-    if name == KEEPER
-        && let Err(error) = streams::update(&connection, options).await
-    {
-        // The streams can be used as they are.
-        tracing::warn!(error = &error as &dyn Error, "the bounds of the streams stay as they were");
-    }
-    if !options.nats_allow_old {
-        let task = tokio::spawn(watch_versions(connection.client.clone(), connection.watch.journal.clone()));
-        // Nobody else sets it.
-        let _ = connection.watch.versions.set(task.abort_handle());
-    }
-    Ok(connection)
 }
 
 /// Tells of each server that is too old. A process that is connected already is not stopped for it: that would stop all

@@ -1,6 +1,7 @@
-//! `/healthz` and `/metrics` over HTTP.
+//! `/healthz` and `/metrics` over HTTP; and [`paced`], for every server whose clients are strangers.
 
 mod connections;
+pub mod paced;
 
 pub use connections::{HEAD_TIMEOUT, MAX_CONNECTIONS};
 
@@ -64,6 +65,12 @@ pub fn metrics_handle() -> &'static PrometheusHandle {
                 &[1.0, 10.0, 100.0, 1_000.0, 10_000.0, 100_000.0],
             )
             .expect("there are buckets")
+            // A receiver may be away for days.
+            .set_buckets_for_metric(
+                Matcher::Full("daybook_webhook_delay_seconds".to_owned()),
+                &[0.1, 0.5, 1.0, 10.0, 60.0, 600.0, 3_600.0, 21_600.0, 86_400.0],
+            )
+            .expect("there are buckets")
             .build_recorder();
         let handle = recorder.handle();
         // A second recorder in the process (a test's own) keeps its place; ours then stays empty.
@@ -80,21 +87,25 @@ pub fn metrics_handle() -> &'static PrometheusHandle {
 pub async fn serve(address: &str, health: Health, stop: CancellationToken) -> std::io::Result<std::net::SocketAddr> {
     let listener = tokio::time::timeout(LISTEN_LIMIT, tokio::net::TcpListener::bind(address)).await??;
     let local = listener.local_addr()?;
-    let router = Router::new()
+    let router = routes(health, stop.clone());
+    tokio::spawn(connections::serve(listener, router, stop));
+    Ok(local)
+}
+
+/// `/healthz` and `/metrics`, for a server of the caller's own. Keeps the metrics small until `stop` is cancelled.
+pub fn routes(health: Health, stop: CancellationToken) -> Router {
+    tokio::spawn(async move {
+        // Histograms are folded now and then, or they would grow until someone asks.
+        while tokio::time::timeout(Duration::from_secs(5), stop.cancelled()).await.is_err() {
+            metrics_handle().run_upkeep();
+        }
+    });
+    Router::new()
         .route("/healthz", get(ready))
         .route("/healthz/live", get(|| async { "live\n" }))
         .route("/healthz/ready", get(ready))
         .route("/metrics", get(metrics_text))
-        .with_state(health);
-    let upkeep = stop.clone();
-    tokio::spawn(async move {
-        // Histograms are folded now and then, or they would grow until someone asks.
-        while tokio::time::timeout(std::time::Duration::from_secs(5), upkeep.cancelled()).await.is_err() {
-            metrics_handle().run_upkeep();
-        }
-    });
-    tokio::spawn(connections::serve(listener, router, stop));
-    Ok(local)
+        .with_state(health)
 }
 
 async fn ready(State(health): State<Health>) -> impl IntoResponse {

@@ -37,6 +37,7 @@ struct ConfigWire {
 #[derive(Deserialize)]
 struct StateWire {
     messages: u64,
+    bytes: u64,
     first_seq: u64,
     /// Of the year 1 when there is none.
     first_ts: String,
@@ -58,7 +59,9 @@ impl Kept {
 
     fn of(now: Instant, config: &ConfigWire, state: &StateWire) -> Self {
         let max_age = Some(Duration::from_nanos(config.max_age)).filter(|age| *age > Duration::ZERO);
-        let made_room = config.max_bytes > 0 && state.messages > 0 && state.first_seq > 1;
+        // A stream with much room has lost its first messages to the purge of a removed tenant.
+        let is_full = u64::try_from(config.max_bytes).is_ok_and(|most| most > 0 && state.bytes >= most / 2);
+        let made_room = is_full && state.messages > 0 && state.first_seq > 1;
         let room_from = Some(&state.first_ts).filter(|_| made_room).and_then(|first| first.parse().ok());
         Self { now, max_age, room_from }
     }
@@ -79,7 +82,7 @@ mod tests {
         let kept = |max_age_s: u64, max_bytes, messages, first_seq| {
             let config = ConfigWire { max_age: max_age_s * 1_000_000_000, max_bytes };
             let first_ts = if messages == 0 { "0001-01-01T00:00:00Z" } else { "2024-03-01T12:00:00.123456789Z" };
-            let state = StateWire { messages, first_seq, first_ts: first_ts.to_owned() };
+            let state = StateWire { messages, bytes: 600, first_seq, first_ts: first_ts.to_owned() };
             let kept = Kept::of("2024-03-01T13:00:00Z".parse().unwrap(), &config, &state);
             let minutes = ["11:30", "12:30", "12:59"];
             minutes.map(|minute| kept.has_let_go(format!("2024-03-01T{minute}:00Z").parse().unwrap()))
@@ -88,6 +91,7 @@ mod tests {
         assert_eq!(kept(3_600, -1, 5, 9), [true, false, false]);
         assert_eq!(kept(1_800, -1, 0, 9), [true, true, false]);
         assert_eq!(kept(0, 1_000, 5, 9), [true, false, false]);
+        assert_eq!(kept(0, 10_000, 5, 9), [false; 3], "there is room: what is gone was purged");
         assert_eq!(kept(0, 1_000, 5, 1), [false; 3], "nothing has had to go");
         assert_eq!(kept(0, 1_000, 0, 9), [false; 3]);
     }

@@ -2,9 +2,9 @@
 //! the one that it follows, so a log that was trimmed from below, or while it was read, shows it. Messages that no service
 //! wrote may stand between batches: the log goes on behind them.
 
-use crate::append::{Found, Stored, header_number, last_written, next_message};
+use crate::append::{Found, Stored, last_written, next_message};
 use crate::connection::Connection;
-use crate::written::{Message, NotWritten, Origin};
+use crate::written::{Message, NotWritten, Origin, header_number};
 use async_nats::HeaderMap;
 use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
 use daybook_contracts::headers;

@@ -5,6 +5,10 @@
 //! stands at or before its position is there already. Where nothing stands and the stream has let go of what is as old as the message's
 //! origin, it was there: a replay of a long log does not write again what retention removed.
 
+mod deletion;
+
+pub use deletion::Deletion;
+
 use crate::append::{Appended, Found, Newest, append, last_written, retry};
 use crate::connection::Connection;
 use crate::kept::Kept;
@@ -14,6 +18,7 @@ use bytes::Bytes;
 use daybook_contracts::headers;
 use daybook_domain::time::Instant;
 use futures::StreamExt;
+use futures::future::Either;
 use futures::stream::FuturesUnordered;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -42,10 +47,18 @@ pub struct Output {
     pub payload: Bytes,
 }
 
+/// Something to be done.
+#[derive(Clone, Debug)]
+pub enum Task {
+    Write(Output),
+    /// Begins when everything is written that was handed in before.
+    Delete(Deletion),
+}
+
 /// Where outputs are handed in. Outputs of one subject are written in the order they came.
 #[derive(Clone)]
 pub struct Outbox {
-    sender: mpsc::UnboundedSender<(Instant, Output)>,
+    sender: mpsc::UnboundedSender<(Instant, Task)>,
     /// How many were handed in, and how many are written.
     accepted: std::sync::Arc<std::sync::atomic::AtomicU64>,
     written: watch::Receiver<u64>,
@@ -62,6 +75,7 @@ impl Outbox {
                 remembered: HashMap::new(),
                 lanes: HashMap::new(),
                 waiting: VecDeque::new(),
+                deletions: VecDeque::new(),
             };
             tokio::select! {
                 () = writer.run(receiver, written_sender) => {}
@@ -71,12 +85,12 @@ impl Outbox {
         Self { sender, accepted: std::sync::Arc::default(), written }
     }
 
-    /// Hands a message in. The caller bounds what is under way with [`Outbox::backlog`]. `stored_at` is when the broker stored
+    /// Hands a task in. The caller bounds what is under way with [`Outbox::backlog`]. `stored_at` is when the broker stored
     /// what it is made of, and so about when it was written first.
-    pub fn put(&self, output: Output, stored_at: Instant) {
+    pub fn put(&self, task: Task, stored_at: Instant) {
         self.accepted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         // The writer only goes away when the service stops; then nothing is lost, for the log is replayed.
-        let _ = self.sender.send((stored_at, output));
+        let _ = self.sender.send((stored_at, task));
     }
 
     /// How many messages were handed in so far.
@@ -122,10 +136,12 @@ struct Writer {
     /// By subject, the messages that wait for the one under way.
     lanes: HashMap<String, VecDeque<Entry>>,
     waiting: VecDeque<Entry>,
+    /// Deletions that wait for what was handed in before, with their tickets.
+    deletions: VecDeque<(u64, Deletion)>,
 }
 
 impl Writer {
-    async fn run(mut self, mut receiver: mpsc::UnboundedReceiver<(Instant, Output)>, written: watch::Sender<u64>) {
+    async fn run(mut self, mut receiver: mpsc::UnboundedReceiver<(Instant, Task)>, written: watch::Sender<u64>) {
         let mut under_way = FuturesUnordered::new();
         let mut ticket = 0_u64;
         let mut done = Done::default();
@@ -135,25 +151,39 @@ impl Writer {
             {
                 let end = self.remembered.remove(&entry.output.subject);
                 let shelves = self.shelves.clone();
-                under_way.push(async move {
+                under_way.push(Either::Left(async move {
                     let end = write(&shelves, &entry, end).await;
-                    (entry.ticket, entry.output.subject, end)
-                });
+                    (entry.ticket, Some((entry.output.subject, end)))
+                }));
+            }
+            if self.deletions.front().is_some_and(|(ticket, _)| *ticket == done.through + 1)
+                && let Some((ticket, deletion)) = self.deletions.pop_front()
+            {
+                let connection = self.shelves.connection.clone();
+                under_way.push(Either::Right(async move {
+                    deletion.carry_out(&connection).await;
+                    (ticket, None)
+                }));
             }
             tokio::select! {
                 entry = receiver.recv() => match entry {
-                    Some((stored_at, output)) => {
+                    Some((stored_at, task)) => {
                         ticket += 1;
-                        self.enter(Entry { ticket, stored_at, output });
+                        match task {
+                            Task::Write(output) => self.enter(Entry { ticket, stored_at, output }),
+                            Task::Delete(deletion) => self.deletions.push_back((ticket, deletion)),
+                        }
                     }
                     None => return,
                 },
-                Some((ticket, subject, end)) = under_way.next() => {
+                Some((ticket, end)) = under_way.next() => {
                     if self.remembered.len() >= MAX_REMEMBERED {
                         self.remembered.clear();
                     }
-                    self.remembered.insert(subject.clone(), end);
-                    self.leave(&subject);
+                    if let Some((subject, end)) = end {
+                        self.remembered.insert(subject.clone(), end);
+                        self.leave(&subject);
+                    }
                     written.send_replace(done.finish(ticket));
                 }
             }

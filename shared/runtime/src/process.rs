@@ -1,11 +1,14 @@
 //! A service as a process of its own: settings, telemetry, health, the broker, signals.
 
 use crate::config::{self, ConfigError, ProcessOptions};
-use crate::connection::{Connection, connect_service};
+use crate::connection::Connection;
 use crate::http::{self, Health};
-use crate::membership::Board;
+use crate::joining::connect_service;
+use crate::membership::{Board, Readiness};
+use crate::memory;
 use crate::telemetry::{self, fail};
 use clap::Args;
+use daybook_domain::ids::Partition;
 use serde::Serialize;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -36,6 +39,11 @@ impl Context {
     /// For a service on `connection` that ends when `stop` is cancelled.
     pub fn new(connection: Connection, health: Health, stop: CancellationToken) -> Self {
         Self { connection, health, board: Board::default(), leave: stop.child_token(), stop }
+    }
+
+    /// Whether the partition is ready, as an actor that begins now will tell.
+    pub fn begin(&self, partition: Partition) -> Readiness {
+        Readiness::begin(self.health.clone(), self.board.clone(), partition)
     }
 }
 
@@ -104,6 +112,7 @@ where
     let drain = Duration::from_millis(options.operations.drain_timeout_ms);
     tokio::spawn(end_when_asked(Signals::new(), leave.clone(), stop.clone(), drain));
     http::metrics_handle();
+    memory::watch(options.operations.memory);
     let health = Health::default();
     health.set("broker", false);
     if let Some(address) = &options.operations.http {
@@ -165,19 +174,21 @@ impl Signals {
     }
 
     async fn next(&mut self) {
-        async fn of(signal: &mut Option<Signal>) {
-            if let Some(signal) = signal
-                && signal.recv().await.is_some()
-            {
-                return;
-            }
-            std::future::pending().await
-        }
         tokio::select! {
-            () = of(&mut self.terminate) => {}
-            () = of(&mut self.interrupt) => {}
+            () = heard(&mut self.terminate) => {}
+            () = heard(&mut self.interrupt) => {}
         }
     }
+}
+
+/// Returns when the signal comes; never where it cannot be listened to.
+pub async fn heard(signal: &mut Option<Signal>) {
+    if let Some(signal) = signal
+        && signal.recv().await.is_some()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 /// Returns on Ctrl-C or SIGTERM.

@@ -49,6 +49,12 @@ pub struct Delivered {
     pub pending: u64,
 }
 
+impl<'m> From<&'m Delivered> for Message<'m> {
+    fn from(delivered: &'m Delivered) -> Self {
+        Self { subject: &delivered.subject, headers: &delivered.headers, payload: &delivered.payload }
+    }
+}
+
 /// A reading position in a stream.
 pub struct Reader {
     connection: Connection,

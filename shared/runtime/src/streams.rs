@@ -1,9 +1,8 @@
 //! The streams, and making them. Every service calls [`ensure`] when it starts; whoever comes first makes them.
 
-use crate::connection::{BrokerOptions, Connection};
+use crate::connection::{BrokerOptions, Connection, StreamError};
 use crate::retention::Retention;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, Source, StorageType, SubjectTransform};
-use async_nats::jetstream::{ErrorCode, context::CreateStreamErrorKind};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -22,56 +21,17 @@ const REJECTS_SHARE: i64 = 4;
 pub const REJECTS_MESSAGE_BYTES: usize = 64 << 10;
 /// Messages of REJECTS that a tenant has at least and at most, whatever the stream may take.
 const REJECTS_MESSAGES: [i64; 2] = [64, 4_096];
+/// A tenant's share of ALERTS: one part in so many of its bytes, where messages have [`ALERTS_MESSAGE_BYTES`].
+const ALERTS_SHARE: i64 = 4;
+/// About the most that a message of ALERTS has, in bytes: the dimensions of a group, with each character written as an escape,
+/// and its figures.
+const ALERTS_MESSAGE_BYTES: i64 = 32 << 10;
+/// Messages of ALERTS that a tenant has at least and at most, whatever the stream may take.
+const ALERTS_MESSAGES: [i64; 2] = [1_024, 65_536];
 /// Messages that CLOCKS keeps of a clock: where it stands is not lost with what someone else writes there.
 const CLOCK_MESSAGES: i64 = 16;
 /// Messages that FIGURES keeps of a view's day, for the same reason.
 const FIGURES_MESSAGES: i64 = 2;
-
-/// Streams cannot be made or used.
-#[derive(Debug, thiserror::Error)]
-pub enum StreamError {
-    #[error(
-        "this Daybook has {stored} partitions, but {wanted} were asked for; the number is fixed once events exist: \
-         start with --partitions {stored}"
-    )]
-    Partitions { stored: String, wanted: u16 },
-    #[error("cannot change the bounds of stream {name}")]
-    Update {
-        name: String,
-        #[source]
-        source: async_nats::Error,
-    },
-    #[error("cannot make stream {name}")]
-    Create {
-        name: String,
-        #[source]
-        source: async_nats::jetstream::context::CreateStreamError,
-    },
-}
-
-impl StreamError {
-    /// Whether trying again may help.
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Partitions { .. } => false,
-            Self::Update { .. } => true,
-            Self::Create { source, .. } => match source.kind() {
-                // A subject overlap, a limit or a bad name will not go away by itself.
-                CreateStreamErrorKind::JetStream(error) => matches!(
-                    error.error_code(),
-                    ErrorCode::JETSTREAM_NOT_ENABLED
-                        | ErrorCode::CLUSTER_NOT_AVAILABLE
-                        | ErrorCode::CLUSTER_NO_PEERS
-                        | ErrorCode::CLUSTER_NOT_LEADER
-                        | ErrorCode::INSUFFICIENT_RESOURCES
-                        // Among others, another process is just making the same stream.
-                        | ErrorCode::STREAM_CREATE
-                ),
-                _ => true,
-            },
-        }
-    }
-}
 
 /// Makes the streams that do not exist yet, and checks the number of partitions.
 ///
@@ -154,6 +114,12 @@ fn rejects_of_a_tenant(max_bytes: i64) -> i64 {
     (max_bytes / REJECTS_SHARE / REJECTS_MESSAGE_BYTES as i64).clamp(least, most)
 }
 
+/// Messages of ALERTS that a tenant may have; the oldest make way for new ones.
+fn alerts_of_a_tenant(max_bytes: i64) -> i64 {
+    let [least, most] = ALERTS_MESSAGES;
+    (max_bytes / ALERTS_SHARE / ALERTS_MESSAGE_BYTES).clamp(least, most)
+}
+
 fn configs(connection: &Connection, options: &BrokerOptions) -> Vec<Config> {
     let subjects = &connection.subjects;
     let [events, days, catalog] = subjects.inbox_transforms(options.partitions);
@@ -201,7 +167,8 @@ fn configs(connection: &Connection, options: &BrokerOptions) -> Vec<Config> {
         // Nobody can take a batch out of the middle. Its beginning may be trimmed (docs/decisions/0015-retention.md), and
         // the broker never lets a stream that denies that once allow it later.
         Config { deny_delete: true, ..base(subjects.events_stream(), subjects.every_events()) },
-        record(subjects.reports_stream(), subjects.reports_of("*")),
+        // What was sealed for a removed tenant may be purged; nothing is deleted one by one.
+        Config { deny_delete: true, ..base(subjects.reports_stream(), subjects.reports_of("*")) },
         // Only the newest version of each is of use: the log has the others.
         Config {
             max_messages_per_subject: FIGURES_MESSAGES,
@@ -213,6 +180,12 @@ fn configs(connection: &Connection, options: &BrokerOptions) -> Vec<Config> {
             max_messages_per_subject: rejects_of_a_tenant(options.inbox_max_bytes),
             discard: DiscardPolicy::Old,
             ..base(subjects.rejects_stream(), subjects.rejects("*"))
+        },
+        Config {
+            max_bytes: options.inbox_max_bytes,
+            max_messages_per_subject: alerts_of_a_tenant(options.inbox_max_bytes),
+            discard: DiscardPolicy::Old,
+            ..base(subjects.alerts_stream(), subjects.alerts("*"))
         },
     ]
 }

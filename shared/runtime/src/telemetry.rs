@@ -7,6 +7,7 @@ mod stderr;
 
 pub use stderr::{exit, fail, say, use_format};
 
+use crate::config::{LogFormat, OperationsOptions};
 use async_nats::HeaderMap;
 use json::JsonLines;
 use opentelemetry::trace::{
@@ -16,7 +17,6 @@ use opentelemetry::{Context, KeyValue};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
-use serde::Serialize;
 use std::io::IsTerminal;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -28,14 +28,6 @@ use tracing_subscriber::{EnvFilter, Layer};
 /// Parts that have their say only when something is wrong, unless the filter asks for more. Attempts to connect are told
 /// of in `connection`, and not at each of them.
 const QUIET: &str = "ractor=warn,async_nats=warn,async_nats::connector=off";
-
-/// Form of the log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    Text,
-    Json,
-}
 
 /// Telemetry that cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +59,7 @@ impl Drop for Telemetry {
 ///
 /// # Errors
 /// When the filter or the endpoint cannot be used.
-pub fn start(service: &str, options: &crate::config::OperationsOptions) -> Result<Telemetry, TelemetryError> {
+pub fn start(service: &str, options: &OperationsOptions) -> Result<Telemetry, TelemetryError> {
     use_format(options.log_format);
     let filter = EnvFilter::try_new(format!("{QUIET},{}", options.log))
         .map_err(|source| TelemetryError::Filter(options.log.clone(), source))?;
@@ -87,7 +79,7 @@ pub fn start(service: &str, options: &crate::config::OperationsOptions) -> Resul
     };
     let traces = provider.as_ref().map(|provider| {
         tracing_opentelemetry::layer().with_tracer(provider.tracer("daybook")).with_filter(EnvFilter::new(
-            "off,daybook=info,ingest=info,aggregator_shard=info,day_manager=info,query=info,daybook_runtime=info",
+            "off,daybook=info,ingest=info,aggregator_shard=info,day_manager=info,query=info,daybook_runtime=info,hunt=info",
         ))
     });
     let _ = tracing_subscriber::registry().with(lines).with(traces).try_init();

@@ -10,15 +10,14 @@
 //!
 //! Every reader passes over what is foreign, and notes it in the connection's [`crate::foreign::Ledger`].
 
-use crate::append::{Stored, header_number};
-use crate::reader::Delivered;
 use async_nats::HeaderMap;
 use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
 use daybook_contracts::access::RevokedTokens;
+use daybook_contracts::alert::{Alert, alert_id, alert_position};
 use daybook_contracts::day::DayMarker;
 use daybook_contracts::headers;
 use daybook_contracts::reject::Rejects;
-use daybook_contracts::report::Report;
+use daybook_contracts::report::{Report, report_position};
 use daybook_contracts::subjects::Subjects;
 use daybook_domain::catalogue::Definition;
 use daybook_domain::ids::{Name, Partition, TenantId};
@@ -38,17 +37,10 @@ pub struct Message<'m> {
     pub payload: &'m [u8],
 }
 
-impl<'m> From<&'m Stored> for Message<'m> {
-    fn from(stored: &'m Stored) -> Self {
-        Self { subject: &stored.subject, headers: &stored.headers, payload: &stored.payload }
-    }
-}
-
-impl<'m> From<&'m Delivered> for Message<'m> {
-    fn from(delivered: &'m Delivered) -> Self {
-        Self { subject: &delivered.subject, headers: &delivered.headers, payload: &delivered.payload }
-    }
-}
+/// Positions of the log at which alerts may be, in number.
+const MAX_ALERT_LOG: u64 = 1 << 48;
+/// Every build that writes alerts names their subject.
+const NAMELESS_ALERT: NotWritten = NotWritten::Foreign(Cow::Borrowed("it does not name its subject"));
 
 /// Why a message is not taken for what should stand on its subject.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,6 +57,11 @@ impl NotWritten {
     fn foreign(why: &'static str) -> Self {
         Self::Foreign(Cow::Borrowed(why))
     }
+}
+
+/// A number in a header.
+pub fn header_number(headers: &HeaderMap, name: &str) -> Option<u64> {
+    headers.get(name)?.as_str().parse().ok()
 }
 
 /// How a message shows that a service appended it.
@@ -152,6 +149,8 @@ struct Head {
     tenant: TenantId,
     date: Date,
     version: u32,
+    #[serde(default)]
+    generation: u32,
 }
 
 /// A sealed report of REPORTS, of which `H` is read.
@@ -160,9 +159,9 @@ struct Head {
 /// When it is not one that a shard wrote there.
 pub fn report<H: DeserializeOwned>(subjects: &Subjects, message: Message<'_>) -> Result<H, NotWritten> {
     let origin = Origin::of(message)?;
-    let Head { tenant, date, version } = origin.json(message.payload)?;
+    let Head { tenant, date, version, generation } = origin.json(message.payload)?;
     fits(subjects.parse_report(message.subject) == Some((tenant, date)))?;
-    fits(header_number(message.headers, headers::POSITION) == Some(u64::from(version)))?;
+    fits(header_number(message.headers, headers::POSITION) == Some(report_position(generation, version)))?;
     origin.json(message.payload)
 }
 
@@ -174,6 +173,26 @@ pub fn rejects(subjects: &Subjects, message: Message<'_>) -> Result<Rejects, Not
     let rejects: Rejects = Origin::of(message)?.json(message.payload)?;
     fits(subjects.parse_rejects(message.subject).is_some())?;
     Ok(rejects)
+}
+
+/// An alert of ALERTS.
+///
+/// # Errors
+/// When it is not one that a shard wrote there.
+pub fn alert(subjects: &Subjects, message: Message<'_>) -> Result<Alert, NotWritten> {
+    let origin = Origin::of(message)?;
+    if origin != Origin::Named {
+        return Err(NAMELESS_ALERT);
+    }
+    let alert: Alert = origin.json(message.payload)?;
+    fits(subjects.parse_alerts(message.subject).as_ref() == Some(&alert.tenant))?;
+    let position =
+        header_number(message.headers, headers::POSITION).ok_or(NotWritten::foreign("it has no position"))?;
+    // Positions of the log beyond that have no place among those of alerts.
+    fits(alert.log.0 < MAX_ALERT_LOG)?;
+    let number = position.checked_sub(alert_position(alert.log, 0));
+    fits(number.is_some_and(|number| alert.id == alert_id(&alert.tenant, alert.log, number)))?;
+    Ok(alert)
 }
 
 /// A tenant's revoked tokens, of ACCESS.
@@ -212,6 +231,8 @@ pub fn position(subjects: &Subjects, message: Message<'_>) -> Result<u64, NotWri
             fits(hash.as_deref() == Some(blake3::hash(message.payload).to_hex().as_str()))?;
         } else if subjects.parse_rejects(message.subject).is_some() {
             rejects(subjects, message)?;
+        } else if subjects.parse_alerts(message.subject).is_some() {
+            return Err(NAMELESS_ALERT);
         }
     }
     Ok(position)

@@ -1,6 +1,7 @@
 //! A panic in a process whose log is JSON. The test runs itself as that process: the form belongs to a process as a whole.
 
-use daybook_runtime::telemetry::{LogFormat, use_format};
+use daybook_runtime::config::LogFormat;
+use daybook_runtime::telemetry::use_format;
 use serde_json::Value;
 use std::process::Command;
 

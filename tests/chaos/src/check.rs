@@ -117,7 +117,7 @@ fn check_account(
     });
     let most: u64 = repeated.sum();
     let is_sound = found.balances()
-        && (found.counted, found.pending) == (expected.counted, expected.pending)
+        && (found.counted, found.pending, found.drafts) == (expected.counted, expected.pending, expected.drafts)
         && (found.carried, found.rejected) == (0, 0)
         && found.duplicate >= expected.duplicate
         && found.stale >= expected.stale

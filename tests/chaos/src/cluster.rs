@@ -1,7 +1,7 @@
 //! Three brokers, each of which reaches the other two through links that can be cut.
 
-use crate::hostile::HOSTILE;
 use crate::link::Link;
+use crate::tenants::HOSTILE;
 use anyhow::Context as _;
 use async_nats::jetstream::Context as JetStream;
 use daybook_broker::{Broker, ClusterOptions, Options, ServerSettings};
@@ -9,6 +9,7 @@ use daybook_contracts::subjects::Subjects;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// How many there are, and how many copies of each stream.
@@ -99,6 +100,7 @@ pub async fn level(jetstream: &JetStream, subjects: &Subjects) -> anyhow::Result
         subjects.reports_stream(),
         subjects.figures_stream(),
         subjects.rejects_stream(),
+        subjects.alerts_stream(),
     ];
     let began = Instant::now();
     for name in streams {
@@ -125,8 +127,10 @@ fn local(port: u16) -> SocketAddr {
 /// is down must not get its port. All are held until all are known, so that they differ.
 fn free_ports() -> anyhow::Result<[u16; NODES]> {
     let bind = |port| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok();
-    // Where to begin differs between runs that go on at the same time.
-    let begin = (std::process::id() as usize).wrapping_mul(NODES) % PORTS.len();
+    // Where to begin differs between runs that go on at the same time, and between clusters of one run.
+    static CLUSTERS: AtomicUsize = AtomicUsize::new(0);
+    let cluster = CLUSTERS.fetch_add(1, Ordering::Relaxed) * PORTS.len() / 8;
+    let begin = ((std::process::id() as usize).wrapping_mul(NODES) + cluster) % PORTS.len();
     let held: Vec<_> = PORTS.cycle().skip(begin).take(PORTS.len()).filter_map(bind).take(NODES).collect();
     anyhow::ensure!(held.len() == NODES, "no ports for brokers in {PORTS:?}");
     let mut ports = [0; NODES];

@@ -4,13 +4,12 @@
 //! It sends nothing that a client library cannot read (`tests/tests/attacks/malformed.rs`): that is another fault.
 
 use crate::load::Board;
+use crate::tenants::HOSTILE;
 use daybook_random::Random;
 use daybook_tests::wire::{Login, RawClient};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The tenant, its user and its password.
-pub const HOSTILE: &str = "mallory";
 /// Between two of its doings.
 const INTERVAL: Duration = Duration::from_millis(250);
 /// Messages at a time: a few tens a second, so that two cores have time for faults and figures.

@@ -3,7 +3,8 @@
 //! A [`run`](mod@run) starts a [`cluster`], whose brokers reach each other through [`link`]s that can be cut, and a
 //! [`fleet`] of two processes of each service. Producers ([`load`]) publish [`event`]s for some [`tenants`], readers
 //! ([`reading`]) ask, and a clock that is driven closes days. Meanwhile [`strike`] does the [`fault`]s that a seed
-//! drew, and a tenant is [`hostile`]. In the end [`check`] compares everything with the naive [`model`], and [`summary`] tells what happened.
+//! drew, and a tenant is [`hostile`]. In the end [`check`] compares everything with the naive [`model`], and
+//! [`summary`] tells what happened.
 
 #![allow(clippy::missing_panics_doc, reason = "what the tests' processes panic about ends the run, as it should")]
 

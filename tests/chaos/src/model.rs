@@ -14,8 +14,9 @@ pub type Cell = Option<i64>;
 pub type Rows = BTreeMap<String, Vec<Cell>>;
 
 /// The views that are made anew for a late event, with their groups and metrics.
-pub const VIEWS: [(&str, Option<&str>, &[&str]); 3] = [
+pub const VIEWS: [(&str, Option<&str>, &[&str]); 4] = [
     ("orders", Some("channel"), &["orders", "drafts", "quantity", "amount", "largest"]),
+    ("leaders", Some("channel"), &["rank", "best"]),
     ("outcomes", None, &["finals", "voids", "channels"]),
     ("clicks", Some("page"), &["clicks", "ms"]),
 ];
@@ -29,6 +30,8 @@ pub struct Account {
     pub pending: u64,
     pub duplicate: u64,
     pub stale: u64,
+    /// The drafts among the pending and the counted.
+    pub drafts: u64,
 }
 
 impl Account {
@@ -65,10 +68,19 @@ impl Model {
             }
             (what, _) => {
                 match what {
-                    What::Order { status: Status::Draft, .. } => account.pending += 1,
+                    What::Order { status: Status::Draft, .. } => {
+                        account.pending += 1;
+                        account.drafts += 1;
+                    }
                     _ => account.counted += 1,
                 }
-                self.newest.insert(key, event.clone());
+                if let Some(old) = self.newest.insert(key, event.clone())
+                    && let What::Order { status: Status::Draft, .. } = old.what
+                {
+                    let account = self.accounts.entry(self.tenant.day_of(old.at_ms)).or_default();
+                    account.pending -= 1;
+                    account.counted += 1;
+                }
             }
         }
     }
@@ -78,9 +90,30 @@ impl Model {
         self.newest.keys().filter(|(kind, _)| *kind == "click").count() as i64
     }
 
+    /// Ranks of channels by their largest order; among equals, whoever had one as large first ranks higher.
+    fn leaders(&self, date: Date) -> Rows {
+        let mut leads: BTreeMap<&str, Lead> = BTreeMap::new();
+        for event in self.newest.values().filter(|event| self.tenant.day_of(event.at_ms) == date) {
+            if let What::Order { status: Status::Final, channel, quantity, .. } = &event.what {
+                let lead = leads.entry(*channel).or_insert((*quantity, event.at_ms));
+                if is_before((*quantity, event.at_ms), *lead) {
+                    *lead = (*quantity, event.at_ms);
+                }
+            }
+        }
+        let rank = |lead: Lead| 1 + leads.values().filter(|other| is_before(**other, lead)).count() as i64;
+        let row = |(channel, lead): (&&str, &Lead)| {
+            ((*channel).to_owned(), vec![Some(rank(*lead) * 100), Some(lead.0 * 100)])
+        };
+        leads.iter().map(row).collect()
+    }
+
     /// The rows of one of [`VIEWS`] on a day. Groups in which nothing is left are none.
     pub fn rows(&self, view: &str, date: Date) -> Rows {
         let mut rows = Rows::new();
+        if view == "leaders" {
+            return self.leaders(date);
+        }
         let mut channels = BTreeSet::new();
         let of_day = self.newest.values().filter(|event| self.tenant.day_of(event.at_ms) == date);
         for event in of_day {
@@ -125,6 +158,13 @@ impl Model {
     }
 }
 
+/// The largest quantity, and the earliest time of an order that has it: among equals that is who was first.
+type Lead = (i64, i64);
+
+fn is_before(one: Lead, other: Lead) -> bool {
+    one.0 > other.0 || (one.0 == other.0 && one.1 < other.1)
+}
+
 fn add(cell: &mut Cell, more: i64) {
     *cell = Some(cell.unwrap_or(0) + more);
 }
@@ -142,6 +182,10 @@ mod tests {
 
     fn order(id: &str, at_ms: i64, version: u64, status: Status, quantity: i64) -> Event {
         Event { id: id.into(), at_ms, what: What::Order { version, status, channel: "web", quantity, cents: 250 } }
+    }
+
+    fn in_shop() -> What {
+        What::Order { version: 1, status: Status::Final, channel: "shop", quantity: 8, cents: 250 }
     }
 
     #[test]
@@ -167,10 +211,22 @@ mod tests {
         let cells = |cells: &[i64]| cells.iter().map(|cell| Some(*cell)).collect::<Vec<_>>();
         assert_eq!(model.rows("orders", first), [("web".into(), cells(&[100, 0, 200, 250, 200]))].into());
         assert_eq!(model.rows("orders", second), [("web".into(), cells(&[100, 0, 800, 250, 800]))].into());
-        assert_eq!(model.rows("outcomes", first), [(String::new(), cells(&[100, 100, 100]))].into());
+        // As large as the other's, and an hour before it.
+        model.apply(&Event { what: in_shop(), ..order("d", start - crate::tenants::HOUR_MS, 1, Status::Final, 8) });
+        assert_eq!(model.rows("leaders", first)["shop"], cells(&[100, 800]));
+        model.apply(&order("e", start - crate::tenants::HOUR_MS - 1, 1, Status::Final, 8));
+        assert_eq!(
+            model.rows("leaders", first),
+            [("shop".into(), cells(&[200, 800])), ("web".into(), cells(&[100, 800]))].into()
+        );
+        for gone in ["d", "e"] {
+            model.apply(&order(gone, start - crate::tenants::HOUR_MS, 2, Status::Void, 8));
+        }
+        assert_eq!(model.rows("leaders", first), [("web".into(), cells(&[100, 200]))].into());
+        assert_eq!(model.rows("outcomes", first), [(String::new(), cells(&[100, 300, 100]))].into());
         assert_eq!(model.rows("clicks", first), [("home".into(), cells(&[100, 500]))].into());
-        assert_eq!(model.accounts[&first], Account { counted: 5, pending: 1, duplicate: 1, stale: 1 });
+        assert_eq!(model.accounts[&first], Account { counted: 10, pending: 0, duplicate: 1, stale: 1, drafts: 1 });
         assert_eq!(model.accounts[&second].counted, 1);
-        assert_eq!((model.clicks(), model.accounts[&first].published()), (1, 8));
+        assert_eq!((model.clicks(), model.accounts[&first].published()), (1, 12));
     }
 }

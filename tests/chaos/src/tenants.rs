@@ -1,10 +1,11 @@
 //! Who is in a run, and what is defined for them. Zones are those without daylight saving, so that the business day of
 //! an instant is a sum.
 
-use crate::hostile::HOSTILE;
 use daybook_domain::ids::TenantId;
 use daybook_domain::time::{Date, Instant};
 
+/// The tenant that attacks the others, its user and its password.
+pub const HOSTILE: &str = "mallory";
 /// The clock that the run drives.
 pub const CLOCK: &str = "chaos";
 /// Where that clock begins: by then the first day of every tenant that follows it is open.
@@ -49,6 +50,12 @@ views:
       - { name: quantity, value: sum(quantity) }
       - { name: amount, value: sum(amount) }
       - { name: largest, value: max(quantity) }
+  - name: leaders
+    kind: order
+    group_by: [channel]
+    ranking: { by: [best desc], earliest: true }
+    metrics:
+      - { name: best, value: max(quantity) }
   - name: outcomes
     kind: order
     metrics:

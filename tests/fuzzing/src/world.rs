@@ -2,7 +2,6 @@
 //! business days, late ones among them. Made by the real cores: definitions are read, checked and sequenced as in
 //! production.
 
-use aggregator_shard::state::PartitionState;
 use day_manager::registry::Registry;
 use daybook::definitions;
 use daybook_contracts::admin::Apply;
@@ -15,6 +14,7 @@ use daybook_domain::calendar::CalendarTable;
 use daybook_domain::catalogue::{Definition, Kind, View};
 use daybook_domain::ids::{InboxSeq, LogSeq, Name, Partition, TenantId};
 use daybook_domain::time::{Date, Instant};
+use daybook_machine::PartitionState;
 use ingest::sequencer::{Inbound, Sequencer};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -122,6 +122,7 @@ impl World {
         let table = self.table();
         let day = table.day(date).expect("a day of the table");
         DayMarker {
+            generation: 0,
             tenant: tenant(),
             edge,
             day,

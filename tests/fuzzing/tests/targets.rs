@@ -121,6 +121,16 @@ fn heartbeats() {
 }
 
 #[test]
+fn mappings() {
+    hold("mappings");
+}
+
+#[test]
+fn sources() {
+    hold("sources");
+}
+
+#[test]
 fn every_target_is_run_here_and_under_the_fuzzer() {
     let here = include_str!("targets.rs");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz");

@@ -12,9 +12,9 @@ use daybook_contracts::subjects::Subjects;
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_domain::time::Instant;
 use daybook_random::Random;
-use daybook_runtime::append::{Found, Newest, header_number};
+use daybook_runtime::append::{Found, Newest};
 use daybook_runtime::log::{self, Logged};
-use daybook_runtime::written::{Message, NotWritten};
+use daybook_runtime::written::{Message, NotWritten, header_number};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -37,10 +37,11 @@ pub enum Stream {
     Reports,
     Figures,
     Rejects,
+    Alerts,
 }
 
 impl Stream {
-    const COUNT: usize = 8;
+    const COUNT: usize = 9;
 
     /// The stream of that name.
     pub fn named(subjects: &Subjects, name: &str) -> Option<Self> {
@@ -53,6 +54,7 @@ impl Stream {
             (Self::Reports, subjects.reports_stream()),
             (Self::Figures, subjects.figures_stream()),
             (Self::Rejects, subjects.rejects_stream()),
+            (Self::Alerts, subjects.alerts_stream()),
         ];
         names.into_iter().find(|(_, known)| known == name).map(|(stream, _)| stream)
     }

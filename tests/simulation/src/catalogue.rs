@@ -3,10 +3,11 @@
 use crate::fault::Fault;
 use crate::manager::Request;
 use crate::settings::Shell;
-use daybook_contracts::admin::{Apply, ClockAdvance, CloseDay, TenantSpec};
+use daybook_contracts::admin::{Apply, ClockAdvance, CloseDay, Target, TenantSpec};
+use daybook_domain::alerts::{ReportAlert, ViewAlert};
 use daybook_domain::catalogue::{
-    CalendarRule, Dimension, Grain, Kind, LARGEST_MAX_AHEAD_MS, LatePolicy, Measure, Metric, Mode, Status, View,
-    only_final,
+    CalendarRule, Dimension, Direction, Earliest, Grain, Kind, LARGEST_MAX_AHEAD_MS, LatePolicy, Measure, Metric, Mode,
+    NamedBy, RankedBy, Ranking, Status, Ties, View, only_final,
 };
 use daybook_domain::ids::{Name, TenantId};
 use daybook_domain::quotas::Quotas;
@@ -29,9 +30,13 @@ const NEWCOMERS: &[&str] = &["SEA", "ZRH"];
 /// What is defined, as far as its owners know.
 pub struct Catalogue {
     tenants: BTreeMap<String, TenantSpec>,
+    /// Tenants that were removed: their producers do not know it, and some come again.
+    removed: BTreeMap<String, TenantSpec>,
     /// How far the driven clock was asked to go.
     driven: Instant,
     first_day: Date,
+    /// Whether the late policy of a view was turned last.
+    is_turned: bool,
 }
 
 fn name(text: &str) -> Name {
@@ -47,15 +52,17 @@ impl Catalogue {
     pub fn new(shell: &mut Shell) -> (Self, Apply) {
         let first_day = Date::from_days(shell.now.as_millis().div_euclid(DAY_MS) as i32 - 2);
         let driven = Instant::from_millis(shell.now.as_millis() - DAY_MS);
-        let mut catalogue = Self { tenants: BTreeMap::new(), driven, first_day };
+        let mut catalogue =
+            Self { tenants: BTreeMap::new(), removed: BTreeMap::new(), driven, first_day, is_turned: false };
         catalogue.tenant(shell, "ABQ", None);
         catalogue.tenant(shell, "LHR", Some(DRIVEN));
         let views = ["order-hours", "order-carry", "order-firm", "click-carry", "note-firm"].map(|name| view(name, 0));
         let apply = Apply {
             kinds: vec![
-                kind("order", Mode::Entity, &["city", "sku"], "qty"),
-                kind("click", Mode::Fact, &["page"], "ms"),
-                kind("note", Mode::Entity, &["city"], "size"),
+                kind("order", Mode::Entity, &["city", "sku"], "qty", Some(50)),
+                kind("click", Mode::Fact, &["page"], "ms", Some(36)),
+                // As long as day-manager says.
+                kind("note", Mode::Entity, &["city"], "size", None),
             ],
             views: views.into(),
             tenants: catalogue.tenants.values().cloned().collect(),
@@ -67,7 +74,7 @@ impl Catalogue {
     /// The tenants with the instants that their clocks have reached.
     pub fn clocks(&self, now: Instant) -> Vec<(String, Instant)> {
         let clock = |spec: &TenantSpec| if spec.clock.is_some() { self.driven } else { now };
-        self.tenants.iter().map(|(id, spec)| (id.clone(), clock(spec))).collect()
+        self.tenants.iter().chain(&self.removed).map(|(id, spec)| (id.clone(), clock(spec))).collect()
     }
 
     fn tenant(&mut self, shell: &mut Shell, text: &str, clock: Option<&str>) -> &TenantSpec {
@@ -85,8 +92,19 @@ impl Catalogue {
             // The model knows the limit of the calendar only.
             max_ahead_ms: Some(LARGEST_MAX_AHEAD_MS),
             quotas: if shell.strikes(Fault::QuotaChange, 3) { quotas(shell) } else { Quotas::default() },
+            // Every second name: it may not change with time.
+            day_named_by: NamedBy::ALL[usize::from(text.as_bytes()[0]) % 2],
+            alerts: ReportAlert::ALL.into(),
         };
         self.tenants.entry(text.to_owned()).or_insert(spec)
+    }
+
+    /// Closes a day of about now, which may be open.
+    fn close(&self, shell: &mut Shell, some: &str) -> Request {
+        let today = self.clocks(shell.now).into_iter().find(|(known, _)| known == some).expect("a known tenant").1;
+        // The open day may have the name of tomorrow.
+        let date = Date::from_days(today.as_millis().div_euclid(DAY_MS) as i32 + 1 - shell.random.below(3));
+        Request::Close(CloseDay { tenant: id(some), date, boundary: !shell.random.one_in(3) })
     }
 
     /// Something that somebody wants of day-manager.
@@ -95,7 +113,32 @@ impl Catalogue {
         let known: Vec<String> = self.tenants.keys().cloned().collect();
         let some = shell.random.pick(&known).clone();
         let allowed = |shell: &Shell, fault| shell.settings.faults.has(fault);
-        match shell.random.below(9) {
+        if shell.random.one_in(2)
+            && let Some((id, spec)) = self.removed.pop_first()
+        {
+            self.tenants.insert(id, spec.clone());
+            return tenants(vec![spec]);
+        }
+        if allowed(shell, Fault::ViewChange) && shell.random.one_in(4) {
+            // Restated days are carried from a day on, and carried ones restated.
+            let mut turned = view("order-late", 0);
+            self.is_turned = !self.is_turned;
+            turned.late = if self.is_turned { LatePolicy::CarryForward } else { LatePolicy::Restate };
+            return Some(Request::Apply(Apply { views: vec![turned], ..Apply::default() }));
+        }
+        if allowed(shell, Fault::CloseByHand) && shell.random.one_in(3) {
+            return Some(self.close(shell, &some));
+        }
+        match shell.random.below(13) {
+            9 | 11 | 12 if allowed(shell, Fault::Removal) && known.len() > 1 => {
+                let spec = self.tenants.remove(&some).expect("a known tenant");
+                self.removed.insert(some.clone(), spec);
+                Some(Request::Remove(Target::Tenant { id: id(&some), purge: false }))
+            }
+            10 if allowed(shell, Fault::Removal) && shell.random.one_in(3) => {
+                let text: &str = shell.random.pick::<&str>(VIEWS);
+                Some(Request::Remove(Target::View { name: name(text) }))
+            }
             0 if allowed(shell, Fault::NewTenant) => {
                 let text = *shell.random.pick(NEWCOMERS);
                 tenants(vec![self.tenant(shell, text, None).clone()])
@@ -110,8 +153,12 @@ impl Catalogue {
                     let today = shell.now.as_millis().div_euclid(DAY_MS) as i32;
                     let from = Date::from_days(today + shell.random.between(9, 20) as i32);
                     let zone = (*shell.random.pick(ZONES)).to_owned();
-                    spec.changes =
-                        vec![CalendarRule { from, zone, cutoff_minutes: *shell.random.pick(&[0, 300, 700]) }];
+                    spec.changes = vec![CalendarRule {
+                        from,
+                        zone,
+                        cutoff_minutes: *shell.random.pick(&[0, 300, 700]),
+                        named_by: Default::default(),
+                    }];
                 }
                 tenants(vec![spec.clone()])
             }
@@ -125,12 +172,7 @@ impl Catalogue {
                 }
                 Some(Request::Apply(Apply { views: vec![view], ..Apply::default() }))
             }
-            4 if allowed(shell, Fault::CloseByHand) => {
-                let today =
-                    self.clocks(shell.now).into_iter().find(|(known, _)| *known == some).expect("a known tenant").1;
-                let date = Date::from_days(today.as_millis().div_euclid(DAY_MS) as i32 - shell.random.below(3));
-                Some(Request::Close(CloseDay { tenant: id(&some), date }))
-            }
+            4 if allowed(shell, Fault::CloseByHand) => Some(self.close(shell, &some)),
             7 if allowed(shell, Fault::QuotaChange) => {
                 let spec = self.tenants.get_mut(&some).expect("a known tenant");
                 spec.quotas = quotas(shell);
@@ -161,7 +203,7 @@ fn quotas(shell: &mut Shell) -> Quotas {
     }
 }
 
-fn kind(text: &str, mode: Mode, dimensions: &[&str], measure: &str) -> Kind {
+fn kind(text: &str, mode: Mode, dimensions: &[&str], measure: &str, remember: Option<u16>) -> Kind {
     Kind {
         name: name(text),
         mode,
@@ -169,6 +211,7 @@ fn kind(text: &str, mode: Mode, dimensions: &[&str], measure: &str) -> Kind {
         measures: vec![Measure { name: name(measure), scale: 0 }],
         revision: 0,
         mappings: Vec::new(),
+        remember,
     }
 }
 
@@ -200,5 +243,21 @@ fn view(text: &str, variant: usize) -> View {
         metrics.push(metric("drafts", "count", &[Status::Draft]));
         metrics.push(metric("skus", "distinct(sku)", &only_final()));
     }
-    View { grain, late, ..View::new(name(text), name(kind), group_by, metrics) }
+    // Few different scores, so that many are equal.
+    let (by, direction) = match text {
+        "order-firm" => ("skus", Direction::Desc),
+        "order-carry" | "click-late" => ("sum", Direction::Desc),
+        _ => ("n", Direction::Asc),
+    };
+    if text == "order-firm" {
+        metrics.push(metric("skus", "distinct(sku)", &only_final()));
+    }
+    let by = vec![RankedBy { metric: name(by), direction }];
+    let is_ranked = grain == Grain::Day && !group_by.is_empty();
+    let ranking = is_ranked.then_some(Ranking { by, ties: Ties::Competition, earliest: Earliest::Reached });
+    // The variants have one alert in common, and one that differs.
+    let alert = |text: &str, when: &str| ViewAlert { name: name(text), when: when.to_owned() };
+    let alerts =
+        vec![alert("some", "n > 1"), if variant == 0 { alert("much", "sum > 20") } else { alert("void", "voids > 0") }];
+    View { grain, late, ranking, alerts, ..View::new(name(text), name(kind), group_by, metrics) }
 }

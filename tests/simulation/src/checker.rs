@@ -2,12 +2,13 @@
 
 use crate::broker::{Broker, Stored, Stream};
 use crate::model::figures::{Covered, difference};
-use crate::model::{Item, Model, TenantModel, definition_text, marker_text};
+use crate::model::{Item, Model, TenantModel, definition_text, key_of, marker_text};
 use crate::opening::Reach;
 use crate::producer::Message;
 use crate::replica::Replica;
 use crate::settings::{Invariant, Place, Reached, Violation, ensure};
 use crate::snapshots::is_usable;
+use daybook_contracts::alert::{Alert, alert_id, alert_position};
 use daybook_contracts::ask::{DaySelector, DayState, Query};
 use daybook_contracts::day::{DayMarker, Edge};
 use daybook_contracts::headers;
@@ -21,6 +22,7 @@ use daybook_domain::time::Date;
 use daybook_runtime::append::Found;
 use daybook_runtime::log::Logged;
 use daybook_runtime::written;
+use daybook_runtime::written::header_number;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -37,6 +39,8 @@ pub struct Checker {
     tables: BTreeMap<String, CalendarTable>,
     /// Rejected events that were told: INBOX sequence and index.
     told: BTreeSet<(u64, u32)>,
+    /// By subject, where the last alert stands.
+    alerts: BTreeMap<String, u64>,
     /// How often what is rare was compared.
     pub reached: Reached,
 }
@@ -77,6 +81,7 @@ impl Checker {
             days: BTreeMap::new(),
             tables: BTreeMap::new(),
             told: BTreeSet::new(),
+            alerts: BTreeMap::new(),
             reached: Reached::new(),
         }
     }
@@ -93,6 +98,7 @@ impl Checker {
             Stream::Catalog => self.definition(message)?,
             Stream::Reports => self.report(message)?,
             Stream::Rejects => self.rejects(message)?,
+            Stream::Alerts => self.alert(message)?,
             Stream::Clocks | Stream::Figures => {}
         }
         Ok(())
@@ -145,17 +151,21 @@ impl Checker {
                     found.push(Item::Reject { inbox: reject.inbox.0, index: reject.index, events: reject.events() });
                 }
                 Record::Day(marker) => {
-                    ensure(log.tenants.contains(marker.tenant.as_str()), Invariant::Days, || {
+                    let key = key_of(marker.tenant.as_str(), marker.generation);
+                    ensure(log.tenants.contains(&key), Invariant::Days, || {
                         format!("a day of {} is in the log before its tenant", marker.tenant)
                     })?;
                     found.push(Item::Marker(marker_text(marker)));
                 }
                 Record::Define(definition) => {
                     if let Definition::Tenant(tenant) = definition {
-                        log.tenants.insert(tenant.id.to_string());
+                        let key = key_of(tenant.id.as_str(), tenant.generation);
+                        if log.tenants.insert(key.clone()) && tenant.generation > 0 {
+                            *self.reached.entry(Place::Reborn).or_default() += 1;
+                        }
                         log.marked.insert(message.sequence);
                         if tenant.restate_after_ms == Some(0) {
-                            log.at_once.insert(tenant.id.to_string());
+                            log.at_once.insert(key);
                         }
                     }
                     found.push(Item::Define(definition_text(definition)));
@@ -192,7 +202,7 @@ impl Checker {
     /// Days follow each other without a gap, each is opened once and closed once, behind its successor's opening.
     fn marker(&mut self, message: &Stored) -> Checked {
         let marker: DayMarker = serde_json::from_slice(&message.payload).expect("day-manager publishes markers");
-        let days = self.days.entry(marker.tenant.to_string()).or_default();
+        let days = self.days.entry(key_of(marker.tenant.as_str(), marker.generation)).or_default();
         let told = || {
             format!("{} of {marker:?} behind {:?}, {} closed", marker.edge.as_str(), days.opened.last(), days.closed)
         };
@@ -227,7 +237,8 @@ impl Checker {
     fn report(&mut self, message: &Stored) -> Checked {
         let report: Report = serde_json::from_slice(&message.payload).expect("a shard publishes reports");
         let what = || format!("{} version {}", message.subject, report.version);
-        let before = self.reports.get(&message.subject);
+        let subject = key_of(&message.subject, report.generation);
+        let before = self.reports.get(&subject);
         let version = before.map_or(0, |(version, _)| *version);
         let hash = blake3::hash(&message.payload).to_hex().to_string();
         let told = message.headers.get(headers::HASH).map(|hash| hash.as_str());
@@ -238,11 +249,12 @@ impl Checker {
         ensure(supersedes.as_ref() == before, Invariant::Reports, || {
             format!("{} supersedes {supersedes:?}, not {before:?}", what())
         })?;
-        self.reports.insert(message.subject.clone(), (report.version, hash));
+        self.reports.insert(subject, (report.version, hash));
 
         let index = usize::from(report.log.partition.0);
         let (model, log) = (&self.models[index], &self.partitions[index]);
-        let id = report.tenant.as_str();
+        let id = key_of(report.tenant.as_str(), report.generation);
+        let id = id.as_str();
         let tenant = &model.tenants[id];
         let (_, through) = log.batches[&report.log.through.0];
         // The first version is made where the day closes, others at the end of a batch, or where the day goes.
@@ -259,6 +271,7 @@ impl Checker {
         ensure(!is_gathered || log.marked.contains(&report.log.through.0), Invariant::Reports, || {
             format!("{} without a mark", what())
         })?;
+        ensure(tenant.there.contains(&upto), Invariant::Removals, || format!("{} of a removed tenant", what()))?;
         ensure(report.version > 1 || upto < end + 1, Invariant::Reports, || format!("{} of an open day", what()))?;
         let account = model.account(id, report.date, upto);
         ensure(report.dispositions == account && account.balances(), Invariant::Dispositions, || {
@@ -296,6 +309,23 @@ impl Checker {
         Ok(())
     }
 
+    /// Each alert stands behind the one before, at the place that its id names.
+    fn alert(&mut self, message: &Stored) -> Checked {
+        if message.is_foreign {
+            return Ok(());
+        }
+        let alert: Alert = serde_json::from_slice(&message.payload).expect("a shard publishes alerts");
+        let position = header_number(&message.headers, headers::POSITION).unwrap_or_default();
+        let number = position.checked_sub(alert_position(alert.log, 0));
+        let is_named = number.is_some_and(|number| alert.id == alert_id(&alert.tenant, alert.log, number));
+        let before = self.alerts.insert(message.subject.clone(), position);
+        ensure(is_named && before.is_none_or(|before| before < position), Invariant::Alerts, || {
+            format!("{} at {position} of {} is told behind {before:?}", alert.id, message.subject)
+        })?;
+        *self.reached.entry(Place::Alerted).or_default() += 1;
+        Ok(())
+    }
+
     /// Judges what a replica says at its position: against the model, if it is the first there, else against the first.
     /// `everything` of it, or the days only that the last batch touched.
     ///
@@ -305,6 +335,7 @@ impl Checker {
         let (partition, number) = (replica.partition, replica.number);
         let index = usize::from(partition.0);
         let (log, model) = (&mut self.partitions[index], &self.models[index]);
+        let raised = replica.raised();
         let Some(state) = replica.state() else { return Ok(()) };
         let position = state.position();
         let Some((from, through)) = log.batches.get(&position.0).copied() else { return Ok(()) };
@@ -313,7 +344,16 @@ impl Checker {
         let mut said = blake3::Hasher::new();
         let is_first = everything || !log.said.contains_key(&position);
         for (id, tenant) in &model.tenants {
-            let Ok(days) = state.days(&tenant.definition.id) else { continue };
+            let is_there = tenant.there.contains(&upto);
+            let others = || model.tenants.values().filter(|other| other.definition.id == tenant.definition.id);
+            let days = state.days(&tenant.definition.id);
+            ensure(days.is_ok() == others().any(|other| other.there.contains(&upto)), Invariant::Removals, || {
+                format!("{}: {id} is there: {is_there}, but {days:?}", what())
+            })?;
+            let Ok(days) = days else { continue };
+            if !is_there {
+                continue;
+            }
             said.update(&serde_json::to_vec(&days).expect("a plain value"));
             for day in days.days.iter().filter(|day| day.restating) {
                 ensure(log.to_come.contains(&position.0), Invariant::Reports, || {
@@ -349,7 +389,7 @@ impl Checker {
                         ensure(found == expected.rows, Invariant::Figures, || {
                             format!("{}: {id} {date} {}: {}", what(), view.name, difference(&expected.rows, &found))
                         })?;
-                        if in_force.made_of.contains_key(&tenant.definition.id) {
+                        if in_force.made_of.contains_key(id) {
                             let is_partial = matches!(expected.covered, Covered::Since(_));
                             let place = if is_partial { Place::Partial } else { Place::WholeAllTheSame };
                             *self.reached.entry(place).or_default() += 1;
@@ -372,6 +412,9 @@ impl Checker {
             // All of the state, whatever the batch touched.
             let digest = state.digest().expect("replicas keep digests");
             said.update(digest.state.as_bytes());
+            if let Some(raised) = raised {
+                said.update(raised.as_bytes());
+            }
             let said = said.finalize();
             let first = *log.said.entry(position).or_insert(said);
             ensure(first == said, Invariant::Replicas, || format!("{} says something else than another", what()))?;
@@ -388,14 +431,20 @@ impl Checker {
             self.applied(replica, true)?;
             let model = &self.models[usize::from(replica.partition.0)];
             let Some(state) = replica.state() else { continue };
-            for tenant in model.tenants.values() {
+            for tenant in model.tenants.values().filter(|tenant| tenant.there.end == usize::MAX) {
                 let id = &tenant.definition.id;
                 for day in state.days(id).map(|days| days.days).unwrap_or_default() {
-                    let subject = broker.subjects.report(id, day.date);
+                    let subject = key_of(&broker.subjects.report(id, day.date), tenant.definition.generation);
                     let version = self.reports.get(&subject).map(|(version, _)| *version);
                     ensure(version == day.report, Invariant::Reports, || {
                         format!("{subject} has version {version:?}, the state {:?}", day.report)
                     })?;
+                    let read = |message: written::Message<'_>| written::report::<Report>(&broker.subjects, message);
+                    let newest =
+                        broker.last_written(Stream::Reports, &broker.subjects.report(id, day.date), read).found;
+                    let generation = newest.map(|newest| newest.value.generation);
+                    let is_its_own = version.is_none() || generation == Some(tenant.definition.generation);
+                    ensure(is_its_own, Invariant::Reports, || format!("{subject} is of generation {generation:?}"))?;
                     ensure(!day.restating, Invariant::Reports, || format!("{subject} waits for a mark"))?;
                     ensure((day.day == DayState::Closed) == version.is_some(), Invariant::Reports, || {
                         format!("{subject} is {:?} with version {version:?}", day.day)
@@ -425,7 +474,7 @@ impl Checker {
         for (_, newest) in broker.newest_written(Stream::Catalog, read) {
             let Some(Found { value: (_, definition), .. }) = newest.found else { continue };
             let (what, name) = (definition.what(), definition.name());
-            if !matches!(definition, Definition::Tenant(_) | Definition::Activation(_)) {
+            if definition.tenant().is_none() && !matches!(definition, Definition::Activation(_)) {
                 known.entry(format!("{what} {name}")).or_default().push(definition);
             }
         }
@@ -440,7 +489,7 @@ impl Checker {
     /// What restating views say in the newest report of a day is what they hold now.
     fn newest_reports(&self, broker: &Broker, model: &Model) -> Checked {
         let end = model.entries.len();
-        for (id, tenant) in &model.tenants {
+        for (id, tenant) in model.tenants.iter().filter(|(_, tenant)| tenant.there.end == usize::MAX) {
             let kept = model.days(tenant, end);
             for date in kept.into_iter().filter(|(_, closed)| *closed).map(|(date, _)| date) {
                 let subject = broker.subjects.report(&tenant.definition.id, date);
@@ -449,7 +498,7 @@ impl Checker {
                 let report = newest.value;
                 for in_force in model.views(&tenant.definition, end) {
                     let view = &in_force.view;
-                    let is_restated = view.late == daybook_domain::catalogue::LatePolicy::Restate;
+                    let is_restated = view.late_on(date) == daybook_domain::catalogue::LatePolicy::Restate;
                     let revision = report.definitions.views.get(&view.name);
                     if !is_restated || revision != Some(&view.revision) {
                         continue;
@@ -468,7 +517,7 @@ impl Checker {
 
 /// The days of a tenant that entries touched.
 fn touched(model: &Model, tenant: &TenantModel, entries: std::ops::Range<usize>) -> BTreeSet<Date> {
-    let id = tenant.definition.id.as_str();
+    let id = tenant.key.as_str();
     let entries = model.entries.get(entries).unwrap_or_default();
     let fates = entries.iter().flat_map(|entry| &entry.fates).filter(|fate| fate.tenant == id);
     let dates = fates.flat_map(|fate| fate.booked.into_iter().chain(fate.carried.iter().map(|posting| posting.date)));
@@ -482,6 +531,7 @@ fn covered(coverage: &Coverage) -> Covered {
         Coverage::Complete => Covered::All,
         Coverage::Partial { from, .. } => Covered::Since(*from),
         Coverage::Capped { .. } => Covered::Capped,
+        Coverage::Missing { .. } => unreachable!("only answers about groups of tenants have it"),
     }
 }
 

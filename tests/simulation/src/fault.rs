@@ -78,6 +78,8 @@ named! {
         QuotaChange = "quota-change",
         /// Tenants are added.
         NewTenant = "new-tenant",
+        /// Tenants and views are removed, and their names are used again.
+        Removal = "removal",
         /// Views are added and changed.
         ViewChange = "view-change",
         /// Days are closed by hand.

@@ -4,7 +4,7 @@
 //! [`world`] holds the actors and decides whose turn it is. [`broker`] is the model broker. [`producer`] and
 //! [`catalogue`] are those who use Daybook; [`manager`], [`owner`] and [`replica`] with its [`outbox`], [`store`],
 //! [`snapshots`] and how it begins ([`opening`]) are the services' actors as steps around the real cores. [`checker`] judges everything that is stored or said, by [`model`].
-//! [`fault`] lists what can go wrong, [`mutation`] the rules that are broken on purpose to see that it is noticed.
+//! [`fault`] lists what can go wrong, [`mutation`] the rules that are broken on purpose to see that it is noticed; `marks` helps with one.
 //! [`shrink`] makes a failing run small. See `docs/SIMULATION.md` for what is real and what is modelled.
 
 pub mod broker;
@@ -12,6 +12,7 @@ pub mod catalogue;
 pub mod checker;
 pub mod fault;
 pub mod manager;
+mod marks;
 pub mod model;
 pub mod mutation;
 pub mod opening;

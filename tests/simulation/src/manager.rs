@@ -5,13 +5,13 @@
 use crate::broker::{Answer, Append, Stream, Ticket, source_of};
 use crate::fault::Fault;
 use crate::mutation::Mutation;
-use crate::settings::Shell;
+use crate::settings::{Place, Shell};
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use day_manager::activation::Backfills;
 use day_manager::loading::{Assembled, assemble};
 use day_manager::registry::Registry;
-use daybook_contracts::admin::{Apply, ClockAdvance, CloseDay};
+use daybook_contracts::admin::{Apply, ClockAdvance, CloseDay, Target};
 use daybook_contracts::ask::ViewProgress;
 use daybook_contracts::day::{DayMarker, Edge};
 use daybook_domain::catalogue::{Activation, Definition, SYSTEM_CLOCK};
@@ -32,6 +32,7 @@ pub enum Request {
     Apply(Apply),
     Advance(ClockAdvance),
     Close(CloseDay),
+    Remove(Target),
     Activate(Vec<(Partition, Activation)>),
 }
 
@@ -313,11 +314,9 @@ fn definition_for(shell: &Shell, partition: Partition, definition: &Definition) 
 
 fn definition(shell: &Shell, definition: &Definition) -> Vec<Outgoing> {
     let count = shell.broker.partitions;
-    match definition {
-        Definition::Tenant(tenant) => {
-            vec![definition_for(shell, Partition::of(tenant.id.as_str(), count), definition)]
-        }
-        _ => Partition::all(count).map(|partition| definition_for(shell, partition, definition)).collect(),
+    match definition.tenant() {
+        Some(tenant) => vec![definition_for(shell, Partition::of(tenant.as_str(), count), definition)],
+        None => Partition::all(count).map(|partition| definition_for(shell, partition, definition)).collect(),
     }
 }
 
@@ -397,7 +396,7 @@ impl Running {
                 shell.trace.note(|| format!("day-manager: {}", short(&request)));
                 self.decide(shell, request);
             }
-            Work::Close(CloseDay { tenant, date }, now) => {
+            Work::Close(CloseDay { tenant, date, .. }, now) => {
                 if let Ok(closing) = self.registry.schedule.close_by_hand(&tenant, date, now) {
                     // One after the other: their order is what they mean.
                     for marker in closing.into_markers().into_iter().rev() {
@@ -490,14 +489,25 @@ impl Running {
         self.work.push_front(Work::Publish(markers.iter().map(message).collect(), Then::Observe(markers)));
     }
 
-    fn decide(&mut self, shell: &Shell, request: Request) {
+    fn decide(&mut self, shell: &mut Shell, request: Request) {
         self.last = None;
         let rest = [Work::ArriveEarlier { only_catalog: false }, Work::ArriveLast, Work::Done];
         match request {
             Request::Apply(apply) => match self.registry.check(&apply, &BTreeMap::new(), shell.now) {
                 Ok(change) => {
+                    let is_turned = |definition: &Definition| matches!(definition, Definition::View(view) if !view.late_changes.is_empty());
+                    if change.definitions.iter().any(is_turned) {
+                        shell.reach(Place::Turned);
+                    }
                     self.work = rest.into();
                     self.publish_definitions(shell, change.definitions);
+                }
+                Err(_) => self.work = [Work::Done].into(),
+            },
+            Request::Remove(target) => match self.registry.plan_removal(&target) {
+                Ok(plan) => {
+                    self.work = rest.into();
+                    self.publish_definitions(shell, plan.definitions);
                 }
                 Err(_) => self.work = [Work::Done].into(),
             },
@@ -514,13 +524,26 @@ impl Running {
                 self.work.push_front(Work::PublishDue(clock.clone(), now, true));
                 self.work.push_front(Work::Extend(clock, now));
             }
-            Request::Close(CloseDay { tenant, date }) => {
+            Request::Close(close) => {
+                let CloseDay { tenant, date, boundary } = close.clone();
                 self.work = [Work::Done].into();
                 let Some(plan) = self.registry.schedule.get(&tenant) else { return };
                 let clock = plan.tenant().clock.clone();
                 let Some(now) = self.registry.clock_now(&clock, shell.now) else { return };
+                let may_close = self.registry.schedule.close_by_hand(&tenant, date, now).is_ok();
+                let boundary = match boundary.then(|| self.registry.boundary(&tenant, date, now)) {
+                    // Refused.
+                    Some(Err(_)) => return,
+                    Some(Ok(found)) => found.filter(|_| may_close),
+                    None => None,
+                };
                 self.work = rest.into();
-                self.work.push_front(Work::Close(CloseDay { tenant, date }, now));
+                self.work.push_front(Work::Close(close, now));
+                if let Some(boundary) = boundary {
+                    shell.reach(Place::Ended);
+                    self.work.push_front(Work::ArriveLast);
+                    self.publish_definitions(shell, vec![boundary]);
+                }
                 self.work.push_front(Work::Extend(clock, now));
             }
             Request::Activate(ready) => {

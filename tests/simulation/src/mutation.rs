@@ -22,6 +22,8 @@ named! {
         ForgetSourceMarks = "forget-source-marks",
         /// ingest begins with all of CATALOG rather than with what the log has of it.
         DefineAhead = "define-ahead",
+        /// ingest begins without knowing where days were ended by hand.
+        ForgetBoundaries = "forget-boundaries",
         /// ingest goes by its own clock rather than by the broker's stamps.
         StampByOwnClock = "stamp-by-own-clock",
         /// ingest begins as if no mark of a restatement were to come.
@@ -38,6 +40,8 @@ named! {
         ApplyForeign = "apply-foreign",
         /// A checkpoint is committed before the outputs up to it are written.
         CheckpointBeforeOutputs = "checkpoint-before-outputs",
+        /// Checkpoints do not keep which groups have fired alerts.
+        ForgetMarks = "forget-marks",
         /// A checkpoint is used though its rows do not add up to its ledger.
         TrustTornCommit = "trust-torn-commit",
         /// The log is trimmed to its last batch, whatever snapshots there are.
@@ -60,6 +64,10 @@ named! {
         ForgetDuplicates = "forget-duplicates",
         /// Quotas of groups are dropped from definitions of tenants before a shard sees them.
         ForgetGroupQuotas = "forget-group-quotas",
+        /// A shard judges late events by a view's newest late policy, whatever it was on their day.
+        ForgetLateChanges = "forget-late-changes",
+        /// A shard ranks by the latest event time among equals rather than by when each reached its score.
+        RankByLatestTime = "rank-by-latest-time",
         /// A scratch stops one batch before its base.
         BackfillBaseEarly = "backfill-base-early",
         /// A scratch goes on one batch beyond its base.
@@ -76,6 +84,16 @@ named! {
         DayBeforeTenant = "day-before-tenant",
         /// A day-manager does not finish what an earlier one left half published.
         SkipRepairs = "skip-repairs",
+        /// A shard does not take removals of tenants in.
+        KeepRemoved = "keep-removed",
+        /// The outbox does not tell the reports of a tenant from those of a removed one.
+        ForgetGeneration = "forget-generation",
+        /// A page of a closed day comes back as an earlier commit left it.
+        StalePage = "stale-page",
+        /// Pages leave memory before what has changed of them is on disk.
+        EvictUnstored = "evict-unstored",
+        /// One of the pages that a batch needs does not come back.
+        ForgetPage = "forget-page",
         /// A report is stored whatever stands before it.
         RewriteReport = "rewrite-report",
     }

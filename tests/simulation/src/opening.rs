@@ -9,9 +9,9 @@ use crate::snapshots;
 use crate::store::Store;
 use aggregator_shard::checkpoints::is_worth_it;
 use aggregator_shard::snapshots::Snapshot;
-use aggregator_shard::state::PartitionState;
 use daybook_contracts::log::Through;
 use daybook_domain::ids::{LogSeq, Partition};
+use daybook_machine::PartitionState;
 
 /// The part of the log that is there.
 #[derive(Clone, Copy)]
@@ -45,7 +45,8 @@ impl Reach {
     }
 }
 
-/// The state that a replica begins with, which its store then holds; `None` when the partition is refused.
+/// The state that a replica begins with, which its store then holds, with so many bytes of closed days in memory; `None` when the
+/// partition is refused.
 ///
 /// # Errors
 /// When the store is not what a commit left, and does not say so.
@@ -54,8 +55,9 @@ pub fn open(
     partition: Partition,
     name: &str,
     store: &mut Store,
+    closed_bytes: Option<u64>,
 ) -> Result<Option<PartitionState>, Violation> {
-    let found = stored(shell, partition, name, store)?;
+    let found = stored(shell, partition, name, store, closed_bytes)?;
     let local = found.as_ref().map_or(LogSeq(0), PartitionState::position);
     let reach = Reach::of(&shell.broker, partition);
     let goes_on = |state: &PartitionState| {
@@ -114,9 +116,10 @@ fn stored(
     partition: Partition,
     name: &str,
     store: &mut Store,
+    closed_bytes: Option<u64>,
 ) -> Result<Option<PartitionState>, Violation> {
     let Some(rows) = store.open(shell, name)? else { return Ok(None) };
-    match PartitionState::restore(partition, rows) {
+    match PartitionState::restore_limited(partition, rows, closed_bytes) {
         Ok(state) => Ok(Some(state.unwrap_or_else(|| PartitionState::new(partition)))),
         Err(error) => {
             shell.trace.note(|| format!("replica {name}: its store cannot be used: {error}"));

@@ -4,9 +4,10 @@ use crate::broker::{Answer, Append, Stream, Ticket};
 use crate::mutation::Mutation;
 use crate::settings::{Invariant, Shell, Violation, ensure};
 use daybook_contracts::headers;
-use daybook_runtime::append::{Found, Newest, header_number};
+use daybook_runtime::append::{Found, Newest};
 use daybook_runtime::outbox::Output;
 use daybook_runtime::written;
+use daybook_runtime::written::header_number;
 use std::collections::{BTreeMap, VecDeque};
 
 /// What is known of the end of a subject.

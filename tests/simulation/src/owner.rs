@@ -105,10 +105,17 @@ fn start(shell: &Shell, partition: Partition, tip: Tip, marks: Marks) -> Running
     let through = if shell.breaks(Mutation::DefineAhead) { u64::MAX } else { marks.catalog };
     let filter = shell.broker.subjects.catalog_of(partition);
     let own = filter.trim_end_matches('>');
-    let definitions: Vec<Definition> = (shell.broker.history(Stream::Catalog).iter())
+    let mut definitions: Vec<Definition> = (shell.broker.history(Stream::Catalog).iter())
         .filter(|message| message.sequence <= through && message.subject.starts_with(own))
         .filter_map(|message| Some(written::definition(&shell.broker.subjects, message.message()).ok()?.1))
         .collect();
+    if shell.breaks(Mutation::ForgetBoundaries) {
+        for definition in &mut definitions {
+            if let Definition::Tenant(tenant) = definition {
+                tenant.boundaries.clear();
+            }
+        }
+    }
     let mut marks = marks;
     if shell.breaks(Mutation::ReadCoveredAgain) {
         marks.through.inbox = InboxSeq(marks.through.inbox.0.saturating_sub(1));

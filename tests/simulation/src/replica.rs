@@ -4,26 +4,32 @@
 
 use crate::broker::Stream;
 use crate::fault::Fault;
+use crate::marks;
 use crate::mutation::Mutation;
 use crate::opening::{Reach, open};
 use crate::outbox::Outbox;
 use crate::settings::{Place, Shell, Violation};
 use crate::snapshots::{self, Next, Trimming, Upload};
 use crate::store::Store;
-use aggregator_shard::outputs::Maker;
-use aggregator_shard::state::PartitionState;
-use aggregator_shard::state::backfill::Found;
+use aggregator_shard::outputs::{Maker, Recorded};
 use daybook_contracts::ask::ViewProgress;
 use daybook_contracts::log::{Batch, Event, Record, Restate};
-use daybook_domain::catalogue::Definition;
+use daybook_domain::catalogue::{Definition, Earliest, Removal, View};
 use daybook_domain::ids::{LogSeq, Name, Partition};
+use daybook_machine::PartitionState;
+use daybook_machine::backfill::Found;
+use daybook_machine::checkpoint::RestoreError;
+use daybook_machine::remembered::upkeep::Kept;
+use daybook_machine::residency::PageId;
 use daybook_runtime::log::Logged;
+use daybook_runtime::outbox::Task;
 use daybook_runtime::store::Changes;
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-/// Days are small: so some pages are stored in their day's head, and some by themselves.
-const SMALL_PAGE_BYTES: usize = 150;
+/// Days are small: so some pages are stored in their day's head, and some by themselves; in some runs all of them, so that they can leave
+/// memory.
+const SMALL_PAGE_BYTES: [usize; 2] = [0, 150];
 /// How often a replica restates days by its own clock, with a mutation only.
 const RESTATE_EVERY_MS: i64 = 6 * 3_600_000;
 
@@ -53,7 +59,13 @@ struct Running {
     fed: LogSeq,
     /// The last message that was read, which may be none of ingest's.
     passed: LogSeq,
-    waiting: VecDeque<(LogSeq, Batch)>,
+    waiting: VecDeque<(Recorded, Batch)>,
+    /// The alerts of the last batch.
+    raised: blake3::Hasher,
+    /// Pages that the first of them needs, as they were read from the store.
+    fetched: Option<Vec<(PageId, Vec<u8>)>>,
+    /// What came of a piece of the upkeep of remembered ids, and is not in place yet.
+    kept: Option<Kept>,
     outbox: Outbox,
     maker: Maker,
     checkpoint: Option<Checkpoint>,
@@ -126,6 +138,11 @@ impl Replica {
         self.paused > 0
     }
 
+    /// A hash of the alerts that the last batch made.
+    pub fn raised(&self) -> Option<blake3::Hash> {
+        self.running.as_ref().map(|running| running.raised.finalize())
+    }
+
     /// The state, while it runs.
     pub fn state(&mut self) -> Option<&mut PartitionState> {
         self.running.as_mut().map(|running| &mut running.state)
@@ -159,19 +176,24 @@ impl Replica {
         let partition = self.partition;
         let outcome = match shell.random.below(17) {
             0..3 => running.feed(shell, partition),
-            3..6 => running.apply(shell, self.number, partition),
+            3..6 => running.apply(shell, self.number, partition, &self.store),
             6..10 => {
                 running.outbox.step(shell)?;
                 Ok(Stepped::Nothing)
             }
             10..13 => running.save(shell, partition, &mut self.store),
             13 => {
+                running.evict(shell, 1);
+                running.keep_up(shell, &self.store);
                 if running.was_level || !running.waiting.is_empty() {
                     running.begin_backfill();
                 }
                 Ok(Stepped::Nothing)
             }
-            14..16 => running.backfill(shell, partition),
+            14..16 => {
+                running.keep_up(shell, &self.store);
+                running.backfill(shell, partition)
+            }
             _ => {
                 running.trim(shell, partition);
                 Ok(Stepped::Nothing)
@@ -186,8 +208,16 @@ impl Replica {
 
     fn start(&mut self, shell: &mut Shell) -> Result<(), Violation> {
         let name = format!("{}/{}", self.partition, self.number);
-        let Some(state) = open(shell, self.partition, &name, &mut self.store)? else { return Ok(()) };
-        let mut state = state.with_small_pages(SMALL_PAGE_BYTES);
+        let limit = closed_bytes(shell, self.number);
+        let Some(state) = open(shell, self.partition, &name, &mut self.store, limit)? else { return Ok(()) };
+        let small = SMALL_PAGE_BYTES[shell.settings.seed as usize % SMALL_PAGE_BYTES.len()];
+        let mut state = state.with_small_pages(small).with_small_ids();
+        if !shell.settings.seed.is_multiple_of(4) {
+            // Runs are short, and few days close in them.
+            state = state.with_open_days_limited();
+        }
+        // A snapshot that was taken over is all in memory.
+        state.limit_closed(limit);
         state.keep_digests();
         let position = state.position();
         shell.trace.note(|| format!("replica {name}: begins at {position}"));
@@ -201,6 +231,9 @@ impl Replica {
             fed,
             passed: fed,
             waiting: VecDeque::new(),
+            raised: blake3::Hasher::new(),
+            fetched: None,
+            kept: None,
             outbox: Outbox::default(),
             maker: Maker::default(),
             checkpoint: None,
@@ -217,6 +250,12 @@ impl Replica {
         }));
         Ok(())
     }
+}
+
+/// How many bytes entities of closed days may take in memory: nothing, little, or all of them, and something else in the other
+/// replica.
+fn closed_bytes(shell: &Shell, number: usize) -> Option<u64> {
+    [None, Some(0), Some(1_000)][(shell.settings.seed as usize + number) % 3]
 }
 
 impl Running {
@@ -251,7 +290,23 @@ impl Running {
                 }
             }
         }
-        self.waiting.push_back((self.fed, batch));
+        if shell.breaks(Mutation::ForgetLateChanges) {
+            for record in &mut batch.records {
+                if let Record::Define(Definition::View(view)) = record
+                    && let Some(newest) = view.late_changes.pop()
+                {
+                    (view.late, view.late_changes) = (newest.late, Vec::new());
+                }
+            }
+        }
+        if shell.breaks(Mutation::RankByLatestTime) {
+            for record in &mut batch.records {
+                if let Record::Define(Definition::View(View { ranking: Some(ranking), .. })) = record {
+                    ranking.earliest = Earliest::LatestTime;
+                }
+            }
+        }
+        self.waiting.push_back((Recorded { position: self.fed, stored_at: message.stored_at }, batch));
         Ok(Stepped::Nothing)
     }
 
@@ -265,21 +320,37 @@ impl Running {
         }
     }
 
-    fn apply(&mut self, shell: &mut Shell, number: usize, partition: Partition) -> Result<Stepped, Ended> {
-        let Some((position, mut batch)) = self.waiting.pop_front() else { return Ok(Stepped::Nothing) };
+    fn apply(
+        &mut self,
+        shell: &mut Shell,
+        number: usize,
+        partition: Partition,
+        store: &Store,
+    ) -> Result<Stepped, Ended> {
+        let Some((recorded, mut batch)) = self.waiting.pop_front() else { return Ok(Stepped::Nothing) };
+        let position = recorded.position;
         if self.state.awaits_backfill(&batch) && !shell.breaks(Mutation::ActivateUnmade) {
-            self.waiting.push_front((position, batch));
+            self.waiting.push_front((recorded, batch));
             self.begin_backfill();
             return Ok(Stepped::Nothing);
         }
         let mut stepped = Stepped::Applied(position);
         if self.state.differs_in_history(&batch) && !shell.breaks(Mutation::ActivateOtherHistory) {
             if !self.has_waited_for_snapshot(shell, partition, position)? {
-                self.waiting.push_front((position, batch));
+                self.waiting.push_front((recorded, batch));
                 return Ok(Stepped::Nothing);
             }
             shell.trace.note(|| format!("replica {partition}/{number}: goes on at {position} with what it has"));
             stepped = Stepped::Apart;
+        }
+        if !self.has_pages(shell, store, &batch) {
+            self.waiting.push_front((recorded, batch));
+            return Ok(Stepped::Nothing);
+        }
+        if shell.breaks(Mutation::KeepRemoved) {
+            let is_removal =
+                |record: &Record| matches!(record, Record::Define(Definition::Removal(Removal::Tenant { .. })));
+            batch.records.retain(|record| !is_removal(record));
         }
         let is_activation = |record: &Record| matches!(record, Record::Define(Definition::Activation(_)));
         if shell.breaks(Mutation::ActivateUnmade) && self.state.awaits_backfill(&batch) {
@@ -297,12 +368,74 @@ impl Running {
             }
         }
         let effects = self.state.apply(position, batch);
+        self.raised = blake3::Hasher::new();
         for effect in effects {
-            for output in self.maker.outputs(&shell.broker.subjects, position, effect) {
+            for task in self.maker.tasks(&shell.broker.subjects, recorded, effect) {
+                let Task::Write(mut output) = task else { unreachable!("the simulation purges nothing") };
+                if Stream::named(&shell.broker.subjects, &output.stream) == Some(Stream::Alerts) {
+                    self.raised.update(&output.payload);
+                }
+                if shell.breaks(Mutation::ForgetGeneration) {
+                    output.position = u64::from(output.position as u32);
+                }
                 self.outbox.put(output);
             }
         }
         Ok(stepped)
+    }
+
+    /// Whether the pages that the batch needs are here. Those that are not are read at one step and come back at a later one.
+    ///
+    /// # Panics
+    /// When one that is out is not in the store as it went.
+    fn has_pages(&mut self, shell: &mut Shell, store: &Store, batch: &Batch) -> bool {
+        for (page, stored) in self.fetched.take().into_iter().flatten() {
+            self.state.supply(&page, &stored).expect("a page comes back as it went");
+        }
+        let mut needs = self.state.needs(batch);
+        if shell.breaks(Mutation::ForgetPage) {
+            needs.pop_last();
+        }
+        if needs.is_empty() {
+            return true;
+        }
+        shell.reach(Place::Fetched);
+        let read = |page: PageId| {
+            let stored = store.read(shell, &page.key()).expect("a page that is out is in the store");
+            (page, stored)
+        };
+        self.fetched = Some(needs.into_iter().map(read).collect());
+        false
+    }
+
+    /// A step of the upkeep of remembered ids: a piece is done at one, and put in place at a later one.
+    ///
+    /// # Panics
+    /// When a row that it reads is not in the store as it went.
+    fn keep_up(&mut self, shell: &mut Shell, store: &Store) {
+        if let Some(kept) = self.kept.take() {
+            match self.fetched {
+                Some(_) => self.kept = Some(kept),
+                None => self.state.end_upkeep(kept),
+            }
+            return;
+        }
+        let Some(upkeep) = self.state.begin_upkeep() else { return };
+        if !upkeep.keys().is_empty() {
+            shell.reach(Place::KeptUp);
+        }
+        let read = |keys: Vec<Vec<u8>>| -> Result<Vec<Vec<u8>>, RestoreError> {
+            let read = |key: &Vec<u8>| store.read(shell, key).expect("a row that is read is in the store");
+            Ok(keys.iter().map(read).collect())
+        };
+        self.kept = Some(upkeep.run(read).expect("rows are as they went"));
+    }
+
+    /// Lets go of pages of closed days, of so many rows at most.
+    fn evict(&mut self, shell: &mut Shell, rows: usize) {
+        if self.state.evict(rows) > 0 {
+            shell.reach(Place::Evicted);
+        }
     }
 
     /// Whether there was no snapshot for long enough in which the view is in force that the batch at `position` takes into
@@ -342,6 +475,10 @@ impl Running {
             self.commit(shell, partition, checkpoint, store)?;
         } else {
             self.begin_checkpoint(shell);
+            if shell.breaks(Mutation::EvictUnstored) {
+                self.state.stored();
+                self.evict(shell, usize::MAX);
+            }
         }
         Ok(Stepped::Nothing)
     }
@@ -356,7 +493,10 @@ impl Running {
             self.snapshot_at = now;
             !self.state.needs_history()
         });
-        let (outputs, changes) = (self.outbox.accepted(), self.state.checkpoint());
+        let (outputs, mut changes) = (self.outbox.accepted(), self.state.checkpoint());
+        if shell.breaks(Mutation::ForgetMarks) {
+            marks::forget(&mut changes);
+        }
         self.checkpoint = Some(Checkpoint { position, outputs, changes, snapshot });
     }
 
@@ -382,6 +522,8 @@ impl Running {
         if !is_whole {
             return Err(Ended);
         }
+        self.state.stored();
+        self.evict(shell, usize::MAX);
         if let Some(is_whole) = snapshot
             && let Some(known) = snapshots::try_list(shell, partition)
         {

@@ -126,6 +126,20 @@ named! {
         Waited = "wait for a snapshot",
         /// Nobody of Daybook's wrote a message that was stored.
         Foreign = "foreign message",
+        /// A tenant was defined whose id another one had before.
+        Reborn = "id used again",
+        /// A late policy was put into force from a day on.
+        Turned = "late policy from a day on",
+        /// A day was ended by hand.
+        Ended = "day ended by hand",
+        /// An alert was told.
+        Alerted = "alert",
+        /// Pages of a closed day left the memory of a replica.
+        Evicted = "pages out",
+        /// Remembered ids were arranged anew, with rows of the store.
+        KeptUp = "ids kept up",
+        /// A batch needed some of them, which came back.
+        Fetched = "pages fetched",
         /// It could not wait any more; the run ends there.
         Apart = "run ended apart",
     }
@@ -148,6 +162,8 @@ pub enum Invariant {
     ExactlyOnce,
     /// The dispositions of a tenant-day add up, and are those of the naive model.
     Dispositions,
+    /// Nothing of a removed tenant is there, and nothing of it is sealed.
+    Removals,
     /// Figures are those of the naive model.
     Figures,
     /// Replicas at one position say the same, and what a replay makes is what was made.
@@ -160,6 +176,8 @@ pub enum Invariant {
     Reports,
     /// Every rejected event is told once.
     Rejects,
+    /// Every alert is told once, in the order of the log.
+    Alerts,
     /// A store whose rows are not those of one commit is refused.
     Checkpoints,
     /// What is left of the log can be read from a snapshot on the broker, and its last batch stays.

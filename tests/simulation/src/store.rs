@@ -5,7 +5,7 @@ use crate::fault::Fault;
 use crate::mutation::Mutation;
 use crate::settings::{Invariant, Shell, Violation, ensure};
 use daybook_runtime::store::ledger::{self, Ledger};
-use daybook_runtime::store::{Batch, Changes, Row};
+use daybook_runtime::store::{Batch, Changes, Row, batch};
 use std::collections::BTreeMap;
 
 /// A commit of more than a few rows is broken off once in so many times: there is a crash at every other place already.
@@ -62,7 +62,7 @@ impl Store {
     pub fn replace(&mut self, rows: Vec<Row>) {
         self.wipe();
         let changes = Changes { put: rows, remove: Vec::new() };
-        let mut batch = changes.batch();
+        let mut batch = batch(&changes);
         self.ledger.apply(&batch);
         let stored = self.ledger.stored();
         batch.insert(ledger::KEY, Some(&stored));
@@ -72,6 +72,16 @@ impl Store {
     /// The rows, as of the last commit.
     pub fn scan(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.rows.iter().map(|(key, value)| (&**key, &**value)).filter(|(key, _)| *key != ledger::KEY)
+    }
+
+    /// A row as it was committed last; `None` if it is not there, or not that.
+    pub fn read(&self, shell: &Shell, key: &[u8]) -> Option<Vec<u8>> {
+        if shell.breaks(Mutation::StalePage)
+            && let Some(earlier) = self.earlier.get(key)
+        {
+            return Some(earlier.clone());
+        }
+        self.rows.get(key).filter(|value| self.ledger.has(key, value)).cloned()
     }
 
     /// Removes everything.
@@ -86,7 +96,7 @@ impl Store {
         if shell.random.one_in(3) && self.torn.is_none() {
             self.earlier.clone_from(&self.rows);
         }
-        let mut batch = changes.batch();
+        let mut batch = batch(changes);
         self.ledger.apply(&batch);
         let stored = self.ledger.stored();
         batch.insert(ledger::KEY, Some(&stored));

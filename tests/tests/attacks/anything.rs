@@ -68,7 +68,7 @@ const VALUES: [&str; 16] = [
 ];
 
 /// Subjects that answers should not go to.
-const REPLIES: [&str; 14] = [
+const REPLIES: [&str; 15] = [
     "daybook.events.0",
     "daybook.events.3",
     "daybook.days.acme.closed",
@@ -76,6 +76,7 @@ const REPLIES: [&str; 14] = [
     "daybook.clocks.shop",
     "daybook.reports.acme.2024-03-01",
     "daybook.rejects.acme",
+    "daybook.alerts.acme",
     "daybook.live.acme.orders",
     "daybook.in.acme.order",
     "daybook.admin.apply",
@@ -111,7 +112,7 @@ fn subject() -> impl Strategy<Value = Vec<u8>> {
     let last = prop_oneof![
         Just(b"orders".to_vec()),
         Just(b"clicks".to_vec()),
-        prop::sample::select(&["~days", "~reports", "~report", "~rejects", "~views"][..])
+        prop::sample::select(&["~days", "~reports", "~report", "~rejects", "~alerts", "~views"][..])
             .prop_map(|name| name.as_bytes().to_vec()),
         token(),
     ];

@@ -82,7 +82,7 @@ impl Documented {
         let neighbour = (0..).map(|number| format!("n{number}")).find(|name| Partition::of(name, PARTITIONS) == own);
         let neighbour = neighbour.expect("some name falls into the partition");
         let tenants = [VICTIM, &neighbour, EVIL];
-        daybook.define(&orders::definitions(&tenants)).await;
+        daybook.define(&definitions(&tenants)).await;
         orders::advance_by(&daybook.client, orders::NOON).await;
         for tenant in tenants {
             for payload in [order("o-1").to_string(), "no event".to_owned()] {
@@ -155,6 +155,11 @@ impl Documented {
         let day = self.days.fetch_add(1, Ordering::SeqCst);
         live_on(&self.daybook.server.url, &self.victim, day, &self.daybook.client).await;
     }
+}
+
+/// The models and these tenants, who are told of each day that is sealed.
+pub(crate) fn definitions(tenants: &[&str]) -> String {
+    orders::definitions(tenants).replace("max_ahead: 8784h }", "max_ahead: 8784h, alerts: [day_sealed] }")
 }
 
 /// Publishes, asks and closes a day, as everybody does.

@@ -23,7 +23,7 @@ use daybook_contracts::subjects::Subjects;
 use daybook_domain::ids::TenantId;
 use daybook_tests::Daybook;
 use daybook_tests::orders;
-use documented::{Documented, live_on};
+use documented::{Documented, definitions, live_on};
 use futures::StreamExt;
 use servers::{Unguarded, attacker, start_broker, user};
 use sight::Sight;
@@ -167,7 +167,8 @@ async fn try_on(server: &Unguarded, attack: &Attack, is_expected: bool) -> bool 
 #[tokio::test(flavor = "multi_thread")]
 async fn attacks_on_services_have_an_effect_where_everything_is_permitted() {
     let daybook = Daybook::start_on(start_broker().await, |_| {}).await;
-    orders::define(&daybook, &[VICTIM, EVIL]).await;
+    daybook.define(&definitions(&[VICTIM, EVIL])).await;
+    orders::advance(&daybook, orders::NOON).await;
     daybook.publish(VICTIM, "order", orders::order("o-1").to_string()).await;
     daybook.settle().await;
     let (url, sight) = (daybook.broker.broker.client_url(), Sight::new(daybook.client.connection.client.clone()));

@@ -8,7 +8,8 @@ use daybook_access::tenants::{self, Publishable};
 use daybook_broker::ServerSettings;
 use daybook_contracts::subjects::Subjects;
 use daybook_domain::ids::TenantId;
-use daybook_runtime::connection::{BrokerOptions, Connection, connect_service};
+use daybook_runtime::connection::{BrokerOptions, Connection};
+use daybook_runtime::joining::connect_service;
 use daybook_tests::PrivateBroker;
 use daybook_tests::orders::order;
 use daybook_tests::wire::Login;
@@ -98,6 +99,7 @@ async fn fill(connection: &Connection) {
         "daybook.reports.acme.2024-03-01",
         "daybook.figures.acme.2024-03-01.orders",
         "daybook.rejects.acme",
+        "daybook.alerts.acme",
         "daybook.clocks.shop",
         "daybook.days.acme.opened",
         "daybook.access.revoked.acme",

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// The streams, by the names that attacks use.
-pub(crate) const STREAMS: [&str; 10] =
-    ["CATALOG", "DAYS", "CLOCKS", "INBOX", "EVENTS", "REPORTS", "FIGURES", "REJECTS", "ACCESS", "SNAPSHOTS"];
+pub(crate) const STREAMS: [&str; 11] =
+    ["CATALOG", "DAYS", "CLOCKS", "INBOX", "EVENTS", "REPORTS", "FIGURES", "REJECTS", "ALERTS", "ACCESS", "SNAPSHOTS"];
 
 /// Streams out of which services take messages all the time.
 pub(crate) const TRIMMED: [&str; 3] = ["INBOX", "EVENTS", "SNAPSHOTS"];

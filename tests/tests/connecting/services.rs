@@ -4,6 +4,7 @@ use crate::{SECRET, address, options};
 use daybook_broker::ServerSettings;
 use daybook_domain::ids::TenantId;
 use daybook_runtime::connection::BrokerOptions;
+use daybook_tests::installation::free_port;
 use daybook_tests::processes::{self, Process};
 use daybook_tests::route::Route;
 use daybook_tests::secured::Authority;
@@ -346,4 +347,30 @@ async fn up_on_a_broker_that_is_there_takes_all_settings() {
     assert!(up.log().contains(&format!("NATS       nats://{}", address(&broker))), "{}", up.log());
     let (status, _) = up.terminate().await;
     assert!(status.success() && !up.log().contains(SECRET), "{}", up.log());
+}
+
+/// The broker must die behind its own start and before the services are ready: the first line of the log is between.
+#[tokio::test]
+async fn up_restarts_its_broker_while_the_services_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let port = free_port().to_string();
+    let arguments = ["up", "--partitions", "2", "--data", data.to_str().unwrap(), "--port", &port];
+    let arguments = arguments.map(str::to_owned).to_vec();
+    let mut up = Process::new("up", processes::binary("daybook"), arguments, folder.path());
+    up.start();
+    eventually("a stream is made", async || up.log().contains("DAYBOOK_CATALOG").then_some(())).await;
+    // The broker names this file by its process: nats-server_PID.ports.
+    let broker = eventually("the broker tells its ports", async || {
+        let file = fs::read_dir(data.join("broker/ports")).ok()?.next()?.ok()?.file_name();
+        let (_, process) = file.to_str()?.split_once('_')?;
+        process.strip_suffix(".ports")?.parse().ok().and_then(Pid::from_raw)
+    })
+    .await;
+    assert!(!up.log().contains("Daybook is up"), "too late to be killed: {}", up.log());
+    kill_process(broker, Signal::KILL).unwrap();
+    eventually("it is up", async || up.log().contains("Daybook is up").then_some(())).await;
+    assert!(up.log().contains("the private broker ended; starting it again"), "{}", up.log());
+    let (status, _) = up.terminate().await;
+    assert!(status.success(), "{}", up.log());
 }

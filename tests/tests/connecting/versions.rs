@@ -2,7 +2,8 @@
 
 use crate::broker;
 use daybook_broker::SAFE_VERSION;
-use daybook_runtime::connection::{self, BrokerOptions, Connection, Reason, connect, connect_service};
+use daybook_runtime::connection::{self, BrokerOptions, Connection, Reason, connect};
+use daybook_runtime::joining::connect_service;
 use daybook_tests::route::{Frame, Route, Way};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -96,6 +96,17 @@ pub(crate) struct Connection {
 
 /// Internal representation of the connection.
 /// Holds connection with NATS Server and communicates with `Client` via channels.
+/// Daybook: `bytes` as text. Those that are no UTF-8 are replaced, in `lossy`.
+fn lenient<'a>(bytes: &'a [u8], lossy: &'a mut String) -> &'a str {
+    match str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(_) => {
+            *lossy = String::from_utf8_lossy(bytes).into_owned();
+            lossy
+        }
+    }
+}
+
 impl Connection {
     pub(crate) fn new(
         stream: Box<dyn AsyncReadWrite>,
@@ -178,7 +189,8 @@ impl Connection {
 
         if self.read_buf.starts_with(b"MSG ") {
             // Daybook: a publisher may choose bytes that are no UTF-8 as a subject.
-            let line = String::from_utf8_lossy(&self.read_buf[4..len]).into_owned();
+            let mut lossy = String::new();
+            let line = lenient(&self.read_buf[4..len], &mut lossy);
             let mut args = line.split(' ').filter(|s| !s.is_empty());
 
             // Parse the operation syntax: MSG <subject> <sid> [reply-to] <#bytes>
@@ -252,7 +264,8 @@ impl Connection {
         if self.read_buf.starts_with(b"HMSG ") {
             // Extract whitespace-delimited arguments that come after "HMSG".
             // Daybook: as for MSG; and a subject may hold whitespace of Unicode.
-            let line = String::from_utf8_lossy(&self.read_buf[5..len]).into_owned();
+            let mut lossy = String::new();
+            let line = lenient(&self.read_buf[5..len], &mut lossy);
             let mut args = line.split(' ').filter(|s| !s.is_empty());
 
             // <subject> <sid> [reply-to] <# header bytes><# total bytes>

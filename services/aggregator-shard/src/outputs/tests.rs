@@ -1,6 +1,8 @@
 use super::*;
+use daybook_contracts::alert::{ReportAlert, ReportVersion};
 use daybook_contracts::event::{self, Encoding};
 use daybook_contracts::reject::{Code, MAX_ORIGINAL_BYTES, Original};
+use daybook_contracts::report::Row;
 use daybook_domain::catalogue::{Kind, Mode};
 use daybook_domain::ids::{InboxSeq, Name};
 use proptest::prelude::*;
@@ -8,6 +10,11 @@ use proptest::prelude::*;
 /// What the broker takes.
 const MAX_PAYLOAD_BYTES: usize = 1 << 20;
 const POSITION: LogSeq = LogSeq(7);
+
+/// The batch there.
+fn batch() -> Recorded {
+    Recorded { position: POSITION, stored_at: Instant::from_millis(1_764_500_000_000) }
+}
 
 fn subjects() -> Subjects {
     Subjects::new("daybook").unwrap()
@@ -29,7 +36,7 @@ fn reject(index: u32, reason: impl Into<String>, original: &[u8]) -> Reject {
 }
 
 fn written(tenant: &str, rejects: Vec<Reject>) -> Vec<Output> {
-    Maker::default().outputs(&subjects(), POSITION, Effect::Rejects { tenant: tenant.into(), rejects })
+    Maker::default().outputs(&subjects(), batch(), Effect::Rejects { tenant: tenant.into(), rejects })
 }
 
 /// Each message fits the broker, positions increase, and all rejects are there, in order.
@@ -52,7 +59,15 @@ fn assert_whole_and_small(rejects: &[Reject]) -> Vec<Output> {
 /// The rejects that ingest makes of one message.
 fn refused(payload: &[u8], encoding: Encoding) -> Vec<Reject> {
     let name = Name::new("order").unwrap();
-    let kind = Kind { name, mode: Mode::Entity, dimensions: vec![], measures: vec![], revision: 1, mappings: vec![] };
+    let kind = Kind {
+        name,
+        mode: Mode::Entity,
+        dimensions: vec![],
+        measures: vec![],
+        revision: 1,
+        mappings: vec![],
+        remember: None,
+    };
     let read = event::read(payload, encoding, "ABQ", &kind);
     let problem = |(index, read): (usize, event::Read<'_>)| {
         let problem = read.outcome.unwrap_err();
@@ -136,6 +151,7 @@ fn a_report_stands_at_its_version_with_its_hash() {
     let date = Date::from_days(1);
     for version in [1, 2] {
         let report = SealedReport {
+            generation: 0,
             tenant: tenant.clone(),
             date,
             version,
@@ -143,7 +159,7 @@ fn a_report_stands_at_its_version_with_its_hash() {
             payload: b"{}".to_vec(),
             figures: vec![],
         };
-        let outputs = Maker::default().outputs(&subjects(), POSITION, Effect::Report(report));
+        let outputs = Maker::default().outputs(&subjects(), batch(), Effect::Report(report));
         let [output] = outputs.as_slice() else { panic!("{outputs:?}") };
         assert_eq!(
             (output.stream.as_str(), output.subject.as_str()),
@@ -153,6 +169,51 @@ fn a_report_stands_at_its_version_with_its_hash() {
         assert_eq!(output.headers.get(headers::HASH).unwrap().as_str(), "abc");
         assert_eq!(output.payload.as_ref(), b"{}");
     }
+}
+
+#[test]
+fn alerts_stand_behind_each_other_at_their_batch() {
+    let (tenant, view, day) = (TenantId::new("ABQ").unwrap(), Name::new("sales").unwrap(), Date::from_days(1));
+    let row = |json: &str| serde_json::from_str::<Row>(json).unwrap();
+    let low = Name::new("low").unwrap();
+    let report = ReportVersion { version: 1, hash: "ab".into() };
+    let raised = [
+        About::Group {
+            view: view.clone(),
+            alert: low.clone(),
+            group: row(r#"{"shop":"S1"}"#),
+            figures: row(r#"{"sum":-1.50}"#),
+        },
+        About::MoreGroups { view: view.clone(), alert: low.clone() },
+        About::Report { alert: ReportAlert::DaySealed, report: report.clone() },
+    ];
+    let alerts = raised.map(|about| Raised { day, generation: 2, about }).into();
+    let outputs = Maker::default().outputs(&subjects(), batch(), Effect::Alerts { tenant: tenant.clone(), alerts });
+    let read: Vec<Alert> =
+        outputs.iter().map(|output| serde_json::from_slice(&output.payload).expect("an alert")).collect();
+    for (number, (output, alert)) in (0..).zip(outputs.iter().zip(&read)) {
+        assert_eq!((output.stream.as_str(), output.subject.as_str()), ("DAYBOOK_ALERTS", "daybook.alerts.ABQ"));
+        assert_eq!((output.position, output.first), ((POSITION.0 << 16) + number, false));
+        assert_eq!(alert.id, format!("ABQ-7-{number}"));
+        assert_eq!((&alert.tenant, alert.day, alert.generation, alert.log), (&tenant, day, 2, POSITION));
+        assert_eq!(alert.at, batch().stored_at, "the same on each replica");
+    }
+    let [group, more, sealed] = &read[..] else { panic!("{read:?}") };
+    assert_eq!((&group.alert, group.view.as_ref(), group.more_groups), (&low, Some(&view), false));
+    assert_eq!(group.figures.as_ref().unwrap(), &row(r#"{"sum":-1.50}"#));
+    assert_eq!((&more.alert, more.more_groups, &more.group), (&low, true, &None));
+    assert_eq!((sealed.alert.as_str(), sealed.report.as_ref()), ("day_sealed", Some(&report)));
+}
+
+#[test]
+fn a_purge_takes_alerts_of_earlier_batches_along() {
+    let purge = Purge { tenant: TenantId::new("ABQ").unwrap(), generation: 0, before: POSITION };
+    let tasks = Maker::default().tasks(&subjects(), batch(), Effect::Purge(purge));
+    let deletions = tasks.into_iter().map(|task| match task {
+        Task::Delete(Deletion { filter, below, .. }) => (filter, below),
+        Task::Write(output) => panic!("{output:?}"),
+    });
+    assert!(deletions.collect::<Vec<_>>().contains(&("daybook.alerts.ABQ".to_owned(), POSITION.0 << 16)));
 }
 
 proptest! {

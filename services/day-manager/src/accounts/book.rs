@@ -10,11 +10,14 @@ use daybook_domain::ids::{Name, TenantId};
 use daybook_domain::time::Instant;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// Something that accounts are made of.
+/// Something that accounts are made of. The account of a removed tenant stays: its tokens are void, and its id may be used again.
 #[derive(Clone, Debug)]
 pub enum Fact {
     Tenant(TenantId),
+    /// A group of tenants: its account asks, and publishes nothing.
+    Group(TenantId),
     Kind(Name),
+    KindRemoved(Name),
     Revoked(RevokedTokens),
     /// The settings, or what is made of them, are others than before.
     Settings,
@@ -38,7 +41,9 @@ pub struct AccountBook {
     kinds: BTreeSet<Name>,
     /// When the newest fact came to be that concerns everybody.
     common_since: Instant,
+    /// Groups, too.
     tenants: BTreeMap<TenantId, Instant>,
+    groups: BTreeSet<TenantId>,
     /// By the public key of the account.
     by_key: HashMap<String, TenantId>,
     revoked: BTreeMap<TenantId, (RevokedTokens, Instant)>,
@@ -54,6 +59,7 @@ impl AccountBook {
             kinds: BTreeSet::new(),
             common_since: Instant::from_millis(0),
             tenants: BTreeMap::new(),
+            groups: BTreeSet::new(),
             by_key: HashMap::new(),
             revoked: BTreeMap::new(),
         }
@@ -63,8 +69,19 @@ impl AccountBook {
     pub fn learn(&mut self, fact: Fact, stored_at: Instant) -> Touched {
         match fact {
             Fact::Tenant(tenant) => self.learn_tenant(tenant, stored_at),
+            Fact::Group(group) => {
+                self.groups.insert(group.clone());
+                self.learn_tenant(group, stored_at)
+            }
             Fact::Kind(kind) => {
                 if self.kinds.insert(kind) {
+                    self.common(stored_at)
+                } else {
+                    Touched::Nobody
+                }
+            }
+            Fact::KindRemoved(kind) => {
+                if self.kinds.remove(&kind) {
                     self.common(stored_at)
                 } else {
                     Touched::Nobody
@@ -126,7 +143,11 @@ impl AccountBook {
 
     fn sign(&self, tenant: &TenantId, revoked: Option<&RevokedTokens>, issued_at: Instant) -> String {
         let account = TenantAccount {
-            publishable: Publishable::Kinds(self.kinds.clone()),
+            publishable: Publishable::Kinds(if self.groups.contains(tenant) {
+                BTreeSet::new()
+            } else {
+                self.kinds.clone()
+            }),
             limits: TenantLimits::with_payload(self.share().payload_bytes),
             revoked: revoked.map(revocations).unwrap_or_default(),
             issued_at: seconds(issued_at),
@@ -141,6 +162,7 @@ impl AccountBook {
         let unkinded = Self {
             kinds: BTreeSet::new(),
             tenants: BTreeMap::new(),
+            groups: BTreeSet::new(),
             by_key: HashMap::new(),
             revoked: BTreeMap::new(),
             seed: self.seed.clone(),
@@ -219,6 +241,9 @@ mod tests {
         book.learn(kind("refund"), at(12));
         assert_eq!(publishable(&book), ["daybook.in.acme.order", "daybook.in.acme.refund"]);
         assert_eq!(claims(&book, "acme")["nats"]["limits"]["payload"], 64 * 1024 - 256);
+        assert_eq!(book.learn(Fact::Group(id("north")), at(13)), Touched::One(id("north")));
+        let of_group = claims(&book, "north")["nats"]["default_permissions"]["pub"]["allow"].to_string();
+        assert!(of_group.contains("daybook.query.north.") && !of_group.contains("daybook.in."), "{of_group}");
     }
 
     #[test]

@@ -1,10 +1,9 @@
-//! Where the facts stand that accounts are made of: tenants and kinds in CATALOG, revoked tokens and settings in ACCESS.
+//! Where the facts stand that accounts are made of: tenants, groups and kinds in CATALOG, revoked tokens and settings in ACCESS.
 
 use super::book::{AccountBook, Fact};
 use async_nats::HeaderMap;
 use daybook_contracts::subjects::Subjects;
-use daybook_domain::catalogue::Definition;
-use daybook_domain::ids::Partition;
+use daybook_domain::catalogue::{Definition, Removal};
 use daybook_runtime::append::{Newest, append, last_written};
 use daybook_runtime::connection::Connection;
 use daybook_runtime::reader::{Delivered, Reader, read_all};
@@ -14,6 +13,7 @@ use daybook_runtime::written::{self, Message, NotWritten};
 pub struct Sources {
     pub tenants: Reader,
     pub kinds: Reader,
+    pub groups: Reader,
     pub access: Reader,
 }
 
@@ -41,10 +41,15 @@ pub async fn store_fingerprint(connection: &Connection, fingerprint: &str) -> Re
 /// When a newer version wrote something of it.
 pub async fn read_facts(connection: &Connection, book: &mut AccountBook) -> Result<Sources, NotWritten> {
     let subjects = &connection.subjects;
-    let kinds = subjects.catalog(Partition(0), "kind", "*");
+    let [kinds, groups] = ["kind", "group"].map(|what| subjects.catalog_of_all(connection.partitions, what, "*"));
     let (catalog, access) = (subjects.catalog_stream(), subjects.access_stream());
-    let mut next = [1, 1, 1];
-    let sources = [(&catalog, subjects.every_tenant()), (&catalog, kinds), (&access, subjects.every_access())];
+    let mut next = [1, 1, 1, 1];
+    let sources = [
+        (&catalog, subjects.every_tenant()),
+        (&catalog, kinds),
+        (&catalog, groups),
+        (&access, subjects.every_access()),
+    ];
     for ((stream, filter), next) in sources.iter().zip(&mut next) {
         for message in read_all(connection, (*stream).clone(), filter.clone(), 1).await {
             *next = message.sequence + 1;
@@ -57,7 +62,7 @@ pub async fn read_facts(connection: &Connection, book: &mut AccountBook) -> Resu
         let (stream, filter) = &sources[index];
         Reader::new(connection, (*stream).clone(), filter.clone(), next[index])
     };
-    Ok(Sources { tenants: reader(0), kinds: reader(1), access: reader(2) })
+    Ok(Sources { tenants: reader(0), kinds: reader(1), groups: reader(2), access: reader(3) })
 }
 
 /// What a message says; nothing when no service wrote it, which is noted.
@@ -88,6 +93,8 @@ fn fact(subjects: &Subjects, message: Message<'_>) -> Result<Option<Fact>, NotWr
     Ok(match written::definition(subjects, message)?.1 {
         Definition::Tenant(tenant) => Some(Fact::Tenant(tenant.id)),
         Definition::Kind(kind) => Some(Fact::Kind(kind.name)),
+        Definition::Group(group) => Some(Fact::Group(group.id)),
+        Definition::Removal(Removal::Kind { name, .. }) => Some(Fact::KindRemoved(name)),
         _ => None,
     })
 }

@@ -191,6 +191,7 @@ impl Keeper {
                 },
                 message = sources.tenants.next() => self.take(&message),
                 message = sources.kinds.next() => self.take(&message),
+                message = sources.groups.next() => self.take(&message),
                 message = sources.access.next() => self.take(&message),
                 Some(request) = requests.recv() => {
                     let outcome = self.revoke(&request.tokens).await;
@@ -227,7 +228,7 @@ impl Keeper {
             }
         };
         // No server has the account of a new tenant before a client comes, and a cache does not want it until then.
-        let is_awaited = matches!(fact, Fact::Tenant(_)) && self.resolver == Resolver::Cache;
+        let is_awaited = matches!(fact, Fact::Tenant(_) | Fact::Group(_)) && self.resolver == Resolver::Cache;
         match self.book.learn(fact, message.stored_at) {
             Touched::Nobody => {}
             Touched::One(_) if is_awaited => {}

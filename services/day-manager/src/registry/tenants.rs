@@ -25,6 +25,7 @@ impl Check<'_> {
         let registry = self.registry;
         let plan = registry.schedule.get(&spec.id);
         let old = plan.map(|plan| plan.tenant());
+        let removed = registry.removed_tenant(&spec.id);
         let clock = spec.clock.clone().or_else(|| old.map(|old| old.clock.clone())).unwrap_or_else(system_clock);
         let old_table = registry.schedule.table(&spec.id).map(Arc::as_ref);
         let standing = plan.zip(old_table).map(|(plan, table)| Standing {
@@ -35,7 +36,7 @@ impl Check<'_> {
         });
         let known = old.zip(standing.as_ref());
 
-        let asked = rules_of(spec);
+        let asked = spec.rules();
         let accepted = match known {
             Some((old, standing)) => change::accept_calendar(old, &asked, standing),
             None => calendar::check_rules(&asked).map(|()| Accepted { rules: asked, since: None }).map_err(Into::into),
@@ -67,11 +68,14 @@ impl Check<'_> {
             grace_ms: spec.grace_ms,
             first_day,
             clock,
-            revision: old.map_or(0, |old| old.revision) + 1,
+            revision: old.map_or(removed.revision, |old| old.revision) + 1,
+            generation: old.map_or(removed.next_generation, |old| old.generation),
+            boundaries: old.map_or_else(Vec::new, |old| old.boundaries.clone()),
             seasons: spec.seasons.clone(),
             quotas: spec.quotas,
             restate_after_ms: Some(spec.restate_after_ms.unwrap_or(DEFAULT_RESTATE_AFTER_MS)),
             max_ahead_ms: Some(spec.max_ahead_ms.unwrap_or(DEFAULT_MAX_AHEAD_MS)),
+            alerts: spec.alerts.clone(),
         };
         let action = action(old.cloned().map(|old| Tenant { revision: tenant.revision, ..old }), &tenant);
         let fixed = known.and_then(|(old, standing)| standing.fixed(old));
@@ -93,8 +97,9 @@ impl Check<'_> {
             .map_err(|error| error.to_string())?
             .map_or(Instant::MIN, |table| table.opens_at());
         let present = now.map_or(first_opens, |now| now.max(first_opens));
-        let is_enough =
-            |table: &&CalendarTable| table.first <= tenant.first_day && table.horizon() > present.after(HORIZON);
+        let is_enough = |table: &&CalendarTable| {
+            table.first <= tenant.first_day && table.horizon() > present.after(HORIZON) && !table.offsets.is_empty()
+        };
         let extended = match known.filter(is_enough) {
             Some(_) => None,
             None => {
@@ -116,12 +121,6 @@ impl Check<'_> {
         }
         Ok(())
     }
-}
-
-/// The rules as they are asked for.
-pub(super) fn rules_of(spec: &TenantSpec) -> Vec<CalendarRule> {
-    let first = CalendarRule { from: Date::MIN, zone: spec.zone.clone(), cutoff_minutes: spec.cutoff_minutes };
-    std::iter::once(first).chain(spec.changes.iter().cloned()).collect()
 }
 
 /// Checks what needs no other definition.
@@ -172,33 +171,19 @@ fn kept_clock(spec: &TenantSpec, old: Option<&Tenant>) -> Option<String> {
 }
 
 fn difference(old: &Tenant, new: &Tenant) -> String {
-    let mut parts = Vec::new();
-    if old.name != new.name {
-        parts.push("name");
-    }
-    if old.calendar != new.calendar {
-        parts.push("calendar");
-    }
-    if old.first_day != new.first_day {
-        parts.push("first_day");
-    }
-    if old.clock != new.clock {
-        parts.push("clock");
-    }
-    if old.grace_ms != new.grace_ms {
-        parts.push("grace");
-    }
-    if old.seasons != new.seasons {
-        parts.push("seasons");
-    }
-    if old.quotas != new.quotas {
-        parts.push("quotas");
-    }
-    if old.restate_after_ms != new.restate_after_ms {
-        parts.push("restate_after");
-    }
-    if old.max_ahead_ms != new.max_ahead_ms {
-        parts.push("max_ahead");
-    }
-    parts.join(", ")
+    let parts = [
+        ("name", old.name != new.name),
+        ("calendar", old.calendar != new.calendar && old.named_by() == new.named_by()),
+        ("day_named_by", old.named_by() != new.named_by()),
+        ("first_day", old.first_day != new.first_day),
+        ("clock", old.clock != new.clock),
+        ("grace", old.grace_ms != new.grace_ms),
+        ("seasons", old.seasons != new.seasons),
+        ("quotas", old.quotas != new.quotas),
+        ("restate_after", old.restate_after_ms != new.restate_after_ms),
+        ("max_ahead", old.max_ahead_ms != new.max_ahead_ms),
+        ("alerts", old.alerts != new.alerts),
+    ];
+    let changed: Vec<&str> = parts.into_iter().filter_map(|(part, is_changed)| is_changed.then_some(part)).collect();
+    changed.join(", ")
 }

@@ -1,6 +1,9 @@
 use super::*;
+use crate::schedule::Observed;
+use daybook_contracts::admin::Target;
 use daybook_domain::catalogue::{
-    CalendarRule, Dimension, Grain, LatePolicy, Measure, Metric, Mode, Season, Tenant, only_final,
+    Boundary, CalendarRule, Dimension, Direction, Earliest, Grain, LateChange, LatePolicy, Measure, Metric, Mode,
+    NamedBy, RankedBy, Ranking, Season, Tenant, Ties, only_final,
 };
 use daybook_domain::quotas::Quotas;
 
@@ -26,6 +29,7 @@ fn kind() -> Kind {
         measures: vec![Measure { name: name("price"), scale: 2 }],
         revision: 0,
         mappings: Vec::new(),
+        remember: None,
     }
 }
 
@@ -53,6 +57,8 @@ fn tenant(text: &str) -> TenantSpec {
         quotas: Default::default(),
         restate_after_ms: None,
         max_ahead_ms: None,
+        day_named_by: Default::default(),
+        alerts: Default::default(),
     }
 }
 
@@ -92,21 +98,54 @@ fn registry() -> Registry {
 #[test]
 fn a_change_to_what_a_view_computes_is_a_revision_that_is_backfilled() {
     let mut registry = registry();
-    let backfilled = "backfilled from the log; the former definition stays in force until then";
+    let backfilled = "backfilled from the log for everyone; the former definition stays in force until then. Answers for closed days \
+                      follow the new one, and sealed reports stay as they are";
+    let late = "late changes from restate to reject for everyone; none of their days has closed yet";
     let mut changed = view();
-    let changes: [fn(&mut View); 3] =
-        [|view| view.grain = Grain::Hour, |view| view.late = LatePolicy::Reject, |view| view.metrics.truncate(1)];
-    for (index, change) in changes.into_iter().enumerate() {
+    type Change = fn(&mut View);
+    let changes: [(Change, &str); 3] = [
+        (|view| view.grain = Grain::Hour, backfilled),
+        (|view| view.late = LatePolicy::Reject, late),
+        (|view| view.metrics.truncate(1), backfilled),
+    ];
+    for (index, (change, told)) in changes.into_iter().enumerate() {
         change(&mut changed);
         let lines = apply(&mut registry, &of_views(vec![changed.clone()]));
-        assert_eq!(lines, [("shops".to_owned(), Action::Changed, backfilled.to_owned())]);
+        assert_eq!(lines, [("shops".to_owned(), Action::Changed, told.to_owned())]);
         assert_eq!(registry.revisions()[&name("shops")], 2 + index as u64);
         let lines = apply(&mut registry, &of_views(vec![changed.clone()]));
         assert_eq!(lines, [("shops".to_owned(), Action::Unchanged, String::new())]);
     }
     // With other tenants at the same time it is one all the same.
     let lines = apply(&mut registry, &of_views(vec![view_for(&["A"])]));
-    assert_eq!(lines[0].2, backfilled);
+    let late = "; late changes from reject to restate for 1 tenant; none of their days has closed yet";
+    assert_eq!(lines[0].2, backfilled.replace("everyone", "1 tenant") + late);
+}
+
+/// `earliest: true` of an earlier build stays what it was until somebody applies the view again.
+#[test]
+fn a_former_ranking_gets_its_present_meaning_when_it_is_applied_again() {
+    let ranked = |earliest| {
+        let by = vec![RankedBy { metric: view().metrics[0].name.clone(), direction: Direction::Desc }];
+        View { ranking: Some(Ranking { by, ties: Ties::Dense, earliest }), ..view() }
+    };
+    let mut registry = registry();
+    registry.adopt(Definition::View(View { revision: 7, ..ranked(Earliest::LatestTime) })).unwrap();
+    // The catalogue's `true`, as an earlier command line would send it, and what the present one sends.
+    for (number, earliest) in [Earliest::LatestTime, Earliest::Reached].into_iter().enumerate() {
+        let (name, action, detail) = apply(&mut registry, &of_views(vec![ranked(earliest)])).remove(0);
+        let expected = if number == 0 { Action::Changed } else { Action::Unchanged };
+        assert_eq!((&*name, action), ("shops", expected));
+        let told = "whoever reached the present score first ranks higher now; backfilled from the log";
+        assert_eq!(detail.contains(told), number == 0, "{detail}");
+        let known = &registry.views["shops"];
+        assert_eq!((known.revision, known.ranking.as_ref().unwrap().earliest), (8, Earliest::Reached));
+    }
+    // What costs too much is refused by name, whichever it is sent as.
+    let mut costly = ranked(Earliest::LatestTime);
+    costly.metrics[0].value = "approx_distinct(shop)".into();
+    let refused = refusal(&registry, &of_views(vec![costly]));
+    assert!(refused.contains("ranks with earliest by") && refused.contains("leave out earliest"), "{refused}");
 }
 
 #[test]
@@ -230,6 +269,23 @@ fn a_tenant_gathers_restatements_unless_it_says_otherwise() {
     assert_eq!(interval(&registry), None);
     assert_eq!(line(&mut registry, None).1, Action::Changed);
     assert_eq!(interval(&registry), Some(60_000));
+}
+
+#[test]
+fn kinds_remember_ids_for_400_days_unless_told_otherwise() {
+    let mut registry = registry();
+    let of = |remember: Option<u16>| Apply { kinds: vec![Kind { remember, ..kind() }], ..Apply::default() };
+    let kind_name = kind().name;
+    assert_eq!(registry.kinds[&kind_name].remember, Some(400));
+    assert_eq!(apply(&mut registry, &of(None))[0].1, Action::Unchanged);
+    let lines = apply(&mut registry, &of(Some(36)));
+    let told = "ids are remembered for 36 days instead of 400".to_owned();
+    assert_eq!(lines, [(kind_name.to_string(), Action::Changed, told)]);
+    assert_eq!(registry.kinds[&kind_name].remember, Some(36));
+    for days in [34, 4_001] {
+        let refused = refusal(&registry, &of(Some(days)));
+        assert!(refused.contains("remember is 35 to 4000 days"), "{refused}");
+    }
 }
 
 #[test]
@@ -366,8 +422,12 @@ fn a_tenant_with_events_follows_another_rule_two_days_later() {
     let mut registry = registry();
     run(&mut registry, "system", NOW);
     let counted = Counted::Through("2026-05-02".parse().unwrap());
-    let rule =
-        |from: &str| CalendarRule { from: from.parse().unwrap(), zone: "Asia/Beirut".into(), cutoff_minutes: 300 };
+    let rule = |from: &str| CalendarRule {
+        from: from.parse().unwrap(),
+        zone: "Asia/Beirut".into(),
+        cutoff_minutes: 300,
+        named_by: Default::default(),
+    };
     let with = |from: &str| TenantSpec { changes: vec![rule(from)], ..tenant("A") };
     let refused = change(&mut registry, &with("2026-05-03"), counted).unwrap_err();
     assert!(refused.contains("days before 2026-05-04 stay as they are"), "{refused}");
@@ -387,6 +447,150 @@ fn a_tenant_with_events_follows_another_rule_two_days_later() {
     change(&mut registry, &with("2026-05-04"), counted).unwrap();
     assert_eq!(change(&mut registry, &tenant("A"), counted).unwrap(), "calendar");
     assert_eq!(table(&registry, "A").name, table(&registry, "C").name);
+}
+
+#[test]
+fn which_date_names_days_may_change_until_a_day_opens_or_an_event_counts() {
+    let named = |day_named_by| TenantSpec {
+        day_named_by,
+        clock: Some(name("shop")),
+        first_day: Some("2026-05-02".parse().unwrap()),
+        ..tenant("N")
+    };
+    let (by_open, by_close) = (named(NamedBy::Open), named(NamedBy::Close));
+    let mut registry = registry();
+    apply(&mut registry, &of_tenants(vec![by_open.clone()]));
+    assert_eq!(change(&mut registry, &by_close, Counted::Nothing).unwrap(), "day_named_by");
+    let first = registry.schedule.table(&id("N")).unwrap().day("2026-05-02".parse().unwrap()).unwrap();
+    assert_eq!(first.opens_at, at("2026-05-01T05:00:00Z"));
+    let counted = Counted::Through("2026-05-02".parse().unwrap());
+    let refused = change(&mut registry, &by_open, counted).unwrap_err();
+    let expected = "day_named_by cannot be changed from close to open, because events of 2026-05-02 were counted";
+    assert!(refused.contains(expected), "{refused}");
+    registry.clocks.insert(name("shop"), at("2026-05-01T06:00:00Z"));
+    run(&mut registry, "shop", "2026-05-01T06:00:00Z");
+    let refused = change(&mut registry, &by_open, Counted::Nothing).unwrap_err();
+    assert!(refused.contains("because business day 2026-05-02 has opened"), "{refused}");
+}
+
+#[test]
+fn a_late_policy_changes_from_a_day_on_that_has_not_opened_for_anyone() {
+    let mut registry = registry();
+    let past = TenantSpec { clock: Some(name("past")), first_day: Some("2024-04-01".parse().unwrap()), ..tenant("P") };
+    apply(&mut registry, &of_tenants(vec![past]));
+    registry.clocks.insert(name("past"), at("2024-04-03T06:00:00Z"));
+    run(&mut registry, "past", "2024-04-03T06:00:00Z");
+    // Of the others no day has closed yet, so what is late was never decided for them.
+    let carried = || of_views(vec![View { late: LatePolicy::CarryForward, ..view() }]);
+    let told = "late changes from restate to carry_forward from business day 2024-04-04 on for everyone; earlier days keep theirs, and no \
+                figure and no sealed report changes";
+    assert_eq!(registry.check(&carried(), &BTreeMap::new(), at(NOW)).unwrap().applied[0].detail.as_deref(), Some(told));
+    run(&mut registry, "system", "2026-05-03T12:00:00Z");
+    let told = apply(&mut registry, &carried());
+    assert!(told[0].2.contains("from business day 2026-05-04 on"), "{told:?}");
+    assert!(
+        told[0].2.ends_with("these have to reach that day first, by their newest days: P (2024-04-03)"),
+        "{told:?}"
+    );
+    let policies = |registry: &Registry| registry.views[&name("shops")].late_text();
+    assert_eq!(policies(&registry), "restate, carry_forward from 2026-05-04 on");
+    // The same file again, also when that day is long over.
+    for now in ["2026-05-03T13:00:00Z", "2026-05-09T12:00:00Z"] {
+        run(&mut registry, "system", now);
+        assert_eq!(apply(&mut registry, &carried())[0].1, Action::Unchanged, "{now}");
+    }
+    let back = of_views(vec![view()]);
+    apply(&mut registry, &back);
+    assert_eq!(policies(&registry), "restate, carry_forward from 2026-05-04 on, restate from 2026-05-10 on");
+    let far = vec![LateChange { from: "2027-01-01".parse().unwrap(), late: LatePolicy::CarryForward }];
+    apply(&mut registry, &of_views(vec![View { late_changes: far, ..view() }]));
+    let expected =
+        "restate, carry_forward from 2026-05-04 on, restate from 2026-05-10 on, carry_forward from 2027-01-01 on";
+    assert_eq!(policies(&registry), expected);
+    let refused = refusal(&registry, &of_views(vec![View { late: LatePolicy::Reject, ..view() }]));
+    assert!(refused.contains("give the view with the other policy another name"), "{refused}");
+}
+
+#[test]
+fn a_boundary_is_set_once_within_its_day_and_kept_for_a_while() {
+    let mut registry = registry();
+    run(&mut registry, "system", NOW);
+    let date = |text: &str| text.parse::<Date>().unwrap();
+    let today = date("2026-05-02");
+    let ask = |registry: &Registry, on: Date, now: &str| registry.boundary(&id("A"), on, at(now));
+    for (now, why) in [
+        ("2026-05-02T05:00:00Z", "would have no time at all"),
+        ("2026-05-03T05:00:00Z", "ended at its cut-off, 2026-05-03T05:00:00Z, and is open for its grace only"),
+    ] {
+        let refused = ask(&registry, today, now).unwrap_err();
+        assert!(refused.contains(why), "{refused}");
+    }
+    let definition = ask(&registry, today, NOW).unwrap().unwrap();
+    registry.adopt(definition).unwrap();
+    for now in ["2026-05-02T13:00:00Z", "2026-05-03T05:00:00Z"] {
+        assert_eq!(ask(&registry, today, now), Ok(None), "it has one");
+    }
+    let known = |registry: &Registry| registry.schedule.get(&id("A")).unwrap().tenant().boundaries.clone();
+    assert_eq!(known(&registry), [Boundary { date: today, at: at(NOW) }]);
+    // Another definition keeps it.
+    apply(&mut registry, &of_tenants(vec![TenantSpec { grace_ms: 60_000, ..tenant("A") }]));
+    assert_eq!(known(&registry).len(), 1);
+    let later = today.plus(BOUNDARY_DAYS + 1);
+    run(&mut registry, "system", &format!("{later}T06:00:00Z"));
+    let definition = ask(&registry, later, &format!("{later}T07:00:00Z")).unwrap().unwrap();
+    registry.adopt(definition).unwrap();
+    assert_eq!(known(&registry).iter().map(|boundary| boundary.date).collect::<Vec<_>>(), [later]);
+}
+
+#[test]
+fn a_day_that_began_at_a_boundary_has_time_before_its_opening_by_the_calendar() {
+    let mut registry = registry();
+    run(&mut registry, "system", NOW);
+    let date = |text: &str| text.parse::<Date>().unwrap();
+    let (today, next) = (date("2026-05-02"), date("2026-05-03"));
+    let ask = |registry: &Registry, on: Date, now: &str| registry.boundary(&id("A"), on, at(now));
+    let opening = "2026-05-03T05:00:00Z";
+    assert!(ask(&registry, next, opening).unwrap_err().contains("would have no time at all"));
+    registry.adopt(ask(&registry, today, NOW).unwrap().unwrap()).unwrap();
+    assert!(ask(&registry, next, NOW).unwrap_err().contains(&format!("begins at {NOW} and would have no time")));
+    let early = ask(&registry, next, "2026-05-02T23:00:00Z").unwrap_err();
+    let why = format!(
+        "has taken events since {NOW}, the boundary of the day before, but opens by the calendar only at {opening}"
+    );
+    assert!(early.contains(&why), "{early}");
+    let Ok(Some(Definition::Tenant(tenant))) = ask(&registry, next, opening) else { panic!("it has hours") };
+    assert_eq!(tenant.boundary(next), Some(at(opening)));
+    // The day after has no boundary before it.
+    assert!(ask(&registry, date("2026-05-04"), "2026-05-04T05:00:00Z").unwrap_err().contains("no time at all"));
+}
+
+#[test]
+fn hours_of_the_clock_wait_for_the_offsets_of_local_clocks() {
+    let mut registry = registry();
+    let clock_hours = || of_views(vec![View { grain: Grain::ClockHour, ..view() }]);
+    apply(&mut registry, &clock_hours());
+    let table = registry.schedule.table(&id("A")).unwrap();
+    let bare = CalendarTable { offsets: Vec::new(), revision: table.revision + 1, ..(**table).clone() };
+    registry.adopt(Definition::Calendar(bare)).unwrap();
+    let refused = refusal(&registry, &of_views(vec![View { grain: Grain::ClockHour, name: name("other"), ..view() }]));
+    assert!(refused.contains("an earlier build published"), "{refused}");
+    let extended = registry.with_offsets();
+    assert!(extended.iter().all(|table| !table.offsets.is_empty()) && !extended.is_empty());
+}
+
+#[test]
+fn tables_of_clocks_that_stand_still_get_offsets_and_no_further_days() {
+    let mut registry = registry();
+    let past = TenantSpec { clock: Some(name("past")), first_day: Some("2024-04-01".parse().unwrap()), ..tenant("P") };
+    apply(&mut registry, &of_tenants(vec![past]));
+    assert!(registry.with_offsets().is_empty());
+    let table = registry.schedule.table(&id("P")).unwrap().clone();
+    let bare = CalendarTable { offsets: Vec::new(), revision: table.revision + 1, ..(*table).clone() };
+    registry.adopt(Definition::Calendar(bare)).unwrap();
+    let republished = registry.with_offsets();
+    assert_eq!(republished, [CalendarTable { revision: table.revision + 2, ..(*table).clone() }]);
+    registry.adopt(Definition::Calendar(republished[0].clone())).unwrap();
+    assert!(registry.with_offsets().is_empty());
 }
 
 #[test]
@@ -412,4 +616,200 @@ fn a_replayed_tenant_goes_live_with_its_days() {
     assert_eq!(days[0], "2026-04-21 opened 2026-04-21T05:00:00Z");
     assert_eq!(days[1], "2026-04-20 closed 2026-04-21T05:00:00Z");
     assert_eq!(days.last().unwrap(), "2026-05-01 closed 2026-05-02T05:00:00Z");
+}
+
+/// Removes the target and takes that in; returns what was published.
+fn remove(registry: &mut Registry, target: &Target) -> Vec<Definition> {
+    let plan = registry.plan_removal(target).unwrap();
+    for definition in &plan.definitions {
+        registry.adopt(definition.clone()).unwrap();
+    }
+    plan.definitions
+}
+
+fn tenant_target(text: &str, purge: bool) -> Target {
+    Target::Tenant { id: id(text), purge }
+}
+
+#[test]
+fn a_removed_tenant_is_due_for_nothing_and_its_id_begins_a_new_generation() {
+    let mut registry = registry();
+    let system = name(SYSTEM_CLOCK);
+    let due = |registry: &Registry| registry.schedule.due(&system, at(NOW), 9);
+    let old = due(&registry).into_iter().find(|marker| marker.tenant == id("A")).unwrap();
+    let removed = remove(&mut registry, &tenant_target("A", false));
+    let expected = Removal::Tenant { id: id("A"), revision: 2, generation: 0, purge: false };
+    assert_eq!(removed, [Definition::Removal(expected)]);
+    assert!(due(&registry).iter().all(|marker| marker.tenant != id("A")));
+    assert_eq!(registry.schedule.observe(&old), Observed::Unknown);
+    // Twice: it says so. With a purge: what is left goes.
+    let again = registry.plan_removal(&tenant_target("A", false)).unwrap();
+    assert_eq!((again.is_repeated, again.definitions.len()), (true, 0));
+    let purge = remove(&mut registry, &tenant_target("A", true));
+    let expected = Removal::Tenant { id: id("A"), revision: 3, generation: 0, purge: true };
+    assert_eq!(purge, [Definition::Removal(expected)]);
+    // The broker may not have purged all of it: it can be asked again.
+    let purge = remove(&mut registry, &tenant_target("A", true));
+    let expected = Removal::Tenant { id: id("A"), revision: 4, generation: 0, purge: true };
+    assert_eq!(purge, [Definition::Removal(expected)]);
+    assert_eq!(registry.plan_removal(&tenant_target("A", false)).unwrap().definitions, []);
+
+    let created = apply(&mut registry, &of_tenants(vec![TenantSpec { zone: "Asia/Tokyo".into(), ..tenant("A") }]));
+    assert_eq!(created[0].1, Action::Created);
+    let fresh = registry.schedule.get(&id("A")).unwrap().tenant().clone();
+    assert_eq!((fresh.generation, fresh.revision), (1, 5));
+    // A day of the old one says nothing of the new one.
+    assert_eq!(registry.schedule.observe(&old), Observed::Stale);
+    let new = due(&registry).into_iter().find(|marker| marker.tenant == id("A")).unwrap();
+    assert_eq!((new.generation, registry.schedule.observe(&new)), (1, Observed::Applied));
+    // Another revision stays of that generation.
+    apply(&mut registry, &of_tenants(vec![TenantSpec { zone: "Asia/Tokyo".into(), grace_ms: 5, ..tenant("A") }]));
+    assert_eq!(registry.schedule.get(&id("A")).unwrap().tenant().generation, 1);
+}
+
+#[test]
+fn views_that_name_a_removed_tenant_are_for_one_fewer() {
+    let mut registry = registry();
+    apply(&mut registry, &of_views(vec![view_for(&["A", "B"])]));
+    let definitions = remove(&mut registry, &tenant_target("A", false));
+    assert!(matches!(&definitions[..], [Definition::View(_), Definition::Removal(_)]), "{definitions:?}");
+    let view = &registry.views[&name("shops")];
+    assert_eq!((view.tenants.clone(), view.revision), (view_for(&["B"]).tenants, 3));
+    let refused = registry.plan_removal(&tenant_target("B", false)).unwrap_err();
+    assert_eq!(refused, "shops would be for no tenant then; remove these views first");
+}
+
+#[test]
+fn a_kind_goes_when_no_view_uses_it_and_names_come_again_with_later_revisions() {
+    let mut registry = registry();
+    let kind_target = Target::Kind { name: name("order") };
+    let refused = registry.plan_removal(&kind_target).unwrap_err();
+    assert_eq!(refused, "kind order is used by shops; remove these views first");
+    let strange = Target::View { name: name("none") };
+    assert_eq!(registry.plan_removal(&strange).unwrap_err(), "there is no view none");
+    remove(&mut registry, &Target::View { name: name("shops") });
+    remove(&mut registry, &kind_target);
+    assert!(registry.plan_removal(&kind_target).unwrap().is_repeated);
+    assert!(registry.views.is_empty() && registry.kinds.is_empty());
+    let other = Kind { mode: Mode::Entity, measures: Vec::new(), ..kind() };
+    apply(&mut registry, &Apply { kinds: vec![other], ..Apply::default() });
+    assert_eq!((registry.kinds[&name("order")].mode, registry.kinds[&name("order")].revision), (Mode::Entity, 3));
+}
+
+#[test]
+fn another_late_policy_says_what_it_does_and_to_whom() {
+    let mut registry = registry();
+    let told = apply(&mut registry, &of_views(vec![View { late: LatePolicy::CarryForward, ..view() }]));
+    assert_eq!(told[0].2, "late changes from restate to carry_forward for everyone; none of their days has closed yet");
+    let told = apply(&mut registry, &of_views(vec![View { late: LatePolicy::Reject, ..view_for(&["A", "B"]) }]));
+    assert!(told[0].2.starts_with("late changes from carry_forward to reject for 2 tenants; "), "{}", told[0].2);
+}
+
+#[test]
+fn a_group_names_tenants_that_exist_and_has_an_id_of_its_own() {
+    let mut registry = Registry::default();
+    let group = |text: &str, tenants: &[&str]| TenantGroup {
+        id: id(text),
+        name: None,
+        tenants: tenants.iter().copied().map(id).collect(),
+        revision: 0,
+    };
+    let of_groups = |groups: Vec<TenantGroup>| Apply { groups, ..Apply::default() };
+    let both = Apply { tenants: vec![tenant("A"), tenant("B")], ..of_groups(vec![group("north", &["A", "B"])]) };
+    assert_eq!(apply(&mut registry, &both).last(), Some(&("north".to_owned(), Action::Created, String::new())));
+    assert_eq!(registry.groups[&id("north")].revision, 1);
+    let fewer = apply(&mut registry, &of_groups(vec![group("north", &["A"])]));
+    assert_eq!(fewer, [("north".to_owned(), Action::Changed, "0 tenants more, 1 fewer".to_owned())]);
+    for (refused, why) in [
+        (of_groups(vec![group("south", &[])]), "names 0 tenants"),
+        (of_groups(vec![group("A", &["B"])]), "is or was the id of a tenant"),
+        (of_groups(vec![group("south", &["C"])]), "tenants that do not exist: C"),
+        (of_groups(vec![group("south", &["north"])]), "names the group north"),
+        (of_tenants(vec![tenant("north")]), "is or was the id of a group"),
+        (Apply { tenants: vec![tenant("C")], ..of_groups(vec![group("C", &["A"])]) }, "is or was the id of a group"),
+    ] {
+        assert!(refusal(&registry, &refused).contains(why), "{why}: {}", refusal(&registry, &refused));
+    }
+    let target = Target::Tenant { id: id("A"), purge: false };
+    assert!(registry.plan_removal(&target).unwrap_err().contains("north would have no tenant"));
+    apply(&mut registry, &of_groups(vec![group("north", &["A", "B"])]));
+    let plan = registry.plan_removal(&target).unwrap();
+    assert_eq!((plan.groups, plan.definitions.len()), (vec![id("north")], 2));
+    for definition in plan.definitions {
+        registry.adopt(definition).unwrap();
+    }
+    assert_eq!(registry.groups[&id("north")].tenants, [id("B")].into());
+    let plan = registry.plan_removal(&Target::Group { id: id("north") }).unwrap();
+    assert_eq!(plan.definitions, [Definition::Removal(Removal::Group { id: id("north"), revision: 5 })]);
+}
+
+#[test]
+fn a_change_of_policy_is_told_from_the_first_day_that_differs_and_beside_other_changes() {
+    let day = |text: &str| text.parse::<Date>().unwrap();
+    let with = |changes: &[(&str, LatePolicy)]| View {
+        late_changes: changes.iter().map(|(from, late)| LateChange { from: day(from), late: *late }).collect(),
+        ..view()
+    };
+    let (restate, carry) = (LatePolicy::Restate, LatePolicy::CarryForward);
+    let mut registry = registry();
+    run(&mut registry, "system", "2026-05-03T12:00:00Z");
+    let told = |registry: &mut Registry, view: View| apply(registry, &of_views(vec![view])).remove(0).2;
+    let first = with(&[("2026-06-01", carry), ("2026-07-01", restate)]);
+    assert!(told(&mut registry, first).contains("from restate to carry_forward from business day 2026-06-01 on"));
+    // The first planned change stays, the second comes later.
+    let second = with(&[("2026-06-01", carry), ("2026-08-01", restate)]);
+    assert!(told(&mut registry, second).contains("from restate to carry_forward from business day 2026-07-01 on"));
+    // What was planned is given up.
+    let given_up = told(&mut registry, view());
+    assert!(given_up.contains("from carry_forward to restate from business day 2026-06-01 on"), "{given_up}");
+    let fewer = View { metrics: view().metrics[..1].to_vec(), ..with(&[("2026-09-01", carry)]) };
+    let both = told(&mut registry, fewer);
+    assert!(both.starts_with("backfilled from the log for everyone; "), "{both}");
+    assert!(both.contains("; late changes from restate to carry_forward from business day 2026-09-01 on"), "{both}");
+    assert!(!both.contains("no figure"), "{both}");
+}
+
+#[test]
+fn other_tenants_beside_another_policy_are_told() {
+    let mut registry = registry();
+    run(&mut registry, "system", "2026-05-03T12:00:00Z");
+    let carried = |tenants: &[&str]| of_views(vec![View { late: LatePolicy::CarryForward, ..view_for(tenants) }]);
+    let told = apply(&mut registry, &carried(&["A"])).remove(0).2;
+    assert!(told.ends_with("earlier days keep theirs; for 1 tenant rather than everyone"), "{told}");
+    let back = of_views(vec![view_for(&["A", "B"])]);
+    let told = apply(&mut registry, &back).remove(0).2;
+    assert!(told.ends_with("earlier days keep theirs; for 1 more tenant"), "{told}");
+}
+
+#[test]
+fn a_policy_that_the_present_revision_cannot_have_waits_for_the_next_one() {
+    let mut registry = registry();
+    let least = || {
+        let mut metrics = view().metrics;
+        metrics[1].value = "min(price)".into();
+        View { metrics, ..view() }
+    };
+    apply(&mut registry, &of_views(vec![least()]));
+    let carried = || of_views(vec![View { late: LatePolicy::CarryForward, ..view() }]);
+    let refused = refusal(&registry, &carried());
+    assert!(refused.contains("apply the other changes first"), "{refused}");
+    apply(&mut registry, &of_views(vec![view()]));
+    assert_eq!(apply(&mut registry, &carried())[0].1, Action::Changed);
+}
+
+#[test]
+fn a_view_has_so_many_policies_and_another_name_has_more() {
+    let mut registry = registry();
+    let mut refused = String::new();
+    for count in 0..=i32::try_from(daybook_domain::catalogue::MAX_LATE_CHANGES).unwrap() {
+        let today = "2026-05-03".parse::<Date>().unwrap().plus(count);
+        run(&mut registry, "system", &format!("{today}T12:00:00Z"));
+        let late = [LatePolicy::CarryForward, LatePolicy::Restate][count as usize % 2];
+        match registry.check(&of_views(vec![View { late, ..view() }]), &BTreeMap::new(), at(NOW)) {
+            Ok(change) => change.definitions.into_iter().for_each(|definition| registry.adopt(definition).unwrap()),
+            Err(refusals) => refused = format!("{count} {}", refusals[0].reason),
+        }
+    }
+    assert!(refused.starts_with("64 late has changed 64 times"), "{refused}");
+    assert!(refused.contains("another name"), "{refused}");
 }

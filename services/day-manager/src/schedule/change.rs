@@ -9,12 +9,14 @@
 //!   `max_ahead` after now: by the system clock with a margin until the change arrives in INBOX, by a named clock after the
 //!   end of the open day. Before a named clock has opened a day nothing limits events but the table.
 //!
+//! Which date names days never changes once a tenant has begun.
+//!
 //! The first cut-off by the new rule must lie behind all these events as well. So every event has one day, by either table.
 
 use super::last_published;
 use crate::calendar::{self, CalendarError, agree_through, check_rules};
 use daybook_domain::calendar::CalendarTable;
-use daybook_domain::catalogue::{CalendarRule, SYSTEM_CLOCK, Tenant};
+use daybook_domain::catalogue::{CalendarRule, NamedBy, SYSTEM_CLOCK, Tenant};
 use daybook_domain::ids::Name;
 use daybook_domain::time::{Date, Instant};
 use std::fmt;
@@ -137,6 +139,19 @@ pub enum ChangeError {
         /// What has begun.
         reason: Reason,
     },
+    /// Days would be named otherwise.
+    #[error(
+        "day_named_by cannot be changed from {} to {}, because {reason}; leave it as it is, or define a new tenant",
+        .old.as_str(), .new.as_str()
+    )]
+    Naming {
+        /// Which date names days until now.
+        old: NamedBy,
+        /// Which was asked for.
+        new: NamedBy,
+        /// What has begun.
+        reason: Reason,
+    },
     /// The new rules are no calendar.
     #[error(transparent)]
     Calendar(#[from] CalendarError),
@@ -233,6 +248,10 @@ impl Standing<'_> {
 /// When the rules are no calendar, or they differ on a date that stays while events were counted, or may have been.
 pub fn accept_calendar(old: &Tenant, asked: &[CalendarRule], standing: &Standing<'_>) -> Result<Accepted, ChangeError> {
     check_rules(asked)?;
+    let (named_by, new) = (old.named_by(), asked[0].named_by);
+    if let Some(reason) = standing.begun().filter(|_| named_by != new) {
+        return Err(ChangeError::Naming { old: named_by, new, reason });
+    }
     let as_asked = Accepted { rules: asked.to_vec(), since: None };
     let Some(fixed) = standing.fixed(old) else { return Ok(as_asked) };
     let earliest = calendar::first_after(asked, fixed.last.next(), fixed.reach)?;

@@ -5,6 +5,8 @@
 
 use super::Schedule;
 use daybook_contracts::day::{DayMarker, Edge};
+use daybook_domain::calendar::{BusinessDay, CalendarTable};
+use daybook_domain::catalogue::{Boundary, Tenant};
 use daybook_domain::ids::TenantId;
 use daybook_domain::time::{Date, Instant};
 use std::time::Duration;
@@ -50,8 +52,15 @@ pub enum CloseError {
         newest: Option<Date>,
     },
     /// It was opened early, because the day before it was closed by hand.
-    #[error("{date} of {tenant} begins only at {opens_at}; it can be closed from then on")]
-    NotBegun { tenant: TenantId, date: Date, opens_at: Instant },
+    #[error("{date} of {tenant} {}; it can be closed from then on", begun(.begins_at, .opens_at))]
+    NotBegun {
+        tenant: TenantId,
+        date: Date,
+        /// As [`begins_at`] says.
+        begins_at: Instant,
+        /// By the calendar.
+        opens_at: Instant,
+    },
     /// The next day is not in the published calendar.
     #[error("the day after {date} of {tenant} is not published yet; try again in a moment")]
     NotPublished { tenant: TenantId, date: Date },
@@ -60,6 +69,27 @@ pub enum CloseError {
 fn when(closed_at: &Option<Instant>, by_hand: &bool) -> String {
     let by_hand = if *by_hand { " by hand" } else { "" };
     closed_at.map_or_else(String::new, |at| format!("{by_hand} at {at}"))
+}
+
+/// Says of a day whose opening by the calendar is still to come when it begins, or has begun by a boundary.
+pub fn begun(begins_at: &Instant, opens_at: &Instant) -> String {
+    match begins_at < opens_at {
+        true => {
+            format!(
+                "has taken events since {begins_at}, the boundary of the day before, but opens by the calendar only at {opens_at}"
+            )
+        }
+        false => format!("begins only at {opens_at}"),
+    }
+}
+
+/// From when on events belong to a day: from the boundary of the day before, if it has one, else from the day's opening by the
+/// calendar.
+pub fn begins_at(tenant: &Tenant, table: &CalendarTable, day: &BusinessDay) -> Instant {
+    let is_before = |boundary: &&Boundary| {
+        boundary.date < day.date && table.day_from(boundary.date.next()).is_some_and(|next| next.date == day.date)
+    };
+    tenant.boundaries.iter().find(is_before).map_or(day.opens_at, |boundary| boundary.at.min(day.opens_at))
 }
 
 fn open(newest: &Option<Date>) -> String {
@@ -95,7 +125,8 @@ impl Schedule {
             return Err(not_open());
         }
         if now < day.opens_at {
-            return Err(CloseError::NotBegun { tenant: tenant.clone(), date, opens_at: day.opens_at });
+            let (begins_at, opens_at) = (begins_at(&plan.tenant, table, &day), day.opens_at);
+            return Err(CloseError::NotBegun { tenant: tenant.clone(), date, begins_at, opens_at });
         }
         let next = table.day_from(date.next());
         let next = next.ok_or_else(|| CloseError::NotPublished { tenant: tenant.clone(), date })?;
@@ -114,8 +145,7 @@ mod tests {
     use super::super::Observed;
     use super::*;
     use Edge::{Closed, Opened};
-    use daybook_domain::calendar::CalendarTable;
-    use daybook_domain::catalogue::{CalendarRule, Tenant};
+    use daybook_domain::catalogue::CalendarRule;
     use daybook_domain::ids::Name;
     use std::sync::Arc;
 
@@ -135,6 +165,11 @@ mod tests {
 
     /// A tenant with a grace of `grace` hours, whose days begin at these hours.
     fn schedule(grace: i64, hours: &[i64]) -> Schedule {
+        bounded(grace, hours, Vec::new())
+    }
+
+    /// The same, with days that end at boundaries.
+    fn bounded(grace: i64, hours: &[i64], boundaries: Vec<Boundary>) -> Schedule {
         let name = |text: &str| Name::new(text).unwrap();
         let table = CalendarTable {
             name: name("table"),
@@ -142,11 +177,20 @@ mod tests {
             tzdb: "test".into(),
             first: day(0),
             cutoffs: hours.iter().copied().map(hour).collect(),
+            offsets: Vec::new(),
         };
         let tenant = Tenant {
+            generation: 0,
+            boundaries,
+            alerts: Default::default(),
             id: id(),
             name: None,
-            calendar: vec![CalendarRule { from: day(0), zone: "Etc/UTC".into(), cutoff_minutes: 0 }],
+            calendar: vec![CalendarRule {
+                from: day(0),
+                zone: "Etc/UTC".into(),
+                cutoff_minutes: 0,
+                named_by: Default::default(),
+            }],
             grace_ms: (grace * HOUR) as u64,
             first_day: day(0),
             clock: name("system"),
@@ -261,5 +305,17 @@ mod tests {
         assert!(refused(&schedule, 1, 51).starts_with("1970-01-02 of a is not open"));
         let last = "the day after 1970-01-04 of a is not published yet; try again in a moment";
         assert_eq!(refused(&schedule, 3, 51), last);
+    }
+
+    #[test]
+    fn a_day_that_began_at_a_boundary_waits_for_its_opening_by_the_calendar() {
+        // Day 1 does not exist.
+        let mut schedule = bounded(2, &[0, 24, 24, 48, 72], vec![Boundary { date: day(0), at: hour(12) }]);
+        run(&mut schedule, 10);
+        close(&mut schedule, 0, 12);
+        let early = "1970-01-03 of a has taken events since 1970-01-01T12:00:00Z, the boundary of the day before, but opens by the \
+                     calendar only at 1970-01-02T00:00:00Z; it can be closed from then on";
+        assert_eq!(refused(&schedule, 2, 13), early);
+        assert_eq!(close(&mut schedule, 2, 24), [(Opened, 3, 24), (Closed, 2, 24)]);
     }
 }

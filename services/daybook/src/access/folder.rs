@@ -1,12 +1,13 @@
 //! Files that only their owner reads, each written whole or not at all.
 
 use super::settings::AccessSettings;
+use crate::own_files;
 use anyhow::{Context as _, bail};
 use daybook_access::keys::AccessSeed;
 use daybook_access::tokens::TokenLedger;
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 const SETTINGS: &str = "access.json";
@@ -53,13 +54,9 @@ impl AccessFolder {
 
     fn lock(path: &Path) -> anyhow::Result<Self> {
         let path = std::path::absolute(path).with_context(|| format!("cannot resolve {}", path.display()))?;
-        let file = path.join(LOCK);
-        let open = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&file);
-        let lock = open.with_context(|| format!("cannot open {}", file.display()))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { path, _lock: lock }),
-            Err(TryLockError::WouldBlock) => bail!("another command is at work in {}; try again", path.display()),
-            Err(TryLockError::Error(error)) => Err(error).context(format!("cannot lock {}", file.display())),
+        match own_files::lock(&path.join(LOCK))? {
+            Some(lock) => Ok(Self { path, _lock: lock }),
+            None => bail!("another command is at work in {}; try again", path.display()),
         }
     }
 
@@ -163,18 +160,10 @@ fn read(file: &Path) -> anyhow::Result<Option<String>> {
 /// # Errors
 /// When it cannot be written.
 pub fn write_private(file: &Path, text: &str) -> anyhow::Result<()> {
-    let mut scratch = file.to_owned().into_os_string();
-    scratch.push(".new");
-    let scratch = PathBuf::from(scratch);
-    let write = || {
-        // One that an earlier command left behind may have other permissions.
-        let _ = fs::remove_file(&scratch);
-        let mut open = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&scratch)?;
+    own_files::replace(file, own_files::PRIVATE, |mut open| {
         open.write_all(text.as_bytes())?;
-        open.sync_all()?;
-        fs::rename(&scratch, file)
-    };
-    write().with_context(|| format!("cannot write {}", file.display()))
+        Ok(open.sync_all()?)
+    })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use crate::cli::{ClientArguments, Outcome};
 use crate::client::Client;
 use crate::definitions::{self, Definitions};
 use crate::standing::{Standing, standings};
-use crate::table::Table;
+use crate::table::{Table, counted};
 use anyhow::{Context as _, ensure};
 use daybook_contracts::admin::{Action, Applied, Apply, ApplyReply, Refusal, TenantSpec};
 use daybook_domain::catalogue::View;
@@ -30,7 +30,7 @@ const LOOK: Duration = Duration::from_millis(250);
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// YAML files with kinds, views and tenants; - for standard input
+    /// YAML files with kinds, views, tenants and groups; - for standard input
     #[arg(short, long = "file", required = true, num_args = 1.., value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Only check, and show what would change
@@ -54,7 +54,7 @@ pub async fn run(arguments: Arguments) -> Outcome {
         Ok(definitions) => definitions,
         Err(mistakes) => {
             mistakes.iter().for_each(|mistake| eprintln!("{mistake}"));
-            eprintln!("daybook: nothing was changed: {} to mend", count(mistakes.len(), "mistake"));
+            eprintln!("daybook: nothing was changed: {} to mend", counted(mistakes.len() as u64, "mistake"));
             return Ok(ExitCode::FAILURE);
         }
     };
@@ -72,7 +72,7 @@ pub async fn run(arguments: Arguments) -> Outcome {
         }
         Err(refusals) => {
             refusals.iter().for_each(|refusal| eprintln!("{}", definitions.refused(refusal)));
-            eprintln!("daybook: nothing was changed: {} refused", count(refusals.len(), "definition"));
+            eprintln!("daybook: nothing was changed: {} refused", counted(refusals.len() as u64, "definition"));
             Ok(ExitCode::FAILURE)
         }
     }
@@ -92,7 +92,7 @@ pub async fn apply(
         let bytes = serde_json::to_vec(request)?.len();
         ensure!(
             bytes <= MAX_REQUEST_BYTES,
-            "kinds and views with the tenants they name take {bytes} bytes, and one request holds {MAX_REQUEST_BYTES}; \
+            "kinds, views and groups with the tenants they name take {bytes} bytes, and one request holds {MAX_REQUEST_BYTES}; \
              apply the tenants first, in files of their own"
         );
     }
@@ -120,13 +120,15 @@ pub async fn apply(
     Ok(Ok(applied))
 }
 
-/// Kinds and views with the tenants that views name, which must exist or come with them; then the other tenants.
+/// Kinds, views and groups with the tenants that these name, which must exist or come with them; then the other tenants.
 fn requests(whole: &Apply) -> Vec<Apply> {
-    let named: BTreeSet<&TenantId> = whole.views.iter().flat_map(|view| view.tenants.iter().flatten()).collect();
+    let of_views = whole.views.iter().flat_map(|view| view.tenants.iter().flatten());
+    let of_groups = whole.groups.iter().flat_map(|group| &group.tenants);
+    let named: BTreeSet<&TenantId> = of_views.chain(of_groups).collect();
     let (with_views, others): (Vec<TenantSpec>, Vec<TenantSpec>) =
         whole.tenants.iter().cloned().partition(|spec| named.contains(&spec.id));
-    let (kinds, views) = (whole.kinds.clone(), whole.views.clone());
-    let mut requests = vec![Apply { kinds, views, tenants: with_views, ..Apply::default() }];
+    let (kinds, views, groups) = (whole.kinds.clone(), whole.views.clone(), whole.groups.clone());
+    let mut requests = vec![Apply { kinds, views, tenants: with_views, groups, ..Apply::default() }];
     let mut tenants = Vec::new();
     let mut bytes = 0;
     for spec in others {
@@ -185,7 +187,7 @@ async fn wait(client: &Client, views: &[View], json: bool) -> Outcome {
     }
     bar.finish_and_clear();
     if !json {
-        super::print_line(&format!("{} in force", count(names.len(), "view")))?;
+        super::print_line(&format!("{} in force", counted(names.len() as u64, "view")))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -229,11 +231,10 @@ fn show(applied: &[Applied], dry_run: bool, json: bool) -> anyhow::Result<()> {
         table.print()?;
     }
     let verb = if dry_run { "would be put into force" } else { "put into force" };
-    super::print_line(&format!("{} {verb}, {unchanged} unchanged", count(applied.len() - unchanged, "definition")))
-}
-
-fn count(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+    super::print_line(&format!(
+        "{} {verb}, {unchanged} unchanged",
+        counted((applied.len() - unchanged) as u64, "definition")
+    ))
 }
 
 fn read(path: &PathBuf) -> anyhow::Result<String> {
@@ -268,6 +269,8 @@ mod tests {
             quotas: Default::default(),
             restate_after_ms: None,
             max_ahead_ms: None,
+            day_named_by: Default::default(),
+            alerts: Default::default(),
         }
     }
 

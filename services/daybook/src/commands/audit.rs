@@ -5,9 +5,9 @@ use crate::cli::{ClientArguments, Outcome};
 use crate::table::{Table, count};
 use crate::verification::audit::{Chapter, RefusedUnread, ReportOf, Standing, Story, Subject, audit, expired};
 use crate::verification::replay::Trimmed;
-use aggregator_shard::state::audit::Known;
 use compact_str::CompactString;
 use daybook_domain::ids::{Name, TenantId};
+use daybook_machine::audit::Known;
 use std::process::ExitCode;
 
 #[derive(Debug, clap::Args)]

@@ -27,6 +27,9 @@ struct CloseArguments {
     /// The day to close, with those before it that are open for their grace; by default the open day
     #[arg(long)]
     date: Option<Date>,
+    /// End the day now: events from now on, by their time, belong to the next day
+    #[arg(long)]
+    boundary: bool,
     #[command(flatten)]
     client: ClientArguments,
 }
@@ -44,7 +47,7 @@ async fn close(arguments: CloseArguments) -> Outcome {
         Some(date) => date,
         None => open_day(&client.days(&tenant).await?)?,
     };
-    let reply = client.close(&CloseDay { tenant, date }).await?;
+    let reply = client.close(&CloseDay { tenant, date, boundary: arguments.boundary }).await?;
     if arguments.client.json {
         super::print_json(&reply)?;
     } else {
@@ -70,9 +73,13 @@ fn open_day(days: &Days) -> anyhow::Result<Date> {
 fn describe(reply: &CloseReply) -> String {
     let closed = &reply.closed;
     let closed = format!("closed {} of {} at {}", closed.day.date, closed.tenant, closed.due_at);
-    match &reply.opened {
-        Some(opened) => format!("{closed}; opened {}, until {}", opened.day.date, opened.day.closes_at),
-        None => format!("{closed}; the next day was open already"),
+    let opened = match &reply.opened {
+        Some(opened) => format!("opened {}, until {}", opened.day.date, opened.day.closes_at),
+        None => "the next day was open already".to_owned(),
+    };
+    match &reply.boundary {
+        Some(boundary) => format!("{closed}; events from {boundary} on belong to the next day; {opened}"),
+        None => format!("{closed}; {opened}"),
     }
 }
 
@@ -116,6 +123,7 @@ mod tests {
     #[test]
     fn what_was_closed_and_opened_is_told() {
         let marker = |edge, date: &str, closes_at: &str| DayMarker {
+            generation: 0,
             tenant: tenant(),
             edge,
             day: BusinessDay {
@@ -131,12 +139,18 @@ mod tests {
         let closed = marker(Edge::Closed, "2013-03-08", "2013-03-09T12:00:00Z");
         let opened = Some(marker(Edge::Opened, "2013-03-09", "2013-03-10T11:00:00Z"));
         assert_eq!(
-            describe(&CloseReply { closed: closed.clone(), opened }),
+            describe(&CloseReply { closed: closed.clone(), opened, boundary: None }),
             "closed 2013-03-08 of ABQ at 2013-03-08T20:00:00Z; opened 2013-03-09, until 2013-03-10T11:00:00Z"
         );
         assert_eq!(
-            describe(&CloseReply { closed, opened: None }),
+            describe(&CloseReply { closed: closed.clone(), opened: None, boundary: None }),
             "closed 2013-03-08 of ABQ at 2013-03-08T20:00:00Z; the next day was open already"
+        );
+        let boundary = Some(closed.due_at);
+        assert_eq!(
+            describe(&CloseReply { closed, opened: None, boundary }),
+            "closed 2013-03-08 of ABQ at 2013-03-08T20:00:00Z; events from 2013-03-08T20:00:00Z on belong to the next day; the next day was \
+             open already"
         );
     }
 }

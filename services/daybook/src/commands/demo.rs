@@ -2,31 +2,24 @@
 
 use crate::cli::Outcome;
 use crate::client::Client;
+use crate::commands::demo_flights::{EVENTS, define, replaying};
+use crate::commands::demo_open;
 use crate::commands::replay::{describe, progress, replay};
-use crate::definitions;
 use crate::embedded::{Embedded, EmbeddedOptions, locate_broker, start_broker};
 use crate::expected::{self, Rankings};
-use crate::replayer::ReplayOptions;
 use crate::source::Source;
 use crate::table::{Table, count, figure};
 use anyhow::bail;
 use daybook_broker::Port;
 use daybook_contracts::report::Report;
-use daybook_domain::ids::Name;
 use daybook_domain::time::Date;
 use daybook_runtime::connection::BrokerOptions;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-const KIND: &str = include_str!("../../../../examples/flights/kind.yaml");
-const VIEWS: &str = include_str!("../../../../examples/flights/views.yaml");
-const TENANTS: &str = include_str!("../../../../examples/flights/tenants.yaml");
-const EVENTS: &[u8] = include_bytes!("../../../../examples/flights/data/march.ndjson.zst");
 const EXPECTED: &str = include_str!("../../../../examples/flights/expected/march/daily.csv");
 const EXPECTED_CARRIERS: &str = include_str!("../../../../examples/flights/expected/march/top_carriers.csv");
 const EXPECTED_ORIGINS: &str = include_str!("../../../../examples/flights/expected/march/origin_leaderboard.csv");
-/// The day before the first of the slice, in which its first flights are announced.
-const FIRST_DAY: &str = "2013-03-07";
 const FROM: &str = "2013-03-08";
 const TO: &str = "2013-03-12";
 /// Reports shown of each day.
@@ -37,6 +30,15 @@ pub struct Arguments {
     /// Run this nats-server as the private broker
     #[arg(long, env = "DAYBOOK_NATS_SERVER", value_name = "FILE")]
     nats_server: Option<PathBuf>,
+    /// Keep a sped-up day running before your eyes, and print the address of its console, until Ctrl-C
+    #[arg(long)]
+    open: bool,
+    /// Address of the console, on the loopback interface
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", requires = "open")]
+    http: String,
+    /// Minutes of history in a second [1..=600]
+    #[arg(long, value_name = "MINUTES", default_value_t = 10, requires = "open", value_parser = clap::value_parser!(u16).range(1..=600))]
+    pace: u16,
 }
 
 pub async fn run(arguments: Arguments) -> Outcome {
@@ -47,9 +49,18 @@ pub async fn run(arguments: Arguments) -> Outcome {
     };
     let broker = start_broker(binary, folder.path().join("broker"), Port::Free, None).await?;
     eprintln!("a private broker is running at {}", broker.client_url());
-    let options = EmbeddedOptions::new(BrokerOptions::at(broker.client_url()), folder.path().join("shard"));
+    let mut options = EmbeddedOptions::new(BrokerOptions::at(broker.client_url()), folder.path().join("shard"));
+    if arguments.open {
+        options.gateway = Some(gateway::Options { listen: arguments.http, door: gateway::DoorOptions::default() });
+    }
+    let run = async {
+        match arguments.open {
+            true => demo_open::run(options, arguments.pace).await,
+            false => show(options).await,
+        }
+    };
     let outcome = tokio::select! {
-        outcome = show(options) => outcome,
+        outcome = run => outcome,
         () = daybook_runtime::process::wait_for_signal() => {
             eprintln!("\nstopping …");
             Ok(ExitCode::from(130))
@@ -65,17 +76,10 @@ async fn show(options: EmbeddedOptions) -> Outcome {
     let client = Client::connect(&options.broker).await?;
     define(&client).await?;
 
-    let replaying = ReplayOptions {
-        kind: Some(Name::new("flight")?),
-        tenant_field: "tenant".to_owned(),
-        tenant: None,
-        clock: Some(("seen_at".to_owned(), Name::new("flights")?)),
-        // Flights are entities.
-        fact_ids: None,
-    };
+    let replaying = replaying()?;
     let source = Source::of_bytes(EVENTS, "march.ndjson.zst");
     let bar = progress(source.length, false);
-    let summary = replay(&client, replaying, source, None, true, &bar).await?;
+    let summary = replay(&client, None, replaying, source, None, true, &bar).await?;
     eprintln!("{}\n", describe(&summary));
 
     let (from, to): (Date, Date) = (FROM.parse()?, TO.parse()?);
@@ -109,6 +113,7 @@ async fn show(options: EmbeddedOptions) -> Outcome {
     }
     super::print_line(
         "\nWhere to look next\n  \
+         daybook demo --open                          watch the days close in the console\n  \
          daybook up --data DIR                        run it, and keep what it knows\n  \
          daybook apply -f examples/flights/*.yaml     define the flights\n  \
          daybook replay examples/flights/data/march.ndjson.zst --kind flight --clock seen_at\n  \
@@ -116,17 +121,6 @@ async fn show(options: EmbeddedOptions) -> Outcome {
          README.md and ARCHITECTURE.md",
     )?;
     Ok(ExitCode::SUCCESS)
-}
-
-async fn define(client: &Client) -> anyhow::Result<()> {
-    let mut definitions = flights()?;
-    let first_day = FIRST_DAY.parse()?;
-    definitions.apply.tenants.iter_mut().for_each(|tenant| tenant.first_day = Some(first_day));
-    match super::apply::apply(client, &definitions, false).await? {
-        Ok(applied) => eprintln!("{} definitions put into force", applied.len()),
-        Err(refusals) => bail!("{refusals:?}"),
-    }
-    Ok(())
 }
 
 /// The busiest airports of each day.
@@ -157,16 +151,4 @@ fn busiest(reports: &[Report]) -> Table {
         }
     }
     table
-}
-
-/// The definitions of the flights, as the demo embeds them.
-///
-/// # Errors
-/// Never with the files of this repository.
-pub fn flights() -> anyhow::Result<definitions::Definitions> {
-    let files = [("kind.yaml", KIND), ("views.yaml", VIEWS), ("tenants.yaml", TENANTS)]
-        .map(|(name, text)| (PathBuf::from(name), text.to_owned()));
-    definitions::load(&files, &[]).map_err(|mistakes| {
-        anyhow::anyhow!("{}", mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
-    })
 }

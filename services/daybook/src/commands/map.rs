@@ -3,19 +3,17 @@
 use crate::cli::{ClientArguments, Outcome};
 use crate::definitions;
 use crate::guess::{Wishes, guess};
-use crate::mapped::{MappingName, RecordMapper};
+use crate::mapped;
 use crate::samples;
 use crate::source::Record as Sample;
 use crate::table::{Table, count};
 use anyhow::{Context as _, bail};
-use daybook_contracts::admin::TenantSpec;
 use daybook_contracts::event::Problem;
 use daybook_contracts::reject::Code;
-use daybook_domain::catalogue::CalendarRule;
 use daybook_domain::ids::{Name, TenantId};
-use daybook_domain::time::{Date, Instant};
+use daybook_domain::time::Instant;
 use daybook_domain::value::Number;
-use daybook_mapping::{MappedEvent, Outcome as Mapped, PassedOver, Record, Unmapped, Zones};
+use daybook_mapping::{MappedEvent, MappingName, Outcome as Mapped, PassedOver, Record, RecordMapper, Unmapped, Zones};
 use daybook_runtime::clock;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -96,7 +94,8 @@ pub async fn run(arguments: Arguments) -> Outcome {
     let mapper = match arguments.definitions.is_empty() {
         true => {
             let client = arguments.client.connect().await?;
-            RecordMapper::load(&client, &arguments.mapping, arguments.tenant.clone()).await?
+            let kinds = client.catalogue().await?.kinds;
+            mapped::load(&client, &kinds, &arguments.mapping, arguments.tenant.clone()).await?
         }
         false => match offline(&arguments)? {
             Some(mapper) => mapper,
@@ -131,14 +130,8 @@ fn offline(arguments: &Try) -> anyhow::Result<Option<RecordMapper>> {
         }
     };
     let mut zones = Zones::default();
-    definitions.apply.tenants.iter().for_each(|tenant| zones.define(&tenant.id, &rules(tenant)));
-    RecordMapper::find(&definitions.apply.kinds, &arguments.mapping, zones, arguments.tenant.clone()).map(Some)
-}
-
-/// The calendar that a tenant's definition means.
-fn rules(tenant: &TenantSpec) -> Vec<CalendarRule> {
-    let first = CalendarRule { from: Date::MIN, zone: tenant.zone.clone(), cutoff_minutes: tenant.cutoff_minutes };
-    std::iter::once(first).chain(tenant.changes.iter().cloned()).collect()
+    definitions.apply.tenants.iter().for_each(|tenant| zones.define(&tenant.id, &tenant.rules()));
+    Ok(Some(RecordMapper::find(&definitions.apply.kinds, &arguments.mapping, zones, arguments.tenant.clone())?))
 }
 
 /// What is printed for machines.

@@ -1,24 +1,32 @@
 //! A file for each command.
 
+pub mod alerts;
 pub mod apply;
 pub mod audit;
 pub mod broker;
 pub mod day;
 pub mod days;
 pub mod demo;
+pub mod demo_flights;
+mod demo_open;
+pub mod export;
 pub mod get;
+pub mod key;
 pub mod map;
 pub mod nats;
 pub mod query;
 pub mod rejects;
+pub mod remove;
 pub mod replay;
 pub mod report;
 pub mod reports;
+pub mod resend;
 pub mod status;
 pub mod token;
 pub mod up;
 pub mod verify;
 pub mod watch;
+pub mod webhook;
 
 /// Prints a value as JSON on standard output.
 ///

@@ -5,7 +5,9 @@ use crate::commands::report::rows_table;
 use crate::table::count;
 use anyhow::bail;
 use compact_str::CompactString;
-use daybook_contracts::ask::{Answer, DaySelector, DayState, MAX_ANSWER_ROWS, Order, Pieces, Query, RankQuery};
+use daybook_contracts::ask::{
+    Answer, DaySelector, DayState, MAX_ANSWER_ROWS, Numbers, Order, Pieces, Query, RankQuery,
+};
 use daybook_contracts::report::Coverage;
 use daybook_domain::catalogue::{RankedBy, Ties};
 use daybook_domain::ids::{InboxSeq, Name, TenantId};
@@ -78,6 +80,12 @@ enum GrainArgument {
     Hour,
     #[value(name = "quarter_hour")]
     QuarterHour,
+    /// Hours as local clocks show them
+    #[value(name = "clock_hour")]
+    ClockHour,
+    /// The same, all days together
+    #[value(name = "hour_of_day")]
+    HourOfDay,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -115,12 +123,15 @@ impl Arguments {
                 GrainArgument::Day => Pieces::Day,
                 GrainArgument::Hour => Pieces::Hour,
                 GrainArgument::QuarterHour => Pieces::QuarterHour,
+                GrainArgument::ClockHour => Pieces::ClockHour,
+                GrainArgument::HourOfDay => Pieces::HourOfDay,
             },
             order: self.order.clone(),
             limit: self.limit,
             cursor: self.cursor.clone(),
             rank: is_ranked.then_some(RankQuery { by, ties, member, around: self.around }),
             at_least: self.at_least.map(InboxSeq),
+            numbers: Numbers::default(),
             accept_stale: !self.no_stale,
             watch: false,
         })
@@ -195,6 +206,10 @@ fn standing(answer: &Answer) -> String {
         Coverage::Partial { from, reason } => format!(", only from log position {from} on: {reason}"),
         Coverage::Capped { from, reason } => {
             format!(", without groups that were new after log position {from}: {reason}")
+        }
+        Coverage::Missing { tenants } => {
+            let tenants = tenants.iter().map(|(tenant, why)| format!("{tenant} ({why})"));
+            format!(", WITHOUT {}", tenants.collect::<Vec<_>>().join(", "))
         }
     };
     format!("{fresh}, INBOX {}, log {}{coverage}", answer.as_of.inbox, answer.as_of.log)

@@ -1,7 +1,8 @@
-//! `daybook rejects`: a tenant's rejected events.
+//! `daybook rejects`: a tenant's rejected events, and sending them again.
 
 use crate::cli::{ClientArguments, Outcome};
 use crate::client::Client;
+use crate::commands::resend;
 use crate::table::{Table, count};
 use anyhow::Context as _;
 use daybook_contracts::reject::Reject;
@@ -14,7 +15,10 @@ use std::collections::VecDeque;
 use std::process::ExitCode;
 
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// The tenant that the events were published for, whether it exists or not; an operator leaves it out for events
     /// whose tenant is not even a valid id
     tenant: Option<TenantId>,
@@ -25,7 +29,16 @@ pub struct Arguments {
     client: ClientArguments,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Send rejected originals again, after a mapping or a definition is mended
+    Resend(Box<resend::Arguments>),
+}
+
 pub async fn run(arguments: Arguments) -> Outcome {
+    if let Some(Command::Resend(arguments)) = arguments.command {
+        return resend::run(*arguments).await;
+    }
     let (rejects, has_older) = match &arguments.tenant {
         Some(tenant) => arguments.client.connect_to_ask().await?.rejects(tenant, arguments.last).await?,
         None => {

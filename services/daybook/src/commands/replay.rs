@@ -3,7 +3,7 @@
 use crate::cli::{ClientArguments, Outcome};
 use crate::client::Client;
 use crate::fact_ids::FactIds;
-use crate::mapped::{MAX_UNMAPPED, MappingName, RecordMapper};
+use crate::mapped::{self, MAX_UNMAPPED};
 use crate::rejected::{self, Rejected, RejectedLine};
 use crate::replayer::{ReplayOptions, Replayer, Tally};
 use crate::source::{Columns, Format, Record, Records, Source};
@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail};
 use daybook_domain::catalogue::{Kind, Mode, SYSTEM_CLOCK};
 use daybook_domain::ids::{Name, TenantId};
 use daybook_domain::time::Instant;
-use daybook_mapping::Outcome as Mapped;
+use daybook_mapping::{MappingName, Originals, Outcome as Mapped, RecordMapper};
 use daybook_runtime::clock;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -113,7 +113,7 @@ pub async fn run(arguments: Arguments) -> Outcome {
         bail!("there is no kind {kind}; define it by `daybook apply`, or name one of: {}", known.join(", "));
     }
     let (source, fact_ids) = fact_ids(&client, source, &kinds, arguments.fact_ids).await?;
-    let mapping = mapping(&arguments, &client).await?;
+    let mapping = mapping(&arguments, &client, &kinds).await?;
     let columns = Columns {
         as_they_are: mapping.is_some(),
         kinds,
@@ -137,7 +137,7 @@ pub async fn run(arguments: Arguments) -> Outcome {
         clock,
     };
     let bar = progress(source.length, arguments.client.json);
-    let work = replay_through(&client, mapping.as_ref(), options, source, arguments.until, !arguments.keep_open, &bar);
+    let work = replay(&client, mapping.as_ref(), options, source, arguments.until, !arguments.keep_open, &bar);
     let outcome = tokio::select! {
         outcome = work => outcome?,
         () = daybook_runtime::process::wait_for_signal() => {
@@ -158,13 +158,13 @@ pub async fn run(arguments: Arguments) -> Outcome {
 }
 
 /// The mapping that records go through, if one is wanted.
-async fn mapping(arguments: &Arguments, client: &Client) -> anyhow::Result<Option<RecordMapper>> {
+async fn mapping(arguments: &Arguments, client: &Client, kinds: &[Kind]) -> anyhow::Result<Option<RecordMapper>> {
     let Some(name) = &arguments.mapping else { return Ok(None) };
     if arguments.clock.as_ref().is_some_and(|field| field != "at") {
         bail!("with --mapping the clock follows the events' own time: write --clock at");
     }
     let wanted = MappingName { kind: arguments.kind.clone(), name: name.clone() };
-    RecordMapper::load(client, &wanted, arguments.tenant.clone()).await.map(Some)
+    mapped::load(client, kinds, &wanted, arguments.tenant.clone()).await.map(Some)
 }
 
 /// What a replay did.
@@ -194,26 +194,12 @@ pub struct Summary {
     pub passed_over: u64,
 }
 
-/// Replays a source to its end, or to `until`, and waits until everything rests in the figures.
+/// Replays a source to its end, or to `until`, and waits until everything rests in the figures. With a mapping the events are made of
+/// the source's records by it.
 ///
 /// # Errors
-/// When the source cannot be read, or a service or the broker stays away for too long.
+/// When the source cannot be read, too many records cannot be mapped, or a service or the broker stays away for too long.
 pub async fn replay(
-    client: &Client,
-    options: ReplayOptions,
-    source: Source,
-    until: Option<Instant>,
-    run_on: bool,
-    bar: &ProgressBar,
-) -> anyhow::Result<Summary> {
-    replay_through(client, None, options, source, until, run_on, bar).await
-}
-
-/// The same, with events that are made of the source's records by a mapping, if there is one.
-///
-/// # Errors
-/// As [`replay`], and when too many records cannot be mapped.
-pub async fn replay_through(
     client: &Client,
     mapping: Option<&RecordMapper>,
     options: ReplayOptions,
@@ -290,6 +276,7 @@ async fn publish_mapped(
                 continue;
             }
         };
+        let mut originals = Originals::of(record.len());
         for outcome in mapping.map(line, &record, clock::now()) {
             match outcome {
                 Mapped::Event(made) => {
@@ -298,7 +285,7 @@ async fn publish_mapped(
                     }
                 }
                 Mapped::Unmapped(unmapped) => {
-                    replayer.publish_unmapped(line, mapping.refuse(&record, &unmapped)).await?;
+                    replayer.publish_unmapped(line, mapping.refuse(&record, &unmapped, &mut originals)).await?;
                     tally.unmapped += 1;
                     anyhow::ensure!(
                         tally.unmapped < MAX_UNMAPPED,

@@ -1,10 +1,15 @@
 //! `daybook report`: the sealed report of a day.
 
+mod difference;
+
+use crate::asker::Asker;
 use crate::cli::{ClientArguments, Outcome};
 use crate::sealed::Sealed;
 use crate::table::{Table, figure};
+use anyhow::bail;
 use daybook_contracts::ask::AskErrorCode;
-use daybook_contracts::report::{Coverage, Row};
+use daybook_contracts::comparison::{compare, earlier_version};
+use daybook_contracts::report::{Change, Coverage, Row};
 use daybook_domain::ids::TenantId;
 use daybook_domain::time::Date;
 use std::process::ExitCode;
@@ -17,30 +22,51 @@ pub struct Arguments {
     /// Show this version instead of the newest
     #[arg(long = "version", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     version: Option<u32>,
+    /// Show what the version changed in the one before it, or what changed between two versions, such as 1..3
+    #[arg(long, value_name = "FROM..TO", num_args = 0..=1)]
+    diff: Option<Option<difference::Versions>>,
     #[command(flatten)]
     client: ClientArguments,
 }
 
 pub async fn run(arguments: Arguments) -> Outcome {
-    let (tenant, date) = (&arguments.tenant, arguments.date);
+    let named = arguments.diff.flatten();
+    if named.is_some() && arguments.version.is_some() {
+        bail!("--diff names both versions already: leave --version out, or give --diff without versions");
+    }
     let asker = arguments.client.connect_to_ask().await?;
-    let sealed = match asker.report(tenant, date, arguments.version).await {
-        Ok(sealed) => sealed,
-        Err(error) if error.code == AskErrorCode::UnknownDay && error.field.as_deref() == Some("date") => {
-            eprintln!(
-                "daybook: there is no sealed report of {date} for {tenant}; `daybook days {tenant}` shows its days"
-            );
-            return Ok(ExitCode::FAILURE);
+    let version = named.map(|versions| versions.to).or(arguments.version);
+    let Some(sealed) = ask(&asker, &arguments, version).await? else { return Ok(ExitCode::FAILURE) };
+    if arguments.diff.is_some() {
+        let from = earlier_version(&sealed.report, named.map(|versions| versions.from))?;
+        let Some(before) = ask(&asker, &arguments, Some(from)).await? else { return Ok(ExitCode::FAILURE) };
+        let comparison = compare(&before.report, &sealed.report);
+        match arguments.client.json {
+            true => super::print_json(&comparison)?,
+            false => difference::show(&comparison)?,
         }
-        Err(error) => return Err(error.into()),
-    };
-    if arguments.client.json {
+    } else if arguments.client.json {
         // The very bytes that were sealed.
         super::print_line(&String::from_utf8_lossy(&sealed.payload))?;
     } else {
         show(&sealed)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A version of the report, the newest when none is named. Says so when the day has none.
+async fn ask(asker: &Asker, arguments: &Arguments, version: Option<u32>) -> anyhow::Result<Option<Sealed>> {
+    let (tenant, date) = (&arguments.tenant, arguments.date);
+    match asker.report(tenant, date, version).await {
+        Ok(sealed) => Ok(Some(sealed)),
+        Err(error) if error.code == AskErrorCode::UnknownDay && error.field.as_deref() == Some("date") => {
+            eprintln!(
+                "daybook: there is no sealed report of {date} for {tenant}; `daybook days {tenant}` shows its days"
+            );
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn show(sealed: &Sealed) -> anyhow::Result<()> {
@@ -65,8 +91,14 @@ fn show(sealed: &Sealed) -> anyhow::Result<()> {
         account.carried,
         account.rejected
     ))?;
+    if account.drafts > 0 {
+        line(format!(
+            "  drafts     {} came, {} of them open when the day was sealed",
+            account.drafts, account.pending
+        ))?;
+    }
     match &report.coverage {
-        Coverage::Complete => line("  coverage   complete".to_owned())?,
+        Coverage::Complete | Coverage::Missing { .. } => line("  coverage   complete".to_owned())?,
         Coverage::Partial { from, reason } => line(format!("  coverage   from log position {from}: {reason}"))?,
         Coverage::Capped { from, reason } => {
             line(format!("  coverage   without groups that were new after log position {from}: {reason}"))?
@@ -84,13 +116,7 @@ fn show(sealed: &Sealed) -> anyhow::Result<()> {
     line(format!("  hash       {} (BLAKE3 of the JSON)", sealed.hash))?;
     if let Some(old) = &report.supersedes {
         line(format!("  supersedes version {}, {}", old.version, old.hash))?;
-        for change in &report.changes {
-            let id = change.id.as_deref().unwrap_or("-");
-            line(format!("    because  {} {id}: {} (INBOX {})", change.kind, change.what, change.inbox))?;
-        }
-        if report.changes_omitted > 0 {
-            line(format!("    and {} more", report.changes_omitted))?;
-        }
+        show_changes(&report.changes, report.changes_omitted)?;
     }
     for (name, view) in &report.views {
         line(format!("\n{name}"))?;
@@ -98,6 +124,18 @@ fn show(sealed: &Sealed) -> anyhow::Result<()> {
         if view.total > view.rows.len() as u64 {
             line(format!("… {} of {} rows", view.rows.len(), view.total))?;
         }
+    }
+    Ok(())
+}
+
+/// The late events that a version names as its reason.
+fn show_changes(changes: &[Change], omitted: u64) -> anyhow::Result<()> {
+    for change in changes {
+        let id = change.id.as_deref().unwrap_or("-");
+        super::print_line(&format!("    because  {} {id}: {} (INBOX {})", change.kind, change.what, change.inbox))?;
+    }
+    if omitted > 0 {
+        super::print_line(&format!("    and {omitted} more"))?;
     }
     Ok(())
 }

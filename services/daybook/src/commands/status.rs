@@ -2,11 +2,16 @@
 
 use crate::cli::{ClientArguments, Outcome};
 use crate::client::Client;
-use crate::table::{Table, count, duration};
+use crate::table::{Table, count, counted, duration};
 use daybook_contracts::admin::DaysStanding;
-use daybook_contracts::members::{Divergence, Foreign, HEARTBEAT, Heartbeat, Part};
+use daybook_contracts::members::{
+    self, Divergence, Foreign, HEARTBEAT, Heartbeat, Memory, Missing, Part, SourceStanding,
+};
 use daybook_domain::ids::Partition;
-use daybook_runtime::usage::StreamUsage;
+use daybook_domain::time::Instant;
+use daybook_runtime::membership::replicas;
+use daybook_runtime::memory::mebibytes;
+use daybook_runtime::usage::{StreamUsage, Usage};
 use daybook_runtime::{clock, usage};
 use futures::StreamExt;
 use serde::Serialize;
@@ -16,6 +21,8 @@ use std::time::Duration;
 
 /// The services, in the order of the flow.
 const SERVICES: [&str; 4] = ["day-manager", "ingest", "aggregator-shard", "query"];
+/// The service that may be missing: without sources nothing is to be read.
+const CONNECT: &str = "connect";
 /// How much longer than a heartbeat's interval is listened.
 const GRACE: Duration = Duration::from_millis(300);
 /// Characters of an instance's name that are shown.
@@ -40,34 +47,45 @@ struct Status {
     divergences: Vec<Divergence>,
     /// What stands in streams that no service wrote, as the process tells that has met most of it.
     foreign: Vec<Foreign>,
-    /// What the broker keeps of each stream; empty when it does not tell.
+    /// What the broker keeps of each stream of which it tells.
     streams: Vec<StreamUsage>,
+    /// What is lost of the redundancy that there should be, a sentence each.
+    missing: Vec<String>,
+    /// Processes that have used up their memory, a sentence each.
+    full: Vec<String>,
 }
 
 pub async fn run(arguments: Arguments) -> Outcome {
     let client = arguments.client.connect().await?;
-    let (members, standing) = tokio::join!(members(&client), client.days_standing());
+    let (members, standing) = tokio::join!(listen(&client), client.days_standing());
     let members = members?;
+    let Usage { streams, unanswered } = usage::streams(&client.connection).await;
+    let full = full(&members);
+    let mut missing = missing_members(&members, client.connection.partitions, clock::now());
+    missing.extend(missing_copies(&streams, &unanswered));
     let status = Status {
         partitions: client.connection.partitions,
-        divergences: divergences(&members),
-        foreign: foreign(&members),
+        divergences: members::divergences(&members),
+        foreign: members::foreign(&members),
         members,
         days: standing.ok(),
         outputs_waiting: client.outputs_waiting().await,
-        streams: usage::streams(&client.connection).await.unwrap_or_default(),
+        streams,
+        missing,
+        full,
     };
-    let is_whole = status.is_whole();
+    let is_sound =
+        status.is_whole() && status.missing.is_empty() && status.full.is_empty() && status.divergences.is_empty();
     if arguments.client.json {
         super::print_json(&status)?;
     } else {
         status.print()?;
     }
-    Ok(if is_whole && status.divergences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if is_sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Listens for as long as it takes every process to tell of itself.
-async fn members(client: &Client) -> anyhow::Result<Vec<Heartbeat>> {
+async fn listen(client: &Client) -> anyhow::Result<Vec<Heartbeat>> {
     let mut heard = client.connection.client.subscribe(client.connection.subjects.members("*")).await?;
     let mut members = BTreeMap::new();
     let listening = async {
@@ -83,30 +101,70 @@ async fn members(client: &Client) -> anyhow::Result<Vec<Heartbeat>> {
     };
     let _ = tokio::time::timeout(HEARTBEAT + GRACE, listening).await;
     let mut members: Vec<Heartbeat> = members.into_values().collect();
-    let rank = |member: &Heartbeat| SERVICES.iter().position(|service| *service == member.service);
+    let order = || SERVICES.iter().chain([&CONNECT]);
+    let rank = |member: &Heartbeat| order().position(|service| *service == member.service);
     members.sort_by_key(|member| (rank(member), member.instance.clone()));
     Ok(members)
 }
 
-/// What replicas tell of their states that contradicts what others do.
-fn divergences(members: &[Heartbeat]) -> Vec<Divergence> {
-    let pairs =
-        members.iter().enumerate().flat_map(|(index, one)| members[..index].iter().map(move |other| (one, other)));
-    let mut found: Vec<Divergence> = pairs.flat_map(|(one, other)| one.divergences(other)).collect();
-    found.sort();
-    found
+/// Processes that fell silent, as the day-manager tells that misses most, and partitions with too few replicas.
+fn missing_members(members: &[Heartbeat], partitions: u16, now: Instant) -> Vec<String> {
+    let silent = members.iter().map(|member| &member.missing).max_by_key(|missing| missing.len());
+    let mut sentences: Vec<String> = silent.into_iter().flatten().map(|missing| {
+        let Missing { service, instance, host, pid, since } = missing;
+        format!(
+            "{service} {} (host {host}, pid {pid}) fell silent {} ago without a farewell; start another {service}, or, if it was \
+             taken away for good, restart day-manager",
+            shorten(instance),
+            duration(now.since(*since))
+        )
+    }).collect();
+    let too_few = replicas(members, partitions).into_iter().filter(|replicas| replicas.are_missing());
+    sentences.extend(too_few.map(|replicas| {
+        format!(
+            "partition {} is served by {} of {} shards; start another aggregator-shard, or wait for those that catch up",
+            replicas.partition, replicas.serving, replicas.wanted
+        )
+    }));
+    sentences
 }
 
-/// By stream, what the process tells that has met most.
-fn foreign(members: &[Heartbeat]) -> Vec<Foreign> {
-    let mut most: BTreeMap<&str, &Foreign> = BTreeMap::new();
-    for told in members.iter().flat_map(|member| &member.foreign) {
-        let known = most.entry(&told.stream).or_insert(told);
-        if (told.messages, told.sequence) > (known.messages, known.sequence) {
-            *known = told;
-        }
-    }
-    most.into_values().cloned().collect()
+/// Processes that take in nothing more.
+fn full(members: &[Heartbeat]) -> Vec<String> {
+    let is_full = |member: &&Heartbeat| member.memory.is_some_and(|memory| memory.is_full);
+    let sentence = |member: &Heartbeat| {
+        let Memory { used, limit, .. } = member.memory?;
+        let service = &member.service;
+        Some(format!(
+            "{service} {} (host {}) uses about {} of {} and takes in nothing more; what it has it answers. Give it more memory \
+             (--memory, or the limit of its container), or start another {service}",
+            short(member),
+            member.host,
+            mebibytes(used),
+            mebibytes(limit)
+        ))
+    };
+    members.iter().filter(is_full).filter_map(sentence).collect()
+}
+
+/// Such as `165 MiB of 2048 MiB (8 %)`.
+fn memory_share(memory: &Memory) -> String {
+    let percent = u128::from(memory.used) * 100 / u128::from(memory.limit.max(1));
+    format!("{} of {} ({percent} %)", mebibytes(memory.used), mebibytes(memory.limit))
+}
+
+/// Copies of streams that are not current, and streams of which the broker does not tell.
+fn missing_copies(streams: &[StreamUsage], unanswered: &[String]) -> Vec<String> {
+    let too_few = streams.iter().filter(|usage| usage.replicas_current < usage.replicas);
+    let copies = too_few.map(|usage| {
+        let StreamUsage { stream, replicas, replicas_current, not_current, .. } = usage;
+        let why = if not_current.is_empty() { "no server has the others".to_owned() } else { not_current.join(", ") };
+        format!("{stream} has {replicas_current} of {replicas} copies that are current: {why}; see to that NATS server")
+    });
+    let silent = unanswered.iter().map(|stream| {
+        format!("the broker does not tell of {stream}: it has no leader now, or too few NATS servers run")
+    });
+    copies.chain(silent).collect()
 }
 
 impl Status {
@@ -126,10 +184,12 @@ impl Status {
 
     fn print(&self) -> anyhow::Result<()> {
         let now = clock::now();
-        let mut table = Table::new(["SERVICE", "INSTANCE", "HOST", "PID", "VERSION", "UP", "STATE", "PARTITIONS"]);
+        let mut table =
+            Table::new(["SERVICE", "INSTANCE", "HOST", "PID", "VERSION", "UP", "STATE", "PARTITIONS", "MEMORY"]);
         for member in &self.members {
             let parts = match member.service.as_str() {
                 "ingest" | "aggregator-shard" => format!("{} of {}", member.parts.len(), self.partitions),
+                CONNECT => counted(member.sources.iter().filter(|source| source.running).count() as u64, "source"),
                 _ => String::new(),
             };
             table.row([
@@ -141,6 +201,7 @@ impl Status {
                 duration(now.since(member.started_at)),
                 state(member).to_owned(),
                 parts,
+                member.memory.as_ref().map(memory_share).unwrap_or_default(),
             ]);
         }
         table.print()?;
@@ -165,6 +226,10 @@ impl Status {
         }
         table.print()?;
         super::print_line("")?;
+        if let Some(table) = self.sources() {
+            table.print()?;
+            super::print_line("")?;
+        }
         self.disk().print()?;
         if let Some(days) = &self.days {
             let overdue = match days.overdue_ms {
@@ -178,6 +243,19 @@ impl Status {
                 count(days.closing)
             ))?;
         }
+        for (member, why) in self.members.iter().filter_map(|it| Some((it, it.sources_refused.as_ref()?))) {
+            super::print_line(&format!(
+                "REFUSED: the file of sources of connect {} on {}; it goes on with those of before: {why}",
+                short(member),
+                member.host
+            ))?;
+        }
+        for missing in &self.missing {
+            super::print_line(&format!("MISSING: {missing}"))?;
+        }
+        for full in &self.full {
+            super::print_line(&format!("FULL: {full}"))?;
+        }
         for Divergence { partition, log, instance, other } in &self.divergences {
             super::print_line(&format!(
                 "DIVERGED: at {log} in the log of partition {partition}, the shards {} and {} hold different states",
@@ -189,13 +267,42 @@ impl Status {
             super::print_line(&format!(
                 "FOREIGN: {} in {stream} that no service wrote, the newest at {sequence} on {subject}: {why}; they have no \
                  effect, but somebody may write there: see docs/SECURITY.md",
-                if *messages == 1 { "1 message".to_owned() } else { format!("{} messages", count(*messages)) }
+                counted(*messages, "message")
             ))?;
         }
         if !self.is_whole() {
             super::print_line("NOT WHOLE: something above does not run, or is not level with its log yet")?;
         }
         Ok(())
+    }
+
+    /// Every source that a process of connect knows; nothing where none is.
+    fn sources(&self) -> Option<Table> {
+        let members = self.members.iter().filter(|member| member.service == CONNECT);
+        let told = members.flat_map(|member| member.sources.iter().map(move |source| (member, source)));
+        let mut sources: BTreeMap<&str, Vec<(&Heartbeat, &SourceStanding)>> = BTreeMap::new();
+        told.for_each(|(member, source)| sources.entry(&source.name).or_default().push((member, source)));
+        if sources.is_empty() {
+            return None;
+        }
+        let mut table = Table::new(["SOURCE", "READ BY", "MESSAGES", "EVENTS", "UNMAPPED", "LAG", "STATE"]);
+        for (name, known) in sources {
+            let running = || known.iter().filter(|(_, source)| source.running);
+            let sum = |read: fn(&SourceStanding) -> u64| count(known.iter().map(|(_, source)| read(source)).sum());
+            let names: Vec<&str> = running().map(|(member, _)| short(member)).collect();
+            let lag = running().find_map(|(_, source)| source.lag);
+            let trouble = running().find_map(|(_, source)| source.trouble.as_deref());
+            table.row([
+                name.to_owned(),
+                if names.is_empty() { "nobody".to_owned() } else { names.join(", ") },
+                sum(|source| source.messages),
+                sum(|source| source.events),
+                sum(|source| source.unmapped),
+                lag.map_or_else(|| "-".to_owned(), count),
+                trouble.unwrap_or(if names.is_empty() { "not read" } else { "reading" }).to_owned(),
+            ]);
+        }
+        Some(table)
     }
 
     /// What is on disk: of the broker, and of each shard.
@@ -214,7 +321,11 @@ impl Status {
         }
         for member in self.members.iter().filter(|member| member.service == "aggregator-shard") {
             let bytes: u64 = member.parts.values().map(|part| part.store_bytes).sum();
-            let bound = "the state, some times over".to_owned();
+            let out: u64 = member.parts.values().map(|part| part.closed_pages_out).sum();
+            let bound = match out {
+                0 => "the state, some times over".to_owned(),
+                out => format!("the state, some times over; {} pages of closed days are only there", count(out)),
+            };
             let none = String::new;
             table.row([format!("shard {}", short(member)), count(bytes), none(), none(), none(), bound]);
         }
@@ -289,23 +400,49 @@ fn shorten(name: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use daybook_contracts::members::{DIGEST_FORMAT, StateDigest};
-    use daybook_domain::ids::LogSeq;
 
     #[test]
-    fn replicas_of_different_states_are_found_once() {
-        let member = |instance: &str, state: &str| {
-            let digest = StateDigest { log: LogSeq(8), format: DIGEST_FORMAT, state: state.into(), seasons: None };
-            Heartbeat {
-                parts: [(Partition(2), Part { digests: [digest].into(), ..Part::default() })].into(),
-                ..Heartbeat::of("aggregator-shard", instance)
-            }
+    fn what_is_missing_is_named() {
+        let missing = |instance: &str| Missing {
+            service: "query".into(),
+            instance: instance.into(),
+            host: "h".into(),
+            pid: 7,
+            since: Instant::MIN,
         };
-        let members = [member("a", "x"), member("b", "y"), member("c", "x")];
-        let found = divergences(&members);
-        let pairs: Vec<_> = found.iter().map(|found| (found.instance.as_str(), found.other.as_str())).collect();
-        assert_eq!(pairs, [("b", "a"), ("c", "b")]);
-        assert_eq!((found[0].partition, found[0].log), (Partition(2), LogSeq(8)));
-        assert_eq!(divergences(&members[2..]), []);
+        let manager = |missing| Heartbeat { missing, ..Heartbeat::of("day-manager", "m") };
+        let shard = |replicas| Heartbeat {
+            replicas: Some(replicas),
+            parts: [(Partition(0), Part { ready: true, ..Part::default() })].into(),
+            ..Heartbeat::of("aggregator-shard", "s")
+        };
+        let told = |members: &[Heartbeat]| missing_members(members, 1, Instant::MIN);
+        assert_eq!(told(&[manager(vec![]), shard(1)]), [""; 0]);
+        let both = told(&[manager(vec![]), manager(vec![missing("q-12345678")]), shard(2)]);
+        assert_eq!(both.len(), 2);
+        assert!(both[0].starts_with("query 12345678 (host h, pid 7) fell silent"), "{both:?}");
+        assert!(both[1].starts_with("partition 0 is served by 1 of 2 shards"), "{both:?}");
+    }
+
+    #[test]
+    fn copies_that_are_not_current_are_named_with_their_server() {
+        let usage = |current, not_current: &[&str]| StreamUsage {
+            stream: "S".to_owned(),
+            messages: 0,
+            bytes: 0,
+            first_sequence: 1,
+            last_sequence: 0,
+            oldest: None,
+            max_bytes: None,
+            max_age_seconds: None,
+            max_messages_per_subject: None,
+            replicas: 3,
+            replicas_current: current,
+            not_current: not_current.iter().map(|why| (*why).to_owned()).collect(),
+        };
+        assert_eq!(missing_copies(&[usage(3, &[])], &[]), [""; 0]);
+        let missing = missing_copies(&[usage(2, &["nats-2 is offline"]), usage(2, &[])], &["T".to_owned()]);
+        assert!(missing[0].starts_with("S has 2 of 3 copies that are current: nats-2 is offline"), "{missing:?}");
+        assert!(missing[1].contains("no server has the others") && missing[2].contains("does not tell of T"));
     }
 }

@@ -5,11 +5,12 @@ use crate::embedded::{Embedded, EmbeddedOptions, locate_broker, start_broker, st
 use crate::websocket::{WebSocket, WebSocketArguments};
 use anyhow::Context as _;
 use daybook_broker::{Broker, Port};
+use daybook_contracts::subjects::Subjects;
 use daybook_runtime::config::OperationsOptions;
 use daybook_runtime::connection::{BrokerOptions, NatsOptions};
 use daybook_runtime::retention::Retention;
 use daybook_runtime::store::Backend;
-use daybook_runtime::{http, process, telemetry};
+use daybook_runtime::{http, memory, process, telemetry};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
@@ -49,10 +50,22 @@ pub struct Arguments {
     #[arg(long, env = "DAYBOOK_FIGURES_RETENTION", default_value_t = Retention::FOR_EVER)]
     figures_retention: Retention,
     #[command(flatten)]
+    pub connect: connect::Options,
+    #[command(flatten)]
     pub operations: OperationsOptions,
+    #[command(flatten)]
+    gateway: gateway::DoorOptions,
 }
 
 impl Arguments {
+    /// The gateway, on the port of `--http`. Without tokens it serves this machine alone, so on any other address there are
+    /// only health and metrics.
+    fn gateway(&self) -> Option<gateway::Options> {
+        let listen = self.operations.http.clone()?;
+        let door = self.gateway.clone();
+        (gateway::is_local(&listen) || door.has_tokens()).then_some(gateway::Options { listen, door })
+    }
+
     /// Whether the services run on a private broker that lets everyone on this machine in.
     fn has_plain_broker(&self) -> bool {
         self.broker.nats.nats.is_empty() && self.nats_server_config.is_none()
@@ -72,11 +85,26 @@ pub async fn run(arguments: Arguments) -> Outcome {
 async fn serve(arguments: &Arguments, stop: &CancellationToken) -> Outcome {
     std::fs::create_dir_all(&arguments.data)
         .with_context(|| format!("cannot make the folder {}", arguments.data.display()))?;
+    if let Some(sources) = &arguments.connect.sources {
+        // Before a broker is started in vain.
+        connect::sources::load(sources, &Subjects::new(&arguments.broker.prefix)?)?;
+    }
+    if let Some(webhooks) = &arguments.gateway.webhooks {
+        gateway::webhooks::check(webhooks)?;
+    }
     let is_private = arguments.has_plain_broker();
     anyhow::ensure!(
         is_private || !arguments.websocket.is_wanted(),
         "--websocket-origins opens a WebSocket of the private broker, and --nats and --nats-server-config name another; open it \
          in the configuration of that one"
+    );
+    anyhow::ensure!(
+        arguments.operations.http.is_some() || !arguments.gateway.has_tokens(),
+        "--api-keys and --jwt-keys are of no use without --http, which opens the API"
+    );
+    anyhow::ensure!(
+        arguments.gateway.webhooks.is_none() || arguments.gateway().is_some(),
+        "--webhooks needs the gateway; give --http, and --api-keys or --jwt-keys if that is not the loopback interface"
     );
     let websocket = if is_private { arguments.websocket.open(&arguments.data)? } else { None };
     let Some(mut broker) = own_broker(arguments, websocket.as_ref(), stop).await? else { return Ok(ExitCode::SUCCESS) };
@@ -88,13 +116,16 @@ async fn serve(arguments: &Arguments, stop: &CancellationToken) -> Outcome {
         options.stream_replicas = 1;
     }
     let mut embedded = EmbeddedOptions::new(options, arguments.data.join("shard"));
+    embedded.connect = arguments.connect.clone();
     embedded.shard.store = arguments.store;
     embedded.shard.log_retention = arguments.log_retention;
     embedded.shard.report_retention = arguments.report_retention;
     embedded.shard.figures_retention = arguments.figures_retention;
+    embedded.gateway = arguments.gateway();
     http::metrics_handle();
+    memory::watch(arguments.operations.memory);
     let begun = tokio::select! {
-        begun = Embedded::begin(embedded) => Some(begun?),
+        begun = beside_broker(&mut broker, Embedded::begin(embedded)) => Some(begun?),
         () = stop.cancelled() => None,
     };
     let Some(mut services) = begun else {
@@ -105,25 +136,15 @@ async fn serve(arguments: &Arguments, stop: &CancellationToken) -> Outcome {
     };
     // What is stopped before it is ready ends in good order, too.
     tokio::select! {
-        ready = services.ready() => {
+        ready = beside_broker(&mut broker, services.ready()) => {
             ready?;
             announce(arguments, &url, broker.as_ref().zip(websocket.as_ref()), &services, stop).await?;
         }
         () = stop.cancelled() => {}
     }
-    let ended = loop {
-        tokio::select! {
-            () = stop.cancelled() => break Ok(()),
-            ended = services.ended() => break ended,
-            died = broker_died(&mut broker) => {
-                tracing::warn!(status = died, "the private broker ended; starting it again");
-                if let Some(broker) = &mut broker
-                    && let Err(error) = broker.restart().await
-                {
-                    break Err(error.into());
-                }
-            }
-        }
+    let ended = tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        ended = beside_broker(&mut broker, services.ended()) => ended,
     };
     telemetry::say("stopping …");
     services.stop().await;
@@ -198,13 +219,45 @@ async fn announce(
         telemetry::say(&format!("  WebSocket  {url} for {}", websocket.options.allowed_origins.join(", ")));
         telemetry::say(&format!("             with the token in {}", websocket.token_file.display()));
     }
-    if let Some(address) = &arguments.operations.http {
+    if let Some(sources) = &arguments.connect.sources {
+        telemetry::say(&format!("  Sources    those in {}; `daybook status` shows them", sources.display()));
+    }
+    if let Some(webhooks) = &arguments.gateway.webhooks {
+        telemetry::say(&format!("  Webhooks   those in {}; `daybook webhook try` tries one", webhooks.display()));
+    }
+    if let Some(url) = &services.http {
+        telemetry::say(&format!("  HTTP       {url}/v1/docs (the API), /healthz and /metrics"));
+        if !arguments.gateway.has_tokens() {
+            telemetry::say("             open to every program on this machine, and to no web page of another origin");
+        }
+    } else if let Some(address) = &arguments.operations.http {
         let address = http::serve(address, services.health.clone(), stop.clone())
             .await
             .with_context(|| format!("cannot listen on {address} (--http)"))?;
-        telemetry::say(&format!("  HTTP       http://{address}/healthz and /metrics"));
+        telemetry::say(&format!(
+            "  HTTP       http://{address}/healthz and /metrics; the API needs --api-keys or --jwt-keys here"
+        ));
     }
     Ok(())
+}
+
+/// Does `work`, and starts the private broker again whenever it ends meanwhile: services that are starting wait for it, too.
+async fn beside_broker<T>(
+    broker: &mut Option<Broker>,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            died = broker_died(broker) => {
+                tracing::warn!(status = died, "the private broker ended; starting it again");
+                if let Some(broker) = broker {
+                    broker.restart().await?;
+                }
+            }
+        }
+    }
 }
 
 /// Returns when the private broker has ended by itself.

@@ -2,7 +2,7 @@
 
 use super::replay::progress;
 use crate::cli::{ClientArguments, Outcome};
-use crate::table::{Table, count, duration};
+use crate::table::{Table, count, counted, duration};
 use crate::verification::verify::{List, Scope, Verification, verify};
 use anyhow::bail;
 use daybook_domain::ids::TenantId;
@@ -121,7 +121,7 @@ fn show(outcome: &Verification, scope: &Scope) -> anyhow::Result<()> {
         line(format!(
             "passed over {} among the reports that no shard wrote, the first on {subject} at {sequence} of REPORTS; nothing \
              rests on them",
-            many(outcome.foreign.count, "message")
+            counted(outcome.foreign.count, "message")
         ))?;
     }
     let Some(first) = outcome.differences.first() else { return Ok(()) };
@@ -136,22 +136,17 @@ fn show(outcome: &Verification, scope: &Scope) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// So many of something.
-fn many(number: u64, what: &str) -> String {
-    format!("{} {what}{}", count(number), if number == 1 { "" } else { "s" })
-}
-
 /// One line for people.
 pub fn summary(outcome: &Verification) -> String {
     let events: u64 = outcome.partitions.iter().map(|partition| partition.events).sum();
     let took = duration(Duration::from_secs_f64(outcome.seconds));
     let differences = match outcome.differences_count {
         0 => "no differences".to_owned(),
-        number => many(number, "difference"),
+        number => counted(number, "difference"),
     };
     format!(
         "{} verified byte for byte out of {} events, {differences}, in {took}",
-        many(outcome.verified.count, "report version"),
+        counted(outcome.verified.count, "report version"),
         count(events)
     )
 }

@@ -4,11 +4,12 @@ use crate::asker::Asker;
 use crate::cli::{ClientArguments, Outcome};
 use crate::commands::query::heading;
 use crate::commands::report::rows_table;
-use crate::live::{Followed, LiveView};
+
 use crate::table::{self, count};
 use anyhow::{Context as _, bail};
 use daybook_contracts::ask::{Answer, AskError, AskErrorCode, Query};
 use daybook_contracts::lists::ViewEntry;
+use daybook_contracts::live::view::{Followed, LiveView};
 use daybook_contracts::live::{LiveUpdate, RENEW_AFTER};
 use daybook_domain::ids::{Name, TenantId};
 use daybook_runtime::process::wait_for_signal;

@@ -2,9 +2,11 @@
 
 use super::mappings;
 use super::reader::Reader;
-use super::yaml::{Node, Value};
-use daybook_domain::catalogue::{Dimension, Kind, MAX_COLUMNS, MAX_SCALE, Measure, Mode};
+use daybook_domain::catalogue::{
+    Dimension, Kind, LARGEST_REMEMBER_DAYS, LEAST_REMEMBER_DAYS, MAX_COLUMNS, MAX_SCALE, Measure, Mode,
+};
 use daybook_domain::ids::Name;
+use daybook_yaml::{Node, Value};
 use std::collections::BTreeMap;
 
 /// In expressions this is always an entity's state.
@@ -15,7 +17,8 @@ const EVENT_FIELDS: [&str; 8] = ["tenant", "kind", "id", "version", "status", "a
 /// The node that names the kind, and the kind where nothing is wrong with it.
 pub(super) fn read<'a>(node: &'a Node, reader: &mut Reader<'a, '_>) -> (Option<&'a Node>, Option<Kind>) {
     let before = reader.mistakes();
-    let Some(fields) = reader.fields(node, "kind", &["name", "mode", "dimensions", "measures", "mappings"]) else {
+    let Some(fields) = reader.fields(node, "kind", &["name", "mode", "dimensions", "measures", "mappings", "remember"])
+    else {
         return (None, None);
     };
     let name_node = reader.required(&fields, "name", "order");
@@ -26,12 +29,13 @@ pub(super) fn read<'a>(node: &'a Node, reader: &mut Reader<'a, '_>) -> (Option<&
     let mut columns = Columns::default();
     let dimensions = columns.read(reader.optional_list(&fields, "dimensions"), "dimension", read_dimension, reader);
     let measures = columns.read(reader.optional_list(&fields, "measures"), "measure", read_measure, reader);
+    let remember = fields.get("remember").and_then(|node| read_remember(node, reader));
     let columns_are_sound = reader.mistakes() == before;
     let drafts = mappings::read(reader.optional_list(&fields, "mappings"), reader);
     let kind = match (name, mode) {
         // With a column that could not be read, none can be called unknown.
         (Some(name), Some(mode)) if columns_are_sound => {
-            let mut kind = Kind { name, mode, dimensions, measures, revision: 0, mappings: Vec::new() };
+            let mut kind = Kind { name, mode, dimensions, measures, revision: 0, mappings: Vec::new(), remember };
             kind.mappings = mappings::check(drafts, &kind, reader);
             Some(kind).filter(|_| reader.mistakes() == before)
         }
@@ -130,6 +134,21 @@ fn read_measure<'a>(columns: &mut Columns<'a>, node: &'a Node, reader: &mut Read
         _ => {}
     }
     Some(Measure { name: name?, scale: scale.unwrap_or(0) })
+}
+
+/// A number of days.
+fn read_remember(node: &Node, reader: &mut Reader<'_, '_>) -> Option<u16> {
+    let Value::Integer(days) = node.value() else {
+        reader.wrong_type(node, "a number of days, such as remember: 400");
+        return None;
+    };
+    let read = u16::try_from(*days).ok().filter(|days| Kind::check_remember(*days).is_ok());
+    if read.is_none() {
+        let found = reader.source.describe(node);
+        let message = format!("remember is {LEAST_REMEMBER_DAYS} to {LARGEST_REMEMBER_DAYS} days, found {found}");
+        reader.mistake(node, message);
+    }
+    read
 }
 
 fn read_scale(node: &Node, reader: &mut Reader<'_, '_>) -> Option<u8> {

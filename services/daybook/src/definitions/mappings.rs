@@ -5,12 +5,12 @@
 
 use super::mistake::Mistake;
 use super::reader::{Fields, Reader};
-use super::yaml::{Node, Value, excerpt};
 use daybook_domain::catalogue::{Kind, Mode};
 use daybook_domain::expression::{ExpressionError, PathPredicate};
 use daybook_domain::ids::Name;
 use daybook_domain::mapping::{Explode, MAX_MAPPINGS, MAX_MAPPINGS_BYTES, Mapping, Pick, Round, Take};
 use daybook_mapping::{Mapper, MappingMistake, Preset};
+use daybook_yaml::{Node, Value, excerpt};
 use std::collections::BTreeMap;
 
 const MAPPING_KEYS: [&str; 12] =
@@ -128,11 +128,7 @@ fn read_one<'a>(node: &'a Node, reader: &mut Reader<'a, '_>) -> Option<Draft<'a>
     mapping.status = pick("status", reader);
     if let Some(node) = fields.get("id") {
         nodes.insert("id".to_owned(), node);
-        let parts = match node.value() {
-            Value::List(items) => items.as_slice(),
-            _ => std::slice::from_ref(node),
-        };
-        let read = parts.iter().enumerate();
+        let read = node.one_or_many().iter().enumerate();
         mapping.id = read.filter_map(|(at, part)| read_pick(part, &format!("id[{at}]"), &mut nodes, reader)).collect();
     }
     mapping.dims = read_columns(&fields, "dims", &mut nodes, reader);
@@ -224,11 +220,15 @@ fn read_pick<'a>(node: &'a Node, field: &str, nodes: &mut Nodes<'a>, reader: &mu
     let text = |key: &str, reader: &mut Reader<'a, '_>| {
         fields.get(key).and_then(|node| reader.text(node, key)).map(str::to_owned)
     };
-    let (path, header, zone) = (text("path", reader), text("header", reader), text("zone", reader));
+    let (header, zone) = (text("header", reader), text("zone", reader));
+    let mut paths = fields.get("path").map_or_else(Vec::new, |node| read_paths(node, field, nodes, reader)).into_iter();
+    let shift = fields.get("shift");
+    let has_shifts = shift.is_some_and(|node| matches!(node.value(), Value::Mapping(_)));
     let takes = Take::ALL.map(|take| (take.as_str(), take));
     let rounds = Round::ALL.map(|round| (round.as_str(), round));
     let pick = Pick {
-        path,
+        path: paths.next(),
+        or: paths.collect(),
         header,
         token: fields.get("token").and_then(|node| whole(node, "a token's number, from 1", reader)),
         constant: fields.get("const").and_then(|node| scalar(node, reader)),
@@ -239,7 +239,11 @@ fn read_pick<'a>(node: &'a Node, field: &str, nodes: &mut Nodes<'a>, reader: &mu
         otherwise: fields.get("else").and_then(|node| scalar(node, reader)),
         default: fields.get("default").and_then(|node| scalar(node, reader)),
         text: fields.get("text").and_then(|node| reader.flag(node, "text")).unwrap_or(false),
-        shift: fields.get("shift").and_then(|node| whole(node, "digits to shift the point by", reader)),
+        shift: shift.filter(|_| !has_shifts).and_then(|node| whole(node, "digits to shift the point by", reader)),
+        shift_by: shift
+            .filter(|_| has_shifts)
+            .and_then(|node| read_pick(node, &format!("{field}.shift_by"), nodes, reader))
+            .map(Box::new),
         divide: fields.get("divide").and_then(|node| whole(node, "a whole number to divide by", reader)),
         round: fields.get("round").and_then(|node| reader.word(node, "rounding", &rounds)),
     };
@@ -260,13 +264,20 @@ fn read_short<'a>(node: &'a Node, field: &str, nodes: &mut Nodes<'a>, reader: &m
     Some(Pick::path(text))
 }
 
+/// A path, or a list of paths of which the first that holds something counts.
+fn read_paths<'a>(node: &'a Node, field: &str, nodes: &mut Nodes<'a>, reader: &mut Reader<'a, '_>) -> Vec<String> {
+    if let Value::List(items) = node.value() {
+        nodes.extend(items.iter().enumerate().map(|(at, node)| match at {
+            0 => (format!("{field}.path"), node),
+            at => (format!("{field}.or[{}]", at - 1), node),
+        }));
+    }
+    node.one_or_many().iter().filter_map(|node| reader.text(node, "path")).map(str::to_owned).collect()
+}
+
 /// `rfc3339`, or a list of forms.
 fn read_forms<'a>(node: &'a Node, reader: &mut Reader<'a, '_>) -> Vec<String> {
-    let nodes = match node.value() {
-        Value::List(items) => items.as_slice(),
-        _ => std::slice::from_ref(node),
-    };
-    nodes.iter().filter_map(|node| reader.text(node, "a form of time").map(str::to_owned)).collect()
+    node.one_or_many().iter().filter_map(|node| reader.text(node, "a form of time").map(str::to_owned)).collect()
 }
 
 /// What stands for which text.

@@ -1,23 +1,7 @@
 //! What is wrong in a definition file, and where.
 
+pub use daybook_yaml::Place;
 use std::fmt;
-use std::path::PathBuf;
-
-/// A place in a file; written `examples/x.yaml:12:9`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    pub file: PathBuf,
-    /// From 1.
-    pub line: u64,
-    /// From 1, in characters.
-    pub column: u64,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.file.display(), self.line, self.column)
-    }
-}
 
 /// Why the files are refused. Its text is a line, and two more under it where an expression is at fault:
 ///

@@ -1,6 +1,6 @@
 //! Definition files: what `daybook apply -f FILE…` reads.
 //!
-//! A file is YAML, of one document or more, each a mapping with any of the lists `kinds`, `views` and `tenants`:
+//! A file is YAML, of one document or more, each a mapping with any of the lists `kinds`, `views`, `tenants` and `groups`:
 //!
 //! ```yaml
 //! kinds:
@@ -18,7 +18,7 @@
 //!       - flights: count                         # short for { name: flights, value: count }
 //!       - { name: on_time, value: count, where: arr_delay <= 15 }
 //!       - cancelled: { value: count, status: void, where: event = 'cancelled' }
-//!     grain: hour                                # or quarter_hour, or day, which it is when it is not said
+//!     grain: hour                                # or quarter_hour, clock_hour, or day, which it is when it is not said
 //!     late: restate                              # or carry_forward, or reject
 //!     tenants: [ABQ]                             # everyone when it is not said
 //!   - name: race
@@ -38,15 +38,20 @@
 //!       - { from: 2013-06-01, zone: America/Phoenix, cutoff: "04:00" }
 //!     seasons:
 //!       - { name: summer, from: 2013-06-01T11:00:00Z, to: 2013-09-01T11:00:00Z }
+//! groups:                                        # tenants that are asked together, like one
+//!   - { id: west, tenants: [ABQ, PHX] }
 //! ```
 //!
 //! The files of one command are one set: all of it is good, or [`load`] tells every mistake it finds, each with its
 //! place. What only day-manager can know (whether a time zone or a view's tenant exists, what a change means for views in force) it
 //! refuses itself, and [`Definitions::refused`] gives that a place too.
 //!
-//! A text goes through `yaml` (a tree in which every node knows its place) and `reader` (the fields of a mapping, and
-//! what is wrong with them), and `kinds` with `mappings`, `views` and `tenants` make definitions of it.
+//! A text goes through `daybook_yaml` (a tree in which every node knows its place) and `reader` (the fields of a mapping, and
+//! what is wrong with them), and `kinds` with `mappings`, `views`, `tenants` and `groups` make
+//! definitions of it.
 
+mod alerts;
+mod groups;
 mod kinds;
 mod mappings;
 mod mistake;
@@ -56,24 +61,23 @@ mod tenants;
 #[cfg(test)]
 mod tests;
 mod views;
-mod yaml;
 
 pub use mistake::{Mistake, Place};
 
 use daybook_contracts::admin::{Apply, MAX_DEFINITIONS, Refusal};
 use daybook_domain::catalogue::Kind;
+use daybook_yaml::{Node, Source};
 use reader::Reader;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use views::Draft;
-use yaml::{Node, Source};
 
 /// What the files define, ready to be sent to day-manager, and where each definition stands.
 #[derive(Clone, Debug)]
 pub struct Definitions {
     /// In the order of the files. Only to be checked, or to be put into force, as the caller decides: `dry_run` is false.
     pub apply: Apply,
-    /// By what (`kind`, `view` or `tenant`) and name.
+    /// By what (`kind`, `view`, `tenant` or `group`) and name.
     pub places: BTreeMap<(String, String), Place>,
 }
 
@@ -95,8 +99,12 @@ pub fn load(files: &[(PathBuf, String)], known_kinds: &[Kind]) -> Result<Definit
     let mut sources = Vec::new();
     for (file, text) in files {
         match Source::parse(file, text) {
+            Ok(source) if source.documents.is_empty() => {
+                let nothing = "nothing is defined here; expected kinds, views or tenants";
+                mistakes.push(Mistake::new(Some(source.start()), nothing));
+            }
             Ok(source) => sources.push(source),
-            Err(mistake) => mistakes.push(mistake),
+            Err(mistake) => mistakes.push(Mistake::new(Some(mistake.place), mistake.message)),
         }
     }
     let mut set = Set { kinds_are_complete: mistakes.is_empty(), ..Set::default() };
@@ -133,7 +141,12 @@ struct Set<'a> {
 
 impl<'a> Set<'a> {
     fn read(&mut self, document: &'a Node, reader: &mut Reader<'a, '_>) {
-        let Some(fields) = reader.fields(document, "file of definitions", &["kinds", "views", "tenants"]) else {
+        if let Some(key) = document.key("sources") {
+            let hint = "give them in a file of their own to `connect --sources FILE` or `daybook up --sources FILE`";
+            return reader.mistake_with_hint(key, "sources are not applied: connect reads them", hint);
+        }
+        let Some(fields) = reader.fields(document, "file of definitions", &["kinds", "views", "tenants", "groups"])
+        else {
             return;
         };
         for node in reader.optional_list(&fields, "kinds") {
@@ -159,6 +172,13 @@ impl<'a> Set<'a> {
                 self.locate("tenant", name, reader);
             }
             self.apply.tenants.extend(tenant);
+        }
+        for node in reader.optional_list(&fields, "groups") {
+            let (name, group) = groups::read(node, reader);
+            if let Some(name) = name {
+                self.locate("group", name, reader);
+            }
+            self.apply.groups.extend(group);
         }
     }
 

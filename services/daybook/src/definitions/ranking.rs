@@ -8,9 +8,9 @@
 
 use super::mistake::Mistake;
 use super::reader::Reader;
-use super::yaml::{Node, Value};
-use daybook_domain::catalogue::{Direction, MAX_RANKED_BY, Metric, RankedBy, Ranking, Ties};
+use daybook_domain::catalogue::{Direction, Earliest, MAX_RANKED_BY, Metric, RankedBy, Ranking, Ties};
 use daybook_domain::ids::Name;
+use daybook_yaml::{Node, Value};
 
 const DIRECTIONS: [(&str, Direction); 2] = [("desc", Direction::Desc), ("asc", Direction::Asc)];
 
@@ -18,26 +18,29 @@ const DIRECTIONS: [(&str, Direction); 2] = [("desc", Direction::Desc), ("asc", D
 pub(super) fn read<'a>(node: &'a Node, metrics: Option<&[Metric]>, reader: &mut Reader<'a, '_>) -> Option<Ranking> {
     if !matches!(node.value(), Value::Mapping(_)) {
         let by = read_by(node, metrics, reader)?;
-        return Some(Ranking { by, ties: Ties::default(), earliest: false });
+        return Some(Ranking { by, ties: Ties::default(), earliest: Earliest::No });
+    }
+    if let Some(limit) = node.key("limit") {
+        let hint =
+            "a ranking has all members; give the limit in the question, such as daybook query TENANT VIEW --limit 10";
+        reader.mistake_with_hint(limit, "unknown key \"limit\"", hint);
+        return None;
     }
     let fields = reader.fields(node, "ranking", &["by", "ties", "earliest"])?;
     let by = reader.required(&fields, "by", "flights desc").and_then(|node| read_by(node, metrics, reader));
     let words = Ties::ALL.map(|ties| (ties.as_str(), ties));
     let ties = fields.get("ties").map(|node| reader.word(node, "tie rule", &words));
-    let earliest = fields.get("earliest").map(|node| reader.flag(node, "earliest"));
+    let earliest = fields.get("earliest").map(|node| reader.flag(node, "earliest")).unwrap_or(Some(false));
     Some(Ranking {
         by: by?,
         ties: ties.unwrap_or_else(|| Some(Ties::default()))?,
-        earliest: earliest.unwrap_or(Some(false))?,
+        earliest: if earliest? { Earliest::Reached } else { Earliest::No },
     })
 }
 
 /// `flights desc`, or a list of such.
 fn read_by<'a>(node: &'a Node, metrics: Option<&[Metric]>, reader: &mut Reader<'a, '_>) -> Option<Vec<RankedBy>> {
-    let nodes = match node.value() {
-        Value::List(items) => items.as_slice(),
-        _ => std::slice::from_ref(node),
-    };
+    let nodes = node.one_or_many();
     if nodes.is_empty() {
         reader.mistake_with_hint(node, "ranks by no metric", "give it one, such as flights desc");
     }

@@ -1,11 +1,14 @@
 //! The fields of a mapping by name and type, and what is wrong with them.
 
 use super::mistake::{Mistake, Place};
-use super::yaml::{Node, Source, Value, excerpt};
+use daybook_domain::expression::ExpressionError;
 use daybook_domain::ids::NameError;
 use daybook_domain::nearest::nearest;
+use daybook_yaml::{Node, Source, Value, excerpt};
 use std::str::FromStr;
 
+/// Longest line of an expression that is shown with carets under it, in characters: a terminal's line or two.
+const MAX_CARET_CHARACTERS: usize = 200;
 /// Most names that a hint lists.
 const MAX_LISTED_NAMES: usize = 12;
 
@@ -47,6 +50,13 @@ impl<'a, 'm> Reader<'a, 'm> {
 
     pub(super) fn push(&mut self, mistake: Mistake) {
         self.mistakes.push(mistake);
+    }
+
+    /// Notes what is wrong in the expression `text`, which stands at `node`.
+    pub(super) fn expression_mistake(&mut self, node: &Node, text: &str, error: ExpressionError) {
+        let caret = Some(error.caret(text)).filter(|caret| caret.chars().count() <= 2 * MAX_CARET_CHARACTERS);
+        let place = self.source.place_within(node, error.position);
+        self.push(Mistake { place: Some(place), message: error.message, hint: error.hint, caret });
     }
 
     pub(super) fn mistake(&mut self, node: &Node, message: impl Into<String>) {

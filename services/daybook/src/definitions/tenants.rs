@@ -1,16 +1,17 @@
 //! Tenants and their calendars. Whether a time zone exists is for day-manager to say.
 
+use super::alerts;
 use super::reader::{Fields, Reader};
-use super::yaml::{Node, Value};
 use daybook_contracts::admin::TenantSpec;
 use daybook_domain::catalogue::{
-    CalendarRule, LARGEST_MAX_AHEAD_MS, MAX_GRACE_MS, MAX_RESTATE_AFTER_MS, MAX_SEASON, MAX_SEASONS, Season,
+    CalendarRule, LARGEST_MAX_AHEAD_MS, MAX_GRACE_MS, MAX_RESTATE_AFTER_MS, MAX_SEASON, MAX_SEASONS, NamedBy, Season,
 };
 use daybook_domain::ids::Name;
 use daybook_domain::quotas::Quotas;
 use daybook_domain::time::{Date, Instant};
+use daybook_yaml::{Node, Value};
 
-const TENANT_KEYS: [&str; 12] = [
+const TENANT_KEYS: [&str; 14] = [
     "id",
     "name",
     "zone",
@@ -23,6 +24,8 @@ const TENANT_KEYS: [&str; 12] = [
     "quotas",
     "restate_after",
     "max_ahead",
+    "day_named_by",
+    "alerts",
 ];
 const MINUTES_PER_DAY: u16 = 1440;
 
@@ -38,11 +41,14 @@ pub(super) fn read<'a>(node: &'a Node, reader: &mut Reader<'a, '_>) -> (Option<&
     let grace_ms = fields.get("grace").and_then(|node| read_span(node, GRACE, reader)).unwrap_or(0);
     let restate_after_ms = fields.get("restate_after").and_then(|node| read_span(node, RESTATE_AFTER, reader));
     let max_ahead_ms = fields.get("max_ahead").and_then(|node| read_span(node, MAX_AHEAD, reader));
+    let namings = NamedBy::ALL.map(|naming| (naming.as_str(), naming));
+    let day_named_by = fields.get("day_named_by").and_then(|node| reader.word(node, "day_named_by", &namings));
     let first_day = fields.get("first_day").and_then(|node| reader.parsed(node, "first_day"));
     let clock = fields.get("clock").and_then(|node| reader.name(node, "clock"));
     let changes = reader.optional_list(&fields, "changes");
     let seasons = read_seasons(reader.optional_list(&fields, "seasons"), reader);
     let quotas = fields.get("quotas").map(|node| read_quotas(node, reader)).unwrap_or_default();
+    let alerts = alerts::read_of_reports(reader.optional_list(&fields, "alerts"), reader);
     let mut spec = match (id, zone, cutoff) {
         (Some(id), Some(zone), Some(cutoff_minutes)) => TenantSpec {
             id,
@@ -57,6 +63,8 @@ pub(super) fn read<'a>(node: &'a Node, reader: &mut Reader<'a, '_>) -> (Option<&
             quotas,
             restate_after_ms,
             max_ahead_ms,
+            day_named_by: day_named_by.unwrap_or_default(),
+            alerts,
         },
         _ => return (id_node, None),
     };
@@ -90,6 +98,7 @@ fn read_change<'a>(node: &'a Node, spec: &TenantSpec, reader: &mut Reader<'a, '_
         zone: zone.unwrap_or_else(|| Some(before.map_or(&spec.zone, |rule| &rule.zone).clone()))?,
         cutoff_minutes: cutoff
             .unwrap_or_else(|| Some(before.map_or(spec.cutoff_minutes, |rule| rule.cutoff_minutes)))?,
+        named_by: spec.day_named_by,
     })
 }
 

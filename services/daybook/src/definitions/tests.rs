@@ -1,7 +1,7 @@
 use super::*;
 use daybook_domain::catalogue::{
-    Direction, Grain, LatePolicy, MAX_COLUMNS, MAX_GROUP_BY, MAX_METRICS, MAX_RANKED_BY, MAX_SEASONS, MAX_VIEW_TENANTS,
-    Mode, Ranking, Status, Ties,
+    Direction, Earliest, Grain, LatePolicy, MAX_COLUMNS, MAX_GROUP_BY, MAX_METRICS, MAX_RANKED_BY, MAX_SEASONS,
+    MAX_VIEW_TENANTS, Mode, Ranking, Status, Ties,
 };
 use daybook_domain::quotas::Quotas;
 use proptest::prelude::*;
@@ -133,6 +133,17 @@ tenants:
 }
 
 #[test]
+fn how_long_ids_are_remembered_is_read_and_checked() {
+    let with = |line: &str| format!("{KIND}    remember: {line}\n");
+    assert_eq!((good(KIND).kinds[0].remember, good(&with("60")).kinds[0].remember), (None, Some(60)));
+    for wrong in ["34", "4001", "-1"] {
+        let told = bad(&with(wrong));
+        assert!(told.contains("remember is 35 to 4000 days, found"), "{told}");
+    }
+    assert!(bad(&with("long")).contains("a number of days, such as remember: 400"), "{}", bad(&with("long")));
+}
+
+#[test]
 fn grains_policies_and_tenants_are_read() {
     let view = |line: &str| good(&view_with(line)).views.remove(0);
     let plain = view("");
@@ -163,18 +174,21 @@ fn a_ranking_is_read_in_its_three_forms() {
     for form in ["flights", "flights desc", "' flights  desc '", "[flights]", "{ by: flights desc }"] {
         let ranking = ranking(form);
         assert_eq!(by(&ranking), std::slice::from_ref(&flights), "{form}");
-        assert_eq!((ranking.ties, ranking.earliest), (Ties::Competition, false));
+        assert_eq!((ranking.ties, ranking.earliest), (Ties::Competition, Earliest::No));
     }
     assert_eq!(by(&ranking("[flights desc, far asc]")), [flights.clone(), far.clone()]);
     let whole = ranking("{ by: [far asc, flights], ties: dense, earliest: true }");
-    assert_eq!((by(&whole), whole.ties, whole.earliest), (vec![far, flights], Ties::Dense, true));
+    assert_eq!((by(&whole), whole.ties, whole.earliest), (vec![far, flights], Ties::Dense, Earliest::Reached));
     assert_eq!(ranking("{ by: far, ties: ordinal, earliest: false }").ties, Ties::Ordinal);
 }
 
 #[test]
 fn words_of_a_view_are_checked() {
     assert_eq!(bad_view("grain: hours"), "a.yaml:9:10: unknown grain \"hours\"; did you mean \"hour\"?");
-    assert_eq!(bad_view("grain: week"), "a.yaml:9:10: unknown grain \"week\"; the grains are quarter_hour, hour, day");
+    assert_eq!(
+        bad_view("grain: week"),
+        "a.yaml:9:10: unknown grain \"week\"; the grains are quarter_hour, hour, clock_hour, day"
+    );
     assert_eq!(bad_view("late: restat"), "a.yaml:9:9: unknown late policy \"restat\"; did you mean \"restate\"?");
     assert_eq!(
         bad_view("tenants: []"),
@@ -277,8 +291,13 @@ fn unknown_keys_are_refused_with_the_nearest() {
          a.yaml:4:5: unknown key \"cutof\"; did you mean \"cutoff\"?"
     );
     assert_eq!(bad("vievs: []"), r#"a.yaml:1:1: unknown key "vievs"; did you mean "views"?"#);
-    assert_eq!(bad("users: []"), r#"a.yaml:1:1: unknown key "users"; the keys are kinds, views, tenants"#);
-    assert_eq!(bad("1: []"), "a.yaml:1:1: expected one of the keys kinds, views, tenants, found the number 1");
+    assert_eq!(bad("users: []"), r#"a.yaml:1:1: unknown key "users"; the keys are kinds, views, tenants, groups"#);
+    assert_eq!(
+        bad("sources:\n  - { name: shop, stream: ORDERS, mapping: sale/shop }"),
+        "a.yaml:1:1: sources are not applied: connect reads them; give them in a file of their own to \
+         `connect --sources FILE` or `daybook up --sources FILE`"
+    );
+    assert_eq!(bad("1: []"), "a.yaml:1:1: expected one of the keys kinds, views, tenants, groups, found the number 1");
     assert_eq!(
         bad("kinds: []\nviews: []\nkinds: []"),
         r#"a.yaml:3:1: the key "kinds" stands here twice, first in line 1"#
@@ -294,7 +313,10 @@ fn unknown_keys_are_refused_with_the_nearest() {
 
 #[test]
 fn wrong_types_are_told() {
-    assert_eq!(bad("- id: x"), "a.yaml:1:1: expected a file of definitions with kinds, views, tenants, found a list");
+    assert_eq!(
+        bad("- id: x"),
+        "a.yaml:1:1: expected a file of definitions with kinds, views, tenants, groups, found a list"
+    );
     assert_eq!(bad("tenants: { id: x }"), "a.yaml:1:10: expected a list of tenants, found a mapping");
     assert!(bad("tenants: [ABQ]").starts_with("a.yaml:1:11: expected a tenant with id, name, zone"));
     assert_eq!(
@@ -742,6 +764,17 @@ fn mappings_are_read_in_every_form() {
         ..Mapping::new(name("shop"))
     };
     assert_eq!(*mapping, expected);
+    let several = good(&mapping_with(
+        "        id: /id
+        at: /t
+        dims: { store: { path: [/a, /b, /c] } }
+        measures: { total: { path: /cents, shift: { path: /currency, map: { JPY: 0 }, else: -2 } } }
+",
+    ));
+    let mapping = &several.kinds[0].mappings[0];
+    assert_eq!(mapping.dims[&name("store")], Pick { or: vec!["/b".into(), "/c".into()], ..Pick::path("/a") });
+    let by = Pick { map: map(&[("JPY", "0")]), otherwise: Some("-2".into()), ..Pick::path("/currency") };
+    assert_eq!(mapping.measures[&name("total")], Pick { shift_by: Some(by.into()), ..Pick::path("/cents") });
     let short = good(&mapping_with(
         "        extends: debezium\n        tenant: { const: acme }\n        id: ./id\n        at: arrival\n",
     ));
@@ -775,6 +808,11 @@ fn mistakes_of_mappings_have_their_place() {
             "a.yaml:10:47: a shift is -18 to 18",
         ),
         (
+            "        id: /id\n        at: /t\n        measures: { total: { path: /x, shift: { path: /c, map: { EUR: two } } } }\n",
+            "a.yaml:10:71: \"two\" is no shift",
+        ),
+        ("        id: { path: [/a, b] }\n        at: /t\n", "a.yaml:8:26: \"b\" is no path"),
+        (
             "        id: /id\n        at: /t\n        measures: { total: { path: /x, shift: much } }\n",
             "a.yaml:10:47: expected digits",
         ),
@@ -794,4 +832,23 @@ fn mistakes_of_mappings_have_their_place() {
         let found = bad(&mapping_with(lines));
         assert!(found.starts_with(expected), "{lines}{found}\ninstead of {expected}");
     }
+}
+
+#[test]
+fn groups_of_tenants_are_read() {
+    let apply = good("groups:\n  - { id: north, name: The north, tenants: [ABQ, ATL] }\n");
+    let group = &apply.groups[0];
+    assert_eq!((group.id.as_str(), group.name.as_deref(), group.tenants.len()), ("north", Some("The north"), 2));
+    for (line, mistake) in [
+        ("{ id: north }", "the group has no tenants"),
+        ("{ id: north, tenants: [] }", "the group has no tenants"),
+        ("{ id: north, tenants: [ABQ, ABQ] }", "the tenant ABQ stands here twice"),
+        ("{ id: a b, tenants: [ABQ] }", "id"),
+        ("{ id: north, tenant: [ABQ] }", "did you mean \"tenants\"?"),
+    ] {
+        let told = bad(&format!("groups:\n  - {line}\n"));
+        assert!(told.contains(mistake) && told.contains("a.yaml:2"), "{line}: {told}");
+    }
+    let twice = bad("groups:\n  - { id: north, tenants: [ABQ] }\n  - { id: north, tenants: [ATL] }\n");
+    assert!(twice.contains("group north is defined twice"), "{twice}");
 }

@@ -1,18 +1,19 @@
 //! Views: sets of metrics. Their expressions are checked against the kind, once that is known.
 
-use super::mistake::Mistake;
+use super::alerts;
 use super::ranking;
 use super::reader::{Fields, Reader};
-use super::yaml::{Node, Value};
 use daybook_domain::catalogue::{
-    Grain, Kind, LatePolicy, MAX_GROUP_BY, MAX_METRICS, MAX_VIEW_TENANTS, Metric, Status, View, only_final,
+    Grain, Kind, LateChange, LatePolicy, MAX_GROUP_BY, MAX_METRICS, MAX_VIEW_TENANTS, Metric, Status, View, only_final,
 };
-use daybook_domain::expression::{ExpressionError, Predicate, parse_aggregate};
+use daybook_domain::expression::{Predicate, parse_aggregate};
 use daybook_domain::ids::{Name, TenantId};
 use daybook_domain::plan::{Plan, PlanError};
+use daybook_yaml::{Node, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
-const VIEW_KEYS: [&str; 8] = ["name", "kind", "group_by", "metrics", "grain", "late", "ranking", "tenants"];
+const VIEW_KEYS: [&str; 10] =
+    ["name", "kind", "group_by", "metrics", "grain", "late", "late_changes", "ranking", "tenants", "alerts"];
 
 /// A view whose form is right, as far as it was read.
 pub(super) struct Draft<'a> {
@@ -46,7 +47,8 @@ pub(super) fn read<'a>(node: &'a Node, reader: &mut Reader<'a, '_>) -> (Option<&
     let kind_node = reader.required(&fields, "kind", "flight");
     let kind = kind_node.and_then(|node| reader.name(node, "kind"));
     let mut names = BTreeMap::new();
-    let (group_by_nodes, group_by) = read_group_by(reader.optional_list(&fields, "group_by"), &mut names, reader);
+    let all_group_by = reader.optional_list(&fields, "group_by");
+    let (group_by_nodes, group_by) = read_group_by(all_group_by, &mut names, reader);
     let metrics_node = reader.required(&fields, "metrics", "[flights: count]");
     let (nodes, metrics) = metrics_node.map_or_else(Default::default, |node| read_metrics(node, &mut names, reader));
     let grain_node = fields.get("grain");
@@ -55,32 +57,52 @@ pub(super) fn read<'a>(node: &'a Node, reader: &mut Reader<'a, '_>) -> (Option<&
     let late_node = fields.get("late");
     let policies = LatePolicy::ALL.map(|policy| (policy.as_str(), policy));
     let late = late_node.and_then(|node| reader.word(node, "late policy", &policies));
+    let late_changes = read_late_changes(reader.optional_list(&fields, "late_changes"), reader);
     let tenants = fields.get("tenants").and_then(|node| read_tenants(node, reader));
     let ranking_node = fields.get("ranking");
     // With a metric that could not be read, none can be called unknown.
     let all_metrics =
         metrics_node.is_some_and(|node| matches!(node.value(), Value::List(list) if list.len() == metrics.len()));
     let ranking = ranking_node.and_then(|node| ranking::read(node, all_metrics.then_some(&metrics[..]), reader));
+    let names: Vec<Name> = metrics.iter().map(|metric| metric.name.clone()).collect();
+    let are_known = all_metrics && group_by.len() == all_group_by.len();
+    let columns = are_known.then_some((&group_by[..], &names[..]));
+    let alerts = alerts::read(reader.optional_list(&fields, "alerts"), columns, reader);
     let draft = match (name, kind, kind_node) {
         (Some(name), Some(kind), Some(kind_node)) => Some(Draft {
             view: View {
                 grain: grain.unwrap_or_default(),
                 late: late.unwrap_or_default(),
+                late_changes,
                 ranking,
                 tenants,
+                alerts,
                 ..View::new(name, kind, group_by, metrics)
             },
             kind: kind_node,
             group_by: group_by_nodes,
             metrics: nodes,
             grain: grain_node,
-            late: late_node,
+            late: fields.get("late_changes").or(late_node),
             ranking: ranking_node,
             whole: reader.mistakes() == before,
         }),
         _ => None,
     };
     (name_node, draft)
+}
+
+/// `[{ from: 2024-05-01, late: carry_forward }]`.
+fn read_late_changes<'a>(nodes: &'a [Node], reader: &mut Reader<'a, '_>) -> Vec<LateChange> {
+    let policies = LatePolicy::ALL.map(|policy| (policy.as_str(), policy));
+    let read = |node: &'a Node| {
+        let fields: Fields<'a> = reader.fields(node, "late change", &["from", "late"])?;
+        let from = reader.required(&fields, "from", "2024-05-01").and_then(|node| reader.parsed(node, "from"));
+        let late = reader.required(&fields, "late", "carry_forward");
+        let late = late.and_then(|node| reader.word(node, "late policy", &policies));
+        Some(LateChange { from: from?, late: late? })
+    };
+    nodes.iter().filter_map(read).collect()
 }
 
 /// Gives a view a part of another.
@@ -276,12 +298,12 @@ impl<'a> Draft<'a> {
         }
         for (metric, nodes) in self.view.metrics.iter().zip(&self.metrics) {
             if let Err(error) = parse_aggregate(&metric.value, kind) {
-                expression_mistake(nodes.value, &metric.value, error, reader);
+                reader.expression_mistake(nodes.value, &metric.value, error);
             }
             if let (Some(node), Some(text)) = (nodes.filter, &metric.filter)
                 && let Err(error) = Predicate::parse_and_check(text, kind)
             {
-                expression_mistake(node, text, error, reader);
+                reader.expression_mistake(node, text, error);
             }
         }
         if self.whole && reader.mistakes() == before {
@@ -313,7 +335,7 @@ impl<'a> Draft<'a> {
         }
         let parts: [(Option<&Node>, AddPart); 3] = [
             (self.grain, |view, whole| view.grain = whole.grain),
-            (self.late, |view, whole| view.late = whole.late),
+            (self.late, |view, whole| (view.late, view.late_changes) = (whole.late, whole.late_changes.clone())),
             (self.ranking, |view, whole| view.ranking = whole.ranking.clone()),
         ];
         for (node, add) in parts {
@@ -324,13 +346,4 @@ impl<'a> Draft<'a> {
         }
         reader.mistake(self.kind, message(error));
     }
-}
-
-/// Longest line of an expression that is shown with carets under it, in characters: a terminal's line or two.
-const MAX_CARET_CHARACTERS: usize = 200;
-
-fn expression_mistake(node: &Node, text: &str, error: ExpressionError, reader: &mut Reader<'_, '_>) {
-    let caret = Some(error.caret(text)).filter(|caret| caret.chars().count() <= 2 * MAX_CARET_CHARACTERS);
-    let place = reader.source.place_within(node, error.position);
-    reader.push(Mistake { place: Some(place), message: error.message, hint: error.hint, caret });
 }

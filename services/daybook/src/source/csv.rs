@@ -1,7 +1,7 @@
 //! Rows of text below a header: each becomes an event, by what the catalogue says about the names in the header.
 
 use super::input::Text;
-use super::lines::LineNumber;
+use super::line_number::LineNumber;
 use super::{MAX_RECORD_BYTES, Record, detect};
 use anyhow::{Context as _, bail, ensure};
 use csv::{ByteRecord, Reader, ReaderBuilder};

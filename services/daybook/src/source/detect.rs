@@ -2,7 +2,7 @@
 
 use super::format::Format;
 use super::json::Value;
-use super::lines::is_line_end;
+use super::line_number::is_line_end;
 
 /// What separates the cells of a row, in the order of preference.
 const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];

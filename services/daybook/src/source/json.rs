@@ -1,6 +1,6 @@
 //! Events of one JSON array, or one after the other, over any number of lines. No more than one of them is held at a time.
 
-use super::lines::{LineNumber, is_line_end};
+use super::line_number::{LineNumber, is_line_end};
 use super::{MAX_RECORD_BYTES, Record, too_long};
 use anyhow::Context as _;
 use std::io::BufRead;

@@ -2,40 +2,11 @@
 //! none of them but between its tokens.
 
 use super::json::Values;
+use super::line_number::{LineNumber, is_line_end};
 use super::{MAX_RECORD_BYTES, Record, too_long};
 use anyhow::Context as _;
 use std::collections::VecDeque;
 use std::io::BufRead;
-
-/// The record separator of JSON text sequences.
-const RECORD_SEPARATOR: u8 = 0x1e;
-
-/// Whether a line ends with this byte.
-pub(super) fn is_line_end(byte: u8) -> bool {
-    matches!(byte, b'\n' | b'\r' | RECORD_SEPARATOR)
-}
-
-/// Counts lines, however they end.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct LineNumber {
-    pub now: u64,
-    is_after_return: bool,
-}
-
-impl LineNumber {
-    pub(super) fn new(now: u64) -> Self {
-        Self { now, is_after_return: false }
-    }
-
-    /// Goes past `bytes`.
-    pub(super) fn pass(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            let ends = *byte == b'\r' || (*byte == b'\n' && !self.is_after_return);
-            self.now += u64::from(ends);
-            self.is_after_return = *byte == b'\r';
-        }
-    }
-}
 
 /// The events of a text, one a line.
 pub(super) struct Lines<R> {

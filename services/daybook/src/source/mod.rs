@@ -9,6 +9,7 @@ mod detect;
 mod format;
 mod input;
 mod json;
+mod line_number;
 mod lines;
 #[cfg(test)]
 mod tests;

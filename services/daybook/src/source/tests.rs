@@ -190,6 +190,7 @@ fn kinds() -> Vec<Kind> {
         measures: vec![measure("total")],
         revision: 1,
         mappings: Vec::new(),
+        remember: None,
     };
     let click = Kind {
         name: name("click"),
@@ -198,6 +199,7 @@ fn kinds() -> Vec<Kind> {
         measures: vec![measure("ms")],
         revision: 1,
         mappings: Vec::new(),
+        remember: None,
     };
     vec![order, click]
 }

@@ -2,14 +2,14 @@
 
 use super::paths::cut;
 use super::replay::{Broken, Replay, Trimmed};
-use aggregator_shard::state::audit::{Disposition, Known, Sighting};
-use aggregator_shard::state::{Effect, KEEP_DAYS};
 use compact_str::CompactString;
 use daybook_contracts::log::Record;
 use daybook_contracts::reject::{Code, Reject};
 use daybook_domain::catalogue::Status;
 use daybook_domain::ids::{InboxSeq, LogSeq, Name, Partition, TenantId};
 use daybook_domain::time::{Date, Instant};
+use daybook_machine::audit::{Disposition, Known, Sighting};
+use daybook_machine::{Effect, KEEP_DAYS};
 use daybook_runtime::append::{retry, stream_handle};
 use daybook_runtime::connection::Connection;
 use indicatif::ProgressBar;

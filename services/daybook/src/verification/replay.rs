@@ -2,11 +2,11 @@
 //! that the log goes on from: what a replay from there says rests on that snapshot.
 
 use aggregator_shard::checkpoints::oldest_on_the_broker;
-use aggregator_shard::state::backfill::Found;
-use aggregator_shard::state::{Effect, PartitionState};
 use daybook_contracts::log::Batch;
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_domain::time::Instant;
+use daybook_machine::backfill::Found;
+use daybook_machine::{Effect, PartitionState};
 use daybook_runtime::connection::Connection;
 use daybook_runtime::log::{self, Beginning, Logged, beginning};
 use daybook_runtime::reader::{Delivered, Reader};

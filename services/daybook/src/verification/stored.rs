@@ -2,16 +2,17 @@
 
 use super::difference::{Difference, What};
 use daybook_contracts::headers;
-use daybook_contracts::report::{Account, LogRange, Supersedes};
+use daybook_contracts::report::{Account, LogRange, Supersedes, generation_at, report_position};
 use daybook_contracts::subjects::Subjects;
 use daybook_domain::calendar::BusinessDay;
 use daybook_domain::ids::{LogSeq, TenantId};
 use daybook_domain::time::{Date, Instant};
-use daybook_runtime::append::{header_number, last_message, retry, stream_handle};
+use daybook_runtime::append::{last_message, retry, stream_handle};
 use daybook_runtime::clock;
 use daybook_runtime::connection::Connection;
 use daybook_runtime::reader::{Delivered, Reader};
 use daybook_runtime::written;
+use daybook_runtime::written::header_number;
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -56,10 +57,12 @@ pub struct Head {
 impl StoredReport {
     /// `None` for a message that no shard wrote.
     pub fn of(subjects: &Subjects, message: &Delivered) -> Option<(Key, Self)> {
-        let key = subjects.parse_report(&message.subject)?;
+        let (tenant, date) = subjects.parse_report(&message.subject)?;
         written::position(subjects, message.into()).ok()?;
         let head = serde_json::from_slice::<Head>(&message.payload).map_err(|error| error.to_string());
         let position = header_number(&message.headers, headers::POSITION);
+        let key = Key { tenant, generation: position.map_or(0, generation_at), date };
+        let position = position.map(|position| position - report_position(key.generation, 0));
         let report = Self {
             sequence: message.sequence,
             version: position.or_else(|| Some(head.as_ref().ok()?.version)).unwrap_or(0),
@@ -82,8 +85,8 @@ impl StoredReport {
     pub fn difference(&mut self, key: &Key, what: What) -> Difference {
         self.differences += 1;
         Difference {
-            tenant: key.0.to_string(),
-            date: key.1.to_string(),
+            tenant: key.tenant.to_string(),
+            date: key.date.to_string(),
             version: self.version,
             position: self.position(),
             sequence: Some(self.sequence),
@@ -109,8 +112,13 @@ impl ForeignList {
     }
 }
 
-/// A tenant's business day.
-pub type Key = (TenantId, Date);
+/// A tenant's business day. Those of removed tenants of the id come first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    pub tenant: TenantId,
+    pub generation: u32,
+    pub date: Date,
+}
 
 /// What REPORTS had when it was read, by tenant and date, in the order of the stream.
 #[derive(Debug, Default)]
@@ -163,8 +171,8 @@ impl Stored {
             check_versions(key, reports, is_trimmed, |difference| found(key, difference));
             let Some((index, day)) = newest_day(reports) else { continue };
             if let Some((before_key, before_day)) = before.replace((key.clone(), day))
-                && before_key.0 == key.0
-                && before_key.1.next() == key.1
+                && (&before_key.tenant, before_key.generation) == (&key.tenant, key.generation)
+                && before_key.date.next() == key.date
                 && before_day.closes_at != day.opens_at
             {
                 let (closes_at, opens_at) = (before_day.closes_at.to_string(), day.opens_at.to_string());
@@ -242,7 +250,7 @@ fn check_head(
     hashes: &BTreeMap<u64, blake3::Hash>,
     found: &mut impl FnMut(Difference),
 ) {
-    let Account { published, counted, pending, duplicate, stale, carried, rejected } = head.dispositions;
+    let Account { published, counted, pending, duplicate, stale, carried, rejected, .. } = head.dispositions;
     // Wider than any of them: a forged report may hold any numbers.
     let dispositions: u128 = [counted, pending, duplicate, stale, carried, rejected].map(u128::from).iter().sum();
     if dispositions != u128::from(published) {
@@ -264,7 +272,7 @@ fn check_head(
 
 /// A version that is not there.
 pub fn missing(key: &Key, version: u64, position: Option<LogSeq>) -> Difference {
-    let (tenant, date) = (key.0.to_string(), key.1.to_string());
+    let (tenant, date) = (key.tenant.to_string(), key.date.to_string());
     Difference { tenant, date, version, position, sequence: None, what: What::Missing }
 }
 

@@ -4,13 +4,14 @@ use super::difference::{Difference, What};
 use super::paths::first_difference;
 use super::replay::{Broken, Replay, Trimmed};
 use super::stored::{ForeignList, Key, Stored, StoredReport, missing};
-use aggregator_shard::state::{Effect, SealedReport};
 use anyhow::Context as _;
 use async_nats::jetstream::stream::RawMessageErrorKind;
 use daybook_contracts::ask::{POSITION_VIEW, Position};
 use daybook_contracts::log::{Batch, Record};
 use daybook_domain::ids::{LogSeq, Partition, TenantId};
 use daybook_domain::time::{Date, Instant};
+use daybook_machine::removal::Purge;
+use daybook_machine::{Effect, SealedReport};
 use daybook_runtime::append::{retry, stream_handle};
 use daybook_runtime::connection::Connection;
 use daybook_runtime::reader::read_all;
@@ -180,6 +181,12 @@ struct Unwritten {
     hash: String,
 }
 
+impl Unwritten {
+    fn goes_with(&self, purge: &Purge) -> bool {
+        self.key.tenant == purge.tenant && self.key.generation <= purge.generation
+    }
+}
+
 struct Verifier {
     connection: Connection,
     scope: Scope,
@@ -221,10 +228,13 @@ impl Verifier {
             (outcome.through, outcome.batches, outcome.events) =
                 (position, outcome.batches + 1, outcome.events + events);
             for effect in effects {
-                if let Effect::Report(report) = effect
-                    && self.scope.has(&report.tenant, report.date)
-                {
-                    unwritten.extend(self.compare(position, replay.stored_at, &report).await?);
+                match effect {
+                    Effect::Report(report) if self.scope.has(&report.tenant, report.date) => {
+                        unwritten.extend(self.compare(position, replay.stored_at, &report).await?);
+                    }
+                    // What is not there was deleted with its tenant.
+                    Effect::Purge(purge) => unwritten.retain(|unwritten: &Unwritten| !unwritten.goes_with(&purge)),
+                    Effect::Report(_) | Effect::Rejects { .. } | Effect::Alerts { .. } => {}
                 }
             }
             if outcome.batches.is_multiple_of(PROGRESS_STEP) {
@@ -252,7 +262,7 @@ impl Verifier {
         stored_at: Option<Instant>,
         made: &SealedReport,
     ) -> anyhow::Result<Option<Unwritten>> {
-        let key = (made.tenant.clone(), made.date);
+        let key = Key { tenant: made.tenant.clone(), generation: made.generation, date: made.date };
         let version = u64::from(made.version);
         let reports = self.stored.days.entry(key.clone()).or_default();
         let greatest = reports.iter().map(|report| report.version).max().unwrap_or(0);
@@ -292,13 +302,13 @@ impl Verifier {
     async fn look_again(&mut self, unwritten: Unwritten) {
         let Unwritten { key, version, position, hash } = unwritten;
         // Asked first: what it has written by now is there when REPORTS is read after that.
-        let has_written = self.has_written(&key.0, position).await;
-        let subject = self.connection.subjects.report(&key.0, key.1);
+        let has_written = self.has_written(&key.tenant, position).await;
+        let subject = self.connection.subjects.report(&key.tenant, key.date);
         let stream = self.connection.subjects.reports_stream();
         let since = read_all(&self.connection, stream, subject, self.stored.end + 1).await;
         let named = Named {
-            tenant: key.0.clone(),
-            date: key.1,
+            tenant: key.tenant.clone(),
+            date: key.date,
             version,
             position: Some(position),
             hash: Some(hash.clone()),
@@ -339,7 +349,7 @@ impl Verifier {
         let count = self.connection.partitions;
         let mut unfounded = Vec::new();
         for (key, reports) in &mut self.stored.days {
-            if Partition::of(key.0.as_str(), count) != partition || !self.scope.has(&key.0, key.1) {
+            if Partition::of(key.tenant.as_str(), count) != partition || !self.scope.has(&key.tenant, key.date) {
                 continue;
             }
             for report in reports.iter_mut().filter(|report| !report.is_reproduced) {
@@ -377,8 +387,9 @@ impl Verifier {
         stored.check(|key, difference| {
             // Of a day's neighbours only their common border matters.
             let is_border = matches!(difference.what, What::Contiguity { .. });
-            let is_next = matches!(&self.scope, Scope::Day(tenant, date) if *tenant == key.0 && date.next() == key.1);
-            if self.scope.has(&key.0, key.1) || (is_border && is_next) {
+            let is_next =
+                matches!(&self.scope, Scope::Day(tenant, date) if *tenant == key.tenant && date.next() == key.date);
+            if self.scope.has(&key.tenant, key.date) || (is_border && is_next) {
                 found.push((key.clone(), difference));
             }
         });
@@ -409,10 +420,10 @@ impl Verifier {
         let mut verified: BTreeMap<Partition, u64> = BTreeMap::new();
         for (key, reports) in &self.stored.days {
             for report in reports.iter().filter(|report| report.is_reproduced && report.differences == 0) {
-                *verified.entry(Partition::of(key.0.as_str(), count)).or_default() += 1;
+                *verified.entry(Partition::of(key.tenant.as_str(), count)).or_default() += 1;
                 self.outcome.verified.add(Named {
-                    tenant: key.0.clone(),
-                    date: key.1,
+                    tenant: key.tenant.clone(),
+                    date: key.date,
                     version: report.version,
                     position: report.position(),
                     hash: report.header.clone(),
@@ -436,8 +447,8 @@ impl Verifier {
 
 fn named(key: &Key, report: &StoredReport, reason: String) -> Named {
     Named {
-        tenant: key.0.clone(),
-        date: key.1,
+        tenant: key.tenant.clone(),
+        date: key.date,
         version: report.version,
         position: report.position(),
         hash: report.header.clone(),

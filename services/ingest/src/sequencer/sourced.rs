@@ -17,7 +17,7 @@ pub(super) enum Stream {
 /// What a sourced message is.
 pub(super) enum Sourced {
     Marker(DayMarker),
-    Definition(Definition),
+    Definition(Box<Definition>),
     /// It was taken in before: after a restart the broker may source again what was trimmed from INBOX.
     Again,
     /// Day-manager did not publish it: the stream that it came from, if it did, and why.
@@ -64,7 +64,7 @@ impl Sequencer {
             },
             Some(InboxSubject::Catalog { what, name }) => match read::<Definition>(message) {
                 Ok(definition) if definition.what() == what && definition.name() == name => {
-                    Some(Sourced::Definition(definition))
+                    Some(Sourced::Definition(Box::new(definition)))
                 }
                 Ok(_) => None,
                 Err(Some(error)) => return Err(stop(error)),

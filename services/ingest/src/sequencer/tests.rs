@@ -5,7 +5,7 @@ mod properties;
 mod quotas;
 mod restating;
 
-use super::{BATCH_BYTES, Cut, Inbound, Marks, Sequencer, Stop};
+use super::{BATCH_BYTES, Closed, Cut, Inbound, Marks, Sequencer, Stop};
 use daybook_contracts::day::{DayMarker, Edge};
 use daybook_contracts::event::{Encoding, MAX_REASON_CHARS};
 use daybook_contracts::headers;
@@ -14,7 +14,7 @@ use daybook_contracts::reject::{Code, Reject};
 use daybook_contracts::subjects::Subjects;
 use daybook_domain::calendar::{BusinessDay, CalendarTable};
 use daybook_domain::catalogue::{
-    Activation, Definition, Dimension, Kind, Measure, Metric, Mode, Status, Tenant, View, only_final,
+    Activation, Boundary, Definition, Dimension, Kind, Measure, Metric, Mode, Status, Tenant, View, only_final,
 };
 use daybook_domain::ids::{InboxSeq, Name, TenantId};
 use daybook_domain::time::{Date, Instant};
@@ -57,6 +57,7 @@ fn kind() -> Kind {
         measures: vec![measure("qty", 0), measure("price", 2)],
         revision: 1,
         mappings: Vec::new(),
+        remember: None,
     }
 }
 
@@ -69,6 +70,7 @@ fn wide_kind() -> Kind {
         measures: (0..64).map(|n| measure(&format!("m{n}"), 0)).collect(),
         revision: 1,
         mappings: Vec::new(),
+        remember: None,
     }
 }
 
@@ -84,12 +86,16 @@ fn calendar(text: &str, hours: &[i64]) -> CalendarTable {
         tzdb: "test".into(),
         first: Date::from_days(0),
         cutoffs: hours.iter().map(|hour| Instant::from_millis(hour * HOUR_MS)).collect(),
+        offsets: Vec::new(),
     }
 }
 
 /// A tenant that follows the table `cal` from day `first_day` on.
 fn tenant(id: &str, first_day: i32) -> Tenant {
     Tenant {
+        generation: 0,
+        boundaries: Vec::new(),
+        alerts: Default::default(),
         id: TenantId::new(id).unwrap(),
         name: None,
         calendar: vec![],
@@ -109,6 +115,7 @@ fn marker(id: &str, edge: Edge, days: i32) -> DayMarker {
     let at = |days: i32| Instant::from_millis(i64::from(days) * 24 * HOUR_MS);
     let day = BusinessDay { date: Date::from_days(days), opens_at: at(days), closes_at: at(days + 1) };
     DayMarker {
+        generation: 0,
         tenant: TenantId::new(id).unwrap(),
         edge,
         day,
@@ -420,6 +427,23 @@ fn events_too_far_ahead_of_their_publishing_are_refused() {
     // Without a limit, and by a clock that requests drive, it is not for ingest to say.
     assert_eq!(outcome("system", None, 80 * HOUR_MS), Ok(3));
     assert_eq!(outcome("shop", hour, 80 * HOUR_MS), Ok(3));
+}
+
+#[test]
+fn events_behind_a_boundary_are_of_the_next_day() {
+    let table = Definition::Calendar(calendar("cal", &[0, 24, 48, 48, 72, 96]));
+    let end = |date, hour| Boundary { date: Date::from_days(date), at: Instant::from_millis(hour * HOUR_MS) };
+    let bounded = Tenant { boundaries: vec![end(1, 40), end(3, 70)], revision: 2, ..tenant("ABQ", 1) };
+    let definitions = [Definition::Kind(kind()), table, Definition::Tenant(tenant("ABQ", 1))];
+    let mut sequencer = Sequencer::new(subjects(), Marks::default(), definitions);
+    assert_eq!(stamp(&mut sequencer, 41 * HOUR_MS), Ok(1), "before the boundary is known");
+    sequencer.define(Definition::Tenant(bounded), Closed::None);
+    assert_eq!(stamp(&mut sequencer, 40 * HOUR_MS - 1), Ok(1));
+    // Day 2 does not exist.
+    assert_eq!(stamp(&mut sequencer, 40 * HOUR_MS), Ok(3));
+    assert_eq!(stamp(&mut sequencer, 48 * HOUR_MS), Ok(3));
+    assert_eq!(stamp(&mut sequencer, 70 * HOUR_MS), Ok(4));
+    assert_eq!(stamp(&mut sequencer, 96 * HOUR_MS), Err(Code::TooFarAhead));
 }
 
 #[test]

@@ -33,7 +33,10 @@ pub async fn days(answers: &Answers, tenant: &TenantId, query: &DatesQuery, aske
         let older = kept_from.map_or_else(|| window.clone(), |first| window.before(first));
         // A page that is full already asks for no row, but whether one is left.
         let (lists, limit) = (&answers.lists, window.limit - rows.len());
-        let reading = async { Ok(lists.sealed.page(tenant, &older, limit, asked_at).await) };
+        let reading = async {
+            let owner = answers.archive.owners.now(tenant).await?;
+            Ok(lists.sealed.page((tenant, owner), &older, limit, asked_at).await)
+        };
         let Page { entries, next: left } = lists.in_turn(tenant, reading).await?;
         rows.extend(entries.iter().map(|entry| as_reported(entry)));
         next = left;

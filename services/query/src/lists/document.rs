@@ -30,6 +30,8 @@ struct Head {
     dispositions: Account,
     coverage: Coverage,
     supersedes: Option<Supersedes>,
+    #[serde(default)]
+    generation: u32,
 }
 
 impl Document {
@@ -55,6 +57,7 @@ impl Document {
                 supersedes: head.supersedes,
                 hash: found.to_string(),
                 bytes: message.payload.len() as u64,
+                generation: head.generation,
             },
             payload: message.payload.clone(),
         })

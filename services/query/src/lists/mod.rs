@@ -1,10 +1,10 @@
-//! Lists that a tenant's client reads without JetStream: days, reports and rejects.
+//! Lists that a tenant's client reads without JetStream: days, reports, rejects and alerts.
 //!
 //! Follow a request: [`Lists::in_turn`] lets one of each tenant read at a time ([`lanes`]). [`dates`] and [`cursor`] say
 //! which rows a page holds. [`sealed`] knows which days have a report, and keeps that in an [`index`] between requests;
 //! [`document`] judges whether a message is a report. [`days`] joins them with the days that the shard keeps. [`report`]
-//! finds one version. [`rejects`] walks through its stream, in either direction ([`subject`]), until a [`reject_page`] is
-//! full. Every reader skips messages that no service wrote.
+//! finds one version. [`rejects`] has pages of rejects and of alerts: [`walk`] goes through their streams, in either direction
+//! ([`subject`]), until a [`reject_page`] is full. Every reader skips messages that no service wrote.
 
 pub mod cursor;
 pub mod dates;
@@ -17,6 +17,7 @@ pub mod rejects;
 pub mod report;
 pub mod sealed;
 pub mod subject;
+mod walk;
 
 use crate::lists::lanes::Lanes;
 use crate::lists::sealed::Sealed;

@@ -1,4 +1,4 @@
-//! One page of rejects as it fills, from either end.
+//! One page of rejects or alerts as it fills, from either end.
 
 use daybook_contracts::reject::Reject;
 use daybook_contracts::subjects::Subjects;
@@ -7,66 +7,66 @@ use daybook_runtime::written::{self, NotWritten};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
-/// A place between two rejects of a tenant, as cursors hold it: the sequence of a message in the stream, and the number of
-/// the message's rejects before the place.
+/// A place between two rows of a tenant, as cursors hold it: the sequence of a message in the stream, and the number of
+/// the message's rows before the place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Place {
-    /// The page holds older rejects than the place.
+    /// The page holds older rows than the place.
     Before(u64, u32),
-    /// The page holds newer rejects than the place.
+    /// The page holds newer rows than the place.
     Behind(u64, u32),
 }
 
-/// The number of rejects for a place behind all rejects of a message.
+/// The number of rows for a place behind all rows of a message.
 pub const ALL: u32 = u32::MAX;
 
-/// The rejects of a page.
+/// The rows of a page.
 #[derive(Debug)]
-pub struct Page {
-    rows: usize,
+pub struct Page<T> {
+    room: usize,
     bytes: usize,
-    pub rejects: VecDeque<Reject>,
+    pub rows: VecDeque<T>,
 }
 
-impl Page {
-    /// A page that takes so many rejects, of so many bytes of JSON together. It takes one whatever its length.
-    pub fn new(rows: usize, bytes: usize) -> Self {
-        Self { rows, bytes, rejects: VecDeque::new() }
+impl<T: Serialize> Page<T> {
+    /// A page that takes so many rows, of so many bytes of JSON together. It takes one whatever its length.
+    pub fn new(room: usize, bytes: usize) -> Self {
+        Self { room, bytes, rows: VecDeque::new() }
     }
 
-    /// Takes the last of a message's first `count` rejects, as many as there is room for, to the front of the page. Returns
-    /// the number of rejects that remain before them.
-    pub fn take_last(&mut self, rejects: &mut Vec<Reject>, count: u32) -> u32 {
-        rejects.truncate(usize::try_from(count).unwrap_or(usize::MAX));
-        while let Some(reject) = rejects.pop_if(|reject| self.has_room_for(reject)) {
-            self.rejects.push_front(reject);
+    /// Takes the last of a message's first `count` rows, as many as there is room for, to the front of the page. Returns
+    /// the number of rows that remain before them.
+    pub fn take_last(&mut self, rows: &mut Vec<T>, count: u32) -> u32 {
+        rows.truncate(usize::try_from(count).unwrap_or(usize::MAX));
+        while let Some(row) = rows.pop_if(|row| self.has_room_for(row)) {
+            self.rows.push_front(row);
         }
-        count_of(rejects.len())
+        count_of(rows.len())
     }
 
-    /// Takes a message's rejects from `from` on, as many as there is room for, to the end of the page. Returns the number of
-    /// the message's rejects before the first that is left, or [`ALL`] when none is left.
-    pub fn take_first(&mut self, rejects: Vec<Reject>, from: u32) -> u32 {
+    /// Takes a message's rows from `from` on, as many as there is room for, to the end of the page. Returns the number of
+    /// the message's rows before the first that is left, or [`ALL`] when none is left.
+    pub fn take_first(&mut self, rows: Vec<T>, from: u32) -> u32 {
         let from = usize::try_from(from).unwrap_or(usize::MAX);
-        for (index, reject) in rejects.into_iter().enumerate().skip(from) {
-            if !self.has_room_for(&reject) {
+        for (index, row) in rows.into_iter().enumerate().skip(from) {
+            if !self.has_room_for(&row) {
                 return count_of(index);
             }
-            self.rejects.push_back(reject);
+            self.rows.push_back(row);
         }
         ALL
     }
 
     pub fn is_full(&self) -> bool {
-        self.rows == 0 || self.bytes == 0
+        self.room == 0 || self.bytes == 0
     }
 
-    /// Counts the reject if it fits. What does not fit ends the page.
-    fn has_room_for(&mut self, reject: &Reject) -> bool {
-        let bytes = serde_json::to_vec(reject).map_or(usize::MAX, |json| json.len());
-        let fits = self.rows > 0 && (bytes <= self.bytes || self.rejects.is_empty());
-        self.rows = if fits { self.rows - 1 } else { 0 };
+    /// Counts the row if it fits. What does not fit ends the page.
+    fn has_room_for(&mut self, row: &T) -> bool {
+        let bytes = serde_json::to_vec(row).map_or(usize::MAX, |json| json.len());
+        let fits = self.room > 0 && (bytes <= self.bytes || self.rows.is_empty());
+        self.room = if fits { self.room - 1 } else { 0 };
         self.bytes = self.bytes.saturating_sub(bytes);
         fits
     }
@@ -117,8 +117,8 @@ mod tests {
         indexes.map(reject).collect()
     }
 
-    fn indexes(page: &Page) -> Vec<u32> {
-        page.rejects.iter().map(|reject| reject.index).collect()
+    fn indexes(page: &Page<Reject>) -> Vec<u32> {
+        page.rows.iter().map(|reject| reject.index).collect()
     }
 
     #[test]
@@ -142,7 +142,7 @@ mod tests {
         let mut page = Page::new(5, 1 << 20);
         assert_eq!(page.take_first(rejects(0..3), 7), ALL, "a forged place");
         assert_eq!(page.take_first(rejects(0..3), ALL), ALL);
-        assert!(page.rejects.is_empty());
+        assert!(page.rows.is_empty());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::document::Document;
 use super::sealed::newest;
 use super::subject::SubjectReader;
 use crate::answers::Answers;
+use crate::generations::Owner;
 use daybook_contracts::ask::{AskError, AskErrorCode, Asked, Days, ShardQuestion};
 use daybook_contracts::lists::{ReportEntry, ReportQuery};
 use daybook_domain::ids::TenantId;
@@ -25,14 +26,17 @@ async fn report(answers: &Answers, tenant: &TenantId, query: &ReportQuery) -> As
         return Err(error.field("date").hint("name the day as in \"2024-03-01\""));
     };
     let reader = answers.lists.sealed.reader(tenant, date);
+    let owner = answers.archive.owners.now(tenant).await?;
+    let is_its_own = |document: &Document| owner.has(document.entry.generation);
     let first_look = reader.last_of_any_replica().await.and_then(|message| reader.read(&message, Document::read));
+    let first_look = first_look.filter(is_its_own);
     let found = match (first_look, query.version) {
         (Some(document), None) => return Ok(document),
         (Some(document), Some(version)) if version <= document.entry.version => Some(document),
         // Only the leader can say that something is absent.
-        _ => newest(&reader).await,
+        _ => newest(&reader).await.filter(is_its_own),
     };
-    let Some(newest) = found else { return Err(absent(answers, tenant, date).await) };
+    let Some(newest) = found else { return Err(absent(answers, (tenant, owner), date).await) };
     match query.version {
         Some(version) if version != newest.entry.version => of_version(&reader, newest, version).await,
         _ => Ok(newest),
@@ -75,8 +79,8 @@ fn is_restating(days: &Days, newest: &ReportEntry) -> bool {
 }
 
 /// The error for a day without a report.
-async fn absent(answers: &Answers, tenant: &TenantId, date: Date) -> AskError {
-    match answers.archive.deleted(tenant, &[date]).await {
+async fn absent(answers: &Answers, (tenant, owner): (&TenantId, Owner), date: Date) -> AskError {
+    match answers.archive.deleted((tenant, owner), &[date]).await {
         Ok(Some(_)) => {
             let message = format!("the report of {date} is over its retention and was deleted");
             AskError::new(AskErrorCode::PastRetention, message).hint("`~reports` lists those that are kept")
@@ -95,7 +99,9 @@ async fn absent(answers: &Answers, tenant: &TenantId, date: Date) -> AskError {
 async fn of_version(reader: &SubjectReader<'_>, newest: Document, version: u32) -> Asked<Document> {
     let end = newest.sequence;
     let missing = |code, what: String| Err(AskError::new(code, what).field("version"));
-    let date = newest.entry.date;
+    let (date, generation) = (newest.entry.date, newest.entry.generation);
+    // Behind those of removed tenants of the id.
+    let wanted = (generation, version);
     if version == 0 || version > newest.entry.version {
         let versions = newest.entry.version;
         return missing(AskErrorCode::UnknownDay, format!("{date} has no version {version}; the newest is {versions}"));
@@ -106,8 +112,10 @@ async fn of_version(reader: &SubjectReader<'_>, newest: Document, version: u32) 
         let middle = low + (high - low) / 2;
         match first_report(reader, middle, high).await {
             None => high = middle,
-            Some(document) if document.entry.version == version => return Ok(document),
-            Some(document) if document.entry.version < version => low = document.sequence + 1,
+            Some(document) if (document.entry.generation, document.entry.version) == wanted => return Ok(document),
+            Some(document) if (document.entry.generation, document.entry.version) < wanted => {
+                low = document.sequence + 1
+            }
             Some(_) => high = middle,
         }
     }

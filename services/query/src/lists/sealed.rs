@@ -9,6 +9,7 @@ use super::document::Document;
 use super::index::{Index, Known};
 use super::subject::SubjectReader;
 use crate::cache::Cache;
+use crate::generations::Owner;
 use async_nats::jetstream;
 use daybook_contracts::ask::Asked;
 use daybook_contracts::lists::{DatesQuery, REPORTS_VIEW, ReportEntry, ReportList};
@@ -71,9 +72,14 @@ impl Sealed {
     ///
     /// # Errors
     /// A wrong request.
-    pub async fn list(&self, tenant: &TenantId, query: &DatesQuery, asked_at: Instant) -> Asked<ReportList> {
+    pub async fn list(
+        &self,
+        (tenant, owner): (&TenantId, Owner),
+        query: &DatesQuery,
+        asked_at: Instant,
+    ) -> Asked<ReportList> {
         let window = Window::new(tenant, REPORTS_VIEW, query)?;
-        let Page { entries, next } = self.page(tenant, &window, window.limit, asked_at).await;
+        let Page { entries, next } = self.page((tenant, owner), &window, window.limit, asked_at).await;
         Ok(ReportList {
             tenant: tenant.clone(),
             reports: entries.iter().rev().map(|entry| ReportEntry::clone(entry)).collect(),
@@ -81,8 +87,14 @@ impl Sealed {
         })
     }
 
-    /// At most `limit` reports of the window. Fewer come when too much would have to be read; then there is a `next`.
-    pub async fn page(&self, tenant: &TenantId, window: &Window, limit: usize, asked_at: Instant) -> Page {
+    /// At most `limit` reports of the window, those of the owner. Fewer come when too much would have to be read; then there is a `next`.
+    pub async fn page(
+        &self,
+        (tenant, owner): (&TenantId, Owner),
+        window: &Window,
+        limit: usize,
+        asked_at: Instant,
+    ) -> Page {
         let index = self.index(tenant, asked_at).await;
         let days: Vec<(Date, Option<Known>)> = match window.dates() {
             // One more shows if there is another page.
@@ -106,7 +118,7 @@ impl Sealed {
             done += 1;
             budget.spend(bytes);
             if let Some(known) = known {
-                entries.push(known.entry.clone());
+                entries.extend(owner.has(known.entry.generation).then(|| known.entry.clone()));
                 found.extend(Some(known).filter(|_| bytes > 0));
             }
             if budget.is_spent() {

@@ -7,10 +7,10 @@
 use async_nats::HeaderMap;
 use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
 use daybook_contracts::subjects::Subjects;
-use daybook_runtime::append::{Stored, header_number, last_message_for_certain, next_message, stream_handle};
+use daybook_runtime::append::{Stored, last_message_for_certain, next_message, stream_handle};
 use daybook_runtime::clock;
 use daybook_runtime::connection::Connection;
-use daybook_runtime::written::NotWritten;
+use daybook_runtime::written::{NotWritten, header_number};
 
 /// The broker compares the expected sequence with this subject instead of the message's own, where it is set.
 const EXPECTED_OF_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence-Subject";

@@ -137,7 +137,7 @@ pub(super) enum Amount<'a> {
     Null,
     Integer(i128),
     Text(Cow<'a, str>),
-    /// What it is instead, for the reason.
+    /// Something else: the text shows it in the reason.
     Other(String),
 }
 

@@ -17,6 +17,7 @@ fn kind(mode: Mode) -> Kind {
         measures: vec![Measure { name: name("delay"), scale: 0 }, Measure { name: name("price"), scale: 2 }],
         revision: 1,
         mappings: Vec::new(),
+        remember: None,
     }
 }
 

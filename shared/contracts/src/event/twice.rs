@@ -1,4 +1,4 @@
-//! Finds what an object has twice. RFC 8259 leaves open which one counts; RFC 7493 (I-JSON) forbids it.
+//! Finds keys that an object has twice. RFC 8259 leaves open which one counts; RFC 7493 (I-JSON) forbids it.
 
 use super::scalar::Scalar;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
-/// Names that are compared one by one; beyond them a set pays.
+/// Names that are compared one by one. Further names go into a set, which costs more for few.
 const FEW: usize = 16;
 
 /// The keys of one object.
@@ -48,7 +48,7 @@ impl Columns {
     }
 }
 
-/// Passes over a value that nobody reads. Returns the first key that one of its objects has twice.
+/// Skips a value that nobody reads. Returns the first key that one of its objects has twice.
 pub(super) struct Unread;
 
 impl<'de> DeserializeSeed<'de> for Unread {

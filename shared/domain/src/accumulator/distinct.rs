@@ -100,7 +100,7 @@ impl Seen {
 
 /// A sorted list while there are few, as most groups have; a map from then on.
 #[derive(Clone, Debug)]
-enum Texts<N> {
+pub(super) enum Texts<N> {
     Few(Vec<(CompactString, N)>),
     /// In a box, so that both are of the same size.
     Many(Box<HashMap<CompactString, N, foldhash::fast::FixedState>>),
@@ -113,7 +113,7 @@ fn position<N>(list: &[(CompactString, N)], text: &str) -> Result<usize, usize> 
 
 impl<N> Texts<N> {
     /// Puts a text in that is not there; a list may become a map by that.
-    fn insert(&mut self, text: &str, n: N) {
+    pub(super) fn insert(&mut self, text: &str, n: N) {
         let new = (CompactString::new(text), n);
         match self {
             Self::Few(list) if list.len() < FEW => {
@@ -128,14 +128,14 @@ impl<N> Texts<N> {
         }
     }
 
-    fn remove(&mut self, text: &str) {
+    pub(super) fn remove(&mut self, text: &str) {
         match self {
             Self::Few(list) => drop(position(list, text).map(|at| list.remove(at))),
             Self::Many(map) => drop(map.remove(text)),
         }
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         match self {
             Self::Few(list) => list.len(),
             Self::Many(map) => map.len(),
@@ -143,7 +143,7 @@ impl<N> Texts<N> {
     }
 
     /// One of the two is empty.
-    fn iter(&self) -> impl Iterator<Item = (&CompactString, &N)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&CompactString, &N)> {
         let (list, map) = match self {
             Self::Few(list) => (list.as_slice(), None),
             Self::Many(map) => (&[][..], Some(map.iter())),
@@ -158,7 +158,7 @@ impl<N> Texts<N> {
         }
     }
 
-    fn get_mut(&mut self, text: &str) -> Option<&mut N> {
+    pub(super) fn get_mut(&mut self, text: &str) -> Option<&mut N> {
         match self {
             Self::Few(list) => position(list, text).ok().map(|at| &mut list[at].1),
             Self::Many(map) => map.get_mut(text),
@@ -191,14 +191,14 @@ impl<N: Serialize> Serialize for Texts<N> {
     }
 }
 
-impl<'de, N: Deserialize<'de> + Ord> Deserialize<'de> for Texts<N> {
+impl<'de, N: Deserialize<'de>> Deserialize<'de> for Texts<N> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let map = HashMap::deserialize(deserializer)?;
         if map.len() > FEW {
             return Ok(Self::Many(Box::new(map)));
         }
         let mut list = list_of(map.into_iter());
-        list.sort_unstable();
+        list.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         Ok(Self::Few(list))
     }
 }

@@ -1,16 +1,19 @@
 //! What figures are made of. Every accumulator is an element of an abelian group: contributions are added with a sign,
-//! and two accumulators merge by adding. So order, batching and retraction never change a result. Only [`Extremes`] and
-//! [`Seen`] take nothing back: they are of facts, which happen once and for all.
+//! and two accumulators merge by adding. So order, batching and retraction never change a result. Only [`Extremes`],
+//! [`Seen`] and [`SeenSince`] take nothing back: they are of facts, which happen once and for all.
 //!
 //! Each has its file: [`Multiset`] counts values and is what [`Timed`] and the sketches [`ApproxQuantile`] and
-//! [`ApproxDistinct`] are built on, [`Distinct`] counts texts, [`Seen`] keeps them, [`Squares`] sums.
+//! [`ApproxDistinct`] are built on, [`Distinct`] counts texts, [`Seen`] keeps them, [`Squares`] sums. [`Moments`] and
+//! [`DistinctTimes`] serve rankings that say who reached a score first.
 
 mod approx_distinct;
 mod approx_quantile;
 mod chunks;
 mod counts;
 mod distinct;
+mod distinct_times;
 mod extremes;
+mod moments;
 mod multiset;
 #[cfg(test)]
 mod properties;
@@ -21,13 +24,16 @@ mod total;
 pub use approx_distinct::{APPROX_DISTINCT_STANDARD_ERROR_PPM, ApproxDistinct};
 pub use approx_quantile::{APPROX_QUANTILE_ERROR_DIVISOR, ApproxQuantile};
 pub use distinct::{Distinct, Seen};
+pub use distinct_times::{DistinctTimes, SeenSince};
 pub use extremes::Extremes;
+pub use moments::Moments;
 pub use multiset::Multiset;
 pub use squares::Squares;
 pub use timed::Timed;
 pub use total::Total;
 
 use crate::expression::Row;
+use crate::time::Instant;
 use serde::{Deserialize, Serialize};
 
 /// Largest count, up or down, of an accumulator that was not made here: far more than a log holds, and small enough that
@@ -79,6 +85,10 @@ pub enum Shape {
     ApproxDistinct { dimension: usize },
     /// Every event time with how often it occurs.
     Times,
+    /// Every value of a dimension with its event times, and how often each of these occurs.
+    DistinctTimes { dimension: usize },
+    /// Every event time of the group with how often it occurs, and when the group reached its score, once that is known.
+    Moments,
     /// Of rows that are never retracted, the smallest and the largest value.
     Extremes { measure: usize },
     /// Likewise the values at the earliest and the latest event time.
@@ -87,6 +97,14 @@ pub enum Shape {
     TimeExtremes,
     /// Likewise every value of a dimension.
     Seen { dimension: usize },
+    /// Likewise every value of a dimension with its earliest event time.
+    SeenSince { dimension: usize },
+    /// Likewise the smallest value with the earliest event time that has it.
+    LeastSince { measure: usize },
+    /// Likewise the largest value with the earliest event time that has it, which is kept negated.
+    GreatestSince { measure: usize },
+    /// Likewise the earliest and the latest event time of the group, and when the group reached its score.
+    MomentExtremes,
 }
 
 /// An accumulator of one [`Shape`]: four words, whatever it is of.
@@ -110,11 +128,18 @@ pub enum Accumulator {
     ApproxDistinct(ApproxDistinct),
     #[serde(rename = "e")]
     Extremes(Extremes),
-    /// Of event times, each with its value; `None` where there are none. In a box, so as not to be larger than the others.
+    /// Of event times, each with its value, or of values, each with an event time; `None` where there are none. In a box,
+    /// so as not to be larger than the others.
     #[serde(rename = "f")]
     TimedExtremes(Option<Box<Extremes<(i64, i64)>>>),
     #[serde(rename = "n")]
     Seen(Seen),
+    #[serde(rename = "o")]
+    DistinctTimes(DistinctTimes),
+    #[serde(rename = "w")]
+    SeenSince(SeenSince),
+    #[serde(rename = "r")]
+    Moments(Box<Moments>),
 }
 
 const _: () = assert!(size_of::<Accumulator>() == 32);
@@ -132,8 +157,14 @@ impl Accumulator {
             Shape::Distinct { .. } => Self::Distinct(Distinct::default()),
             Shape::ApproxDistinct { .. } => Self::ApproxDistinct(ApproxDistinct::default()),
             Shape::Extremes { .. } | Shape::TimeExtremes => Self::Extremes(Extremes::default()),
-            Shape::TimedExtremes { .. } => Self::TimedExtremes(None),
+            Shape::TimedExtremes { .. } | Shape::LeastSince { .. } | Shape::GreatestSince { .. } => {
+                Self::TimedExtremes(None)
+            }
             Shape::Seen { .. } => Self::Seen(Seen::default()),
+            Shape::DistinctTimes { .. } => Self::DistinctTimes(DistinctTimes::default()),
+            Shape::SeenSince { .. } => Self::SeenSince(SeenSince::default()),
+            Shape::Moments => Self::Moments(Box::new(Moments::all())),
+            Shape::MomentExtremes => Self::Moments(Box::new(Moments::extremes_only())),
         }
     }
 
@@ -149,7 +180,9 @@ impl Accumulator {
                 Self::Count(n) => *n += sign.unit(),
                 other => unreachable!("rows counted in {other:?}: one plan makes both"),
             },
-            Shape::Times | Shape::TimeExtremes => self.add_value(sign, row.at().as_millis(), row),
+            Shape::Times | Shape::TimeExtremes | Shape::Moments | Shape::MomentExtremes => {
+                self.add_value(sign, row.at().as_millis(), row.at());
+            }
             Shape::Sum { measure }
             | Shape::Squares { measure }
             | Shape::Multiset { measure }
@@ -158,16 +191,24 @@ impl Accumulator {
             | Shape::Extremes { measure }
             | Shape::TimedExtremes { measure } => {
                 let Some(value) = row.measure(measure) else { return false };
-                self.add_value(sign, value, row);
+                self.add_value(sign, value, row.at());
             }
-            Shape::Distinct { dimension } | Shape::ApproxDistinct { dimension } | Shape::Seen { dimension } => {
-                return row.dimension(dimension).is_some_and(|value| self.add_text(sign, value));
+            Shape::LeastSince { measure } | Shape::GreatestSince { measure } => {
+                let Some(value) = row.measure(measure) else { return false };
+                self.add_since(sign, shape, value, row.at());
+            }
+            Shape::Distinct { dimension }
+            | Shape::ApproxDistinct { dimension }
+            | Shape::Seen { dimension }
+            | Shape::DistinctTimes { dimension }
+            | Shape::SeenSince { dimension } => {
+                return row.dimension(dimension).is_some_and(|value| self.add_text(sign, value, row.at()));
             }
         }
         true
     }
 
-    fn add_value(&mut self, sign: Sign, value: i64, row: &impl Row) {
+    fn add_value(&mut self, sign: Sign, value: i64, at: Instant) {
         match self {
             Self::Sum { n, sum } => {
                 *n += sign.unit();
@@ -176,23 +217,55 @@ impl Accumulator {
             Self::Squares(squares) => squares.add(value, sign.unit()),
             Self::Multiset(multiset) => multiset.add(value, sign.unit()),
             Self::ApproxQuantile(sketch) => sketch.add(value, sign.unit()),
-            Self::Timed(timed) => timed.add(row.at(), value, sign.unit()),
+            Self::Timed(timed) => timed.add(at, value, sign.unit()),
+            Self::Moments(moments) => moments.add(sign, value),
             Self::Extremes(extremes) if sign == Sign::Add => extremes.add(value),
             Self::TimedExtremes(extremes) if sign == Sign::Add => {
-                extremes.get_or_insert_default().add((row.at().as_millis(), value));
+                extremes.get_or_insert_default().add((at.as_millis(), value));
             }
             other => unreachable!("{sign:?} of a value to {other:?}: one plan makes both"),
         }
     }
 
-    fn add_text(&mut self, sign: Sign, value: &str) -> bool {
+    fn add_since(&mut self, sign: Sign, shape: Shape, value: i64, at: Instant) {
+        let since = if matches!(shape, Shape::GreatestSince { .. }) { -at.as_millis() } else { at.as_millis() };
+        match self {
+            Self::TimedExtremes(extremes) if sign == Sign::Add => {
+                extremes.get_or_insert_default().add((value, since));
+            }
+            other => unreachable!("{sign:?} of a value to {other:?}: one plan makes both"),
+        }
+    }
+
+    fn add_text(&mut self, sign: Sign, value: &str, at: Instant) -> bool {
         match self {
             Self::Seen(seen) if sign == Sign::Add => return seen.add(value),
+            Self::SeenSince(seen) if sign == Sign::Add => seen.add(value, at.as_millis()),
+            Self::DistinctTimes(distinct) => distinct.add(value, at.as_millis(), sign.unit()),
             Self::Distinct(distinct) => distinct.add(value, sign.unit()),
             Self::ApproxDistinct(sketch) => sketch.add(value, sign.unit()),
             other => unreachable!("{sign:?} of a text to {other:?}: one plan makes both"),
         }
         true
+    }
+
+    /// Adds `n` times a value of events at `at_ms`. Only of what is walked when it is asked who reached a score first.
+    ///
+    /// # Panics
+    /// When it is an accumulator of another shape.
+    pub(crate) fn take(&mut self, at_ms: i64, value: i64, n: i64) {
+        match self {
+            Self::Count(count) => *count += n,
+            Self::Sum { n: count, sum } => {
+                *count += n;
+                sum.add(i128::from(value) * i128::from(n));
+            }
+            // What was only taken back so far is no extreme.
+            Self::Extremes(_) | Self::TimedExtremes(_) if n <= 0 => {}
+            Self::Extremes(extremes) => extremes.add(value),
+            Self::TimedExtremes(extremes) => extremes.get_or_insert_default().add((at_ms, value)),
+            other => unreachable!("{other:?} is not walked"),
+        }
     }
 
     /// Adds another accumulator of the same shape.
@@ -216,6 +289,9 @@ impl Accumulator {
                 }
             }
             (Self::Seen(ours), Self::Seen(theirs)) => ours.merge(theirs),
+            (Self::DistinctTimes(ours), Self::DistinctTimes(theirs)) => ours.merge(theirs),
+            (Self::SeenSince(ours), Self::SeenSince(theirs)) => ours.merge(theirs),
+            (Self::Moments(ours), Self::Moments(theirs)) => ours.merge(theirs),
             (ours, theirs) => unreachable!("merging {ours:?} with {theirs:?}: one plan makes both"),
         }
     }
@@ -234,6 +310,9 @@ impl Accumulator {
             Self::Extremes(extremes) => extremes.is_zero(),
             Self::TimedExtremes(extremes) => extremes.is_none(),
             Self::Seen(seen) => seen.is_empty(),
+            Self::DistinctTimes(distinct) => distinct.is_empty(),
+            Self::SeenSince(seen) => seen.is_empty(),
+            Self::Moments(moments) => moments.is_zero(),
         }
     }
 
@@ -245,6 +324,7 @@ impl Accumulator {
         match self {
             Self::Multiset(multiset) => (multiset.min(), multiset.max()),
             Self::Extremes(extremes) => (extremes.min(), extremes.max()),
+            Self::Moments(moments) => moments.extremes(),
             other => unreachable!("extremes kept as {other:?}"),
         }
     }
@@ -287,10 +367,15 @@ impl Accumulator {
             (Self::Distinct(distinct), Shape::Distinct { .. }) => distinct.is_sane(),
             (Self::ApproxDistinct(sketch), Shape::ApproxDistinct { .. }) => sketch.is_sane(),
             (Self::Extremes(extremes), Shape::Extremes { .. } | Shape::TimeExtremes) => extremes.is_sane(),
-            (Self::TimedExtremes(extremes), Shape::TimedExtremes { .. }) => {
-                extremes.as_ref().is_none_or(|extremes| !extremes.is_zero() && extremes.is_sane())
+            (
+                Self::TimedExtremes(extremes),
+                Shape::TimedExtremes { .. } | Shape::LeastSince { .. } | Shape::GreatestSince { .. },
+            ) => extremes.as_ref().is_none_or(|extremes| !extremes.is_zero() && extremes.is_sane()),
+            (Self::Seen(_), Shape::Seen { .. }) | (Self::SeenSince(_), Shape::SeenSince { .. }) => true,
+            (Self::DistinctTimes(distinct), Shape::DistinctTimes { .. }) => distinct.is_sane(),
+            (Self::Moments(moments), Shape::Moments | Shape::MomentExtremes) => {
+                moments.keeps_all() == (shape == Shape::Moments) && moments.is_sane()
             }
-            (Self::Seen(_), Shape::Seen { .. }) => true,
             _ => false,
         }
     }

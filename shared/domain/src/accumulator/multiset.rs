@@ -66,7 +66,7 @@ impl<K: Ord + Copy> Multiset<K> {
     }
 
     /// The different values in ascending order, each with how often it occurs.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (K, i64)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (K, i64)> {
         self.values.iter().map(|(value, n)| (*value, *n))
     }
 

@@ -6,7 +6,7 @@ use crate::time::Instant;
 use proptest::prelude::*;
 
 /// Of which rows can be retracted.
-const GROUPS: [Shape; 9] = [
+const GROUPS: [Shape; 11] = [
     Shape::Count,
     Shape::Sum { measure: 0 },
     Shape::Squares { measure: 0 },
@@ -16,13 +16,19 @@ const GROUPS: [Shape; 9] = [
     Shape::Distinct { dimension: 0 },
     Shape::ApproxDistinct { dimension: 0 },
     Shape::Times,
+    Shape::DistinctTimes { dimension: 0 },
+    Shape::Moments,
 ];
 /// Of facts.
-const MONOIDS: [Shape; 4] = [
+const MONOIDS: [Shape; 8] = [
     Shape::Extremes { measure: 0 },
     Shape::TimedExtremes { measure: 0 },
     Shape::TimeExtremes,
     Shape::Seen { dimension: 0 },
+    Shape::SeenSince { dimension: 0 },
+    Shape::LeastSince { measure: 0 },
+    Shape::GreatestSince { measure: 0 },
+    Shape::MomentExtremes,
 ];
 
 fn all() -> impl Iterator<Item = Shape> {
@@ -123,8 +129,12 @@ proptest! {
     fn something_is_not_nothing(row in event()) {
         for shape in all() {
             let given = match shape {
-                Shape::Count | Shape::Times | Shape::TimeExtremes => true,
-                Shape::Distinct { .. } | Shape::ApproxDistinct { .. } | Shape::Seen { .. } => row.dimension.is_some(),
+                Shape::Count | Shape::Times | Shape::TimeExtremes | Shape::Moments | Shape::MomentExtremes => true,
+                Shape::Distinct { .. }
+                | Shape::ApproxDistinct { .. }
+                | Shape::Seen { .. }
+                | Shape::DistinctTimes { .. }
+                | Shape::SeenSince { .. } => row.dimension.is_some(),
                 _ => row.measure.is_some(),
             };
             let total = of(shape, std::slice::from_ref(&row));
@@ -174,7 +184,7 @@ fn the_stored_form_is_fixed() {
 }
 
 /// In the order of [`all`].
-const GOLDEN: [&str; 13] = [
+const GOLDEN: [&str; 19] = [
     "81a16302",
     "81a1739202c410fffffffffffffffffffffffffffffda8",
     "81a1769402c410fffffffffffffffffffffffffffffda8c41000000000000000000000000000000000ce0002bf20",
@@ -184,8 +194,14 @@ const GOLDEN: [&str; 13] = [
     "81a1649181a2423602",
     "81a1689281ce000187810202",
     "81a16d9281070202",
+    "81a16f81a242369281070202",
+    "81a17281a16d9281070202",
     "81a16592d1fed4d1fed4",
     "81a166929207d1fed49207d1fed4",
     "81a165920707",
     "81a16e9181a24236c0",
+    "81a17781a2423607",
+    "81a1669292d1fed40792d1fed407",
+    "81a1669292d1fed4f992d1fed4f9",
+    "81a17281a165920707",
 ];

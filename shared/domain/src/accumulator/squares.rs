@@ -63,14 +63,16 @@ impl Squares {
     /// after scaling).
     pub fn variance(&self, scale: u8) -> Option<Number> {
         let (numerator, denominator) = self.spread()?;
-        rounding::quotient(&(numerator * pow10(RATIO_DIGITS)), &denominator, 2 * scale + RATIO_DIGITS)
+        let unscaled = rounding::quotient(&(numerator * pow10(RATIO_DIGITS)), &denominator)?;
+        Some(Number::new(unscaled, 2 * scale + RATIO_DIGITS))
     }
 
     /// The square root of the exact [`Squares::variance`], rounded once, half to even at `scale + 6` digits. `None` for
     /// fewer than two values; every other one fits.
     pub fn stddev(&self, scale: u8) -> Option<Number> {
         let (numerator, denominator) = self.spread()?;
-        rounding::square_root(&(numerator * pow10(2 * RATIO_DIGITS)), &denominator, scale + RATIO_DIGITS)
+        let unscaled = rounding::square_root(&(numerator * pow10(2 * RATIO_DIGITS)), &denominator)?;
+        Some(Number::new(unscaled, scale + RATIO_DIGITS))
     }
 
     /// The sample variance of the unscaled values as a fraction; none has a negative one.
@@ -99,7 +101,7 @@ mod tests {
     }
 
     fn shown(number: Option<Number>) -> String {
-        number.map_or("null".into(), |number| number.to_string())
+        number.map_or("null".into(), |number| number.trimmed().to_string())
     }
 
     #[test]

@@ -33,6 +33,16 @@ impl Timed {
         Extremes::of(self.0.min(), self.0.max())
     }
 
+    /// Every time in milliseconds, and value, in order, with how often it occurs.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = ((i64, i64), i64)> {
+        self.0.iter()
+    }
+
+    /// The earliest and the latest time in milliseconds.
+    pub(crate) fn ends(&self) -> (Option<i64>, Option<i64>) {
+        (self.0.min().map(|(at, _)| at), self.0.max().map(|(at, _)| at))
+    }
+
     /// The value at the earliest time; the smallest among those at the same millisecond.
     pub fn first(&self) -> Option<i64> {
         self.0.min().map(|(_, value)| value)

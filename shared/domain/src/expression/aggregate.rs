@@ -309,13 +309,14 @@ fn call(name: &Identifier, cursor: &mut Cursor) -> Result<Call, ExpressionError>
             match cursor.peek() {
                 Token::Open => Err(error),
                 // A lone name: more likely a field than a function.
-                _ => Err(ExpressionError {
-                    hint: error
-                        .hint
-                        .filter(|hint| hint.starts_with("did"))
-                        .or_else(|| Some(format!("such as sum({})", excerpt(&name.name)))),
-                    ..error
-                }),
+                _ => {
+                    let example = format!("such as sum({})", excerpt(&name.name));
+                    let hint = match &error.hint {
+                        Some(meant) if meant.starts_with("did") => format!("{example}; or {meant}"),
+                        _ => example,
+                    };
+                    Err(ExpressionError { hint: Some(hint), ..error })
+                }
             }
         }
     }
@@ -417,6 +418,7 @@ mod tests {
             ("summ(fare)", 0, 4, "unknown function \"summ\"", "did you mean \"sum\"?"),
             ("mode(fare)", 0, 4, "unknown function \"mode\"", "the functions are count, sum"),
             ("fare", 0, 4, "unknown function \"fare\"", "such as sum(fare)"),
+            ("coun", 0, 4, "unknown function \"coun\"", "such as sum(coun); or did you mean \"count\"?"),
             ("\"sum\"(fare)", 0, 5, "unknown function \"sum\"", ""),
             ("sum", 3, 0, "expected \"(\", found the end", "sum(amount)"),
             ("sum()", 4, 1, "expected the name of a measure, found \")\"", "sum(amount)"),

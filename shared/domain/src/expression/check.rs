@@ -1,10 +1,11 @@
 //! Conditions typed against a kind, and turned into what runs.
 
 use super::MAX_EXPRESSION_BYTES;
+use super::compiled::{self, Test};
 use super::error::{ExpressionError, Span, excerpt};
 use super::fields::{self, Field};
-use super::predicate::{self, Test};
-use super::syntax::{Condition, Constant, Identifier, Literal, Operand, Relation};
+use super::relation::Relation;
+use super::syntax::{Condition, Constant, Identifier, Literal, Operand};
 use crate::catalogue::{Kind, Status};
 use crate::nearest::nearest;
 use crate::value::{Number, pow10};
@@ -93,8 +94,8 @@ fn compare_literal(
         }
         (Field::Measure { index, scale }, _) => Ok(measure_range(index, scale, relation, number(name, literal)?)),
         (Field::Status, Some(equal)) => {
-            let only = predicate::position(status(literal)?);
-            Ok(Test::Status(Status::ALL.map(|status| (predicate::position(status) == only) == equal)))
+            let only = compiled::position(status(literal)?);
+            Ok(Test::Status(Status::ALL.map(|status| (compiled::position(status) == only) == equal)))
         }
         (Field::Status, None) => Err(unordered_status(name.place)),
     }
@@ -149,7 +150,7 @@ fn membership(name: &Identifier, field: Field, list: &[Literal]) -> Result<Test,
         Field::Status => {
             let mut accepted = [false; 3];
             for literal in list {
-                accepted[predicate::position(status(literal)?)] = true;
+                accepted[compiled::position(status(literal)?)] = true;
             }
             Ok(Test::Status(accepted))
         }
@@ -231,7 +232,7 @@ fn status(literal: &Literal) -> Result<Status, ExpressionError> {
         let message = format!("expected a status, found {}", literal.constant);
         return Err(literal.place.error_with_hint(message, "a status is 'draft', 'final' or 'void'"));
     };
-    predicate::status(text).ok_or_else(|| {
+    compiled::status(text).ok_or_else(|| {
         literal.place.error_with_hint(
             format!("unknown status '{}'", excerpt(text)),
             match nearest(text, Status::ALL.map(Status::as_str)) {

@@ -2,7 +2,7 @@
 
 use super::MAX_EXPRESSION_BYTES;
 use super::error::{ExpressionError, Span, excerpt};
-use super::syntax::Relation;
+use super::relation::Relation;
 use crate::value::{Number, NumberError};
 use std::fmt;
 
@@ -257,6 +257,10 @@ impl<'a> Lexer<'a> {
 
     fn unexpected(&self, first: char) -> ExpressionError {
         let rest = self.rest();
+        let star = match self.source[..self.position].trim_end().ends_with('(') {
+            true => "entities are counted by count, without *",
+            false => "there is no multiplication; publish the product as a measure of its own",
+        };
         let hints = [
             ("==", "equality is written ="),
             ("&&", "write and"),
@@ -265,9 +269,12 @@ impl<'a> Lexer<'a> {
             ("&", "write and"),
             ("|", "write or"),
             (".", "a number starts with a digit: 0.5"),
-            ("-", "a number's sign stands right before its digits; there is no subtraction"),
-            ("+", "a number has no + before it; there is no addition"),
-            ("*", "entities are counted by count, without *"),
+            (
+                "-",
+                "a number's sign stands right before its digits; there is no subtraction: publish the difference as a measure of its own",
+            ),
+            ("+", "a number has no + before it; there is no addition: publish the sum as a measure of its own"),
+            ("*", star),
             ("/", "there is no division; ratio(a, b) divides two metrics"),
             ("‘", "texts stand in straight quotes: '"),
             ("’", "texts stand in straight quotes: '"),
@@ -352,6 +359,8 @@ mod tests {
             ("a = 1e", 4, 2, "neither a number", "double quotes"),
             ("a = 1e99", 4, 4, "more digits", ""),
             ("count(*)", 6, 1, "unexpected \"*\"", "without *"),
+            ("3 * won", 2, 1, "unexpected \"*\"", "publish the product"),
+            ("sum(3 * won)", 6, 1, "unexpected \"*\"", "publish the product"),
             ("é = 1", 0, 2, "unexpected \"é\"", "names are made of"),
             ("a = “x”", 4, 3, "unexpected", "straight"),
             ("a; b", 1, 1, "unexpected \";\"", ""),

@@ -3,9 +3,10 @@
 //! There are three entry points. [`Aggregate`] reads texts such as `quantile(arr_delay, 0.95)`, [`Predicate`] texts such as
 //! `carrier in ('UA', 'DL') and not arr_delay is null`. Both are parsed and typed against a kind when a view is
 //! applied, so that no mistake waits for the first event. A mistake is an [`ExpressionError`] that knows its place.
-//! [`PathPredicate`] reads a `where` over the paths of a foreign record, whose types nobody has declared.
+//! [`PathPredicate`] reads a `where` over the paths of a foreign record, whose types nobody has declared, and [`FigurePredicate`] one over
+//! the figures of a group.
 //!
-//! A text goes through `lexer` → `parser` (giving `syntax`) → `check` (with names looked up by `fields`) → `predicate`,
+//! A text goes through `lexer` → `parser` (giving `syntax`) → `check` (with names looked up by `fields`) → `compiled`,
 //! which is what runs per event: positions instead of names, integers instead of decimals, no negations.
 //!
 //! ```text
@@ -48,20 +49,25 @@
 
 mod aggregate;
 mod check;
+mod compiled;
 mod error;
 mod fields;
+mod figures;
 mod lexer;
 mod parser;
 mod paths;
 mod predicate;
 #[cfg(test)]
 mod properties;
+mod relation;
 mod syntax;
 
 pub use aggregate::{Aggregate, AggregateSyntax, parse_aggregate};
+pub use compiled::Row;
 pub use error::ExpressionError;
+pub use figures::FigurePredicate;
 pub use paths::{PathName, PathPredicate, Seen};
-pub use predicate::{Predicate, Row};
+pub use predicate::Predicate;
 
 /// Longest expression, in bytes, as written and in its canonical form: what a person still reads.
 pub const MAX_EXPRESSION_BYTES: usize = 4096;

@@ -6,7 +6,8 @@
 use super::check;
 use super::error::ExpressionError;
 use super::parser;
-use super::syntax::{Condition, Constant, Identifier, Literal, Operand, Relation};
+use super::relation::Relation;
+use super::syntax::{Condition, Constant, Identifier, Literal, Operand};
 use crate::value::Number;
 use std::borrow::Cow;
 use std::fmt;
@@ -145,7 +146,8 @@ fn truth<'v>(condition: &Condition, value: &impl Fn(&Identifier) -> Seen<'v>) ->
     }
 }
 
-fn all(parts: impl IntoIterator<Item = Option<bool>>) -> Option<bool> {
+/// Whether all are true; `None` where one is unknown and none is false.
+pub(super) fn all(parts: impl IntoIterator<Item = Option<bool>>) -> Option<bool> {
     let mut every = Some(true);
     for part in parts {
         match part {

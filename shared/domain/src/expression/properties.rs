@@ -1,6 +1,6 @@
 //! Properties of the whole way from a text to an answer, against an evaluator that knows nothing of it.
 
-use super::syntax::Relation;
+use super::relation::Relation;
 use super::{MAX_EXPRESSION_BYTES, Predicate, Row, parse_aggregate};
 use crate::catalogue::{Dimension, Kind, Measure, Mode, Status};
 use crate::ids::Name;
@@ -21,6 +21,7 @@ pub(super) fn flight() -> Kind {
         measures: MEASURES.map(|(text, scale)| Measure { name: name(text), scale }).into(),
         revision: 1,
         mappings: Vec::new(),
+        remember: None,
     }
 }
 

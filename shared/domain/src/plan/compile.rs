@@ -1,9 +1,10 @@
 //! From a view and its kind to a plan, or to what is wrong with the view.
 
-use super::{Cell, Condition, Output, Plan, PlanError, RESERVED_COLUMNS, ranking};
+use super::{Cell, Condition, Earlier, Met, Output, Plan, PlanError, RESERVED_COLUMNS, alerts, ranking};
 use crate::accumulator::Shape;
 use crate::catalogue::{
-    Grain, Kind, LatePolicy, MAX_GROUP_BY, MAX_METRICS, MAX_SCALE, MAX_VIEW_TENANTS, Measure, Mode, Status, View,
+    Grain, Kind, LatePolicy, MAX_GROUP_BY, MAX_LATE_CHANGES, MAX_METRICS, MAX_SCALE, MAX_VIEW_TENANTS, Measure, Mode,
+    Status, View,
 };
 use crate::expression::{Aggregate, ExpressionError, Predicate, parse_aggregate};
 use crate::ids::Name;
@@ -39,17 +40,20 @@ impl Plan {
             view: view.clone(),
             group_by,
             cells: Vec::new(),
+            telling: 0,
             conditions: Vec::new(),
             outputs: Vec::new(),
             ranking: None,
+            alerts: alerts::compile(view)?,
         };
         for index in 0..view.metrics.len() {
             let output = plan.output(index, view, kind)?;
             plan.outputs.push(output);
         }
         plan.check_late().map_err(|what| shape(view, what))?;
+        plan.telling = plan.cells.len();
         if let Some(ranking) = &view.ranking {
-            plan.ranking = Some(ranking::compile(&mut plan, ranking).map_err(|what| shape(view, what))?);
+            plan.ranking = Some(ranking::compile(&mut plan, ranking, kind.mode).map_err(|what| shape(view, what))?);
         }
         if kind.mode == Mode::Fact {
             plan.keep_what_facts_need();
@@ -59,16 +63,24 @@ impl Plan {
     }
 
     /// Facts are never retracted: of values off which no quantile is read, the extremes are all that is needed, and of texts
-    /// that they are there. Cells stay where they are, so that what was stored before can be [adopted](Plan::adopt).
+    /// that they are there. What a ranking walks stays whole. Cells stay where they are, so that what was stored before can be
+    /// [adopted](Plan::adopt).
     fn keep_what_facts_need(&mut self) {
+        let reach = self.ranking.as_ref().and_then(|ranking| match &ranking.earlier {
+            Some(Earlier::Reached(reach)) => Some(reach),
+            _ => None,
+        });
         for (index, cell) in self.cells.iter_mut().enumerate() {
             let has_quantile =
                 self.outputs.iter().any(|output| matches!(output, Output::Quantile(of, ..) if *of == index));
+            let is_walked = reach.is_some_and(|reach| reach.walks(index));
             cell.shape = match cell.shape {
                 Shape::Multiset { measure } if !has_quantile => Shape::Extremes { measure },
-                Shape::Timed { measure } => Shape::TimedExtremes { measure },
-                Shape::Times => Shape::TimeExtremes,
+                Shape::Timed { measure } if !is_walked => Shape::TimedExtremes { measure },
+                Shape::Times if !is_walked => Shape::TimeExtremes,
+                Shape::Moments if !is_walked => Shape::MomentExtremes,
                 Shape::Distinct { dimension } => Shape::Seen { dimension },
+                Shape::DistinctTimes { dimension } => Shape::SeenSince { dimension },
                 other => other,
             };
         }
@@ -77,17 +89,17 @@ impl Plan {
     /// What was seen under a condition has been seen without it too, so that it need not be looked up there.
     fn look_up_once(&mut self) {
         for index in 0..self.cells.len() {
-            let Cell { shape: shape @ Shape::Seen { .. }, condition, .. } = self.cells[index] else { continue };
-            let own = &self.conditions[condition];
+            let Cell { shape: shape @ Shape::Seen { .. }, any_of, .. } = self.cells[index] else { continue };
+            let own = &self.conditions[any_of.first()];
             let is_wider = |cell: &Cell| {
-                let other = &self.conditions[cell.condition];
+                let other = &self.conditions[cell.any_of.first()];
                 cell.shape == shape && other.filter.is_none() && other.statuses == own.statuses
             };
             if own.filter.is_some()
                 && let Some(wider) = self.cells.iter().position(is_wider)
             {
                 self.cells[index].wider = Some(wider);
-                self.cells[wider].narrower.0 |= 1 << condition;
+                self.cells[wider].narrower = self.cells[wider].narrower.or(any_of);
             }
         }
     }
@@ -129,7 +141,7 @@ impl Plan {
         };
         let statuses = Status::ALL.map(|status| metric.status.contains(&status));
         let scale = |measure: usize| kind.measures[measure].scale;
-        let condition = self.condition(Condition { statuses, filter });
+        let condition = Met::only(self.condition(Condition { statuses, filter }));
         let mut cell = |shape: Shape| self.cell(Cell::new(shape, condition));
         Ok(match aggregate {
             Aggregate::Count => Output::Count(cell(Shape::Count)),
@@ -165,7 +177,8 @@ impl Plan {
 
     /// Only what adds up, and is not cut into pieces, can be carried into another day.
     fn check_late(&self) -> Result<(), String> {
-        if self.view.late != LatePolicy::CarryForward {
+        check_late_changes(&self.view)?;
+        if self.view.late_policies().all(|late| late != LatePolicy::CarryForward) {
             return Ok(());
         }
         if self.view.grain != Grain::Day {
@@ -204,6 +217,24 @@ fn check_sizes(view: &View) -> Result<(), String> {
         )),
         _ => Ok(()),
     }
+}
+
+/// What a rejecting view has of an entity depends on all days before, so such a view rejects from ever.
+fn check_late_changes(view: &View) -> Result<(), String> {
+    let changes = &view.late_changes;
+    if changes.len() > MAX_LATE_CHANGES {
+        return Err(format!("has {} late_changes; at most {MAX_LATE_CHANGES} are allowed", changes.len()));
+    }
+    if let Some(pair) = changes.windows(2).find(|pair| pair[0].from >= pair[1].from) {
+        let (before, from) = (pair[0].from, pair[1].from);
+        return Err(format!("the late change from {from} follows one from {before}; put them in order"));
+    }
+    if !changes.is_empty() && view.late_policies().any(|late| late == LatePolicy::Reject) {
+        return Err(
+            "late: reject holds for all days of a view; give a view with another policy another name".to_owned()
+        );
+    }
+    Ok(())
 }
 
 /// Figures have more digits than their measures, up to what a number can have.

@@ -14,6 +14,8 @@ pub enum PlanError {
     Shape { view: Name, what: String },
     #[error("view {view}, metric {metric}: {field} {source}\n{caret}")]
     Expression { view: Name, metric: Name, field: &'static str, source: Box<ExpressionError>, caret: String },
+    #[error("view {view}, alert {alert}: when {source}\n{caret}")]
+    Alert { view: Name, alert: Name, source: Box<ExpressionError>, caret: String },
 }
 
 fn suggest(known: &[Name]) -> String {

@@ -1,19 +1,25 @@
 //! A view compiled against its kind: which columns group, which accumulators are kept, how metrics are read off them.
 //! Metrics that need the same accumulator share it.
 //!
-//! `compile` makes a [`Plan`] with the help of `ranking`, `output` reads figures off it, `error` says what is wrong
-//! with a view.
+//! `compile` makes a [`Plan`] with the help of `ranking` and `alerts`, `output` reads figures off it, `reached` when a score was
+//! reached, `error` says what is wrong with a view.
 
+mod alerts;
+pub mod clock_hour;
 mod compile;
 mod error;
 mod output;
 mod ranking;
+mod reached;
 #[cfg(test)]
 mod tests;
 
+pub use alerts::AlertPlan;
 pub use error::PlanError;
+pub use reached::Reach;
 
 use crate::accumulator::{Accumulator, Shape, Sign};
+use crate::calendar::{BusinessDay, DayClock};
 use crate::catalogue::{Direction, Grain, MAX_METRICS, Ties, View};
 use crate::expression::{Predicate, Row};
 use crate::time::Instant;
@@ -32,27 +38,40 @@ pub struct Plan {
     /// Positions of the grouping dimensions in the kind.
     pub group_by: Vec<usize>,
     pub cells: Vec<Cell>,
+    /// How many of the cells, from the first on, say whether a group has anything; those behind them only tell the earlier of
+    /// equals.
+    telling: usize,
     conditions: Vec<Condition>,
     outputs: Vec<Output>,
     pub ranking: Option<RankPlan>,
+    alerts: Vec<AlertPlan>,
 }
 
 /// The view's ranking, compiled.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct RankPlan {
     /// Positions of metrics, and which end of each comes first.
     pub by: Vec<(usize, Direction)>,
     pub ties: Ties,
-    /// The cell that keeps the event times of what is ranked, where the earlier is before among equals.
-    pub times: Option<usize>,
+    /// How the earlier of two equals is found, where it ranks higher.
+    pub earlier: Option<Earlier>,
+}
+
+/// Which of two equals is the earlier one.
+#[derive(Clone, Debug)]
+pub enum Earlier {
+    /// By the latest event time that this cell keeps.
+    LatestTime(usize),
+    /// By when each reached its score.
+    Reached(Reach),
 }
 
 /// One accumulator of every group, and which rows it takes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cell {
     pub shape: Shape,
-    /// The position of the plan's condition.
-    condition: usize,
+    /// It takes the rows that meet one of these conditions: mostly it is one alone.
+    any_of: Met,
     /// The position of a cell with every value that this one has [seen](Shape::Seen): what is new here is passed on to it.
     wider: Option<usize>,
     /// The conditions of the cells that pass on to this one.
@@ -60,8 +79,8 @@ pub struct Cell {
 }
 
 impl Cell {
-    fn new(shape: Shape, condition: usize) -> Self {
-        Self { shape, condition, wider: None, narrower: Met::default() }
+    fn new(shape: Shape, any_of: Met) -> Self {
+        Self { shape, any_of, wider: None, narrower: Met::default() }
     }
 }
 
@@ -93,12 +112,30 @@ impl Met {
 
     /// Whether the cell takes the row.
     pub fn takes(self, cell: &Cell) -> bool {
-        self.0 >> cell.condition & 1 == 1
+        self.meets(cell.any_of)
     }
 
     /// Whether the cell takes the row by way of another.
     fn passes_on_to(self, cell: &Cell) -> bool {
-        self.0 & cell.narrower.0 != 0
+        self.meets(cell.narrower)
+    }
+
+    fn meets(self, any_of: Self) -> bool {
+        self.0 & any_of.0 != 0
+    }
+
+    /// The condition at that position alone.
+    fn only(condition: usize) -> Self {
+        Self(1 << condition)
+    }
+
+    /// The position of the first condition.
+    fn first(self) -> usize {
+        self.0.trailing_zeros() as usize
+    }
+
+    fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 }
 
@@ -127,19 +164,21 @@ impl Plan {
     }
 
     /// Which piece of the day, from 0, an event at `at` falls into at the view's grain; always 0 at grain day.
-    pub fn piece(&self, opens_at: Instant, at: Instant) -> u16 {
+    pub fn piece(&self, day: &DayClock<'_>, at: Instant) -> u16 {
         match self.view.grain.duration() {
+            _ if self.view.grain == Grain::ClockHour => clock_hour::piece(day, at),
             None => 0,
-            Some(length) => (at.since(opens_at).as_millis() / length.as_millis()).min(u16::MAX.into()) as u16,
+            Some(length) => (at.since(day.opens_at).as_millis() / length.as_millis()).min(u16::MAX.into()) as u16,
         }
     }
 
-    /// When a piece of the day that opens at `opens_at` begins: [`Plan::piece`] of it is `piece`. The opening at grain
-    /// day.
-    pub fn piece_start(&self, opens_at: Instant, piece: u16) -> Instant {
+    /// A piece of the day as answers write it in the column `time`: when it begins. An instant, or the local time of an hour of the
+    /// clock. The opening at grain day.
+    pub fn piece_text(&self, day: &BusinessDay, piece: u16) -> String {
         match self.view.grain.duration() {
-            None => opens_at,
-            Some(length) => opens_at.after(length * u32::from(piece)),
+            _ if self.view.grain == Grain::ClockHour => clock_hour::text(clock_hour::hour(day.date, piece)),
+            None => day.opens_at.to_string(),
+            Some(length) => day.opens_at.after(length * u32::from(piece)).to_string(),
         }
     }
 
@@ -169,11 +208,37 @@ impl Plan {
         figures
     }
 
-    /// When a group reached its score, for a ranking in which the earlier is before among equals: the latest event
-    /// time that is in the figures. `None` without such a ranking and for a group that it takes no row of.
+    /// Of each metric, the most digits after the point that its figures have; `None` where they have as many as it takes, as variances
+    /// do.
+    pub fn digits(&self) -> Vec<Option<u8>> {
+        self.outputs.iter().map(Output::digits).collect()
+    }
+
+    /// How many cells, from the first on, give the figures of a group and say whether it has anything. Those behind them are read by
+    /// [`Plan::earliest`] alone.
+    pub fn figure_cells(&self) -> usize {
+        self.telling
+    }
+
+    /// Whether nothing is in a group, so that no answer has a row of it. What only tells the earlier of equals does not count.
+    pub fn is_nothing(&self, group: &[Accumulator]) -> bool {
+        group[..self.telling].iter().all(Accumulator::is_zero)
+    }
+
+    /// When a group reached its score, for a ranking in which the earlier ranks higher among equals. `None` without such a
+    /// ranking and for a group without rows. Walks what the ranking keeps of the group, unless it has not changed since that
+    /// was done last.
     pub fn earliest(&self, group: &[Accumulator]) -> Option<Instant> {
-        let times = self.ranking.as_ref()?.times?;
-        group[times].extremes().1.map(Instant::from_millis)
+        match self.ranking.as_ref()?.earlier.as_ref()? {
+            Earlier::LatestTime(cell) => group[*cell].extremes().1.map(Instant::from_millis),
+            Earlier::Reached(reach) => reach.reached(self, group),
+        }
+    }
+
+    /// Whether it may take long to tell when a group reached its score.
+    pub fn walks(&self) -> bool {
+        let earlier = self.ranking.as_ref().and_then(|ranking| ranking.earlier.as_ref());
+        matches!(earlier, Some(Earlier::Reached(_)))
     }
 
     /// What was stored or sent of a group of this plan, in the form that it has now: see [`Accumulator::adopt`].

@@ -1,7 +1,7 @@
 //! How a metric is read off the cells of a group, or off other metrics.
 
 use crate::accumulator::{Accumulator, ApproxQuantile, Multiset, Squares};
-use crate::value::{Number, pow10};
+use crate::value::{Number, RATIO_DIGITS, pow10};
 
 /// Where a metric's figure comes from: a cell's position, and where they matter the digits of its measure.
 #[derive(Clone, Debug)]
@@ -42,8 +42,8 @@ impl Output {
             }
             Self::Min(cell, scale) => group[cell].extremes().0.map(|value| scaled(value, scale)),
             Self::Max(cell, scale) => group[cell].extremes().1.map(|value| scaled(value, scale)),
-            Self::Variance(cell, scale) => squares(group, cell).variance(scale),
-            Self::Deviation(cell, scale) => squares(group, cell).stddev(scale),
+            Self::Variance(cell, scale) => squares(group, cell).variance(scale).map(Number::trimmed),
+            Self::Deviation(cell, scale) => squares(group, cell).stddev(scale).map(Number::trimmed),
             Self::Quantile(cell, scale, q) => {
                 let multiset = multiset(group, cell);
                 multiset.at_rank(nearest_rank(q, multiset.len())).map(|value| scaled(value, scale))
@@ -55,6 +55,8 @@ impl Output {
             Self::Distinct(cell) => match &group[cell] {
                 Accumulator::Distinct(distinct) => Some(Number::integer(distinct.len() as i128)),
                 Accumulator::Seen(seen) => Some(Number::integer(seen.len() as i128)),
+                Accumulator::DistinctTimes(distinct) => Some(Number::integer(distinct.len() as i128)),
+                Accumulator::SeenSince(seen) => Some(Number::integer(seen.len() as i128)),
                 other => unreachable!("a distinct count kept as {other:?}"),
             },
             Self::ApproxDistinct(cell) => match &group[cell] {
@@ -64,6 +66,23 @@ impl Output {
             Self::First(cell, scale) => timed(group, cell).0.map(|value| scaled(value, scale)),
             Self::Last(cell, scale) => timed(group, cell).1.map(|value| scaled(value, scale)),
             Self::Ratio(numerator, denominator) => Number::quotient(above[numerator]?, above[denominator]?),
+        }
+    }
+
+    /// The most digits after the point that its figures have; `None` where they have as many as it takes.
+    pub(super) fn digits(&self) -> Option<u8> {
+        match *self {
+            Self::Count(_) | Self::CountOf(_) | Self::Distinct(_) | Self::ApproxDistinct(_) => Some(0),
+            Self::Sum(_, scale)
+            | Self::Min(_, scale)
+            | Self::Max(_, scale)
+            | Self::Quantile(_, scale, _)
+            | Self::ApproxQuantile(_, scale, _)
+            | Self::First(_, scale)
+            | Self::Last(_, scale) => Some(scale),
+            Self::Average(_, scale) => Some(scale + RATIO_DIGITS),
+            Self::Ratio(..) => Some(RATIO_DIGITS),
+            Self::Variance(..) | Self::Deviation(..) => None,
         }
     }
 

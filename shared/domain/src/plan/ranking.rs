@@ -1,15 +1,16 @@
 //! A view's ranking, from metrics' names to their positions.
 
-use super::{Cell, Output, Plan, RankPlan};
+use super::{Cell, Earlier, Output, Plan, RankPlan, Reach};
 use crate::accumulator::Shape;
-use crate::catalogue::{Grain, MAX_RANKED_BY, Ranking};
+use crate::catalogue::{Earliest, Grain, MAX_RANKED_BY, Mode, Ranking};
 use crate::nearest::nearest;
 
-/// Compiles the ranking of a plan whose metrics are, and adds the cell of event times that it may need.
+/// Compiles the ranking of a plan whose metrics are compiled, and adds the cells that it may need to tell the earlier of
+/// equals.
 ///
 /// # Errors
 /// What is wrong with it, in a sentence.
-pub(super) fn compile(plan: &mut Plan, ranking: &Ranking) -> Result<RankPlan, String> {
+pub(super) fn compile(plan: &mut Plan, ranking: &Ranking, mode: Mode) -> Result<RankPlan, String> {
     if plan.view.grain != Grain::Day {
         return Err(format!(
             "ranking needs grain: day, and this view has grain: {}; rank in a view of its own",
@@ -31,12 +32,22 @@ pub(super) fn compile(plan: &mut Plan, ranking: &Ranking) -> Result<RankPlan, St
         }
         by.push((metric, criterion.direction));
     }
-    let times = ranking.earliest.then(|| {
-        let like = &plan.cells[plan.rows_of(by[0].0)];
-        let times = Cell { shape: Shape::Times, ..like.clone() };
-        plan.cell(times)
-    });
-    Ok(RankPlan { by, ties: ranking.ties, times })
+    let earlier = match ranking.earliest {
+        Earliest::No => None,
+        Earliest::LatestTime => {
+            let like = &plan.cells[plan.rows_of(by[0].0)];
+            let times = Cell { shape: Shape::Times, ..like.clone() };
+            let cell = plan.cell(times);
+            // A group is there as long as a time of it is, as in the builds that accepted this.
+            plan.telling = plan.cells.len();
+            Some(Earlier::LatestTime(cell))
+        }
+        Earliest::Reached => {
+            let metrics: Vec<usize> = by.iter().map(|(metric, _)| *metric).collect();
+            Some(Earlier::Reached(Reach::compile(plan, &metrics, mode)?))
+        }
+    };
+    Ok(RankPlan { by, ties: ranking.ties, earlier })
 }
 
 fn unknown(plan: &Plan, name: &str) -> String {

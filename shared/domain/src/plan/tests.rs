@@ -1,8 +1,8 @@
 use super::*;
 use crate::catalogue::Status;
 use crate::catalogue::{
-    Dimension, Grain, Kind, LatePolicy, MAX_RANKED_BY, MAX_VIEW_TENANTS, Measure, Metric, Mode, RankedBy, Ranking,
-    only_final,
+    Dimension, Earliest, Grain, Kind, LatePolicy, MAX_RANKED_BY, MAX_VIEW_TENANTS, Measure, Metric, Mode, RankedBy,
+    Ranking, only_final,
 };
 use crate::ids::{Name, TenantId};
 use proptest::prelude::*;
@@ -20,6 +20,7 @@ fn kind() -> Kind {
         measures: vec![Measure { name: name("delay"), scale: 0 }, Measure { name: name("price"), scale: 2 }],
         revision: 1,
         mappings: Vec::new(),
+        remember: None,
     }
 }
 
@@ -91,7 +92,7 @@ fn metrics_share_accumulators_and_read_exactly() {
         add(&plan, &mut group, Sign::Add, &row);
     }
     let shown = shown(&plan.figures(&group));
-    assert_eq!(shown, ["3", "2", "3.01", "1.505", "1.5", "1.51", "1.5", "1.51", "1", "1", "0.333333", "1"]);
+    assert_eq!(shown, ["3", "2", "3.01", "1.505", "1.50", "1.51", "1.50", "1.51", "1", "1", "0.333333", "1"]);
     let empty: Vec<_> = plan.figures(&plan.zero()).iter().map(|f| f.is_some()).collect();
     let told = [true, true, true, false, false, false, false, false, true, true, false, true];
     assert_eq!(empty, told);
@@ -133,12 +134,12 @@ fn every_function_is_computed() {
         add(&plan, &mut group, Sign::Add, &Entity(Status::Final, price));
     }
     // 1.00, 1.50, 2.00: 1.50 stands in the bucket 150..=151 and 2.00 in 200..=201.
-    assert_eq!(shown(&plan.figures(&group)), ["0.25", "0.5", "1.51", "2.01", "1", "2", "1", "0.5"]);
+    assert_eq!(shown(&plan.figures(&group)), ["0.25", "0.5", "1.51", "2.01", "1", "2.00", "1.00", "0.5"]);
     add(&plan, &mut group, Sign::Retract, &Entity(Status::Final, Some(200)));
-    assert_eq!(shown(&plan.figures(&group)), ["0.125", "0.35355339", "1", "1.51", "1", "1.5", "1", "0.666667"]);
+    assert_eq!(shown(&plan.figures(&group)), ["0.125", "0.35355339", "1.00", "1.51", "1", "1.50", "1.00", "0.666667"]);
 }
 
-fn ranked(by: &[&str], earliest: bool) -> View {
+fn ranked(by: &[&str], earliest: Earliest) -> View {
     let by = by.iter().map(|metric| RankedBy { metric: name(metric), direction: Direction::Desc }).collect();
     View {
         ranking: Some(Ranking { by, ties: Ties::Dense, earliest }),
@@ -152,17 +153,18 @@ fn ranked(by: &[&str], earliest: bool) -> View {
 }
 
 #[test]
-fn rankings_name_metrics_and_keep_the_times_of_the_first() {
-    let plan = Plan::compile(&ranked(&["total", "n"], false), &kind()).unwrap();
-    let by = vec![(1, Direction::Desc), (0, Direction::Desc)];
-    assert_eq!(plan.ranking, Some(RankPlan { by, ties: Ties::Dense, times: None }));
+fn rankings_name_metrics_and_former_ones_keep_the_times_of_the_first() {
+    let plan = Plan::compile(&ranked(&["total", "n"], Earliest::No), &kind()).unwrap();
+    let RankPlan { by, ties, earlier } = plan.ranking.as_ref().unwrap();
+    assert_eq!((&by[..], ties), (&[(1, Direction::Desc), (0, Direction::Desc)][..], &Ties::Dense));
+    assert!(earlier.is_none());
     assert_eq!(plan.earliest(&plan.zero()), None);
 
     // A ratio is reached when its numerator is, through as many ratios as there are.
     for (first, taken) in [("n", 1), ("total", 3), ("share", 1), ("of_share", 1)] {
-        let plan = Plan::compile(&ranked(&[first], true), &kind()).unwrap();
+        let plan = Plan::compile(&ranked(&[first], Earliest::LatestTime), &kind()).unwrap();
         assert_eq!(plan.cells.len(), 3, "{first}");
-        let times = plan.ranking.as_ref().unwrap().times.unwrap();
+        let Some(Earlier::LatestTime(times)) = plan.ranking.as_ref().unwrap().earlier else { panic!("no times") };
         assert_eq!(plan.cells[times].shape, Shape::Times);
         let rows = [Some(150), Some(20), Some(30)].map(|price| Entity(Status::Final, price));
         assert_eq!(rows.iter().filter(|row| plan.met(*row).takes(&plan.cells[times])).count(), taken, "{first}");
@@ -230,7 +232,7 @@ fn of_facts_only_extremes_are_kept_where_no_quantile_is_read_off() {
     let ranking = Ranking {
         by: vec![RankedBy { metric: name("least"), direction: Direction::Asc }],
         ties: Ties::Dense,
-        earliest: true,
+        earliest: Earliest::LatestTime,
     };
     let metrics = metrics.map(|(name, value, filter)| metric(name, value, filter));
     let view = View { ranking: Some(ranking), ..view(metrics.into()) };
@@ -332,13 +334,13 @@ proptest! {
 #[test]
 fn what_cannot_be_ranked_is_refused() {
     let error = |view: View| Plan::compile(&view, &kind()).unwrap_err().to_string();
-    assert!(error(ranked(&["totl"], false)).contains("did you mean total?"));
-    assert!(error(ranked(&["everything"], false)).contains("it has n, total, share, of_share"));
-    assert!(error(ranked(&["n", "total", "n"], false)).contains("ranks by n twice"));
-    assert!(error(ranked(&[], false)).contains("0 metrics"));
-    assert!(error(ranked(&["n"; MAX_RANKED_BY + 1], false)).contains("9 metrics; a ranking has 1 to 8"));
-    assert!(error(View { grain: Grain::Hour, ..ranked(&["n"], false) }).contains("needs grain: day"));
-    assert!(error(View { group_by: vec![], ..ranked(&["n"], false) }).contains("a dimension in group_by"));
+    assert!(error(ranked(&["totl"], Earliest::No)).contains("did you mean total?"));
+    assert!(error(ranked(&["everything"], Earliest::No)).contains("it has n, total, share, of_share"));
+    assert!(error(ranked(&["n", "total", "n"], Earliest::No)).contains("ranks by n twice"));
+    assert!(error(ranked(&[], Earliest::No)).contains("0 metrics"));
+    assert!(error(ranked(&["n"; MAX_RANKED_BY + 1], Earliest::No)).contains("9 metrics; a ranking has 1 to 8"));
+    assert!(error(View { grain: Grain::Hour, ..ranked(&["n"], Earliest::No) }).contains("needs grain: day"));
+    assert!(error(View { group_by: vec![], ..ranked(&["n"], Earliest::No) }).contains("a dimension in group_by"));
 }
 
 #[test]
@@ -408,12 +410,15 @@ fn pieces_begin_where_they_are_said_to() {
         (Grain::QuarterHour, 3, "2013-03-10T05:45:00Z"),
     ] {
         let plan = Plan::compile(&View { grain, ..view(vec![metric("n", "count", None)]) }, &kind()).unwrap();
-        let start = plan.piece_start(opens_at, piece);
+        let date = "2013-03-10".parse().unwrap();
+        let day = BusinessDay { date, opens_at, closes_at: opens_at };
+        let clock = DayClock { date, opens_at, offsets: &[] };
+        let start: Instant = plan.piece_text(&day, piece).parse().unwrap();
         assert_eq!(start.to_string(), expected);
-        assert_eq!(plan.piece(opens_at, start), piece);
+        assert_eq!(plan.piece(&clock, start), piece);
         if grain != Grain::Day {
             let before = Instant::from_millis(start.as_millis() - 1);
-            assert_eq!(plan.piece(opens_at, before), piece - 1);
+            assert_eq!(plan.piece(&clock, before), piece - 1);
         }
     }
 }

@@ -58,7 +58,9 @@ fn explained(error: ExpressionError, text: &str, plan: &Plan, kind: &Kind) -> As
     let name = text.get(place).unwrap_or_default().trim_matches('"');
     let dropped = (kind.dimension(name).is_some() || kind.measure(name).is_some())
         && !plan.view.group_by.iter().any(|dimension| dimension.as_str() == name);
-    let hint = if dropped {
+    let hint = if let Some(elsewhere) = elsewhere(name, plan) {
+        Some(elsewhere)
+    } else if dropped {
         let known = names::listed("dimension", plan.view.group_by.iter().map(|name| name.as_str()));
         Some(format!("the view {} does not group by {name}; {known}", plan.view.name))
     } else {
@@ -66,6 +68,24 @@ fn explained(error: ExpressionError, text: &str, plan: &Plan, kind: &Kind) -> As
     };
     let wrong = wrong("where", error.message).at(error.position);
     AskError { hint, ..wrong }
+}
+
+/// The advice for a name that is in answers and is no dimension, so that a condition cannot look at it.
+fn elsewhere(name: &str, plan: &Plan) -> Option<String> {
+    if plan.view.group_by.iter().any(|dimension| dimension.as_str() == name) {
+        return None;
+    }
+    match name {
+        _ if plan.metric(name).is_some() => Some(format!(
+            "{name} is a metric, and conditions look at dimensions only; order by it and give a limit, or define a metric with a \
+             condition of its own"
+        )),
+        "rank" | "position" => Some(
+            "conditions look at dimensions only; limit gives the first members, and rank.member one of them".to_owned(),
+        ),
+        "day" | "time" => Some("conditions look at dimensions only; choose days with the field days".to_owned()),
+        _ => None,
+    }
 }
 
 /// Where the word stands outside of texts and quoted names.

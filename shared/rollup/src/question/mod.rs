@@ -8,14 +8,15 @@ use crate::cursor::{self, Cursor};
 use crate::order::{Group, Part, SortKey, Source};
 use crate::ranking::Place;
 use compact_str::CompactString;
-use daybook_contracts::ask::{AskError, AskErrorCode, Asked, MAX_ANSWER_ROWS, Order, Pieces, Query};
+use daybook_contracts::ask::{AskError, AskErrorCode, Asked, MAX_ANSWER_ROWS, Numbers, Order, Pieces, Query};
 use daybook_contracts::report::{Figure, Row};
 use daybook_domain::calendar::BusinessDay;
 use daybook_domain::catalogue::{Direction, Grain, Kind, Ties};
 use daybook_domain::expression::Predicate;
 use daybook_domain::ids::Name;
-use daybook_domain::plan::Plan;
+use daybook_domain::plan::{Plan, clock_hour};
 use daybook_domain::time::{Date, Instant};
+use daybook_domain::value::Number;
 use ranks::Ranking;
 
 /// What is asked of a view. Made for one plan, and good for groups of that plan only.
@@ -38,6 +39,28 @@ pub struct Question {
     limit: usize,
     cursor: Option<Cursor>,
     hash: String,
+    digits: Digits,
+}
+
+/// How metrics are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Digits {
+    /// All digits of the measure.
+    All,
+    /// The same as texts.
+    Text,
+    /// Without zeros at the end.
+    Trimmed,
+}
+
+impl Digits {
+    fn write(self, number: Number) -> Figure {
+        match self {
+            Self::All => Figure::Number(number),
+            Self::Text => Figure::Text(number.to_string().into()),
+            Self::Trimmed => Figure::Number(number.trimmed()),
+        }
+    }
 }
 
 /// What stands in a column.
@@ -97,7 +120,17 @@ impl Question {
             limit,
             cursor,
             hash,
+            digits: match query.numbers {
+                Numbers::Number => Digits::All,
+                Numbers::Text => Digits::Text,
+            },
         })
+    }
+
+    /// The same for a sealed report, whose hash covers its bytes: numbers without zeros at the end, as in every version before.
+    #[must_use]
+    pub fn for_report(self) -> Self {
+        Self { digits: Digits::Trimmed, ..self }
     }
 
     /// Whether exactly the view's ranking is asked for: all its dimensions in their order, whole, all members and by
@@ -151,6 +184,12 @@ impl Question {
         self.ranking.as_ref().map(|ranking| &ranking.key)
     }
 
+    /// Whether the order of rows, or their places, depend on when groups reached their scores.
+    pub(crate) fn orders_by_time_reached(&self) -> bool {
+        let mut keys = self.ranking_key().into_iter().chain([&self.order]);
+        keys.any(|key| key.parts().iter().any(|part| part.source == Source::Reached))
+    }
+
     pub(crate) fn in_ranking_order(&self) -> bool {
         self.in_ranking_order
     }
@@ -170,7 +209,7 @@ impl Question {
     }
 
     /// The piece of time, as this question counts it, of the view's piece `piece` of `day`: days since 1970 for days,
-    /// the start in milliseconds since then for shorter ones.
+    /// local hours since then for hours of the clock, the start in milliseconds since then for others.
     pub(crate) fn time(&self, day: &BusinessDay, piece: u16) -> i64 {
         match self.pieces {
             Pieces::Total => 0,
@@ -179,6 +218,8 @@ impl Question {
                 let length = self.pieces.grain().duration().expect("hours and quarters have a length");
                 day.opens_at.after(length * u32::from(piece / self.step)).as_millis()
             }
+            Pieces::ClockHour => clock_hour::hour(day.date, piece),
+            Pieces::HourOfDay => clock_hour::of_day(clock_hour::hour(day.date, piece)),
         }
     }
 
@@ -191,7 +232,7 @@ impl Question {
             Column::Position => place(|place| place.position),
             Column::Rank => place(|place| place.rank),
             Column::Dimension(position) => group.dims[position].clone().map_or(Figure::Null, Figure::Text),
-            Column::Metric(position) => figures[position].map_or(Figure::Null, Figure::Number),
+            Column::Metric(position) => figures[position].map_or(Figure::Null, |number| self.digits.write(number)),
         };
         Row(self.columns.iter().map(|(name, column)| (name.clone(), figure(column))).collect())
     }
@@ -200,6 +241,8 @@ impl Question {
         let text = match self.pieces {
             Pieces::Total | Pieces::Day => Date::from_days(time as i32).to_string(),
             Pieces::Hour | Pieces::QuarterHour => Instant::from_millis(time).to_string(),
+            Pieces::ClockHour => clock_hour::text(time),
+            Pieces::HourOfDay => clock_hour::of_day_text(time),
         };
         text.into()
     }
@@ -213,24 +256,33 @@ fn wrong(field: impl Into<String>, message: impl Into<String>) -> AskError {
 /// How many pieces of the view make one of the pieces asked for.
 fn step(pieces: Pieces, plan: &Plan) -> Asked<u16> {
     let grain = plan.view.grain;
-    if pieces.grain() < grain {
-        let finest = match grain {
-            Grain::QuarterHour => "quarter_hour, hour, day or total",
-            Grain::Hour => "hour, day or total",
-            Grain::Day => "day or total",
-        };
-        let message = format!(
-            "the view {} is kept by {}, and {} is finer",
-            plan.view.name,
-            grain.as_str(),
-            pieces.grain().as_str()
-        );
-        return Err(wrong("grain", message).hint(format!("use {finest}")));
+    match (pieces, grain) {
+        (Pieces::Total | Pieces::Day, _) => return Ok(1),
+        (Pieces::Hour, Grain::QuarterHour) => return Ok(4),
+        (pieces, grain) if pieces.grain() == grain => return Ok(1),
+        _ => {}
     }
-    Ok(match (pieces, grain) {
-        (Pieces::Hour, Grain::QuarterHour) => 4,
-        _ => 1,
-    })
+    let finest = match grain {
+        Grain::QuarterHour => "quarter_hour, hour, day or total",
+        Grain::Hour => "hour, day or total",
+        Grain::ClockHour => "clock_hour, hour_of_day, day or total",
+        Grain::Day => "day or total",
+    };
+    let (kept, asked) = (grain.as_str(), pieces.as_str());
+    let message = match (pieces.grain(), grain) {
+        (Grain::ClockHour, _) => {
+            let message = format!(
+                "the view {} is kept by {kept}, and {asked} needs one that is kept by clock_hour",
+                plan.view.name
+            );
+            return Err(wrong("grain", message).hint(format!("use {finest}, or a view with `grain: clock_hour`")));
+        }
+        (_, Grain::ClockHour) => {
+            format!("the view {} is kept by {kept}, not by time since the opening", plan.view.name)
+        }
+        _ => format!("the view {} is kept by {kept}, and {asked} is finer", plan.view.name),
+    };
+    Err(wrong("grain", message).hint(format!("use {finest}")))
 }
 
 fn limit(query: &Query) -> Asked<usize> {
@@ -255,7 +307,9 @@ fn columns(
     match query.grain {
         Pieces::Total => {}
         Pieces::Day => columns.push((word("day"), Column::Time)),
-        Pieces::Hour | Pieces::QuarterHour => columns.push((word("time"), Column::Time)),
+        Pieces::Hour | Pieces::QuarterHour | Pieces::ClockHour | Pieces::HourOfDay => {
+            columns.push((word("time"), Column::Time));
+        }
     }
     if ranked {
         columns.extend([(word("position"), Column::Position), (word("rank"), Column::Rank)]);

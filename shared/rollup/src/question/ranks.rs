@@ -23,13 +23,13 @@ pub(super) fn ranking(query: &Query, plan: &Plan, dimensions: &[usize]) -> Asked
     let Some(rank) = &query.rank else {
         let members = query.grain == Pieces::Total && !dimensions.is_empty();
         return Ok(plan.ranking.as_ref().filter(|_| members).map(|own| Ranking {
-            key: SortKey::ranking(&own.by, own.times, dimensions),
+            key: SortKey::ranking(&own.by, own.earlier.is_some(), dimensions),
             ties: own.ties,
             member: None,
             around: 0,
         }));
     };
-    let (by, times) = criteria(rank, plan)?;
+    let (by, is_earliest) = criteria(rank, plan)?;
     if dimensions.is_empty() {
         let hint = if plan.view.group_by.is_empty() {
             "the view has no dimensions, so there is nobody to rank".to_owned()
@@ -39,7 +39,7 @@ pub(super) fn ranking(query: &Query, plan: &Plan, dimensions: &[usize]) -> Asked
         return Err(wrong("rank", "the members of a ranking are told apart by a dimension at least").hint(hint));
     }
     if query.grain != Pieces::Total {
-        let message = format!("members are ranked over all that is asked for, not by {}", query.grain.grain().as_str());
+        let message = format!("members are ranked over all that is asked for, not by {}", query.grain.as_str());
         return Err(wrong("rank", message).hint("use grain total, or leave out rank"));
     }
     if !query.order.is_empty() {
@@ -47,16 +47,16 @@ pub(super) fn ranking(query: &Query, plan: &Plan, dimensions: &[usize]) -> Asked
     }
     check_member(rank, plan, dimensions)?;
     Ok(Some(Ranking {
-        key: SortKey::ranking(&by, times, dimensions),
+        key: SortKey::ranking(&by, is_earliest, dimensions),
         ties: rank.ties.or(plan.ranking.as_ref().map(|own| own.ties)).unwrap_or_default(),
         member: rank.member.clone(),
         around: rank.around as usize,
     }))
 }
 
-type Criteria = (Vec<(usize, Direction)>, Option<usize>);
+type Criteria = (Vec<(usize, Direction)>, bool);
 
-/// By which metrics, and the cell of event times where the earlier is before.
+/// By which metrics, and whether the earlier is before among equals.
 fn criteria(rank: &RankQuery, plan: &Plan) -> Asked<Criteria> {
     let metrics = plan.view.metrics.iter().map(|metric| metric.name.as_str());
     if rank.by.is_empty() {
@@ -64,7 +64,7 @@ fn criteria(rank: &RankQuery, plan: &Plan) -> Asked<Criteria> {
             return Err(wrong("rank.by", format!("the view {} has no ranking", plan.view.name))
                 .hint(format!("name one or more metrics; {}", names::listed("metric", metrics))));
         };
-        return Ok((own.by.clone(), own.times));
+        return Ok((own.by.clone(), own.earlier.is_some()));
     }
     if rank.by.len() > MAX_RANKED_BY {
         return Err(wrong("rank.by", format!("{} metrics to rank by", rank.by.len()))
@@ -82,7 +82,7 @@ fn criteria(rank: &RankQuery, plan: &Plan) -> Asked<Criteria> {
         }
         by.push((position, criterion.direction));
     }
-    Ok((by, None))
+    Ok((by, false))
 }
 
 fn check_member(rank: &RankQuery, plan: &Plan, dimensions: &[usize]) -> Asked<()> {

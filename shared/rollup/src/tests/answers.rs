@@ -1,6 +1,6 @@
 //! Answers worth seeing: rows as they are, and what happens at the bounds.
 
-use super::fixtures::{Entry, by_revenue, cells, day, kind, name, plan, ranked_plan};
+use super::fixtures::{Entry, Groups, by_revenue, cells, day, groups, kind, name, plan, ranked_plan};
 use super::properties::rolled_up;
 use crate::{Question, RankIndex, Rollup};
 use compact_str::CompactString;
@@ -11,7 +11,8 @@ use daybook_domain::plan::Plan;
 
 fn flight(day: i32, piece: u16, carrier: &str, origin: Option<&str>, delay: i64, price: i64) -> Entry {
     let dims = [Some(carrier.into()), origin.map(CompactString::from)];
-    Entry { day, piece, dims, delay: Some(delay), price: Some(price), sign: Sign::Add }
+    let at = i64::from(day) * 1_000 + i64::from(piece);
+    Entry { day, piece, at, dims, delay: Some(delay), price: Some(price), sign: Sign::Add }
 }
 
 fn flights() -> Vec<Entry> {
@@ -56,24 +57,43 @@ fn hours_are_counted_from_the_opening() {
 }
 
 #[test]
+fn numbers_have_the_digits_of_their_measure_or_are_texts() {
+    let text = r#"{"dimensions":["carrier"],"metrics":["flights","revenue"],"numbers":"text"}"#;
+    assert_eq!(
+        answer(text, &by_revenue()),
+        [
+            r#"{"position":1,"rank":1,"carrier":"AA","flights":"1","revenue":"200.00"}"#,
+            r#"{"position":2,"rank":2,"carrier":"B6","flights":"2","revenue":"150.50"}"#,
+            r#"{"position":3,"rank":2,"carrier":"UA","flights":"2","revenue":"150.50"}"#,
+        ]
+    );
+    // What a report's hash covers is written as in every version before.
+    let plan = by_revenue();
+    let question = Question::compile(&asked(r#"{"dimensions":[],"metrics":["revenue"]}"#), &plan, &kind()).unwrap();
+    let question = question.for_report();
+    let page = Rollup::new(&question, &plan).finish().unwrap();
+    assert_eq!(serde_json::to_string(&page.rows[0]).unwrap(), r#"{"revenue":0}"#);
+}
+
+#[test]
 fn equals_share_a_rank_and_have_positions_of_their_own() {
     let by_mean = r#"{"dimensions":["carrier"],"metrics":["revenue"]}"#;
     assert_eq!(
         answer(by_mean, &by_revenue()),
         [
-            r#"{"position":1,"rank":1,"carrier":"AA","revenue":200}"#,
-            r#"{"position":2,"rank":2,"carrier":"B6","revenue":150.5}"#,
-            r#"{"position":3,"rank":2,"carrier":"UA","revenue":150.5}"#,
+            r#"{"position":1,"rank":1,"carrier":"AA","revenue":200.00}"#,
+            r#"{"position":2,"rank":2,"carrier":"B6","revenue":150.50}"#,
+            r#"{"position":3,"rank":2,"carrier":"UA","revenue":150.50}"#,
         ]
     );
-    // UA's score stands since 40, B6's since 12 already.
+    // UA has its score since the second day, B6 since the first.
     let earliest = ranked_plan(vec![(1, Direction::Asc)], Ties::Dense, true);
     assert_eq!(
         answer(by_mean, &earliest),
         [
-            r#"{"position":1,"rank":1,"carrier":"B6","revenue":150.5}"#,
-            r#"{"position":2,"rank":2,"carrier":"UA","revenue":150.5}"#,
-            r#"{"position":3,"rank":3,"carrier":"AA","revenue":200}"#,
+            r#"{"position":1,"rank":1,"carrier":"B6","revenue":150.50}"#,
+            r#"{"position":2,"rank":2,"carrier":"UA","revenue":150.50}"#,
+            r#"{"position":3,"rank":3,"carrier":"AA","revenue":200.00}"#,
         ]
     );
     let by_name = r#"{"dimensions":["carrier"],"metrics":["flights"],"order":["carrier desc"],"limit":2}"#;
@@ -84,6 +104,36 @@ fn equals_share_a_rank_and_have_positions_of_their_own() {
             r#"{"position":2,"rank":2,"carrier":"B6","flights":2}"#
         ]
     );
+}
+
+#[test]
+fn histories_are_merged_only_where_the_order_needs_them() {
+    let plan = ranked_plan(vec![(1, Direction::Desc)], Ties::Competition, true);
+    let plain = ranked_plan(vec![(1, Direction::Desc)], Ties::Competition, false);
+    assert!(plan.figure_cells() < plan.cells.len() && plain.figure_cells() == plain.cells.len());
+    let (groups, plain_groups) = (groups(&plan, &flights()), groups(&plain, &flights()));
+    for (text, is_needed) in [
+        (r#"{"dimensions":["carrier"],"rank":{"by":[{"metric":"revenue","direction":"desc"}]}}"#, false),
+        (r#"{"dimensions":["carrier"],"grain":"day"}"#, false),
+        (r#"{"dimensions":[]}"#, false),
+        (r#"{"dimensions":["carrier"]}"#, true),
+        (r#"{"dimensions":["carrier"],"order":["flights desc"]}"#, true),
+    ] {
+        let roll_up = |plan: &Plan, groups: &Groups| {
+            let question = Question::compile(&asked(text), plan, &kind()).unwrap();
+            let mut rollup = Rollup::new(&question, plan);
+            for ((number, piece, dims), cells) in groups {
+                rollup.add(&day(*number), *piece, dims, cells).unwrap();
+            }
+            (rollup.cells_held(), rollup.finish().unwrap().rows)
+        };
+        let (held, rows) = roll_up(&plan, &groups);
+        let expected = if is_needed { plan.cells.len() } else { plan.figure_cells() };
+        assert!(held.iter().all(|held| *held == expected), "{text}: {held:?}");
+        if !is_needed {
+            assert_eq!(rows, roll_up(&plain, &plain_groups).1, "{text}");
+        }
+    }
 }
 
 #[test]

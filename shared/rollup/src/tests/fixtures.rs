@@ -1,14 +1,15 @@
 //! A view, and groups of it made of rows.
 
 use compact_str::CompactString;
-use daybook_domain::accumulator::{Accumulator, Shape, Sign};
+use daybook_domain::accumulator::{Accumulator, Sign};
 use daybook_domain::calendar::BusinessDay;
 use daybook_domain::catalogue::{
-    Dimension, Direction, Grain, Kind, Measure, Metric, Mode, Status, Ties, View, only_final,
+    Dimension, Direction, Earliest, Grain, Kind, Measure, Metric, Mode, RankedBy, Ranking, Status, Ties, View,
+    only_final,
 };
 use daybook_domain::expression::Row;
 use daybook_domain::ids::Name;
-use daybook_domain::plan::{Plan, RankPlan};
+use daybook_domain::plan::Plan;
 use daybook_domain::time::{Date, Instant};
 use std::collections::BTreeMap;
 
@@ -25,6 +26,7 @@ pub(super) fn kind() -> Kind {
         measures: vec![Measure { name: name("delay"), scale: 0 }, Measure { name: name("price"), scale: 2 }],
         revision: 1,
         mappings: Vec::new(),
+        remember: None,
     }
 }
 
@@ -44,12 +46,14 @@ pub(super) fn plan(grain: Grain) -> Plan {
     Plan::compile(&view, &kind()).unwrap()
 }
 
-/// A view by day that ranks by `by`. Delays stand in for event times where the earlier is before.
+/// A view by day that ranks by `by`.
 pub(super) fn ranked_plan(by: Vec<(usize, Direction)>, ties: Ties, earliest: bool) -> Plan {
-    let mut plan = plan(Grain::Day);
-    let times = plan.cells.iter().position(|cell| matches!(cell.shape, Shape::Multiset { .. })).unwrap();
-    plan.ranking = Some(RankPlan { by, ties, times: earliest.then_some(times) });
-    plan
+    let mut view = plan(Grain::Day).view;
+    let by =
+        by.into_iter().map(|(metric, direction)| RankedBy { metric: name(METRICS[metric].0), direction }).collect();
+    let earliest = if earliest { Earliest::Reached } else { Earliest::No };
+    view.ranking = Some(Ranking { by, ties, earliest });
+    Plan::compile(&view, &kind()).unwrap()
 }
 
 /// By revenue, the greatest first.
@@ -68,6 +72,8 @@ pub(super) fn day(number: i32) -> BusinessDay {
 pub(super) struct Entry {
     pub(super) day: i32,
     pub(super) piece: u16,
+    /// In milliseconds; it need not be in its day, as of what was carried forward.
+    pub(super) at: i64,
     pub(super) dims: [Option<CompactString>; 2],
     pub(super) delay: Option<i64>,
     pub(super) price: Option<i64>,
@@ -85,7 +91,7 @@ impl Row for Entry {
         Status::Final
     }
     fn at(&self) -> Instant {
-        Instant::MIN
+        Instant::from_millis(self.at)
     }
 }
 
@@ -98,11 +104,12 @@ pub(super) fn cells<'e>(plan: &Plan, entries: impl IntoIterator<Item = &'e Entry
     cells
 }
 
-type GroupKey = (i32, u16, [Option<CompactString>; 2]);
+/// By day, piece and dimensions.
+pub(super) type Groups = BTreeMap<(i32, u16, [Option<CompactString>; 2]), Box<[Accumulator]>>;
 
 /// The view's groups.
-pub(super) fn groups(plan: &Plan, entries: &[Entry]) -> BTreeMap<GroupKey, Box<[Accumulator]>> {
-    let mut groups: BTreeMap<GroupKey, Vec<&Entry>> = BTreeMap::new();
+pub(super) fn groups(plan: &Plan, entries: &[Entry]) -> Groups {
+    let mut groups: BTreeMap<_, Vec<&Entry>> = BTreeMap::new();
     for entry in entries {
         let piece = if plan.view.grain == Grain::Day { 0 } else { entry.piece };
         groups.entry((entry.day, piece, entry.dims.clone())).or_default().push(entry);

@@ -76,6 +76,10 @@ fn a_dimension_called_status_is_written_in_quotes() {
 fn grains_and_limits() {
     check(r#"{"grain":"quarter_hour"}"#, &plan(Grain::Hour), "grain", None, "use hour, day or total");
     check(r#"{"grain":"hour"}"#, &plan(Grain::Day), "grain", None, "use day or total");
+    let of_clock = "use clock_hour, hour_of_day, day or total";
+    check(r#"{"grain":"hour"}"#, &plan(Grain::ClockHour), "grain", None, of_clock);
+    let other = "use hour, day or total, or a view with `grain: clock_hour`";
+    check(r#"{"grain":"hour_of_day"}"#, &plan(Grain::Hour), "grain", None, other);
     let hint = format!("use 1 to {MAX_ANSWER_ROWS}; the rest is on further pages");
     check(r#"{"limit":0}"#, &plan(Grain::Day), "limit", None, &hint);
     check(r#"{"limit":10001}"#, &plan(Grain::Day), "limit", None, &hint);
@@ -165,6 +169,7 @@ fn cursors_of_other_questions() {
     let plan = by_revenue();
     let next = {
         let entry = |carrier: &str| Entry {
+            at: 0,
             day: 0,
             piece: 0,
             dims: [Some(carrier.into()), None],
@@ -190,10 +195,10 @@ fn cursors_of_other_questions() {
         assert!(text.contains(from), "{text}");
         URL_SAFE_NO_PAD.encode(text.replace(from, to))
     };
-    compile(&with_cursor("", &forged("[3,", "[3.5,"))).expect("not that of any row, but a place among them");
+    compile(&with_cursor("", &forged("[3.00,", "[3.5,"))).expect("not that of any row, but a place among them");
     let garbage = "use the `next` of the page before, or begin without a cursor";
     let long = "A".repeat(MAX_CURSOR_BYTES + 1);
-    let wrong = [forged("[3,", "[\"3\","), forged("[3,", "[3,3,"), forged("\"A\"", "1"), forged("]", "]]")];
+    let wrong = [forged("[3.00,", "[\"3\","), forged("[3.00,", "[3.00,3,"), forged("\"A\"", "1"), forged("]", "]]")];
     let wrong = wrong.iter().map(String::as_str);
     for cursor in wrong.chain(["", "*", "e30", "bnVsbA", &next[..next.len() - 2], &long]) {
         check(&with_cursor("", cursor), &plan, "cursor", None, garbage);

@@ -1,15 +1,16 @@
 //! Answers worked out in the plainest way: from single rows, with everything compared to everything.
 
-use super::fixtures::{Entry, cells, day, name};
+use super::fixtures::{Entry, cells, day, kind, name};
 use compact_str::CompactString;
 use daybook_contracts::ask::{Pieces, Query};
 use daybook_contracts::report::{Figure, Row};
 use daybook_domain::accumulator::Accumulator;
-use daybook_domain::catalogue::{Direction, Grain, Ties};
+use daybook_domain::catalogue::{Direction, Grain, Ties, View};
 use daybook_domain::plan::Plan;
 use daybook_domain::time::{Date, Instant};
 use daybook_domain::value::Number;
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 /// Conditions, each as it is written and as it is meant; unknown is not true.
 type Condition = (&'static str, fn(Option<&str>, Option<&str>) -> bool);
@@ -40,6 +41,8 @@ type Ranking = (Vec<(usize, Direction)>, bool, Ties);
 pub(super) struct Model<'q> {
     query: &'q Query,
     plan: &'q Plan,
+    /// The same without a ranking: what is kept for one is no business of the model's.
+    unranked: Plan,
     dims: Vec<usize>,
     ranking: Option<Ranking>,
 }
@@ -51,7 +54,7 @@ impl<'q> Model<'q> {
             Some(asked) => asked.iter().map(position).collect(),
             None => (0..2).collect(),
         };
-        let own = plan.ranking.as_ref().map(|own| (own.by.clone(), own.times.is_some(), own.ties));
+        let own = plan.ranking.as_ref().map(|own| (own.by.clone(), own.earlier.is_some(), own.ties));
         let ranking = match &query.rank {
             None if query.grain == Pieces::Total && !dims.is_empty() => own,
             None => None,
@@ -66,7 +69,9 @@ impl<'q> Model<'q> {
                 Some((by, earliest, rank.ties.unwrap_or(own_ties)))
             }
         };
-        Self { query, plan, dims, ranking }
+        let view = View { ranking: None, ..plan.view.clone() };
+        let unranked = Plan::compile(&view, &kind()).unwrap();
+        Self { query, plan, unranked, dims, ranking }
     }
 
     /// All rows of the answer, in order.
@@ -85,16 +90,14 @@ impl<'q> Model<'q> {
         keys.dedup();
         let mut items: Vec<Item> = keys
             .into_iter()
-            .map(|key| (cells(self.plan, taken.iter().copied().filter(|e| self.key(e) == key)), key))
-            .filter(|(cells, _)| one_row || !cells.iter().all(Accumulator::is_zero))
-            .map(|(cells, (time, dims))| Item {
+            .map(|key| (taken.iter().copied().filter(|e| self.key(e) == key).collect::<Vec<_>>(), key))
+            .map(|(members, key)| (cells(&self.unranked, members.iter().copied()), members, key))
+            .filter(|(cells, ..)| one_row || !cells.iter().all(Accumulator::is_zero))
+            .map(|(cells, members, (time, dims))| Item {
                 time,
                 dims,
-                figures: self.plan.figures(&cells),
-                reached: cells.iter().find_map(|cell| match cell {
-                    Accumulator::Multiset(delays) => delays.max(),
-                    _ => None,
-                }),
+                figures: self.unranked.figures(&cells),
+                reached: self.reached(&members),
                 row: Row::default(),
             })
             .collect();
@@ -104,10 +107,25 @@ impl<'q> Model<'q> {
         items
     }
 
+    /// The earliest time such that what happened until then gives the present figures of all that the ranking is by.
+    fn reached(&self, members: &[&Entry]) -> Option<i64> {
+        let (by, ..) = self.ranking.as_ref()?;
+        let score = |until: i64| {
+            let figures =
+                self.unranked.figures(&cells(&self.unranked, members.iter().copied().filter(|e| e.at <= until)));
+            by.iter().map(|(metric, _)| figures[*metric]).collect::<Vec<_>>()
+        };
+        let times: BTreeSet<i64> = members.iter().map(|entry| entry.at).collect();
+        times.into_iter().find(|at| score(*at) == score(i64::MAX))
+    }
+
     fn key(&self, entry: &Entry) -> (i64, Vec<Option<CompactString>>) {
         let time = match (self.query.grain, self.plan.view.grain) {
             (Pieces::Total, _) => 0,
             (Pieces::Day, _) => entry.day.into(),
+            // Pieces of hours of the clock begin three days before the day's own midnight.
+            (Pieces::ClockHour, _) => i64::from(entry.day - 3) * 24 + i64::from(entry.piece),
+            (Pieces::HourOfDay, _) => i64::from(entry.piece % 24),
             (asked, kept) => {
                 let minutes = if kept == Grain::QuarterHour { 15 } else { 60 } * i64::from(entry.piece);
                 let length = if asked == Pieces::Hour { 60 } else { 15 };
@@ -169,6 +187,11 @@ impl<'q> Model<'q> {
             Pieces::Hour | Pieces::QuarterHour => {
                 row.push((name("time"), Figure::Text(Instant::from_millis(item.time).to_string().into())));
             }
+            Pieces::ClockHour => {
+                let hour = Instant::from_millis(item.time * 3_600_000).to_string();
+                row.push((name("time"), Figure::Text(format!("{}:00", &hour[..13]).into())));
+            }
+            Pieces::HourOfDay => row.push((name("time"), Figure::Text(format!("{:02}:00", item.time).into()))),
         }
         if let Some((_, _, ties)) = &self.ranking {
             let is_before = |other: &&Item| self.score(other, item).then_with(|| other.dims.cmp(&item.dims)).is_lt();

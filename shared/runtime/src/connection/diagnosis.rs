@@ -2,7 +2,7 @@
 
 use super::error::{Cause, Reason};
 use super::identity::Identity;
-use super::options::TlsPlan;
+use super::plan::TlsPlan;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::{
     CreateStreamError, CreateStreamErrorKind, GetStreamError, GetStreamErrorKind, RequestError, RequestErrorKind,

@@ -4,6 +4,8 @@ use super::files::FileError;
 use super::options::OptionsError;
 use super::servers::ServerUrls;
 use super::{ATTEMPT_LIMIT, REQUEST_TIMEOUT, SERVER_LIMIT};
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::context::CreateStreamErrorKind;
 use std::path::PathBuf;
 
 /// The broker cannot be used.
@@ -23,7 +25,53 @@ pub enum ConnectError {
         source: Option<Cause>,
     },
     #[error(transparent)]
-    Streams(#[from] crate::streams::StreamError),
+    Streams(#[from] StreamError),
+}
+
+/// Streams cannot be made or used.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    #[error(
+        "this Daybook has {stored} partitions, but {wanted} were asked for; the number is fixed once events exist: \
+         start with --partitions {stored}"
+    )]
+    Partitions { stored: String, wanted: u16 },
+    #[error("cannot change the bounds of stream {name}")]
+    Update {
+        name: String,
+        #[source]
+        source: async_nats::Error,
+    },
+    #[error("cannot make stream {name}")]
+    Create {
+        name: String,
+        #[source]
+        source: async_nats::jetstream::context::CreateStreamError,
+    },
+}
+
+impl StreamError {
+    /// Whether trying again may help.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Partitions { .. } => false,
+            Self::Update { .. } => true,
+            Self::Create { source, .. } => match source.kind() {
+                // A subject overlap, a limit or a bad name will not go away by itself.
+                CreateStreamErrorKind::JetStream(error) => matches!(
+                    error.error_code(),
+                    ErrorCode::JETSTREAM_NOT_ENABLED
+                        | ErrorCode::CLUSTER_NOT_AVAILABLE
+                        | ErrorCode::CLUSTER_NO_PEERS
+                        | ErrorCode::CLUSTER_NOT_LEADER
+                        | ErrorCode::INSUFFICIENT_RESOURCES
+                        // Among others, another process is just making the same stream.
+                        | ErrorCode::STREAM_CREATE
+                ),
+                _ => true,
+            },
+        }
+    }
 }
 
 /// What the client library says of a failure, without what could do harm on a terminal: some of it is a stranger's text.

@@ -1,7 +1,7 @@
 //! Files of TLS, looked at before the first connection: what is wrong with them is told by name then.
 
 use super::files::{FileError, FileProblem, read_file};
-use super::options::TlsPlan;
+use super::plan::TlsPlan;
 use async_nats::ConnectOptions;
 use async_nats::rustls::pki_types::pem::PemObject;
 use async_nats::rustls::pki_types::{CertificateDer, PrivateKeyDer};

@@ -16,7 +16,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Decides when a reason to wait is worth a line: at once, and every minute for as long as it lasts. Reasons that take
 /// turns, because the servers of a cluster fail differently, are told as seldom.
 #[derive(Debug)]
-pub(super) struct WaitLog {
+pub(crate) struct WaitLog {
     said: BTreeMap<String, Instant>,
     pause: Duration,
 }
@@ -29,7 +29,7 @@ impl Default for WaitLog {
 
 impl WaitLog {
     /// Whether to tell of `reason` at the time `now`.
-    pub(super) fn is_news(&mut self, reason: &str, now: Instant) -> bool {
+    pub(crate) fn is_news(&mut self, reason: &str, now: Instant) -> bool {
         if self.said.get(reason).is_some_and(|said| now.saturating_duration_since(*said) < REMIND) {
             return false;
         }
@@ -41,7 +41,7 @@ impl WaitLog {
     }
 
     /// How long to wait before the next attempt.
-    pub(super) fn next_pause(&mut self) -> Duration {
+    pub(crate) fn next_pause(&mut self) -> Duration {
         let pause = self.pause;
         self.pause = (pause * 2).min(LONGEST_PAUSE);
         pause

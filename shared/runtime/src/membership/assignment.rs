@@ -11,18 +11,24 @@ use daybook_domain::ids::Partition;
 /// that have their share. So members that come or go move little more than their own share. The order of `members` does
 /// not matter to who owns what.
 pub fn owners(members: &[&str], partitions: u16, replicas: usize) -> Vec<Vec<usize>> {
+    let keys: Vec<[u8; 2]> = (0..partitions).map(u16::to_be_bytes).collect();
+    owners_of(members, &keys, replicas)
+}
+
+/// As [`owners`], of things that are told apart by their keys.
+fn owners_of(members: &[&str], keys: &[impl AsRef<[u8]>], replicas: usize) -> Vec<Vec<usize>> {
     let replicas = replicas.min(members.len());
-    let mut owners: Vec<Vec<usize>> = vec![Vec::with_capacity(replicas); usize::from(partitions)];
+    let mut owners: Vec<Vec<usize>> = vec![Vec::with_capacity(replicas); keys.len()];
     if replicas == 0 {
         return owners;
     }
-    let capacity = (usize::from(partitions) * replicas).div_ceil(members.len());
+    let capacity = (keys.len() * replicas).div_ceil(members.len());
     let mut loads = vec![0; members.len()];
     for _ in 0..replicas {
-        for (partition, owners) in owners.iter_mut().enumerate() {
+        for (key, owners) in keys.iter().zip(&mut owners) {
             let mut choices: Vec<usize> = (0..members.len()).filter(|member| !owners.contains(member)).collect();
             choices.sort_by_cached_key(|member| {
-                std::cmp::Reverse((score(members[*member], partition as u16), members[*member]))
+                std::cmp::Reverse((score(members[*member], key.as_ref()), members[*member]))
             });
             // When all that are left have their share, the fairest way out is the one that has least.
             let free = choices.iter().copied().find(|member| loads[*member] < capacity);
@@ -48,9 +54,16 @@ pub fn owned<'m>(
     Partition::all(partitions).filter(|partition| is_own(&owners[usize::from(partition.0)])).collect()
 }
 
+/// Of things that are known by their names, those of which `member` is the owner. A name that comes or goes moves few others.
+pub fn owned_names<'n>(member: &str, members: &[&str], names: &[&'n str]) -> Vec<&'n str> {
+    let owners = owners_of(members, names, 1);
+    let is_own = |owners: &Vec<usize>| owners.iter().any(|owner| members[*owner] == member);
+    names.iter().zip(&owners).filter(|(_, owners)| is_own(owners)).map(|(name, _)| *name).collect()
+}
+
 /// FNV-1a of both, and the finaliser of SplitMix64, for the highest bits of FNV-1a hardly depend on the last bytes.
-fn score(member: &str, partition: u16) -> u64 {
-    let bytes = member.bytes().chain(partition.to_be_bytes());
+fn score(member: &str, key: &[u8]) -> u64 {
+    let bytes = member.bytes().chain(key.iter().copied());
     let hash = bytes
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
     let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -108,6 +121,24 @@ mod tests {
             let share = 256 / (members + 1);
             assert!(moved >= share - 1 && moved <= 2 * share, "{members}: {moved} moved, its share is {share}");
         }
+    }
+
+    #[test]
+    fn each_name_has_one_owner_and_a_new_one_moves_few() {
+        let names: Vec<String> = (0..64).map(|n| format!("source-{n}")).collect();
+        let members = ["a", "b", "c"];
+        let owned = |count: usize| {
+            let names: Vec<&str> = names[..count].iter().map(String::as_str).collect();
+            members.map(|member| owned_names(member, &members, &names).into_iter().collect::<BTreeSet<_>>())
+        };
+        for count in 0..names.len() {
+            let (before, after) = (owned(count), owned(count + 1));
+            assert_eq!(before.iter().map(BTreeSet::len).sum::<usize>(), count);
+            assert!(before.iter().all(|own| own.len() <= count.div_ceil(3)));
+            let moved: usize = before.iter().zip(&after).map(|(before, after)| before.difference(after).count()).sum();
+            assert!(moved <= 3, "{count}: {moved}");
+        }
+        assert_eq!(owned_names("d", &members, &["x"]), [""; 0]);
     }
 
     #[test]

@@ -7,16 +7,21 @@
 pub mod assignment;
 mod owned;
 mod readiness;
+mod redundancy;
 mod served;
+mod watching;
 
 pub use owned::{Sharing, run_owned};
 pub use readiness::Readiness;
+pub use redundancy::{Replicas, replicas};
+pub use watching::watch_all;
 
 use crate::clock;
 use crate::connection::Connection;
 use crate::http::Health;
+use crate::memory;
 use compact_str::{CompactString, ToCompactString};
-use daybook_contracts::members::{HEARTBEAT, Heartbeat, LOSS, Part};
+use daybook_contracts::members::{HEARTBEAT, Heartbeat, LOSS, Missing, Part, SourceStanding};
 use daybook_domain::ids::Partition;
 use futures::StreamExt;
 use served::Served;
@@ -50,9 +55,40 @@ struct Notes {
     served: Served,
     /// The part of health of each partition that was ever owned.
     labels: BTreeMap<Partition, String>,
+    /// How many shards are to keep each partition.
+    replicas: Option<u8>,
+    missing: Vec<Missing>,
+    /// How each source of connect stands.
+    sources: BTreeMap<CompactString, SourceStanding>,
+    /// Why connect does not use the newest file of sources.
+    sources_refused: Option<CompactString>,
 }
 
 impl Board {
+    /// Tells which sources connect knows. Others are no longer told of, though their readers may still be about to end.
+    pub fn know_sources(&self, names: impl Iterator<Item = CompactString>) {
+        let sources = &mut self.lock().sources;
+        let mut before = std::mem::take(sources);
+        sources.extend(names.map(|name| {
+            let standing =
+                before.remove(&name).unwrap_or_else(|| SourceStanding { name: name.clone(), ..Default::default() });
+            (name, standing)
+        }));
+    }
+
+    /// Tells how a source of connect stands, if it is one of those that are known.
+    pub fn tell_source(&self, standing: SourceStanding) {
+        if let Some(told) = self.lock().sources.get_mut(&standing.name) {
+            *told = standing;
+        }
+    }
+
+    /// Tells why connect does not use the newest file of sources; `None` while it does.
+    pub fn refuse_sources(&self, why: Option<CompactString>) {
+        self.lock().sources_refused = why;
+        self.news.notify_one();
+    }
+
     /// Tells how a partition stands, except whether it is ready: its [`Readiness`] says that.
     pub fn set(&self, partition: Partition, part: Part) {
         self.update(partition, |told| *told = part);
@@ -61,6 +97,16 @@ impl Board {
     /// Changes what is told of a partition, except whether it is ready.
     pub fn update(&self, partition: Partition, change: impl FnOnce(&mut Part)) {
         change(self.lock().parts.entry(partition).or_default());
+    }
+
+    /// Tells how many shards are to keep each partition.
+    pub fn set_replicas(&self, replicas: u8) {
+        self.lock().replicas = Some(replicas);
+    }
+
+    /// Tells which processes fell silent, of any service.
+    pub fn set_missing(&self, missing: Vec<Missing>) {
+        self.lock().missing = missing;
     }
 
     /// From now on this process owns the partition, and `label` is its part of `health`.
@@ -106,6 +152,10 @@ impl Board {
             Some((*partition, Part { ready, ..part.clone() }))
         };
         notes.parts.iter().filter_map(told).collect()
+    }
+
+    fn sources(&self) -> Vec<SourceStanding> {
+        self.lock().sources.values().cloned().collect()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Notes> {
@@ -198,6 +248,12 @@ impl Membership {
         owners[0].first().is_none_or(|leader| names[*leader] == self.instance)
     }
 
+    /// Which of the things of these names are this process's to run. Processes that know the same names share them out alike.
+    pub fn own<'n>(&self, names: &[&'n str]) -> Vec<&'n str> {
+        let members = self.members.borrow();
+        assignment::owned_names(&self.instance, &staying(&members), names)
+    }
+
     /// Says farewell, and waits until that is sent, a second at most.
     pub async fn farewell(&self) {
         self.stop.cancel();
@@ -281,7 +337,15 @@ impl Task {
     async fn tell(&mut self) {
         let Some(own) = &mut self.own else { return };
         own.parts = self.board.parts();
+        {
+            let notes = self.board.lock();
+            own.replicas = notes.replicas;
+            own.missing.clone_from(&notes.missing);
+            own.sources_refused.clone_from(&notes.sources_refused);
+        }
+        own.memory = memory::newest();
         own.foreign = self.connection.foreign.told();
+        own.sources = self.board.sources();
         let subject = self.connection.subjects.members(self.service);
         let payload = serde_json::to_vec(own).expect("a heartbeat is plain values");
         // One that is lost is followed by another.

@@ -3,7 +3,6 @@
 use super::Board;
 use super::served::Run;
 use crate::http::Health;
-use crate::process::Context;
 use daybook_domain::ids::Partition;
 
 /// Belongs to one run of a partition's actor, which says when it serves and when it no longer does. Dropping it ends that,
@@ -17,11 +16,7 @@ pub struct Readiness {
 
 impl Readiness {
     /// Of an actor that begins.
-    pub fn begin(context: &Context, partition: Partition) -> Self {
-        Self::of(context.health.clone(), context.board.clone(), partition)
-    }
-
-    pub(super) fn of(health: Health, board: Board, partition: Partition) -> Self {
+    pub(crate) fn begin(health: Health, board: Board, partition: Partition) -> Self {
         let run = board.change(&health, partition, |notes| {
             notes.parts.entry(partition).or_default();
             notes.served.begin(partition)
@@ -64,7 +59,7 @@ mod tests {
     #[test]
     fn what_ends_in_any_way_is_not_ready_any_more() {
         let (health, board, partition) = owned();
-        let begin = || Readiness::of(health.clone(), board.clone(), partition);
+        let begin = || Readiness::begin(health.clone(), board.clone(), partition);
         let is_ready = || (health.is_ready(), board.parts()[&partition].ready);
         let readiness = begin();
         assert_eq!(is_ready(), (false, false));
@@ -85,7 +80,7 @@ mod tests {
     #[test]
     fn what_was_handed_over_leaves_no_mark() {
         let (health, board, partition) = owned();
-        let readiness = Readiness::of(health.clone(), board.clone(), partition);
+        let readiness = Readiness::begin(health.clone(), board.clone(), partition);
         readiness.reached();
         health.set("broker", true);
         board.disown(&health, partition);

@@ -9,7 +9,7 @@ use std::path::Path;
 pub(super) const NAME: &str = "fjall";
 pub(super) const LOCK_FILE: &str = "lock";
 const KEYSPACE: &str = "rows";
-/// Block cache for one partition, in bytes. Rows are read once, when a shard starts.
+/// Block cache for one partition, in bytes. Rows are read when a shard starts, and pages of closed days when late events need them.
 const CACHE_BYTES: u64 = 8 << 20;
 /// Bytes of rows that are kept in memory until they become a table; the default of 64 MiB is too much for each partition.
 const MEMTABLE_BYTES: u64 = 8 << 20;
@@ -45,6 +45,10 @@ impl Engine for Fjall {
             }
         }
         Ok(changes.commit()?)
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        Ok(self.rows.get(key)?.map(|value| value.to_vec()))
     }
 
     fn scan(&self) -> Rows {

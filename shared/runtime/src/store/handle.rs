@@ -1,8 +1,8 @@
 //! [`Store`]: an engine and its ledger, opened, checked, committed to, opened anew after a failure, and rebuilt.
 
-use super::ledger::{self, Ledger, Stored};
-use super::watch::{Pulse, watched, watched_items};
-use super::{Backend, Changes, Engine, EngineError, Row, StoreError, marker, remove, room};
+use super::ledger::{self, Checking, Ledger, Stored};
+use super::watch::{watched, watched_items};
+use super::{Backend, Changes, Engine, EngineError, Row, StoreError, batch, marker, remove, room};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ const RELEASE_DEADLINE: Duration = Duration::from_secs(10);
 /// Between two looks whether it has.
 const RELEASE_POLL: Duration = Duration::from_millis(5);
 /// Rows after which reading says that it is under way.
-const ROWS_PER_BEAT: usize = 1_000;
+const ROWS_PER_BEAT: usize = 100;
 /// Rows that a rebuild commits at once.
 const REBUILD_ROWS: usize = 2_000;
 /// Bytes on disk for a byte of rows beyond which a store is bloated: engines keep a few old versions, sled loses track.
@@ -25,10 +25,14 @@ pub const BLOATED_RATIO: u64 = 15;
 /// Bytes on disk up to which no store is bloated: a journal or a segment of an engine's is that large by itself.
 pub const BLOATED_BYTES: u64 = 64 << 20;
 
+/// How long reading some rows may take before the store counts as damaged: it may have to wait for a commit.
+const READ_DEADLINE: Duration = Duration::from_secs(60);
+
 /// In [`StoreError::Hung`].
 pub(super) const COMMITTING: &str = "committing";
 pub(super) const ASKING: &str = "asking the disk for room";
 const OPENING: &str = "opening or reading it";
+const READING: &str = "reading some of its rows";
 const REBUILDING: &str = "rebuilding it";
 
 /// The checkpoint store of one partition. Clones are the same store. One at a time may commit.
@@ -42,15 +46,32 @@ pub struct Store {
 struct State {
     /// `None` while a commit is under way and after one that failed; the next one opens it anew.
     open: Option<Open>,
+    /// The same for those who read rows, also while a commit is under way and after one that failed: what is read is no row
+    /// that such a commit changes. `None` only while the files are exchanged or opened anew.
+    reading: Option<Open>,
     /// The ledgers before and after the last commit. One of them must be there when the store is opened anew: a folder
     /// that was lost or exchanged meanwhile must not get the changes alone.
     known: [Stored; 2],
 }
 
+impl State {
+    fn of(open: Open) -> Self {
+        let known = [open.ledger().stored(); 2];
+        Self { reading: Some(open.clone()), open: Some(open), known }
+    }
+
+    /// Lets go of the engine, and tells what its rows were.
+    fn close(&mut self) -> Option<Stored> {
+        self.reading = None;
+        self.open.take().map(|open| open.ledger().stored())
+    }
+}
+
 /// An engine, and what its rows are known to be.
+#[derive(Clone)]
 struct Open {
     engine: Arc<dyn Engine>,
-    ledger: Ledger,
+    ledger: Arc<Mutex<Ledger>>,
 }
 
 impl std::fmt::Debug for Store {
@@ -66,11 +87,23 @@ impl Store {
     /// # Errors
     /// When it is in use or there is no room; otherwise it is damaged or another backend's: [wipe](super::wipe) it then.
     pub fn open(backend: Backend, path: &Path) -> Result<(Self, Vec<Row>), StoreError> {
+        Self::open_with(backend, path, |rows| Ok(rows.collect()))
+    }
+
+    /// As [`Self::open`], but hands the rows to `read` as they come, so that they need not be in memory together. What it makes of
+    /// them counts only if this succeeds. It may take its time for each.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and when `read` says that they cannot be used.
+    pub fn open_with<T>(
+        backend: Backend,
+        path: &Path,
+        read: impl FnOnce(&mut dyn Iterator<Item = Row>) -> Result<T, String>,
+    ) -> Result<(Self, T), StoreError> {
         finish_rebuild(path)?;
-        let (open, rows) = Open::read(backend, path)?;
-        let known = [open.ledger.stored(); 2];
-        let state = Arc::new(Mutex::new(State { open: Some(open), known }));
-        Ok((Self { backend, path: path.to_owned(), state }, rows))
+        let (open, made) = Open::read(backend, path, read)?;
+        let state = Arc::new(Mutex::new(State::of(open)));
+        Ok((Self { backend, path: path.to_owned(), state }, made))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -85,22 +118,25 @@ impl Store {
     /// these changes are; the same changes may be committed again, with later ones, if the error
     /// [may pass](StoreError::may_pass).
     pub fn commit(&self, changes: Arc<Changes>) -> Result<(), StoreError> {
-        if self.lock().open.as_ref().is_some_and(|open| open.ledger.holds(&changes.batch())) {
+        if self.lock().open.as_ref().is_some_and(|open| open.ledger().holds(&batch(&changes))) {
             // Nothing changes, and sled may wait for ever for the write of nothing.
             return Ok(());
         }
         self.ensure_room(changes.bytes())?;
         let open = self.lock().open.take();
-        let mut open = match open {
+        let open = match open {
             Some(open) => open,
             None => self.open_anew()?,
         };
-        let before = open.ledger.stored();
-        open.ledger.apply(&changes.batch());
-        let after = open.ledger.stored();
+        let (before, after) = {
+            let mut ledger = open.ledger();
+            let before = ledger.stored();
+            ledger.apply(&batch(&changes));
+            (before, ledger.stored())
+        };
         self.lock().known = [before, after];
         let outcome = watched(COMMIT_DEADLINE, move |_| {
-            let mut batch = changes.batch();
+            let mut batch = batch(&changes);
             batch.insert(ledger::KEY, Some(&after));
             open.engine.commit(&batch)?;
             Ok(open)
@@ -124,22 +160,62 @@ impl Store {
         }
     }
 
+    /// Opens it for a commit, and for those who read.
     fn open_anew(&self) -> Result<Open, StoreError> {
+        self.lock().reading = None;
         self.wait_until_released();
-        let (open, _) = Open::read(self.backend, &self.path)?;
-        match self.lock().known.contains(&open.ledger.stored()) {
-            true => Ok(open),
-            false => {
-                Err(StoreError::Damaged { path: self.path.clone(), why: "it is not what was committed".to_owned() })
-            }
+        let (open, ()) = Open::read(self.backend, &self.path, |rows| {
+            rows.for_each(drop);
+            Ok(())
+        })?;
+        let mut state = self.lock();
+        if !state.known.contains(&open.ledger().stored()) {
+            return Err(StoreError::Damaged {
+                path: self.path.clone(),
+                why: "it is not what was committed".to_owned(),
+            });
         }
+        state.reading = Some(open.clone());
+        Ok(open)
     }
 
     /// As after a commit that failed.
     #[cfg(test)]
     pub(super) fn close(&self) {
-        self.lock().open = None;
+        self.lock().close();
         self.wait_until_released();
+    }
+
+    /// Writes a row behind the back of the ledger.
+    #[cfg(test)]
+    pub(super) fn tamper(&self, key: &[u8], value: Option<&[u8]>) {
+        let open = self.lock().open.clone().expect("it is open");
+        open.engine.commit(&[(key, value)].into()).expect("a commit");
+    }
+
+    /// The values of these keys, in their order, each as it was committed last. None of them may be changed by a commit that is under
+    /// way or failed. Blocking.
+    ///
+    /// # Errors
+    /// When a row is not there or not what was committed: the store is damaged then. One that is being rebuilt is
+    /// [locked](StoreError::is_locked) for a while.
+    pub fn read(&self, keys: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, StoreError> {
+        let open = self.lock().reading.clone().ok_or_else(|| StoreError::Locked(self.path.clone()))?;
+        let path = self.path.clone();
+        let read = watched(READ_DEADLINE, move |pulse| {
+            let mut values = Vec::with_capacity(keys.len());
+            for (index, key) in keys.iter().enumerate() {
+                if index.is_multiple_of(ROWS_PER_BEAT) {
+                    pulse.beat();
+                }
+                let damaged = |why: String| StoreError::Damaged { path: path.clone(), why };
+                let value = open.engine.get(key).map_err(|error| damaged(error.to_string()))?;
+                let value = value.filter(|value| open.ledger().has(key, value));
+                values.push(value.ok_or_else(|| damaged("a row is not what was committed".to_owned()))?);
+            }
+            Ok(values)
+        });
+        read.unwrap_or_else(|| Err(StoreError::Hung { path: self.path.clone(), doing: READING }))
     }
 
     /// Every row in order of keys, as of the last commit if none is made meanwhile. Blocking.
@@ -165,7 +241,7 @@ impl Store {
 
     /// Bytes of keys and values; `None` while it is not open.
     pub fn live_bytes(&self) -> Option<u64> {
-        self.lock().open.as_ref().map(|open| open.ledger.bytes())
+        self.lock().open.as_ref().map(|open| open.ledger().bytes())
     }
 
     /// Whether the files have become so much larger than what they hold that it should be [rebuilt](Self::rebuild).
@@ -180,14 +256,13 @@ impl Store {
     /// When the rows cannot be read or there is no room for them twice: the store is as before then. When it cannot be
     /// opened afterwards, the next commit tries again.
     pub fn rebuild(&self) -> Result<(), StoreError> {
-        let rows: Vec<Row> = self.scan()?.collect::<Result<_, _>>()?;
         let beside = rebuilt(&self.path);
-        let built = self.build(&beside, rows);
+        let built = self.build(&beside, self.scan()?);
         if built.is_err() {
             let _ = remove(&beside);
             return built;
         }
-        drop(self.lock().open.take());
+        self.lock().close();
         self.wait_until_released();
         put_in_place(&self.path)?;
         let open = self.open_anew()?;
@@ -215,27 +290,31 @@ impl Store {
     pub fn take_place(self, path: &Path) -> Result<Self, StoreError> {
         assert_eq!(self.path, rebuilt(path), "a store that was made beside the other");
         let known = self.lock().known;
-        drop(self.lock().open.take());
+        self.lock().close();
         self.wait_until_released();
         wait_until_released(self.backend, path);
         put_in_place(path)?;
-        let moved = Self { path: path.to_owned(), state: Arc::new(Mutex::new(State { open: None, known })), ..self };
+        let moved = Self {
+            path: path.to_owned(),
+            state: Arc::new(Mutex::new(State { open: None, reading: None, known })),
+            ..self
+        };
         let open = moved.open_anew()?;
         moved.lock().open = Some(open);
         Ok(moved)
     }
 
     /// Makes a store of these rows, and lets go of it.
-    fn build(&self, path: &Path, rows: Vec<Row>) -> Result<(), StoreError> {
+    fn build(&self, path: &Path, rows: impl Iterator<Item = Result<Row, StoreError>>) -> Result<(), StoreError> {
         remove(path).map_err(|source| StoreError::Folder { path: path.to_owned(), source })?;
         let (store, _) = Self::open(self.backend, path)?;
-        let before = self.lock().open.as_ref().map(|open| open.ledger.stored());
-        let mut rows = rows.into_iter().peekable();
+        let before = self.lock().open.as_ref().map(|open| open.ledger().stored());
+        let mut rows = rows.peekable();
         while rows.peek().is_some() {
-            let put = rows.by_ref().take(REBUILD_ROWS).collect();
+            let put = rows.by_ref().take(REBUILD_ROWS).collect::<Result<_, _>>()?;
             store.commit(Arc::new(Changes { put, remove: Vec::new() }))?;
         }
-        let after = store.lock().open.take().map(|open| open.ledger.stored());
+        let after = store.lock().close();
         store.wait_until_released();
         match before == after {
             true => Ok(()),
@@ -253,32 +332,53 @@ impl Store {
 }
 
 impl Open {
-    fn read(backend: Backend, path: &Path) -> Result<(Self, Vec<Row>), StoreError> {
-        marker::claim(backend, path)?;
-        let folder = path.to_owned();
-        let outcome = watched(OPEN_DEADLINE, move |pulse| Self::open_and_read(backend, &folder, pulse));
-        outcome.unwrap_or_else(|| Err(StoreError::Hung { path: path.to_owned(), doing: OPENING }))
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        // Nothing panics while it is held.
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open_and_read(backend: Backend, path: &Path, pulse: &Pulse<Opened>) -> Opened {
-        let engine = backend.open(path).map_err(|source| match source.is_locked() {
+    fn read<T>(
+        backend: Backend,
+        path: &Path,
+        read: impl FnOnce(&mut dyn Iterator<Item = Row>) -> Result<T, String>,
+    ) -> Result<(Self, T), StoreError> {
+        marker::claim(backend, path)?;
+        let damaged = |why: String| StoreError::Damaged { path: path.to_owned(), why };
+        let hung = || StoreError::Hung { path: path.to_owned(), doing: OPENING };
+        let folder = path.to_owned();
+        let engine = watched(OPEN_DEADLINE, move |_| backend.open(&folder)).ok_or_else(hung)?;
+        let engine: Arc<dyn Engine> = engine.map(Arc::from).map_err(|source| match source.is_locked() {
             true => StoreError::Locked(path.to_owned()),
             false => StoreError::Open { path: path.to_owned(), source },
         })?;
-        let damaged = |why: String| StoreError::Damaged { path: path.to_owned(), why };
-        let mut rows = Vec::new();
-        for row in engine.scan() {
-            if rows.len().is_multiple_of(ROWS_PER_BEAT) {
-                pulse.beat();
-            }
-            rows.push(row.map_err(|error| damaged(error.to_string()))?);
+        let scanned = engine.clone();
+        let rows = watched_items(OPEN_DEADLINE, move || scanned.scan());
+        let (mut checking, mut failure) = (Checking::default(), None);
+        let mut rows = rows
+            .map_while(|row| {
+                match row.map_or_else(|| Err(hung()), |row| row.map_err(|error| damaged(error.to_string()))) {
+                    Ok(row) => Some(row),
+                    Err(error) => {
+                        failure = Some(error);
+                        None
+                    }
+                }
+            })
+            .filter_map(|row| checking.take(row));
+        let made = read(&mut rows);
+        if made.is_ok() {
+            rows.by_ref().for_each(drop);
         }
-        let ledger = Ledger::check(&mut rows).map_err(|why| damaged(why.to_owned()))?;
-        Ok((Self { engine: engine.into(), ledger }, rows))
+        drop(rows);
+        // Rows that are missing for it are none of what was read.
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        let made = made.map_err(|why| StoreError::Unusable { path: path.to_owned(), why })?;
+        let ledger = checking.finish().map_err(|why| damaged(why.to_owned()))?;
+        Ok((Self { engine, ledger: Arc::new(Mutex::new(ledger)) }, made))
     }
 }
-
-type Opened = Result<(Open, Vec<Row>), StoreError>;
 
 pub(super) fn is_bloated(disk: u64, live: u64) -> bool {
     disk > BLOATED_BYTES && disk > live.saturating_mul(BLOATED_RATIO)

@@ -61,18 +61,14 @@ impl Ledger {
     /// # Errors
     /// Why the rows are not those of one commit.
     pub fn check(rows: &mut Vec<Row>) -> Result<Self, &'static str> {
-        let stored = rows.iter().position(|(key, _)| key == KEY).map(|at| rows.remove(at).1);
-        let mut ledger = Self::default();
-        for (key, value) in rows.iter() {
-            ledger.set(key, Some(value));
-        }
-        match stored {
-            Some(stored) if stored == ledger.stored() => Ok(ledger),
-            None if rows.is_empty() => Ok(ledger),
-            Some(stored) if stored.first() != Some(&FORMAT) => Err("its ledger has an unknown format"),
-            Some(_) => Err("its rows do not add up to its ledger"),
-            None => Err("it has rows without a ledger"),
-        }
+        let mut checking = Checking::default();
+        *rows = std::mem::take(rows).into_iter().filter_map(|row| checking.take(row)).collect();
+        checking.finish()
+    }
+
+    /// Whether this is the row that was committed last under that key.
+    pub fn has(&self, key: &[u8], value: &[u8]) -> bool {
+        self.rows.get(&id_of(key)) == Some(&Entry::of(key, value))
     }
 
     /// Whether the commit changes nothing.
@@ -118,5 +114,39 @@ impl Ledger {
         stored[9..17].copy_from_slice(&self.bytes.to_be_bytes());
         stored[17..].copy_from_slice(&self.digest.to_be_bytes());
         stored
+    }
+}
+
+/// A ledger that is made while rows are read, so that they need not be in memory together.
+#[derive(Debug, Default)]
+pub struct Checking {
+    ledger: Ledger,
+    stored: Option<Vec<u8>>,
+}
+
+impl Checking {
+    /// Takes note of the next row and returns it, unless it is the ledger's own.
+    pub fn take(&mut self, row: Row) -> Option<Row> {
+        if row.0 == KEY {
+            self.stored = Some(row.1);
+            return None;
+        }
+        self.ledger.set(&row.0, Some(&row.1));
+        Some(row)
+    }
+
+    /// The ledger of all rows.
+    ///
+    /// # Errors
+    /// Why they are not those of one commit.
+    pub fn finish(self) -> Result<Ledger, &'static str> {
+        let Self { ledger, stored } = self;
+        match stored {
+            Some(stored) if stored == ledger.stored() => Ok(ledger),
+            None if ledger.rows.is_empty() => Ok(ledger),
+            Some(stored) if stored.first() != Some(&FORMAT) => Err("its ledger has an unknown format"),
+            Some(_) => Err("its rows do not add up to its ledger"),
+            None => Err("it has rows without a ledger"),
+        }
     }
 }

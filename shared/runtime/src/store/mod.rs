@@ -16,10 +16,11 @@ mod sled;
 mod tests;
 mod watch;
 
+pub use daybook_contracts::rows::{Changes, Row};
 pub use handle::{BLOATED_BYTES, BLOATED_RATIO, Store};
 
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -59,8 +60,6 @@ impl Backend {
     }
 }
 
-/// A key and its value.
-pub type Row = (Vec<u8>, Vec<u8>);
 /// What one commit does to each key: the new value, or none.
 pub type Batch<'a> = BTreeMap<&'a [u8], Option<&'a [u8]>>;
 type Rows = Box<dyn Iterator<Item = Result<Row, EngineError>>>;
@@ -70,43 +69,19 @@ trait Engine: Send + Sync {
     /// Makes all the changes or none, also over a kill; on return they are on disk.
     fn commit(&self, batch: &Batch) -> Result<(), EngineError>;
 
+    /// The value of a key, as of a commit that has returned; commits may be under way.
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError>;
+
     /// Every row in order of keys.
     fn scan(&self) -> Rows;
 }
 
-/// What a checkpoint changes. A key that is both put and removed is put.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Changes {
-    pub put: Vec<Row>,
-    pub remove: Vec<Vec<u8>>,
-}
-
-impl Changes {
-    pub fn rows(&self) -> usize {
-        self.put.len() + self.remove.len()
-    }
-
-    pub fn bytes(&self) -> usize {
-        self.put.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>()
-            + self.remove.iter().map(Vec::len).sum::<usize>()
-    }
-
-    /// These changes and then `later` ones, as one.
-    pub fn then(&mut self, later: Self) {
-        let put = later.put.iter().map(|(key, _)| key.as_slice());
-        let touched: BTreeSet<&[u8]> = put.chain(later.remove.iter().map(Vec::as_slice)).collect();
-        self.put.retain(|(key, _)| !touched.contains(key.as_slice()));
-        self.put.extend(later.put);
-        self.remove.extend(later.remove);
-    }
-
-    /// By key, each once: engines differ in what they make of a key that is there twice. Keys that are the store's own
-    /// are passed over.
-    pub fn batch(&self) -> Batch<'_> {
-        let removed = self.remove.iter().map(|key| (key.as_slice(), None));
-        let put = self.put.iter().map(|(key, value)| (key.as_slice(), Some(value.as_slice())));
-        removed.chain(put).filter(|(key, _)| *key != ledger::KEY).collect()
-    }
+/// By key, each once: engines differ in what they make of a key that is there twice. Keys that are the store's own are
+/// passed over.
+pub fn batch(changes: &Changes) -> Batch<'_> {
+    let removed = changes.remove.iter().map(|key| (key.as_slice(), None));
+    let put = changes.put.iter().map(|(key, value)| (key.as_slice(), Some(value.as_slice())));
+    removed.chain(put).filter(|(key, _)| *key != ledger::KEY).collect()
 }
 
 /// An engine's own error.
@@ -160,6 +135,10 @@ pub enum StoreError {
     Damaged { path: PathBuf, why: String },
     #[error("checkpoint store {path:?} hung or panicked while {doing}")]
     Hung { path: PathBuf, doing: &'static str },
+    #[error("opening the checkpoint store {path:?} was given up: nobody waits for it any more")]
+    GivenUp { path: PathBuf },
+    #[error("what the checkpoint store {path:?} holds cannot be used: {why}")]
+    Unusable { path: PathBuf, why: String },
     #[error("no room for a commit to the checkpoint store {path:?}")]
     NoRoom {
         path: PathBuf,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 pub(super) const NAME: &str = "sled";
 /// The database file itself.
 pub(super) const LOCK_FILE: &str = "db";
-/// sled's page cache for one partition, in bytes. Rows are read once, when a shard starts.
+/// sled's page cache for one partition, in bytes. Rows are read when a shard starts, and pages of closed days when late events need them.
 const CACHE_BYTES: u64 = 8 << 20;
 /// A pump of the collector for so many rows, and a few more.
 const ROWS_PER_PUMP: usize = 64;
@@ -53,6 +53,10 @@ impl Engine for Sled {
         // sled's flush hands the bytes to the operating system and does not wait for the disk.
         File::open(&self.file).and_then(|file| file.sync_data()).map_err(sled::Error::from)?;
         Ok(())
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        Ok(self.db.get(key)?.map(|value| value.to_vec()))
     }
 
     fn scan(&self) -> Rows {

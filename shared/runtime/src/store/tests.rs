@@ -100,6 +100,49 @@ fn commits_survive_reopening() {
 }
 
 #[test]
+fn rows_are_read_one_by_one_unless_they_are_not_what_was_committed() {
+    for_each(|backend, path| {
+        let (store, _) = Store::open(backend, path).unwrap();
+        let keys = |keys: &[&str]| keys.iter().map(|key| key.as_bytes().to_vec()).collect::<Vec<_>>();
+        store.commit(put(&[(b"a", b"1"), (b"b", b"2"), (b"c", b"3"), (b"d", b"4")])).unwrap();
+        store.commit(put(&[(b"b", b"5")])).unwrap();
+        assert_eq!(store.read(keys(&["c", "b"])).unwrap(), [b"3".to_vec(), b"5".to_vec()]);
+        // The row of an earlier commit, one that is gone, and one that never was.
+        store.tamper(b"b", Some(b"2"));
+        store.tamper(b"d", None);
+        for gone in ["b", "d", "e"] {
+            let error = store.read(keys(&["a", gone])).unwrap_err();
+            assert!(matches!(error, StoreError::Damaged { .. }), "{gone}: {error}");
+        }
+        assert_eq!(store.read(keys(&["a"])).unwrap(), [b"1".to_vec()]);
+        store.commit(put(&[(b"b", b"6"), (b"d", b"6")])).unwrap();
+        store.rebuild().unwrap();
+        assert_eq!(store.read(keys(&["a", "b", "d"])).unwrap(), [b"1", b"6", b"6"].map(|value| value.to_vec()));
+        store.close();
+        assert!(store.read(keys(&["a"])).unwrap_err().is_locked());
+        store.commit(put(&[(b"e", b"7")])).unwrap();
+        assert_eq!(store.read(keys(&["e", "a"])).unwrap(), [b"7".to_vec(), b"1".to_vec()]);
+    });
+}
+
+#[test]
+fn rows_that_cannot_be_used_leave_the_store_as_it_is() {
+    for_each(|backend, path| {
+        let [_, stored] = committed(backend, path);
+        let error = Store::open_with(backend, path, |rows| match rows.nth(100) {
+            Some(_) => Err::<(), _>("no".to_owned()),
+            None => Ok(()),
+        });
+        assert!(matches!(error.unwrap_err(), StoreError::Unusable { why, .. } if why == "no"));
+        // What is not taken counts all the same.
+        wait_until_released(backend, path);
+        let (_, first) = Store::open_with(backend, path, |rows| Ok(rows.next())).unwrap();
+        assert_eq!(first.as_ref(), stored.first());
+        assert_eq!(reopen(backend, path).unwrap().1, stored);
+    });
+}
+
+#[test]
 fn a_key_that_is_put_and_removed_is_put() {
     for_each(|backend, path| {
         let (store, _) = Store::open(backend, path).unwrap();
@@ -118,7 +161,7 @@ fn changes_one_after_the_other_are_as_good_as_both() {
     let mut changes =
         Changes { put: vec![row(b"a", b"1"), row(b"b", b"1"), row(b"c", b"1")], remove: vec![b"d".to_vec()] };
     changes.then(Changes { put: vec![row(b"a", b"2"), row(b"d", b"2")], remove: vec![b"b".to_vec()] });
-    let batch = changes.batch();
+    let batch = batch(&changes);
     let expected: [(&[u8], Option<&[u8]>); 4] =
         [(b"a", Some(b"2")), (b"b", None), (b"c", Some(b"1")), (b"d", Some(b"2"))];
     assert_eq!(batch, Batch::from(expected));
@@ -203,8 +246,8 @@ fn a_row_of_an_earlier_commit_or_an_unknown_ledger_is_damage() {
     let good = ledger::Ledger::check(&mut rows_with(rows(), vec![])).unwrap_err();
     assert_eq!(good, "its rows do not add up to its ledger");
     let mut ledger = ledger::Ledger::default();
-    ledger.apply(&put(&[(b"a", b"1"), (b"b", b"2"), (b"c", b"1")]).batch());
-    ledger.apply(&Changes { put: vec![(b"a".to_vec(), b"2".to_vec())], remove: vec![b"c".to_vec()] }.batch());
+    ledger.apply(&batch(&put(&[(b"a", b"1"), (b"b", b"2"), (b"c", b"1")])));
+    ledger.apply(&batch(&Changes { put: vec![(b"a".to_vec(), b"2".to_vec())], remove: vec![b"c".to_vec()] }));
     let mut whole = rows_with(rows(), value(&ledger));
     assert_eq!(ledger::Ledger::check(&mut whole).unwrap().bytes(), 4);
     assert_eq!(whole, rows());
@@ -226,7 +269,7 @@ fn rows_with(rows: Vec<Row>, ledger: Vec<u8>) -> Vec<Row> {
 #[test]
 fn the_ledgers_stored_form_is_fixed() {
     let mut ledger = ledger::Ledger::default();
-    ledger.apply(&put(&[(b"a", b"1"), (b"b", b"22")]).batch());
+    ledger.apply(&batch(&put(&[(b"a", b"1"), (b"b", b"22")])));
     let stored: String = ledger.stored().iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(stored, "0100000000000000020000000000000005ece11b6f0dc6eb552a54e627ac1700bb");
 }

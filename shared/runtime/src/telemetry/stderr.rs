@@ -1,8 +1,8 @@
 //! What a process says on standard error beside its log: progress, why it ends, panics. It has the form of the log, so that
 //! a log in JSON is JSON from the first line to the last.
 
-use super::LogFormat;
 use super::json::{causes, error_fields, line_of};
+use crate::config::LogFormat;
 use serde_json::json;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::error::Error;

@@ -40,6 +40,7 @@ fn is_foreign<T>(read: Result<T, NotWritten>) -> bool {
 fn marker_of(tenant: &str) -> DayMarker {
     let at = Instant::from_millis(1_362_904_200_123);
     DayMarker {
+        generation: 0,
         tenant: TenantId::new(tenant).unwrap(),
         edge: Edge::Closed,
         day: BusinessDay { date: Date::from_days(15_774), opens_at: at, closes_at: at },
@@ -89,6 +90,32 @@ fn a_position_is_believed_with_what_it_is_the_position_of() {
     // A report of one tenant is none of another's, whatever its headers say.
     let report = br#"{"tenant":"evil","date":"2013-03-10","version":9}"#;
     assert!(is_foreign(position("daybook.reports.acme.2013-03-10", &with(earlier(subject)), report)));
+}
+
+#[test]
+fn an_alert_is_believed_at_its_place_of_its_own_subject() {
+    let read = |subject: &str, headers: &HeaderMap, payload: &[u8]| {
+        let mut headers = headers.clone();
+        headers.insert(headers::POSITION, ((3 << 16) + 1).to_string());
+        alert(&subjects(), message(subject, &headers, payload))
+    };
+    let subject = "daybook.alerts.acme";
+    let payload = |tenant: &str, id: &str| {
+        let json = serde_json::json!({"id": id, "alert": "low", "tenant": tenant, "generation": 0, "day": "2013-03-10",
+            "at": "2013-03-10T05:00:00Z", "log": 3});
+        serde_json::to_vec(&json).unwrap()
+    };
+    let acme = payload("acme", "acme-3-1");
+    assert!(read(subject, &appended(subject), &acme).is_ok());
+    assert!(is_foreign(read(subject, &earlier(subject), &acme)), "every build that writes alerts names the subject");
+    assert!(is_foreign(read(subject, &HeaderMap::new(), &acme)));
+    assert!(is_foreign(read("daybook.alerts.evil", &appended(subject), &acme)), "a copy");
+    assert!(is_foreign(read(subject, &appended(subject), &payload("evil", "evil-3-1"))));
+    assert!(is_foreign(read(subject, &appended(subject), &payload("acme", "acme-3-2"))), "an id of another position");
+    assert!(matches!(read(subject, &appended(subject), PUBACK), Err(NotWritten::Unreadable(_))));
+    let mut nameless = earlier(subject);
+    nameless.insert(headers::POSITION, "9");
+    assert!(is_foreign(position(&subjects(), message(subject, &nameless, &acme))));
 }
 
 #[test]

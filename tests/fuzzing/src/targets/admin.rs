@@ -2,13 +2,13 @@
 
 use super::{choice, chosen};
 use crate::world::{PARTITION, now, world};
-use aggregator_shard::state::PartitionState;
 use day_manager::registry::Registry;
 use day_manager::schedule::change::Counted;
 use daybook_contracts::admin::{Apply, ClockAdvance, CloseDay, Refusal};
 use daybook_contracts::log::{Batch, FORMAT, Record, Through};
 use daybook_domain::catalogue::Definition;
 use daybook_domain::ids::{InboxSeq, LogSeq};
+use daybook_machine::PartitionState;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

@@ -6,13 +6,13 @@ use crate::edit::edit;
 use crate::world::{PARTITION, Rows, name, tenant, world};
 use aggregator_shard::live::Feeds;
 use aggregator_shard::snapshots::{read_rows, write_rows};
-use aggregator_shard::state::PartitionState;
 use daybook_contracts::ask::{DaySelector, Pieces, Query};
 use daybook_contracts::day::{DayMarker, Edge};
 use daybook_contracts::log::{Batch, FORMAT, Record, Through};
 use daybook_domain::calendar::BusinessDay;
 use daybook_domain::ids::{InboxSeq, LogSeq, Name, TenantId};
 use daybook_domain::time::{Date, Instant};
+use daybook_machine::PartitionState;
 
 /// With bit 0 of the first byte the rest are edits of a sound checkpoint, so that most of it stays readable; else it is
 /// rows, framed as a snapshot frames them but not compressed.
@@ -114,7 +114,16 @@ fn marker(tenant: &TenantId, edge: Edge, date: Date) -> DayMarker {
     let closes_at = Instant::from_millis(opens_at.as_millis() + 86_400_000);
     let day = BusinessDay { date, opens_at, closes_at };
     let (calendar, tzdb) = (name("c"), "2026a".to_owned());
-    DayMarker { tenant: tenant.clone(), edge, day, due_at: closes_at, calendar, calendar_revision: 1, tzdb }
+    DayMarker {
+        tenant: tenant.clone(),
+        edge,
+        day,
+        due_at: closes_at,
+        calendar,
+        calendar_revision: 1,
+        tzdb,
+        generation: 0,
+    }
 }
 
 /// Rows as they are framed here.

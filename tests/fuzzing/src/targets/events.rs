@@ -3,7 +3,6 @@
 
 use super::{choice, chosen, packed};
 use crate::world::{EVENTS, PARTITION, message, subject, tenant, world};
-use aggregator_shard::state::{Effect, PartitionState};
 use daybook_contracts::event::{
     Encoding, MAX_DIMENSION_BYTES, MAX_EVENT_BYTES, MAX_FIELD_CHARS, MAX_ID_BYTES, MAX_MESSAGE_EVENTS,
     MAX_REASON_CHARS, ValidEvent, read,
@@ -12,6 +11,7 @@ use daybook_contracts::log::{Batch, FORMAT, Record, Through};
 use daybook_domain::catalogue::{Kind, Mode, Status};
 use daybook_domain::ids::{InboxSeq, LogSeq};
 use daybook_domain::time::Instant;
+use daybook_machine::{Effect, PartitionState};
 
 /// Bit 0 of the first byte chooses the encoding, bit 1 the kind; the rest is the payload.
 pub fn run(data: &[u8]) {

@@ -2,7 +2,8 @@
 //! another where that contradicts it, and partitions can be shared out among whoever says to be there.
 
 use daybook_contracts::members::{
-    DIGEST_FORMAT, Foreign, Heartbeat, MAX_DIGESTS, MAX_NAME_BYTES, MAX_PARTS, Part, StateDigest,
+    DIGEST_FORMAT, Foreign, Heartbeat, MAX_DIGESTS, MAX_NAME_BYTES, MAX_PARTS, Memory, Missing, Part, SourceStanding,
+    StateDigest,
 };
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_domain::time::Instant;
@@ -59,6 +60,21 @@ pub fn seeds() -> Vec<Vec<u8>> {
                 subject: "daybook.events.3".into(),
                 why: "it was not appended on a condition".into(),
             }],
+            replicas: Some(2),
+            missing: vec![Missing {
+                service: "query".into(),
+                instance: "b".into(),
+                host: "two".into(),
+                pid: 18,
+                since: Instant::from_millis(1_362_904_300_456),
+            }],
+            memory: Some(Memory { used: position, limit: 1 << 30, is_full: false }),
+            sources: vec![SourceStanding {
+                lag: Some(position),
+                trouble: Some("INBOX is full".into()),
+                ..Default::default()
+            }],
+            sources_refused: Some("source shop: it is there twice".into()),
         };
         serde_json::to_vec(&heartbeat).expect("plain values")
     };

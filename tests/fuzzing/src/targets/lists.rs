@@ -121,8 +121,8 @@ fn message(body: &[u8]) {
     while count > 0 {
         let mut page = Page::new(2, 1 << 20);
         let left = page.take_last(&mut rejects.clone(), count);
-        assert!(left < count && page.rejects.len() <= 2, "{left} of {count}");
-        backwards.splice(0..0, page.rejects);
+        assert!(left < count && page.rows.len() <= 2, "{left} of {count}");
+        backwards.splice(0..0, page.rows);
         count = left;
     }
     assert_eq!(backwards, rejects);
@@ -130,8 +130,8 @@ fn message(body: &[u8]) {
     while from != ALL {
         let mut page = Page::new(2, 1 << 20);
         let next = page.take_first(rejects.clone(), from);
-        assert!(next > from && page.rejects.len() <= 2, "{from} to {next}");
-        forwards.extend(page.rejects);
+        assert!(next > from && page.rows.len() <= 2, "{from} to {next}");
+        forwards.extend(page.rows);
         from = next;
     }
     assert_eq!(forwards, rejects);

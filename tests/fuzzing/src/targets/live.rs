@@ -1,9 +1,9 @@
 //! Updates of a live feed, as whoever watches a view reads them: lines of JSON, followed one after the other.
 
 use crate::world::{name, tenant, world};
-use daybook::live::{Followed, LiveView};
-use daybook_contracts::ask::{Answer, Query};
-use daybook_contracts::live::{Feed, LiveUpdate};
+use daybook_contracts::ask::{Answer, Feed, Query};
+use daybook_contracts::live::LiveUpdate;
+use daybook_contracts::live::view::{Followed, LiveView};
 use std::sync::OnceLock;
 
 pub fn run(data: &[u8]) {

@@ -11,9 +11,11 @@ pub mod figures;
 pub mod heartbeats;
 pub mod lists;
 pub mod live;
+pub mod mappings;
 pub mod queries;
 pub mod questions;
 pub mod snapshots;
+pub mod sources;
 pub mod subjects;
 
 use crate::Target;
@@ -25,7 +27,9 @@ macro_rules! target {
 }
 
 /// All of them, in the order of an event's way through the services.
-pub const ALL: [Target; 15] = [
+pub const ALL: [Target; 17] = [
+    target!(mappings),
+    target!(sources),
     target!(events),
     target!(batches),
     target!(subjects),

@@ -3,12 +3,12 @@
 
 use super::{choice, chosen, packed};
 use crate::world::{tenant, world};
-use aggregator_shard::state::PartitionState;
 use daybook_contracts::ask::{Answer, AskError, Asked, DaySelector, MAX_ANSWER_ROWS, MAX_RANGE_DAYS, Query};
 use daybook_contracts::figures::Figures;
 use daybook_domain::ids::Name;
 use daybook_domain::plan::Plan;
 use daybook_domain::time::Date;
+use daybook_machine::PartitionState;
 use daybook_rollup::Question;
 use query::encoding::Encoding;
 use query::merge::roll_up;

@@ -2,12 +2,13 @@
 
 use crate::world::{name, tenant, world};
 use aggregator_shard::live::Feeds;
-use aggregator_shard::state::PartitionState;
 use daybook_contracts::ask::{DaySelector, Query, ShardQuestion};
 use daybook_contracts::figures::Figures;
 use daybook_contracts::log::Batch;
+use daybook_contracts::totals::Totals;
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_domain::time::Date;
+use daybook_machine::PartitionState;
 use tokio::time::Instant;
 
 pub fn run(data: &[u8]) {
@@ -34,8 +35,14 @@ pub fn run(data: &[u8]) {
                 assert_eq!(Figures::decode(&figures.encode()).ok().as_ref(), Some(&figures));
             }
         }
+        ShardQuestion::Totals { tenants, view, days, .. } => {
+            if let Ok(totals) = state.totals(&tenants, &view, &days) {
+                let totals = Totals::decode(&totals.finish(0)).expect("what is written is read");
+                assert!(totals.members.iter().map(|member| &member.tenant).eq(&tenants));
+            }
+        }
         ShardQuestion::Days { tenant } => drop(state.days(&tenant)),
-        ShardQuestion::ViewsOf { tenant } => drop(state.views_for(&tenant)),
+        ShardQuestion::ViewsOf { tenant, .. } => drop(state.views_for(&tenant)),
         ShardQuestion::Position => assert!(state.as_of().log > LogSeq(0)),
         ShardQuestion::Views => assert!(!state.views(0).is_empty()),
     }
@@ -62,10 +69,12 @@ pub fn seeds() -> Vec<Vec<u8>> {
         view("hours", Query::days(DaySelector::Last(7))),
         figures(Date::from_days(15_770), Date::from_days(15_780)),
         ShardQuestion::Days { tenant: tenant() },
-        ShardQuestion::ViewsOf { tenant: tenant() },
+        ShardQuestion::ViewsOf { tenant: tenant(), group: None },
         ShardQuestion::Position,
         ShardQuestion::Views,
     ];
     questions.extend(["totals", "race", "hours"].map(|name| view(name, Query { watch: true, ..Query::default() })));
+    let (group, tenants) = (tenant(), vec![tenant(), "nobody".parse().expect("a valid id")]);
+    questions.push(ShardQuestion::Totals { group, tenants, view: name("race"), days: DaySelector::Last(7) });
     questions.iter().map(|question| serde_json::to_vec(question).expect("plain values")).collect()
 }

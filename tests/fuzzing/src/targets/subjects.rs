@@ -3,12 +3,12 @@
 
 use super::{choice, chosen};
 use crate::world::{EVENTS, PARTITION, message, world};
-use aggregator_shard::state::PartitionState;
 use daybook_contracts::ask::AskErrorCode;
 use daybook_contracts::event::Encoding;
 use daybook_contracts::log::Batch;
 use daybook_contracts::log::Record;
 use daybook_domain::ids::LogSeq;
+use daybook_machine::PartitionState;
 use query::request::{Target, target};
 
 /// Longest token that a reject repeats, in characters.

@@ -1,6 +1,6 @@
 //! Figures of a view, by looking at every event.
 
-use super::{Fate, InForce, Left, Model, Posting, Row, TenantModel};
+use super::{Fate, InForce, Left, Model, Posting, Row, TenantModel, ranks};
 use daybook_domain::catalogue::{Grain, LatePolicy, Metric, Mode, View};
 use daybook_domain::ids::LogSeq;
 use daybook_domain::time::{Date, Instant};
@@ -32,7 +32,7 @@ pub enum Covered {
 }
 
 /// The signed rows of each group.
-type Groups = BTreeMap<Cells, Vec<(i64, Rc<Row>)>>;
+pub(super) type Groups = BTreeMap<Cells, Vec<(i64, Rc<Row>)>>;
 
 impl Model {
     /// What a view says of a day when so many entries are taken in.
@@ -49,11 +49,12 @@ impl Model {
         if always {
             groups.entry(Vec::new()).or_default();
         }
-        let rows = groups.into_iter().filter_map(|(key, rows)| {
-            (always || is_there(view, &rows)).then(|| {
-                let values = view.metrics.iter().map(|metric| value(metric, &rows).to_string());
-                key.into_iter().chain(values).collect()
-            })
+        groups.retain(|_, rows| always || is_there(view, rows));
+        let places = view.ranking.as_ref().map(|ranking| ranks::places(view, ranking, &groups));
+        let rows = groups.into_iter().map(|(key, rows)| {
+            let place = places.as_ref().map(|places| places[&key].map(|place| place.to_string()));
+            let values = view.metrics.iter().map(|metric| value(metric, &rows).to_string());
+            place.into_iter().flatten().chain(key).chain(values).collect()
         });
         let mut rows: Vec<Cells> = rows.collect();
         rows.sort();
@@ -69,8 +70,9 @@ impl Model {
     /// What was left of the log when the view was made for the tenant, if that tells on its figures: of entities the newest
     /// versions are known, which is all that restated days are made of.
     fn left(&self, tenant: &TenantModel, in_force: &InForce) -> Option<Left> {
-        let left = in_force.made_of.get(&tenant.definition.id).copied();
-        left.filter(|_| !self.is_of_entities(&in_force.view) || in_force.view.late != LatePolicy::Restate)
+        let left = in_force.made_of.get(&tenant.key).copied();
+        let is_restated = in_force.view.late_policies().all(|late| late == LatePolicy::Restate);
+        left.filter(|_| !self.is_of_entities(&in_force.view) || !is_restated)
     }
 
     fn is_of_entities(&self, view: &View) -> bool {
@@ -94,9 +96,9 @@ impl Model {
                 signed.extend(self.postings(tenant, view, left.before..upto));
                 signed
             }
-            (None, LatePolicy::Restate) => self.newest(tenant, view, upto, false, true),
+            (None, LatePolicy::Restate) if view.late_changes.is_empty() => self.newest(tenant, view, upto, false, true),
             (None, LatePolicy::Reject) => self.newest(tenant, view, upto, true, true),
-            (None, LatePolicy::CarryForward) => self.postings(tenant, view, 0..upto),
+            (None, _) => self.postings(tenant, view, 0..upto),
         };
         let mut groups = Groups::new();
         for (on, sign, row) in signed {
@@ -119,7 +121,7 @@ impl Model {
         date: Date,
         upto: usize,
     ) -> (Groups, bool) {
-        let (view, id) = (&in_force.view, tenant.definition.id.as_str());
+        let (view, id) = (&in_force.view, tenant.key.as_str());
         let (mut groups, mut is_full) = (Groups::new(), false);
         for (on, sign, row) in left.map(|left| self.standing(tenant, view, left.before)).unwrap_or_default() {
             if on == date
@@ -129,11 +131,11 @@ impl Model {
             }
         }
         let first = left.map_or(0, |left| left.before);
-        let capped_from = in_force.capped_from(&tenant.definition.id);
+        let capped_from = in_force.capped_from(&tenant.key);
         for (index, entry) in self.entries[..upto].iter().enumerate().skip(first) {
             for fate in entry.fates.iter().filter(|fate| fate.tenant == id && fate.kind == view.kind.as_str()) {
                 let quota = fate.groups.filter(|_| index >= capped_from);
-                for posting in postings_of(fate, view).iter().filter(|posting| posting.date == date) {
+                for posting in postings_of(fate, view).filter(|posting| posting.date == date) {
                     let Some(key) = self.group(tenant, view, date, &posting.row) else { continue };
                     if !groups.contains_key(&key) {
                         is_full |= quota.is_some_and(|quota| groups.len() as u64 >= quota);
@@ -159,7 +161,7 @@ impl Model {
         let mut key = Cells::new();
         if view.grain == Grain::Hour {
             let opens_at = self.interval(tenant, date).map_or(Instant::MIN, |day| day.opens_at);
-            let hours = (row.at.as_millis() - opens_at.as_millis()).div_euclid(HOUR_MS);
+            let hours = (row.at.as_millis() - opens_at.as_millis()).div_euclid(HOUR_MS).max(0);
             key.push(Instant::from_millis(opens_at.as_millis() + hours * HOUR_MS).to_string());
         }
         let dims = view.group_by.iter().map(|name| row.dims.get(name.as_str()).cloned().unwrap_or_default());
@@ -177,7 +179,7 @@ impl Model {
         held: bool,
         with_gone: bool,
     ) -> Vec<(Date, i64, Rc<Row>)> {
-        let id = tenant.definition.id.as_str();
+        let id = tenant.key.as_str();
         // By id, the day on which the entity stands and what the view has of it.
         let mut entities: BTreeMap<&str, (Date, Option<Rc<Row>>)> = BTreeMap::new();
         let mut facts: Vec<Rc<Row>> = Vec::new();
@@ -218,7 +220,7 @@ impl Model {
         view: &View,
         entries: std::ops::Range<usize>,
     ) -> Vec<(Date, i64, Rc<Row>)> {
-        let id = tenant.definition.id.as_str();
+        let id = tenant.key.as_str();
         let fates = self.entries.get(entries).unwrap_or_default().iter().flat_map(|entry| &entry.fates);
         let of_view = fates.filter(|fate| fate.tenant == id && fate.kind == view.kind.as_str());
         let postings = of_view.flat_map(|fate| postings_of(fate, view));
@@ -226,13 +228,16 @@ impl Model {
     }
 }
 
-/// What an event does to a view.
-fn postings_of<'f>(fate: &'f Fate, view: &View) -> &'f [Posting] {
-    match view.late {
-        LatePolicy::Restate => &fate.restated,
-        LatePolicy::CarryForward => &fate.carried,
-        LatePolicy::Reject => &fate.held,
-    }
+/// What an event does to a view: each row by the view's policy for the row's own day.
+fn postings_of<'f>(fate: &'f Fate, view: &'f View) -> impl Iterator<Item = &'f Posting> {
+    let held = (view.late == LatePolicy::Reject).then_some(&fate.held);
+    // The same rows in the same order.
+    let pairs = fate.restated.iter().zip(&fate.carried).filter(move |_| held.is_none());
+    let by_day = pairs.map(|(restated, carried)| match view.late_on(restated.row.date) {
+        LatePolicy::CarryForward => carried,
+        _ => restated,
+    });
+    held.into_iter().flatten().chain(by_day)
 }
 
 /// Whether anything is left of a group.
@@ -240,7 +245,7 @@ fn is_there(view: &View, rows: &[(i64, Rc<Row>)]) -> bool {
     view.metrics.iter().any(|metric| value(metric, rows) != 0)
 }
 
-fn value(metric: &Metric, rows: &[(i64, Rc<Row>)]) -> i64 {
+pub(super) fn value(metric: &Metric, rows: &[(i64, Rc<Row>)]) -> i64 {
     let rows = rows.iter().filter(|(_, row)| metric.status.contains(&row.status));
     match metric.value.split(['(', ')']).collect::<Vec<_>>()[..] {
         ["count"] => rows.map(|(sign, _)| sign).sum(),

@@ -33,19 +33,20 @@ impl Model {
         taking: &mut Taking,
         entry: &mut Entry,
     ) -> bool {
-        let Some(tenant) = self.tenants.get(&message.tenant) else { return false };
+        let Some(key) = self.keys.get(&message.tenant).cloned() else { return false };
+        let tenant = &self.tenants[&key];
         let events = message.count;
-        let published = self.published.entry(message.tenant.clone()).or_default();
+        let published = self.published.entry(key.clone()).or_default();
         let quotas = &tenant.definition.quotas;
         let mut metered = Metered::new(stored.sequence, stored.stored_at, quotas, events, stored.payload.len());
         let over = metered.over(published, taking.begun);
         metered.is_taken = over.is_none();
         published.push(metered);
         if over.is_none() {
-            taking.refused.remove(&message.tenant);
+            taking.refused.remove(&key);
             return false;
         }
-        if let Some(place) = taking.refused.get(&message.tenant) {
+        if let Some(place) = taking.refused.get(&key) {
             let first = &mut self.entries[*place];
             first.fates[0].events += events;
             if let Item::Reject { events: of_item, .. } = &mut first.items[0] {
@@ -53,21 +54,24 @@ impl Model {
             }
             return true;
         }
-        taking.refused.insert(message.tenant.clone(), self.entries.len());
+        taking.refused.insert(key.clone(), self.entries.len());
         entry.items.push(Item::Reject { inbox: stored.sequence, index: 0, events });
         let booked = Some(current_day(tenant));
-        entry.fates.push(Fate { events, ..fate(message, 0, booked, Disposition::Rejected, true) });
+        entry.fates.push(Fate { events, ..fate((&key, message), 0, booked, Disposition::Rejected, true) });
         true
     }
 
     pub(super) fn judge(&mut self, inbox: u64, message: &Message, entry: &mut Entry) {
-        let reject = |index: u32, booked: Option<Date>| fate(message, index, booked, Disposition::Rejected, true);
         let known_kind = self.kinds.contains_key(&message.kind);
-        let Some(tenant) = self.tenants.get(&message.tenant) else {
+        let Some(key) = self.keys.get(&message.tenant).cloned() else {
+            let reject = |index, booked| fate((&message.tenant, message), index, booked, Disposition::Rejected, true);
             entry.items.push(Item::Reject { inbox, index: 0, events: 1 });
             entry.fates.push(reject(0, None));
             return;
         };
+        let reject =
+            |index: u32, booked: Option<Date>| fate((&key, message), index, booked, Disposition::Rejected, true);
+        let tenant = &self.tenants[&key];
         if !known_kind || message.events.is_none() {
             entry.items.push(Item::Reject { inbox, index: 0, events: 1 });
             entry.fates.push(reject(0, Some(current_day(tenant))));
@@ -76,7 +80,7 @@ impl Model {
         let events = message.events.as_ref().expect("seen above");
         for (index, intent) in events.iter().enumerate() {
             let index = index as u32;
-            let tenant = &self.tenants[&message.tenant];
+            let tenant = &self.tenants[&key];
             let sound = match intent {
                 Intent::Sound(sound) if is_sound(intent) => sound,
                 _ => {
@@ -92,7 +96,7 @@ impl Model {
                 }
                 Place::Day(date) => {
                     entry.items.push(Item::Event { inbox, index, date });
-                    let fate = self.judge_one(message, sound, date, index);
+                    let fate = self.judge_one((&key, message), sound, date, index);
                     entry.fates.push(fate);
                 }
             }
@@ -107,17 +111,33 @@ impl Model {
         if opened == 0 || opened == table.cutoffs.len() {
             return Place::Nowhere;
         }
-        let date = table.first.plus(opened as i32 - 1);
+        // From where a day was ended by hand, the next date that opens later.
+        let mut index = opened - 1;
+        loop {
+            let date = table.first.plus(index as i32);
+            let ended = tenant.definition.boundaries.iter().any(|boundary| boundary.date == date && boundary.at <= at);
+            if !ended {
+                break;
+            }
+            let Some(next) = table.cutoffs.iter().rposition(|cutoff| *cutoff == table.cutoffs[index + 1]) else {
+                break;
+            };
+            if next + 1 >= table.cutoffs.len() {
+                return Place::Nowhere;
+            }
+            index = next;
+        }
+        let date = table.first.plus(index as i32);
         if date < tenant.definition.first_day { Place::Nowhere } else { Place::Day(date) }
     }
 
-    fn judge_one(&mut self, message: &Message, sound: &Sound, date: Date, index: u32) -> Fate {
+    fn judge_one(&mut self, (key, message): (&str, &Message), sound: &Sound, date: Date, index: u32) -> Fate {
         let (kind, had_events) = self.kinds.get_mut(&message.kind).expect("a known kind");
         *had_events = true;
         let mode = kind.mode;
-        let policies = self.policies(message);
-        let tenant = self.tenants.get_mut(&message.tenant).expect("a known tenant");
-        let fate = |booked, disposition, is_told| fate(message, index, Some(booked), disposition, is_told);
+        let policies = self.policies_by_day(key, message);
+        let tenant = self.tenants.get_mut(key).expect("a known tenant");
+        let fate = |booked, disposition, is_told| fate((key, message), index, Some(booked), disposition, is_told);
         if date < tenant.expired_before {
             return fate(current_day(tenant), Disposition::Rejected, true);
         }
@@ -125,6 +145,9 @@ impl Model {
         let row = Rc::new(sound.row(date));
         let key = sound.id.clone().map(|id| (message.kind.clone(), id));
         let known = key.as_ref().and_then(|key| tenant.entities.get(key)).cloned();
+        if key.as_ref().is_some_and(|key| tenant.remembered.contains_key(key)) {
+            return fate(date, Disposition::Rejected, true);
+        }
         if known.is_none() && key.is_some() {
             let kept = tenant.entities.keys().filter(|(kind, _)| *kind == message.kind).count() as u64;
             if tenant.definition.quotas.entities.is_some_and(|quota| kept >= quota) {
@@ -151,7 +174,8 @@ impl Model {
         let held_on_closed = known.as_ref().and_then(|known| known.held.as_ref());
         let is_refused = into_closed
             || held_on_closed.is_some_and(|held| has_closed(tenant, held.date) && held.status != Status::Draft);
-        let mut fate = match (is_late, policies) {
+        let late_for = if into_closed { date } else { old_in_closed.map_or(date, |known| known.row.date) };
+        let mut fate = match (is_late, policies(late_for)) {
             (_, [false, false, true]) if is_refused => fate(date, Disposition::Rejected, true),
             (true, [false, true, _]) => fate(date, Disposition::Carried, false),
             _ if row.status == Status::Draft => fate(date, Disposition::Pending, false),
@@ -188,24 +212,32 @@ impl Model {
         fate
     }
 
-    /// Whether views of the event's kind restate, carry forward and reject; where there are none, days are restated.
-    fn policies(&self, message: &Message) -> [bool; 3] {
-        let tenant = &self.tenants[&message.tenant];
+    /// Whether views of the event's kind restate a day, carry forward from it and reject; where there are none, days are restated.
+    fn policies_by_day(&self, key: &str, message: &Message) -> impl Fn(Date) -> [bool; 3] + use<> {
+        let tenant = &self.tenants[key];
         let views: Vec<_> = self
             .views(&tenant.definition, self.entries.len())
-            .map(|each| &each.view)
+            .map(|each| each.view.clone())
             .filter(|view| view.kind.as_str() == message.kind)
             .collect();
-        let has = |policy| views.iter().any(|view| view.late == policy);
-        let [restate, carry, reject] = [LatePolicy::Restate, LatePolicy::CarryForward, LatePolicy::Reject].map(has);
-        [restate || !(carry || reject), carry, reject]
+        move |date| {
+            let has = |policy| views.iter().any(|view| view.late_on(date) == policy);
+            let [restate, carry, reject] = [LatePolicy::Restate, LatePolicy::CarryForward, LatePolicy::Reject].map(has);
+            [restate || !(carry || reject), carry, reject]
+        }
     }
 }
 
 /// What becomes of an event that does nothing to any view.
-fn fate(message: &Message, index: u32, booked: Option<Date>, disposition: Disposition, is_told: bool) -> Fate {
+fn fate(
+    (key, message): (&str, &Message),
+    index: u32,
+    booked: Option<Date>,
+    disposition: Disposition,
+    is_told: bool,
+) -> Fate {
     Fate {
-        tenant: message.tenant.clone(),
+        tenant: key.to_owned(),
         kind: message.kind.clone(),
         index,
         events: 1,

@@ -1,10 +1,11 @@
 //! The naive model: from the list of what INBOX acknowledged, in its order, it works out what must be in the log, what
 //! becomes of every event, and what every figure is, each time anew. It shares wire types with the product, and no rule.
 //!
-//! [`Model`] takes the messages of one partition and judges each event once ([`judge`], [`rates`]); [`figures`] sums up.
+//! [`Model`] takes the messages of one partition and judges each event once ([`judge`], [`rates`]); [`figures`] sums up, and `ranks` orders.
 
 pub mod figures;
 pub mod judge;
+mod ranks;
 pub mod rates;
 
 use crate::broker::{Stored, source_of};
@@ -12,8 +13,8 @@ use crate::producer::{Intent, Message};
 use daybook_contracts::day::{DayMarker, Edge};
 use daybook_contracts::report::Account;
 use daybook_domain::calendar::{BusinessDay, CalendarTable};
-use daybook_domain::catalogue::{Definition, Kind, Status, Tenant, View};
-use daybook_domain::ids::{LogSeq, Partition, TenantId};
+use daybook_domain::catalogue::{Definition, Kind, Removal, Status, Tenant, View};
+use daybook_domain::ids::{LogSeq, Partition};
 use daybook_domain::time::{Date, Instant};
 use rates::Metered;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -112,7 +113,11 @@ pub struct Entry {
 /// What is known of a tenant at the end of the list.
 #[derive(Clone, Debug)]
 pub struct TenantModel {
+    /// Its id with its generation: the key under which it is known, and by which fates name it.
+    pub key: String,
     pub definition: Tenant,
+    /// Behind how many entries it is there, and behind how many no more.
+    pub there: std::ops::Range<usize>,
     pub open_day: Option<Date>,
     pub closed: BTreeSet<Date>,
     pub markers: BTreeMap<Date, DayMarker>,
@@ -121,6 +126,8 @@ pub struct TenantModel {
     /// From which entry on there may be a quota of groups.
     pub bound_at: Option<usize>,
     entities: BTreeMap<(String, String), judge::Known>,
+    /// The days of ids that are remembered, by kind and id.
+    remembered: BTreeMap<(String, String), Date>,
 }
 
 /// A view that is in force from an entry on, and until which.
@@ -129,16 +136,16 @@ pub struct InForce {
     pub view: View,
     pub from: usize,
     pub until: usize,
-    /// By tenant that had it before, from which entry on quotas of groups bind it; others from the same as it is in force: what
+    /// By key of a tenant that had it before, from which entry on quotas of groups bind it; others from the same as it is in force: what
     /// it was made of before is whole.
-    capped_from: BTreeMap<TenantId, usize>,
-    /// By tenant for which it was made of a trimmed log, what was left of that.
-    pub made_of: BTreeMap<TenantId, Left>,
+    capped_from: BTreeMap<String, usize>,
+    /// By key of a tenant for which it was made of a trimmed log, what was left of that.
+    pub made_of: BTreeMap<String, Left>,
 }
 
 impl InForce {
     /// From which entry on quotas of groups bind it for a tenant.
-    pub fn capped_from(&self, tenant: &TenantId) -> usize {
+    pub fn capped_from(&self, tenant: &str) -> usize {
         self.capped_from.get(tenant).copied().unwrap_or(self.from)
     }
 }
@@ -156,7 +163,10 @@ pub struct Left {
 pub struct Model {
     partition: Partition,
     pub entries: Vec<Entry>,
+    /// Every tenant there ever was, by key.
     pub tenants: BTreeMap<String, TenantModel>,
+    /// By id, the key of the tenant that has it now.
+    keys: BTreeMap<String, String>,
     kinds: BTreeMap<String, (Kind, bool)>,
     tables: BTreeMap<String, CalendarTable>,
     pub in_force: Vec<InForce>,
@@ -186,6 +196,7 @@ impl Model {
             partition,
             entries: Vec::new(),
             tenants: BTreeMap::new(),
+            keys: BTreeMap::new(),
             kinds: BTreeMap::new(),
             tables: BTreeMap::new(),
             in_force: Vec::new(),
@@ -248,8 +259,10 @@ impl Model {
     fn mark(&mut self, marker: DayMarker, entry: &mut Entry) {
         let date = marker.day.date;
         entry.items.push(Item::Marker(marker_text(&marker)));
-        let id = marker.tenant.to_string();
-        let Some(tenant) = self.tenants.get_mut(&id) else { return };
+        let id = key_of(marker.tenant.as_str(), marker.generation);
+        // One of a tenant that was removed says nothing.
+        let is_there = self.keys.get(marker.tenant.as_str()) == Some(&id);
+        let Some(tenant) = self.tenants.get_mut(&id).filter(|_| is_there) else { return };
         if date < tenant.expired_before {
             return;
         }
@@ -263,7 +276,11 @@ impl Model {
                 tenant.markers.insert(date, marker);
                 tenant.expired_before = tenant.expired_before.max(Date::from_days(date.as_days() - KEEP_DAYS));
                 let gone = tenant.expired_before;
+                let left = tenant.entities.iter().filter(|(_, known)| known.row.date < gone);
+                tenant.remembered.extend(left.map(|(key, known)| (key.clone(), known.row.date)));
                 tenant.entities.retain(|_, known| known.row.date >= gone);
+                let kinds = &self.kinds;
+                tenant.remembered.retain(|(kind, _), date| *date >= gone.plus(KEEP_DAYS - remember_days(kinds, kind)));
                 entry.closed = Some((id, date, gone));
             }
             _ => {}
@@ -275,15 +292,24 @@ impl Model {
         match definition {
             Definition::Kind(kind) => {
                 let had_events = self.kinds.get(kind.name.as_str()).is_some_and(|(_, had)| *had);
-                self.kinds.insert(kind.name.to_string(), (kind, had_events));
+                let name = kind.name.to_string();
+                self.kinds.insert(name.clone(), (kind, had_events));
+                let days = KEEP_DAYS - remember_days(&self.kinds, &name);
+                for tenant in self.tenants.values_mut() {
+                    let from = tenant.expired_before.plus(days);
+                    tenant.remembered.retain(|(kind, _), date| *kind != name || *date >= from);
+                }
             }
             Definition::Calendar(table) => {
                 self.tables.insert(table.name.to_string(), table);
             }
             Definition::Tenant(definition) => {
-                let id = definition.id.to_string();
-                let first_day = definition.first_day;
-                let tenant = self.tenants.entry(id).or_insert_with(|| TenantModel {
+                let key = key_of(definition.id.as_str(), definition.generation);
+                self.keys.insert(definition.id.to_string(), key.clone());
+                let (first_day, behind) = (definition.first_day, self.entries.len() + 1);
+                let tenant = self.tenants.entry(key.clone()).or_insert_with(|| TenantModel {
+                    key,
+                    there: behind..usize::MAX,
                     definition: definition.clone(),
                     open_day: None,
                     closed: BTreeSet::new(),
@@ -292,6 +318,7 @@ impl Model {
                     has_events: false,
                     bound_at: None,
                     entities: BTreeMap::new(),
+                    remembered: BTreeMap::new(),
                 });
                 if definition.quotas.groups.is_some() {
                     tenant.bound_at = tenant.bound_at.or(Some(self.entries.len()));
@@ -301,16 +328,33 @@ impl Model {
             Definition::View(view) => {
                 self.pending.remove(view.name.as_str());
                 if self.misses_nothing(&view) {
-                    self.put_into_force(view, None);
+                    self.put_into_force(view, None, true);
                 } else {
+                    self.follow_late_of(&view);
                     self.pending.insert(view.name.to_string(), view);
                 }
+            }
+            Definition::Removal(Removal::Tenant { id, .. }) => {
+                let behind = self.entries.len() + 1;
+                if let Some(key) = self.keys.remove(id.as_str()) {
+                    self.tenants.get_mut(&key).expect("every key has its tenant").there.end = behind;
+                }
+            }
+            Definition::Removal(Removal::View { name, .. }) => {
+                self.pending.remove(name.as_str());
+                let behind = self.entries.len() + 1;
+                let of_name = |each: &&mut InForce| each.until == usize::MAX && each.view.name == name;
+                self.in_force.iter_mut().filter(of_name).for_each(|each| each.until = behind);
+            }
+            Definition::Removal(Removal::Kind { .. }) => unreachable!("the simulation removes no kinds"),
+            Definition::Group(_) | Definition::Removal(Removal::Group { .. }) => {
+                unreachable!("no log has groups of tenants")
             }
             Definition::Activation(activation) => {
                 let name = activation.view.as_str();
                 if self.pending.get(name).is_some_and(|view| view.revision == activation.revision) {
                     let view = self.pending.remove(name).expect("just seen");
-                    self.put_into_force(view, activation.since);
+                    self.put_into_force(view, activation.since, false);
                 }
             }
         }
@@ -323,43 +367,81 @@ impl Model {
             return true;
         }
         let Some(active) = self.active(view.name.as_str()) else { return false };
-        let same = same_but_tenants(active, view);
-        let newcomers = self
-            .tenants
-            .values()
-            .filter(|tenant| view.is_for(&tenant.definition.id) && !active.is_for(&tenant.definition.id));
+        let same = same_but_tenants(active, view) || self.is_other_for_open_days_only(active, view);
+        let newcomers =
+            self.present().filter(|tenant| view.is_for(&tenant.definition.id) && !active.is_for(&tenant.definition.id));
         same && newcomers.into_iter().all(|tenant| !tenant.has_events)
+    }
+
+    /// Days that close before the pending view is in force are late by its policies, unless others that closed were not. All views
+    /// of the simulation whose policies change add up.
+    fn follow_late_of(&mut self, pending: &View) {
+        let Some(active) = self.active(pending.name.as_str()) else { return };
+        let agrees =
+            |tenant: &TenantModel| tenant.closed.iter().all(|date| active.late_on(*date) == pending.late_on(*date));
+        if !self.present().filter(|tenant| active.is_for(&tenant.definition.id)).all(agrees) {
+            return;
+        }
+        let is_active = |each: &&mut InForce| each.until == usize::MAX && each.view.name == pending.name;
+        if let Some(each) = self.in_force.iter_mut().find(is_active) {
+            (each.view.late, each.view.late_changes) = (pending.late, pending.late_changes.clone());
+        }
+    }
+
+    /// Whether a view differs from its revision in force in late policies alone, and those for days that have not closed.
+    fn is_other_for_open_days_only(&self, active: &View, view: &View) -> bool {
+        let with_late = View { late: view.late, late_changes: view.late_changes.clone(), ..active.clone() };
+        let is_dated = !(active.late_changes.is_empty() && view.late_changes.is_empty());
+        let is_unused =
+            |tenant: &TenantModel| tenant.closed.iter().all(|date| active.late_on(*date) == view.late_on(*date));
+        let mut tenants = self.present().filter(|tenant| view.is_for(&tenant.definition.id));
+        is_dated && same_but_tenants(&with_late, view) && tenants.all(is_unused)
+    }
+
+    /// The tenant that has an id now.
+    pub fn tenant(&self, id: &str) -> Option<&TenantModel> {
+        self.tenants.get(self.keys.get(id)?)
+    }
+
+    /// Tenants that are there now.
+    fn present(&self) -> impl Iterator<Item = &TenantModel> {
+        self.keys.values().map(|key| &self.tenants[key])
     }
 
     fn active(&self, name: &str) -> Option<&View> {
         self.in_force.iter().find(|each| each.until == usize::MAX && each.view.name.as_str() == name).map(|at| &at.view)
     }
 
-    fn put_into_force(&mut self, view: View, since: Option<LogSeq>) {
+    fn put_into_force(&mut self, view: View, since: Option<LogSeq>, is_at_once: bool) {
         // In force behind the entry that is being taken in.
         let from = self.entries.len() + 1;
         let mut capped_from = BTreeMap::new();
         let mut made_of = self.made_of(&view, since);
+        // What is made by a backfill is made whole, but for other tenants.
+        let goes_on = is_at_once
+            && self.active(view.name.as_str()).is_some_and(|active| self.is_other_for_open_days_only(active, &view));
         for each in self.in_force.iter_mut().filter(|each| each.until == usize::MAX && each.view.name == view.name) {
             each.until = from;
             // The same for other tenants goes on with what there is.
-            if same_but_tenants(&each.view, &view) {
-                let had = self.tenants.values().map(|tenant| &tenant.definition.id).filter(|id| each.view.is_for(id));
-                capped_from = had.map(|id| (id.clone(), each.capped_from(id))).collect();
-                made_of.retain(|id, _| !each.view.is_for(id));
-                let stays = each.made_of.iter().filter(|(id, _)| view.is_for(id));
-                made_of.extend(stays.map(|(id, left)| (id.clone(), *left)));
+            if same_but_tenants(&each.view, &view) || goes_on {
+                let present = || self.keys.values().map(|key| &self.tenants[key]);
+                let had = present().filter(|tenant| each.view.is_for(&tenant.definition.id));
+                capped_from = had.map(|tenant| (tenant.key.clone(), each.capped_from(&tenant.key))).collect();
+                let is_for = |view: &View, key: &String| view.is_for(&self.tenants[key].definition.id);
+                made_of.retain(|key, _| !is_for(&each.view, key));
+                let stays = each.made_of.iter().filter(|(key, _)| is_for(&view, key));
+                made_of.extend(stays.map(|(key, left)| (key.clone(), *left)));
             }
         }
         self.in_force.push(InForce { view, from, until: usize::MAX, capped_from, made_of });
     }
 
     /// Of what a view is made for each of its tenants, where the log had been trimmed and was read from `since` on.
-    fn made_of(&self, view: &View, since: Option<LogSeq>) -> BTreeMap<TenantId, Left> {
+    fn made_of(&self, view: &View, since: Option<LogSeq>) -> BTreeMap<String, Left> {
         let Some(since) = since else { return BTreeMap::new() };
         let before = self.batches.range(..since).next_back().map_or(0, |(_, entries)| *entries);
-        let tenants = self.tenants.values().map(|tenant| &tenant.definition.id).filter(|id| view.is_for(id));
-        tenants.map(|id| (id.clone(), Left { since, before })).collect()
+        let tenants = self.present().filter(|tenant| view.is_for(&tenant.definition.id));
+        tenants.map(|tenant| (tenant.key.clone(), Left { since, before })).collect()
     }
 
     /// The views of a tenant that are in force when so many entries are taken in.
@@ -382,8 +464,22 @@ impl Model {
     /// The account of a tenant-day when so many entries are taken in.
     pub fn account(&self, tenant: &str, date: Date, upto: usize) -> Account {
         let mut account = Account::default();
-        for fate in self.entries[..upto].iter().flat_map(|entry| &entry.fates) {
-            if fate.booked != Some(date) || fate.tenant != tenant {
+        // The entities of the day whose newest version is a draft.
+        let mut open = BTreeSet::new();
+        let fates = self.entries[..upto].iter().flat_map(|entry| &entry.fates);
+        for fate in fates.filter(|fate| fate.tenant == tenant) {
+            let is_pending = fate.booked == Some(date) && fate.disposition == Disposition::Pending;
+            if let Some((Some(id), _)) = &fate.accepted {
+                if open.remove(&(&fate.kind, id)) {
+                    account.pending -= 1;
+                    account.counted += 1;
+                }
+                if is_pending {
+                    open.insert((&fate.kind, id));
+                }
+            }
+            account.drafts += u64::from(is_pending);
+            if fate.booked != Some(date) {
                 continue;
             }
             account.published += fate.events;
@@ -396,19 +492,25 @@ impl Model {
                 Disposition::Rejected => &mut account.rejected,
             } += fate.events;
         }
+        let is_gone = |entry: &Entry| entry.closed.as_ref().is_some_and(|(of, _, gone)| of == tenant && *gone > date);
+        if self.entries[..upto].iter().any(is_gone) {
+            // Nothing can follow its drafts.
+            account.counted += account.pending;
+            account.pending = 0;
+        }
         account
     }
 
     /// Before which date a tenant's days are gone when so many entries are taken in.
     pub fn expired_before(&self, tenant: &TenantModel, upto: usize) -> Date {
-        let id = tenant.definition.id.as_str();
+        let id = tenant.key.as_str();
         let gone = self.entries[..upto].iter().filter_map(|entry| entry.closed.as_ref());
         gone.filter(|(of, ..)| of == id).map(|(.., gone)| *gone).max().unwrap_or(tenant.definition.first_day)
     }
 
     /// The days of a tenant that something happened on, and are kept, with whether they are closed.
     pub fn days(&self, tenant: &TenantModel, upto: usize) -> BTreeMap<Date, bool> {
-        let id = tenant.definition.id.as_str();
+        let id = tenant.key.as_str();
         let mut days = BTreeMap::new();
         for entry in &self.entries[..upto] {
             for fate in entry.fates.iter().filter(|fate| fate.tenant == id) {
@@ -429,13 +531,18 @@ impl Model {
     }
 }
 
+/// The key of a tenant: its id, and its generation if the id was used before.
+pub fn key_of(id: &str, generation: u32) -> String {
+    if generation == 0 { id.to_owned() } else { format!("{id}#{generation}") }
+}
+
 fn same_but_tenants(one: &View, other: &View) -> bool {
     View { revision: other.revision, tenants: other.tenants.clone(), ..one.clone() } == *other
 }
 
 /// A marker as the log must have it.
 pub fn marker_text(marker: &DayMarker) -> String {
-    format!("{} {} {}", marker.tenant, marker.edge.as_str(), marker.day.date)
+    format!("{} {} {}", key_of(marker.tenant.as_str(), marker.generation), marker.edge.as_str(), marker.day.date)
 }
 
 /// A definition as the log must have it.
@@ -446,8 +553,15 @@ pub fn definition_text(definition: &Definition) -> String {
         Definition::Calendar(table) => ("calendar", table.name.to_string(), table.revision),
         Definition::Tenant(tenant) => ("tenant", tenant.id.to_string(), tenant.revision),
         Definition::Activation(activation) => ("activation", activation.view.to_string(), activation.revision),
+        Definition::Group(group) => ("group", group.id.to_string(), group.revision),
+        Definition::Removal(removal) => ("removal", definition.name().to_owned(), removal.revision()),
     };
     format!("{what} {name} {revision}")
+}
+
+/// For how many days ids of a kind are remembered.
+fn remember_days(kinds: &BTreeMap<String, (Kind, bool)>, kind: &str) -> i32 {
+    kinds[kind].0.remember.map_or(KEEP_DAYS, i32::from)
 }
 
 /// Whether the producer's event is sound by itself.

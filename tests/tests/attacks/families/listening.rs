@@ -24,6 +24,7 @@ pub(crate) fn attacks() -> Vec<Attack> {
         heard("listens to another's days", "daybook.days.acme.*", None, hears),
         heard("listens to another's reports", "daybook.reports.acme.*", None, hears),
         heard("listens to another's rejects", "daybook.rejects.acme", None, hears),
+        heard("listens to another's alerts", "daybook.alerts.acme", None, hears),
         heard("listens to another's questions", "daybook.query.acme.*", None, hears),
         heard("listens to the log", "daybook.events.*", None, hears),
         heard("listens to operators' commands", "daybook.admin.*", None, hears),
@@ -43,6 +44,7 @@ pub(crate) fn attacks() -> Vec<Attack> {
         asked("asks for another's days", "~days", "days"),
         asked("asks for another's reports", "~reports", "reports"),
         asked("asks for another's rejects", "~rejects", "rejects"),
+        asked("asks for another's alerts", "~alerts", "alerts"),
         asked("asks for another's views", "~views", "views"),
         Attack {
             name: "answers another's question in query's place",

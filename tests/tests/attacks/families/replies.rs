@@ -37,6 +37,7 @@ pub(crate) fn attacks() -> Vec<Attack> {
         acknowledged("PubAck as a report", "daybook.reports.acme.2024-03-05", stored("REPORTS"), stands),
         acknowledged("PubAck as figures", "daybook.figures.acme.2024-03-05.orders", stored("FIGURES"), stands),
         acknowledged("PubAck as a reject", "daybook.rejects.acme", stored("REJECTS"), stands),
+        acknowledged("PubAck as an alert", "daybook.alerts.acme", stored("ALERTS"), stands),
         acknowledged("PubAck as revoked tokens", "daybook.access.revoked.acme", stored("ACCESS"), stands),
         acknowledged("PubAck as the accounts' settings", "daybook.access.settings", stored("ACCESS"), stands),
         acknowledged("PubAck as a piece of a snapshot", "$O.DAYBOOK_CHECKPOINTS.C.piece", stored("SNAPSHOTS"), stands),

@@ -25,6 +25,7 @@ pub(crate) fn attacks() -> Vec<Attack> {
         published("report of its own", "daybook.reports.evil.2024-03-05", stored("REPORTS"), stands),
         published("figures of another tenant", "daybook.figures.acme.2024-03-05.orders", stored("FIGURES"), stands),
         published("rejects of another tenant", "daybook.rejects.acme", stored("REJECTS"), stands),
+        published("alert of another tenant", "daybook.alerts.acme", stored("ALERTS"), stands),
         published("revocation of another's tokens", "daybook.access.revoked.acme", stored("ACCESS"), stands),
         published("piece of a snapshot", "$O.DAYBOOK_CHECKPOINTS.C.piece", stored("SNAPSHOTS"), stands),
         published(

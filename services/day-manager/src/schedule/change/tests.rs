@@ -20,11 +20,14 @@ fn date(text: &str) -> Date {
 }
 
 fn rule(from: &str, zone: &str, cutoff_minutes: u16) -> CalendarRule {
-    CalendarRule { from: date(from), zone: zone.into(), cutoff_minutes }
+    CalendarRule { from: date(from), zone: zone.into(), cutoff_minutes, named_by: Default::default() }
 }
 
 fn tenant(calendar: Vec<CalendarRule>, clock: &str) -> Tenant {
     Tenant {
+        generation: 0,
+        boundaries: Vec::new(),
+        alerts: Default::default(),
         id: TenantId::new("cafe").unwrap(),
         name: None,
         calendar,
@@ -191,7 +194,7 @@ fn any_rules() -> impl Strategy<Value = Vec<CalendarRule>> {
         let mut from = date("2026-11-20");
         let rule = |(days, zone, cutoff_minutes): (i32, &str, u16)| {
             from = from.plus(days);
-            CalendarRule { from, zone: zone.to_owned(), cutoff_minutes }
+            CalendarRule { from, zone: zone.to_owned(), cutoff_minutes, named_by: Default::default() }
         };
         steps.into_iter().map(rule).collect()
     })

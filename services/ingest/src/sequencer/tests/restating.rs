@@ -73,6 +73,25 @@ fn an_event_waits_when_it_may_change_a_closed_day() {
     assert_eq!(restate(&mut sequencer, 9 * MINUTE), None);
 }
 
+/// The report that the close makes rests on its batch, and what comes later and waits is not in it.
+#[test]
+fn what_comes_behind_a_close_and_waits_is_in_another_batch() {
+    for (restate_after_ms, batches) in [(Some(60_000), 2), (Some(0), 1)] {
+        let mut sequencer = begin(Marks::default(), restate_after_ms);
+        Message::marker(1, 7, &marker("ABQ", Edge::Closed, 1)).give(&mut sequencer);
+        for sequence in [2, 3] {
+            let order = order(&sequence.to_string(), DAY_1).to_string();
+            Message::events(sequence, "ABQ", "order", order).give(&mut sequencer);
+        }
+        let cuts = drain(&mut sequencer);
+        assert_eq!(cuts.len(), batches);
+        assert_eq!(cuts.last().unwrap().batch.through, through(3, 0));
+        if batches > 1 {
+            assert_eq!((cuts[0].batch.through, cuts[0].batch.records.len()), (through(1, 0), 1));
+        }
+    }
+}
+
 #[test]
 fn nothing_waits_for_tenants_that_are_restated_at_once() {
     for restate_after_ms in [None, Some(0)] {

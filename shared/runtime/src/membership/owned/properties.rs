@@ -93,7 +93,7 @@ impl Actor for Serves {
         myself: ActorRef<()>,
         (partition, delay, serving, health, board): Self::Arguments,
     ) -> Result<State, ActorProcessingErr> {
-        let readiness = Readiness::of(health, board, Partition(partition));
+        let readiness = Readiness::begin(health, board, Partition(partition));
         tokio::time::sleep(delay).await;
         serving.lock().unwrap().insert(partition, myself);
         readiness.reached();

@@ -1,0 +1,5 @@
+//! The `hunt` command.
+
+fn main() -> std::process::ExitCode {
+    hunt::cli::main()
+}

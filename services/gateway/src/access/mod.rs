@@ -1,0 +1,21 @@
+//! Who asks, and what they may do.
+//!
+//! - [`Grant`]: what a token allows; [`keys`]: API keys, stored hashed; [`jwt`]: signed tokens, and [`jwks`] the keys that
+//!   sign them; [`spki`]: public keys in PEM;
+//! - [`doorkeeper`]: finds the grant of a request; [`permit`]: whether what it began may go on; [`fetching`]: keys from a URL; [`watching`]: keys that change;
+//! - [`meter`]: how often a token may ask, and how many requests of a tenant may be under way.
+
+pub(crate) mod doorkeeper;
+mod fetching;
+mod grant;
+mod jwks;
+mod jwt;
+pub mod keys;
+mod meter;
+mod permit;
+mod spki;
+mod watching;
+
+pub use grant::{Grant, Scope, Tenants};
+pub(crate) use meter::{Meter, Rate, Turn, UnderWay, Use};
+pub(crate) use permit::Permit;

@@ -1,0 +1,47 @@
+//! Tests of a whole Daybook: on private brokers, in this process and as processes of their own. One binary, because each links
+//! everything.
+#![allow(clippy::unwrap_used)]
+
+mod access;
+mod alerting;
+mod backfill;
+mod bad_input;
+mod beside;
+mod calendars;
+mod closed_days;
+mod corrections;
+mod divergence;
+mod exporting;
+mod flights;
+mod foreign;
+mod groups;
+mod hostile;
+mod inbox;
+mod management;
+mod mapping;
+mod nats_py;
+mod outages;
+mod overload;
+mod packages;
+mod payloads;
+mod postgresql;
+mod processes;
+mod quotas;
+mod rankings;
+mod reading;
+mod redundancy;
+mod remembering;
+mod removing;
+mod replaying;
+mod replicas;
+mod replies;
+mod retention;
+mod rolling;
+mod stores;
+mod sweeping;
+mod takeover;
+mod tenant_client;
+mod unconfirmed;
+mod verify;
+mod views;
+mod waiting;
