@@ -30,7 +30,7 @@ PROMETHEUS = "http://127.0.0.1:9090"
 REQUEST_SECONDS = 10
 # Scraped every 5 s; discovery looks every 15 s.
 SCRAPED_SECONDS = 60
-PROCESSES = 7
+PROCESSES = 8
 # Rules are evaluated every 15 s, and a target that is gone is forgotten after 15 s more.
 FIRING_ENDS_SECONDS = 90
 

@@ -5,6 +5,7 @@ use crate::sealed::Sealed;
 use async_nats::client::RequestErrorKind;
 use async_nats::service::NATS_SERVICE_ERROR_CODE;
 use async_nats::{Client, Message, Request, Subscriber};
+use bytes::Bytes;
 use daybook_contracts::alert::Alert;
 use daybook_contracts::ask::{Answer, AskError, AskErrorCode, Asked, DAYS_VIEW, Days, Query};
 use daybook_contracts::lists::{
@@ -16,12 +17,18 @@ use daybook_contracts::subjects::Subjects;
 use daybook_domain::ids::TenantId;
 use daybook_domain::time::Date;
 use daybook_runtime::connection::{BrokerOptions, Connection, connect};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Longest wait for a reply. The query service answers or refuses most requests within eight seconds.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+
+/// After which time without a reply a copy of the request is sent. Most replies come within milliseconds.
+const COPY_AFTER: Duration = Duration::from_secs(3);
 
 /// The newest alerts of a tenant.
 pub struct NewestAlerts {
@@ -182,14 +189,34 @@ impl Asker {
             AskError::new(AskErrorCode::BadRequest, format!("the request cannot be written: {error}"))
         })?;
         let subject = self.subjects.query(tenant.as_str(), view);
-        let request = Request::new().payload(body.into()).timeout(Some(REQUEST_DEADLINE));
-        let sent = self.client.send_request(subject.clone(), request).await;
-        let reply = sent.map_err(|error| unanswered(&subject, tenant, error.kind()))?;
+        let reply = self.first_reply(&subject, body.into()).await.map_err(|why| unanswered(&subject, tenant, why))?;
         let refused = reply.headers.as_ref().is_some_and(|headers| headers.get(NATS_SERVICE_ERROR_CODE).is_some());
         if refused {
             return Err(serde_json::from_slice(&reply.payload).map_err(unreadable)?);
         }
         Ok(reply)
+    }
+
+    /// Sends a request, and a copy of it whenever [`COPY_AFTER`] is over without a reply: the broker also gives its share of them to
+    /// a query process that stands still. The first reply counts.
+    async fn first_reply(&self, subject: &str, body: Bytes) -> Result<Message, RequestErrorKind> {
+        let deadline = Instant::now() + REQUEST_DEADLINE;
+        let mut due = tokio::time::interval(COPY_AFTER);
+        let mut copies = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                _ = due.tick() => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    let request = Request::new().payload(body.clone()).timeout(Some(left));
+                    copies.push(self.client.send_request(subject.to_owned(), request));
+                }
+                Some(reply) = copies.next() => match reply {
+                    Ok(reply) => return Ok(reply),
+                    Err(error) if copies.is_empty() => return Err(error.kind()),
+                    Err(_) => {}
+                },
+            }
+        }
     }
 }
 

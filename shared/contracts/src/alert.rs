@@ -10,10 +10,14 @@ use daybook_domain::ids::{LogSeq, Name, TenantId};
 use daybook_domain::time::{Date, Instant};
 use serde::{Deserialize, Serialize};
 
-/// Most alerts that one batch of the log makes for a tenant.
+/// Places for the alerts that one batch of the log makes for a tenant, in the order of the tenant's alerts.
 pub const MAX_ALERTS_OF_BATCH: u64 = 1 << 16;
+/// Most alerts of groups that one batch of the log makes for a tenant. Each is a message, and they are written one after another.
+pub const MAX_GROUP_ALERTS_OF_BATCH: usize = 4_096;
 /// Most groups that fire for one alert of a view on one business day.
 pub const MAX_FIRED_GROUPS: usize = 1_000;
+/// Most bytes of the keys of those groups: what has fired is hashed and stored as a whole with each change.
+pub const MAX_FIRED_BYTES: usize = 256 << 10;
 
 /// One alert.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,7 +43,7 @@ pub struct Alert {
     /// The group's metrics behind the batch, as an answer shows them. Absent when `more_groups` is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub figures: Option<Row>,
-    /// The last one of this alert for the day: [`MAX_FIRED_GROUPS`] have fired, and further groups fire no more.
+    /// The last one of this alert for the day: [`MAX_FIRED_GROUPS`] have fired, or groups with [`MAX_FIRED_BYTES`], and further groups fire no more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more_groups: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -12,7 +12,7 @@ use super::backfill::table_of;
 use super::tenant::TenantState;
 use super::window::{GroupKey, Window};
 use super::{Effect, Model, PartitionState, SealedReport};
-use daybook_contracts::alert::{MAX_ALERTS_OF_BATCH, MAX_FIRED_GROUPS, ReportVersion};
+use daybook_contracts::alert::{MAX_FIRED_BYTES, MAX_FIRED_GROUPS, MAX_GROUP_ALERTS_OF_BATCH, ReportVersion};
 use daybook_contracts::report::{Figure, Row};
 use daybook_domain::alerts::ReportAlert;
 use daybook_domain::calendar::BusinessDay;
@@ -58,10 +58,22 @@ impl About {
 /// Which groups have fired an alert on a day.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fired {
-    /// At most [`MAX_FIRED_GROUPS`].
+    /// At most [`MAX_FIRED_GROUPS`], with at most [`MAX_FIRED_BYTES`].
     pub groups: BTreeSet<GroupKey>,
     /// One more would have: no group fires any more.
     pub more: bool,
+}
+
+impl Fired {
+    /// Whether one of the bounds is passed.
+    pub(super) fn is_too_large(&self) -> bool {
+        self.groups.len() > MAX_FIRED_GROUPS || self.bytes() > MAX_FIRED_BYTES
+    }
+
+    /// Of the keys.
+    fn bytes(&self) -> usize {
+        self.groups.iter().map(GroupKey::bytes).sum()
+    }
 }
 
 /// What has fired in a window, by alert.
@@ -87,7 +99,7 @@ impl Marks {
     /// Marks that the group fires the alert. False when it is one more than may.
     fn fire(&mut self, alert: &Name, group: &GroupKey) -> bool {
         let fired = self.0.entry(alert.clone()).or_default();
-        if fired.groups.len() < MAX_FIRED_GROUPS {
+        if fired.groups.len() < MAX_FIRED_GROUPS && fired.bytes() + group.bytes() <= MAX_FIRED_BYTES {
             fired.groups.insert(group.clone());
         } else {
             fired.more = true;
@@ -186,7 +198,7 @@ fn look_at_groups(
         let Some(group) = groups.get(key) else { continue };
         let mut figures = None;
         for alert in plan.alerts() {
-            if fired.has(&alert.name, key) || raised.len() >= MAX_ALERTS_OF_BATCH as usize {
+            if fired.has(&alert.name, key) || raised.len() >= MAX_GROUP_ALERTS_OF_BATCH {
                 continue;
             }
             let shown = figures.get_or_insert_with(|| plan.figures_shown(group));

@@ -8,7 +8,6 @@ use super::entity::{Entity, KindId};
 use super::tenant::TenantState;
 use super::window::Views;
 use super::{Model, PartitionState};
-use daybook_contracts::alert::MAX_FIRED_GROUPS;
 use daybook_contracts::report::MAX_CHANGES;
 use daybook_domain::calendar::CalendarTable;
 use daybook_domain::ids::{Name, TenantId};
@@ -132,9 +131,9 @@ fn check_windows(state: &PartitionState, id: &TenantId, views: &Views, is_day: b
     for (name, window) in views {
         let is_marked = |(alert, fired): (&Name, &Fired)| {
             let is_defined = |plan: &Plan| plan.alerts().iter().any(|known| known.name == *alert);
-            let are_few =
-                fired.groups.len() <= MAX_FIRED_GROUPS && (!fired.more || fired.groups.len() == MAX_FIRED_GROUPS);
-            are_few && is_day && state.models.iter().find_map(|model| model.plan(name)).is_some_and(is_defined)
+            !fired.is_too_large()
+                && is_day
+                && state.models.iter().find_map(|model| model.plan(name)).is_some_and(is_defined)
         };
         if !window.fired.iter().all(is_marked) {
             return Err(format!("what has fired of view {name}"));

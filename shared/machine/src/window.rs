@@ -28,6 +28,13 @@ pub struct GroupKey {
     pub dims: SmallVec<[Option<CompactString>; 1]>,
 }
 
+impl GroupKey {
+    /// Of its texts, with a few for each.
+    pub(super) fn bytes(&self) -> usize {
+        self.dims.iter().map(|value| size_of::<u32>() + value.as_ref().map_or(0, |text| text.len())).sum()
+    }
+}
+
 impl PageKey for GroupKey {
     fn page_hash(&self) -> u64 {
         group_hash(self.piece, self.dims.iter().map(Option::as_deref))

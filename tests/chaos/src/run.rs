@@ -19,6 +19,7 @@ use daybook_random::Random;
 use daybook_runtime::connection::BrokerOptions;
 use daybook_tests::processes::{PARTITIONS, binary, command};
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -60,7 +61,15 @@ pub enum Length {
 ///
 /// # Errors
 /// When the run cannot go on. That faults were not overcome, or that figures are wrong, is told by the summary.
-pub async fn run(settings: &Settings, folder: &Path) -> anyhow::Result<Summary> {
+pub fn run<'a>(
+    settings: &'a Settings,
+    folder: &'a Path,
+) -> Pin<Box<dyn Future<Output = anyhow::Result<Summary>> + 'a>> {
+    // Boxed, the whole is compiled here once, and not again in each program that runs it.
+    Box::pin(run_in(settings, folder))
+}
+
+async fn run_in(settings: &Settings, folder: &Path) -> anyhow::Result<Summary> {
     let began = Instant::now();
     let mut world = start(folder).await?;
     let start: Moment = CLOCK_START.parse()?;

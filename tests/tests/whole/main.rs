@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod access;
+mod advice;
 mod alerting;
 mod backfill;
 mod bad_input;
@@ -19,6 +20,7 @@ mod hostile;
 mod inbox;
 mod management;
 mod mapping;
+mod memory;
 mod nats_py;
 mod outages;
 mod overload;

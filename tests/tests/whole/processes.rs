@@ -532,6 +532,24 @@ async fn two_shards_at_once_write_every_report_once_and_stand_in_for_each_other(
     check_march(&daybook, &tally).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_process_that_stands_still_costs_a_command_seconds_and_no_answer() {
+    let daybook = Processes::start().await;
+    let mut second = daybook.another(Service::Query, "query-2");
+    second.start();
+    wait_until_ready(&mut second, Service::Query).await;
+    flights::define(&daybook.client, FIRST_DAY).await;
+    second.pause();
+    // The broker gives it half of them. All four copies of one are sent to it in one of sixteen cases: so each is asked again once.
+    let abq = TenantId::new("ABQ").unwrap();
+    let asked = (0..8).map(async |_| match daybook.client.days(&abq).await {
+        Ok(days) => Ok(days),
+        Err(_) => daybook.client.days(&abq).await,
+    });
+    let answers = futures::future::join_all(asked).await;
+    assert_eq!(answers.iter().filter(|answer| answer.is_err()).count(), 0);
+}
+
 // --- stopped ---
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@ use super::replica::{commit, restore};
 use crate::alerts::{About, Raised};
 use crate::removal::Purge;
 use crate::{Effect, PartitionState};
-use daybook_contracts::alert::MAX_FIRED_GROUPS;
+use daybook_contracts::alert::{MAX_FIRED_BYTES, MAX_FIRED_GROUPS};
 use daybook_contracts::day::Edge;
 use daybook_contracts::log::{Event, Record};
 use daybook_domain::alerts::{ReportAlert, ViewAlert};
@@ -151,6 +151,21 @@ fn a_thousand_groups_fire_and_one_more_says_that_there_are_more() {
     shard.state = restore(&rows);
     shard.clicks(vec![page(9_998), click(None, 1)]);
     assert_eq!(news(&mut shard), ["1 seen home: 1 20"], "the next day begins anew");
+}
+
+#[test]
+fn groups_with_long_names_fire_until_their_names_take_too_much() {
+    let view = with_alerts(&[("seen", "n > 0")], view("pages", "click", &["page"], click_totals("pages").metrics));
+    let mut shard = shard_with(view);
+    let page = |number: usize| Event { dims: vec![Some(format!("{number:04096}").into())].into(), ..click(None, 0) };
+    shard.clicks((0..100).map(page).collect());
+    let fit = MAX_FIRED_BYTES / 4_100;
+    assert_eq!(news(&mut shard).len(), fit + 1, "and the one that says that there are more");
+    let mut rows = BTreeMap::new();
+    commit(&mut rows, shard.state.checkpoint());
+    shard.state = restore(&rows);
+    shard.clicks(vec![page(100)]);
+    assert_eq!(news(&mut shard), [""; 0]);
 }
 
 #[test]

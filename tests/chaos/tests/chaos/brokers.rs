@@ -1,5 +1,4 @@
 //! A broker of three that is gone is seen in what the streams tell, and day markers come through soon after.
-#![allow(clippy::unwrap_used)]
 
 use daybook_chaos::cluster::{Cluster, NODES, level};
 use daybook_contracts::headers;

@@ -1,5 +1,4 @@
 //! Advice that works: each reject and error below says what to do. The test does that, and it helps.
-#![allow(clippy::unwrap_used)]
 
 use daybook::definitions;
 use daybook_domain::ids::TenantId;

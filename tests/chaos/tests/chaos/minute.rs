@@ -1,5 +1,4 @@
 //! A minute of chaos: every kind of fault once. `just chaos` is the long one.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 use daybook_chaos::fault::Kind;
 use daybook_chaos::run::{Length, Settings, run};
