@@ -28,7 +28,7 @@ use tokio::time::Instant;
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 
 /// After which time without a reply a copy of the request is sent. Most replies come within milliseconds.
-const COPY_AFTER: Duration = Duration::from_secs(3);
+const COPY_AFTER: Duration = Duration::from_secs(1);
 
 /// The newest alerts of a tenant.
 pub struct NewestAlerts {

@@ -632,12 +632,11 @@ async fn a_flood_of_one_tenant_holds_up_no_other() {
         slowest
     };
     let (flood, slowest) = tokio::join!(flood, others);
-    let codes: BTreeSet<&str> = flood
-        .iter()
-        .filter_map(|outcome| outcome.as_ref().err())
-        .map(|error| if error.code == AskErrorCode::Busy { "busy" } else { "another" })
-        .collect();
-    assert_eq!(codes, BTreeSet::from(["busy"]), "some are refused at once");
+    let codes: Vec<AskErrorCode> = flood.iter().filter_map(|outcome| Some(outcome.as_ref().err()?.code)).collect();
+    assert!(codes.contains(&AskErrorCode::Busy), "some are refused at once");
+    // On a busy machine those that wait may wait for too long.
+    let is_expected = |code: &AskErrorCode| matches!(code, AskErrorCode::Busy | AskErrorCode::Unavailable);
+    assert!(codes.iter().all(is_expected), "{codes:?}");
     let answered = flood.iter().flatten().collect::<Vec<_>>();
     assert!(!answered.is_empty() && answered.iter().all(|rows| **rows > 0), "{answered:?}");
     // 128 may wait. Without that bound all 256 questions of the tenant would, and read at the same time: the other tenant
