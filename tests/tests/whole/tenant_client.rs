@@ -19,7 +19,6 @@ use futures::StreamExt;
 use futures::future::join_all;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
