@@ -539,9 +539,11 @@ async fn a_query_process_that_stands_still_costs_a_command_seconds_and_no_answer
     second.start();
     wait_until_ready(&mut second, Service::Query).await;
     flights::define(&daybook.client, FIRST_DAY).await;
+    daybook.settle().await;
+    let abq = TenantId::new("ABQ").unwrap();
+    daybook.client.days(&abq).await.unwrap();
     second.pause();
     // The broker gives it half of them: without copies every second one would have no reply.
-    let abq = TenantId::new("ABQ").unwrap();
     let answers = futures::future::join_all((0..8).map(async |_| daybook.client.days(&abq).await)).await;
     let unanswered: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
     assert!(unanswered.is_empty(), "{unanswered:?}");
