@@ -185,7 +185,7 @@ async fn serve(
                 Ok(turn) => {
                     // There are as many permits as turns.
                     let Ok(permit) = room.clone().acquire_owned().await else { break };
-                    admitted.push(Admitted { request, started, _room: (permit, turn) });
+                    admitted.push(Admitted { request, started, room: (permit, turn) });
                 }
                 Err(busy) => respond(&context, request, Err(busy), started).await,
             }
@@ -202,18 +202,18 @@ async fn serve(
 struct Admitted {
     request: Request,
     started: Instant,
-    _room: (OwnedSemaphorePermit, Turn),
+    room: (OwnedSemaphorePermit, Turn),
 }
 
 /// Answers questions, each as soon as it can be, whatever becomes of the others.
 async fn work_on(context: Context, answers: Arc<Answers>, admitted: Vec<Admitted>) {
-    let questions = admitted.into_iter().map(|Admitted { request, started, _room }| {
+    let questions = admitted.into_iter().map(|Admitted { request, started, room }| {
         let (context, answers) = (&context, &answers);
         let question = async move {
             let encoding = Encoding::of(request.message.headers.as_ref());
             let answered = answer(answers, &request.message, encoding).await;
             respond(context, request, answered, started).await;
-            drop(_room);
+            drop(room);
         };
         // A panic is told by its hook, and its asker gets no answer.
         AssertUnwindSafe(question).catch_unwind()
