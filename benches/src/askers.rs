@@ -84,8 +84,8 @@ pub async fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let what = if options.days_only { What::Day } else { What::Mixed };
     let _prompters = prompters(&system, &scene.asked, what).await?;
     let clients = clients(&system, &scene.asked, what, options).await?;
-    let load = (options.rate > 0)
-        .then(|| Load::start_apart(system.broker_options(), scene.messages.clone(), options.rate));
+    let load =
+        (options.rate > 0).then(|| Load::start_apart(system.broker_options(), scene.messages.clone(), options.rate));
     tokio::time::sleep(Duration::from_secs(1)).await;
     for round in 1..=options.rounds {
         for (whom, name) in Whom::ALL {
@@ -135,12 +135,7 @@ struct Asker {
     seed: u64,
 }
 
-async fn clients(
-    system: &System,
-    asked: &Arc<Asked>,
-    what: What,
-    options: &Options,
-) -> anyhow::Result<Vec<Asker>> {
+async fn clients(system: &System, asked: &Arc<Asked>, what: What, options: &Options) -> anyhow::Result<Vec<Asker>> {
     let address = system.http().context("there is a gateway")?;
     let mut clients = Vec::with_capacity(options.clients);
     for seed in 0..options.clients as u64 {

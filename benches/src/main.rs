@@ -3,8 +3,8 @@
 use clap::Parser;
 use daybook_benches::report::Report;
 use daybook_benches::{
-    apart, apply, askers, backfill, day_end, durable, export, fairness, listeners, live, month, peers, reading, recovery,
-    secured, tenants,
+    apart, apply, askers, backfill, day_end, durable, export, fairness, listeners, live, month, peers, reading,
+    recovery, secured, tenants,
 };
 use std::path::PathBuf;
 

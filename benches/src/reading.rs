@@ -139,8 +139,7 @@ impl Scene {
         system.client.settle().await?;
 
         let spread = orders::Spread { tenants, first_day: DAYS - 1, days: 1, ids: "n", is_even: false };
-        let coming =
-            [orders::spread("orders", events / 2, spread), game::going_on(members, today, events.div_ceil(2))];
+        let coming = [orders::spread("orders", events / 2, spread), game::going_on(members, today, events.div_ceil(2))];
         let messages = interleave(messages_of_orders(&coming[0]), messages_of_game(&coming[1]));
         let asked = Arc::new(Asked {
             tenants: before.tenants.clone(),

@@ -109,13 +109,9 @@ mod tests {
     #[test]
     fn answers_to_one_bundle_share_a_message_and_those_alone_do_not() {
         let mut replies = Replies::default();
-        for (reply, number, said) in [
-            ("a", Some(3), "1"),
-            ("b", Some(0), "2"),
-            ("c", None, "3"),
-            ("a", Some(1), "4"),
-            ("c", None, "5"),
-        ] {
+        for (reply, number, said) in
+            [("a", Some(3), "1"), ("b", Some(0), "2"), ("c", None, "3"), ("a", Some(1), "4"), ("c", None, "5")]
+        {
             replies.put(of(reply, number), Said::Reply(said.into()));
         }
         replies.refuse(of("b", Some(7)), AskError::new(AskErrorCode::Busy, "no"));

@@ -306,8 +306,8 @@ fn panicked() -> AskError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::found::tests::{answer, written};
     use crate::encoding::Encoding;
+    use crate::found::tests::{answer, written};
     use daybook_contracts::ask::Answer;
 
     #[test]

@@ -292,8 +292,7 @@ mod tests {
         let sizes: Vec<_> = gather(orders.into_iter()).iter().map(|bundle| bundle.orders.len()).collect();
         assert_eq!(sizes, [MAX_QUESTIONS, MAX_QUESTIONS, 1]);
         let lengths = [10, MAX_BYTES, 20, 30, MAX_BYTES - 10, 40];
-        let (orders, _answers): (Vec<_>, Vec<_>) =
-            lengths.iter().map(|length| order("a", vec![b'.'; *length])).unzip();
+        let (orders, _answers): (Vec<_>, Vec<_>) = lengths.iter().map(|length| order("a", vec![b'.'; *length])).unzip();
         let bundles = gather(orders.into_iter());
         let shown: Vec<Vec<usize>> =
             bundles.iter().map(|bundle| bundle.orders.iter().map(|order| order.question.len()).collect()).collect();
@@ -312,8 +311,7 @@ mod tests {
     fn each_answer_is_given_on_as_it_comes() {
         let (mut open, mut askers) = open(&[3], Instant::now());
         let mut askers = askers.remove(0);
-        let brief =
-            Brief { generation: 0, as_of: AsOf { log: LogSeq(1), inbox: InboxSeq(2) }, freshness_ms: 0 };
+        let brief = Brief { generation: 0, as_of: AsOf { log: LogSeq(1), inbox: InboxSeq(2) }, freshness_ms: 0 };
         let view = Said::View(brief, "{}".into());
         open.take(&message(1, answers(&[(2, view.clone())]), None));
         assert_eq!(askers[2].try_recv().unwrap(), Ok(view));

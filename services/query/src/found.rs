@@ -127,9 +127,8 @@ impl Held {
 }
 
 fn read(text: &[u8]) -> Asked<Answer> {
-    serde_json::from_slice(text).map_err(|error| {
-        AskError::new(AskErrorCode::Internal, format!("the shard's answer cannot be read: {error}"))
-    })
+    serde_json::from_slice(text)
+        .map_err(|error| AskError::new(AskErrorCode::Internal, format!("the shard's answer cannot be read: {error}")))
 }
 
 /// The text of an answer with another freshness; `None` where it does not stand as this build writes it. It is looked for from the

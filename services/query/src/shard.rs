@@ -449,7 +449,8 @@ mod tests {
 
     #[test]
     fn only_a_shards_word_that_it_cannot_answer_is_taken_for_one() {
-        let error = |code| Said::Reply(serde_json::to_vec(&Asked::<()>::Err(AskError::new(code, "no"))).unwrap().into());
+        let error =
+            |code| Said::Reply(serde_json::to_vec(&Asked::<()>::Err(AskError::new(code, "no"))).unwrap().into());
         assert!(is_unavailable(&error(AskErrorCode::Unavailable)));
         assert!(!is_unavailable(&error(AskErrorCode::NotYet)) && !is_unavailable(&Said::Reply("?".into())));
     }

@@ -281,7 +281,7 @@ mod tests {
         let mut bundle = QuestionBundle::default();
         bundle.push(&vec![b' '; MAX_BYTES - 100]);
         assert!(bundle.has_room_for(91) && !bundle.has_room_for(92));
-        assert_eq!(read_questions(&bundled(&[b"1"; MAX_QUESTIONS + 1])), Err(Malformed));
+        assert_eq!(read_questions(&bundled(&[b"1".as_slice(); MAX_QUESTIONS + 1])), Err(Malformed));
 
         assert!(AnswerBundle::takes(MAX_BYTES - 101, 100) && !AnswerBundle::takes(MAX_BYTES - 100, 100));
     }
