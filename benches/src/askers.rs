@@ -129,7 +129,8 @@ async fn prompters(system: &System, asked: &Asked, what: What) -> anyhow::Result
 #[derive(Clone)]
 struct Asker {
     nats: Client,
-    http: Arc<tokio::sync::Mutex<BufReader<TcpStream>>>,
+    /// Where the gateway is.
+    http: String,
     asked: Arc<Asked>,
     what: What,
     seed: u64,
@@ -139,10 +140,8 @@ async fn clients(system: &System, asked: &Arc<Asked>, what: What, options: &Opti
     let address = system.http().context("there is a gateway")?;
     let mut clients = Vec::with_capacity(options.clients);
     for seed in 0..options.clients as u64 {
-        let http = TcpStream::connect(address).await?;
-        http.set_nodelay(true)?;
-        let http = Arc::new(tokio::sync::Mutex::new(BufReader::new(http)));
-        clients.push(Asker { nats: system.connect().await?, http, asked: asked.clone(), what, seed });
+        let (nats, http) = (system.connect().await?, address.to_owned());
+        clients.push(Asker { nats, http, asked: asked.clone(), what, seed });
     }
     Ok(clients)
 }
@@ -191,6 +190,10 @@ impl Asker {
     async fn ask(self, whom: Whom, until: Instant) -> anyhow::Result<(Vec<Duration>, usize)> {
         let mut random = Random::new(self.seed);
         let (mut times, mut refused) = (Vec::new(), 0);
+        let mut http = match whom {
+            Whom::ByHttp => Some(BufReader::new(TcpStream::connect(&self.http).await?)),
+            _ => None,
+        };
         for n in self.seed as usize.. {
             if Instant::now() >= until {
                 break;
@@ -202,7 +205,10 @@ impl Asker {
                 Whom::ByNats => self.nats.query(tenant, view, &query).await,
                 Whom::AtOnce => self.prompted(AT_ONCE, &query).await,
                 Whom::Relayed => self.prompted(RELAYED, &query).await,
-                Whom::ByHttp => self.by_http(tenant.as_str(), view, &query).await,
+                Whom::ByHttp => {
+                    let stream = http.as_mut().context("it is connected")?;
+                    by_http(stream, tenant.as_str(), view, &query).await
+                }
             };
             match answered {
                 Ok(_) => times.push(began.elapsed()),
@@ -218,22 +224,26 @@ impl Asker {
         let reply = self.nats.connection.client.request(subject, question.into()).await.map_err(internal)?;
         serde_json::from_slice(&reply.payload).map_err(internal)
     }
+}
 
-    async fn by_http(&self, tenant: &str, view: &str, query: &impl serde::Serialize) -> Result<Answer, AskError> {
-        let question = serde_json::to_string(query).map_err(internal)?;
-        let mut stream = self.http.lock().await;
-        let request = format!(
-            "POST /v1/tenants/{tenant}/views/{view} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n\
-             Accept: application/json\r\nContent-Length: {}\r\n\r\n{question}",
-            question.len()
-        );
-        stream.write_all(request.as_bytes()).await.map_err(internal)?;
-        let (status, body) = read_response(&mut stream).await.map_err(internal)?;
-        match status {
-            200 => serde_json::from_slice(&body).map_err(internal),
-            429 => Err(AskError::new(AskErrorCode::Busy, String::from_utf8_lossy(&body))),
-            _ => Err(internal(String::from_utf8_lossy(&body))),
-        }
+async fn by_http(
+    stream: &mut BufReader<TcpStream>,
+    tenant: &str,
+    view: &str,
+    query: &impl serde::Serialize,
+) -> Result<Answer, AskError> {
+    let question = serde_json::to_string(query).map_err(internal)?;
+    let request = format!(
+        "POST /v1/tenants/{tenant}/views/{view} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n\
+         Accept: application/json\r\nContent-Length: {}\r\n\r\n{question}",
+        question.len()
+    );
+    stream.write_all(request.as_bytes()).await.map_err(internal)?;
+    let (status, body) = read_response(stream).await.map_err(internal)?;
+    match status {
+        200 => serde_json::from_slice(&body).map_err(internal),
+        429 => Err(AskError::new(AskErrorCode::Busy, String::from_utf8_lossy(&body))),
+        _ => Err(internal(String::from_utf8_lossy(&body))),
     }
 }
 
