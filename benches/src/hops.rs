@@ -1,10 +1,12 @@
 //! What an answer is made of: a question goes by the broker to query, and from there by the broker to a shard.
 
 use crate::work::orders;
+use async_nats::{Message, Subscriber};
+use bytes::Bytes;
 use daybook::client::Client;
 use daybook_contracts::ask::{Answer, Asked, DaySelector, Query, ShardQuestion};
 use daybook_domain::ids::{Name, Partition, TenantId};
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
@@ -32,15 +34,64 @@ impl Echoes {
     }
 }
 
+/// Two that answer many at once until this is dropped: one at once, with answers that Daybook gave before, one after the other; the
+/// other with what the first says. Nothing is thought about, so no question that takes as many hops can take less.
+pub struct Prompters {
+    answering: [JoinHandle<anyhow::Result<()>>; 2],
+}
+
+/// Where they are.
+pub const AT_ONCE: &str = "bench.prompter";
+pub const RELAYED: &str = "bench.relayed-prompter";
+
+impl Prompters {
+    /// Each on a connection of its own.
+    ///
+    /// # Errors
+    /// When the broker is gone.
+    pub async fn begin(at_once: &Client, relayed: &Client, answers: Vec<Bytes>) -> anyhow::Result<Self> {
+        let (client, mut asked) = listening(at_once, AT_ONCE).await?;
+        let at_once = tokio::spawn(async move {
+            let mut answers = answers.iter().cycle();
+            while let Some(message) = asked.next().await {
+                let (Some(reply), Some(answer)) = (message.reply, answers.next()) else { continue };
+                client.publish(reply, answer.clone()).await?;
+            }
+            Ok(())
+        });
+        let (client, asked) = listening(relayed, RELAYED).await?;
+        let relayed = tokio::spawn(async move {
+            let relay = async |message: Message| -> anyhow::Result<()> {
+                let Some(reply) = message.reply else { return Ok(()) };
+                let answer = client.request(AT_ONCE, message.payload).await?;
+                Ok(client.publish(reply, answer.payload).await?)
+            };
+            asked.map(Ok).try_for_each_concurrent(None, relay).await
+        });
+        Ok(Self { answering: [at_once, relayed] })
+    }
+}
+
+impl Drop for Prompters {
+    fn drop(&mut self) {
+        self.answering.iter().for_each(JoinHandle::abort);
+    }
+}
+
+async fn listening(client: &Client, subject: &'static str) -> anyhow::Result<(async_nats::Client, Subscriber)> {
+    let client = client.connection.client.clone();
+    let asked = client.subscribe(subject).await?;
+    client.flush().await?;
+    Ok((client, asked))
+}
+
 /// Sends back what comes in, or what `asked_first` makes of it.
 async fn answering(
     answerer: &Client,
     subject: &'static str,
     asked_first: Option<&'static str>,
 ) -> anyhow::Result<JoinHandle<anyhow::Result<()>>> {
-    let client = answerer.connection.client.clone();
-    let mut asked = client.subscribe(subject).await?;
-    client.flush().await?;
+    let (client, mut asked) = listening(answerer, subject).await?;
     Ok(tokio::spawn(async move {
         while let Some(message) = asked.next().await {
             let Some(reply) = message.reply else { continue };

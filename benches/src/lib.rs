@@ -1,9 +1,10 @@
 //! What Daybook's benchmarks are made of: [`work`] to be done, the [`bare`] loop that bounds it, the [`system`] that does
 //! it, also with a shard [`apart`] as [`services`] with identities of their own, or as a [`fleet`] of processes, the measurements ([`apply`], [`durable`], [`live`],
-//! [`reading`], [`listeners`], [`tenants`], [`day_end`], [`recovery`], [`backfill`], [`secured`], [`fairness`]), and the [`report`] of them.
+//! [`reading`], [`askers`], [`listeners`], [`tenants`], [`day_end`], [`recovery`], [`backfill`], [`secured`], [`fairness`]), and the [`report`] of them.
 
 pub mod apart;
 pub mod apply;
+pub mod askers;
 pub mod backfill;
 pub mod bare;
 pub mod check;

@@ -1,7 +1,7 @@
 //! Events that come at a fixed rate while something else is measured.
 
 use crate::system::{Outgoing, publish};
-use daybook_runtime::connection::Connection;
+use daybook_runtime::connection::{BrokerOptions, Connection, connect};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -9,6 +9,8 @@ use tokio::task::JoinHandle;
 
 /// Messages of so many milliseconds are published together, and the last of them is waited for.
 const SLICE_MS: usize = 10;
+/// What a producer that was held up makes up for at most: what is measured afterwards is measured at the rate.
+const MADE_UP_FOR: Duration = Duration::from_millis(500);
 
 /// A producer under way.
 pub struct Load {
@@ -27,6 +29,20 @@ impl Load {
     pub fn start(producer: Connection, messages: Vec<Outgoing>, rate: usize) -> Self {
         let shared = Arc::new(Shared::default());
         let task = tokio::spawn(produce(producer, messages, rate, shared.clone()));
+        Self { shared, task }
+    }
+
+    /// The same on a processor thread and a connection of its own, as a producer is that is another process.
+    pub fn start_apart(options: BrokerOptions, messages: Vec<Outgoing>, rate: usize) -> Self {
+        let shared = Arc::new(Shared::default());
+        let of_producer = shared.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                let connection = connect(&options, "producer").await?;
+                produce(connection, messages, rate, of_producer).await
+            })
+        });
         Self { shared, task }
     }
 
@@ -64,7 +80,7 @@ async fn produce(
     rate: usize,
     shared: Arc<Shared>,
 ) -> anyhow::Result<usize> {
-    let began = Instant::now();
+    let mut began = Instant::now();
     let (mut sent, mut events) = (0, 0);
     while sent < messages.len() && !shared.is_over.load(Ordering::Relaxed) {
         let mut end = sent;
@@ -77,6 +93,7 @@ async fn produce(
         sent = end;
         shared.events.store(events, Ordering::Relaxed);
         let due = began + Duration::from_secs_f64(events as f64 / rate as f64);
+        began += Instant::now().saturating_duration_since(due).saturating_sub(MADE_UP_FOR);
         tokio::time::sleep_until(due.into()).await;
     }
     Ok(sent)

@@ -3,8 +3,8 @@
 use clap::Parser;
 use daybook_benches::report::Report;
 use daybook_benches::{
-    apart, apply, backfill, day_end, durable, export, fairness, listeners, live, month, peers, reading, recovery,
-    secured, tenants,
+    apart, apply, askers, backfill, day_end, durable, export, fairness, listeners, live, month, peers, reading,
+    recovery, secured, tenants,
 };
 use std::path::PathBuf;
 
@@ -32,6 +32,8 @@ enum Part {
     Live(live::Options),
     /// Answers at scale, while events come at a fixed rate: days, ranges, rankings, many clients
     Reading(reading::Options),
+    /// Many clients that ask as fast as they can, by NATS and by HTTP, beside what their hops take in any case
+    Askers(askers::Options),
     /// Live feeds with very many listeners
     Listeners(listeners::Options),
     /// Memory, throughput and the cost of checkpoints with very many tenants
@@ -61,6 +63,7 @@ enum Part {
 const DURABLE: &str = "End to end and durable, on this machine with broker and producer";
 const LIVE: &str = "At a fixed rate, on this machine with broker and producer";
 const READING: &str = "Reading, with events at a fixed rate, on this machine with broker and producer";
+const ASKERS: &str = "Many askers, with events at a fixed rate, on this machine with broker and producer";
 const LISTENERS: &str = "Listeners, on this machine with broker and producer";
 const TENANTS: &str = "Many tenants, on this machine with broker and producer";
 const DAY_END: &str = "The day's end, of all tenants at once";
@@ -84,6 +87,8 @@ async fn main() -> anyhow::Result<()> {
             live::run(&defaults(), &mut report).await?;
             report.part(READING);
             reading::run(&defaults(), &mut report).await?;
+            report.part(ASKERS);
+            askers::run(&defaults(), &mut report).await?;
             report.part(LISTENERS);
             listeners::run(&defaults(), &mut report).await?;
             report.part(TENANTS);
@@ -123,6 +128,10 @@ async fn main() -> anyhow::Result<()> {
         Part::Reading(options) => {
             report.part(READING);
             reading::run(options, &mut report).await?;
+        }
+        Part::Askers(options) => {
+            report.part(ASKERS);
+            askers::run(options, &mut report).await?;
         }
         Part::Listeners(options) => {
             report.part(LISTENERS);

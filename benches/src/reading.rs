@@ -55,7 +55,7 @@ const SLACK: usize = 60;
 const COMPARED: usize = 100;
 
 /// What can be asked.
-struct Asked {
+pub(crate) struct Asked {
     tenants: Vec<TenantId>,
     games: Vec<(TenantId, usize)>,
     range: DaySelector,
@@ -63,7 +63,7 @@ struct Asked {
 }
 
 #[derive(Clone, Copy)]
-enum What {
+pub(crate) enum What {
     Day,
     Range,
     /// Of this game.
@@ -75,7 +75,7 @@ enum What {
 
 impl Asked {
     /// The question `n` of somebody.
-    fn question(&self, what: What, n: usize, random: &mut Random) -> (&TenantId, &'static str, Query) {
+    pub(crate) fn question(&self, what: What, n: usize, random: &mut Random) -> (&TenantId, &'static str, Query) {
         match what {
             What::Day => (&self.tenants[n % self.tenants.len()], orders::VIEW, Query::days(self.today.clone())),
             What::Range => (&self.tenants[n % self.tenants.len()], orders::VIEW, Query::days(self.range.clone())),
@@ -103,42 +103,81 @@ impl Asked {
     }
 }
 
+/// Orders of many tenants on many days, and games; and more of both, to be published while questions are asked.
+pub(crate) struct Scene {
+    pub(crate) asked: Arc<Asked>,
+    /// Orders, and points of the games, that were published before.
+    before: [Work; 2],
+    /// Those to come.
+    coming: [Work; 2],
+    pub(crate) messages: Vec<Outgoing>,
+    today: Date,
+    members: Vec<usize>,
+}
+
+impl Scene {
+    /// So many orders of so many tenants on the days before today, games of so many members today, and so many events to come.
+    ///
+    /// # Errors
+    /// When the services do not take them.
+    pub(crate) async fn set(
+        system: &System,
+        tenants: usize,
+        history: usize,
+        members: &[usize],
+        events: usize,
+    ) -> anyhow::Result<Self> {
+        let spread = orders::Spread { tenants, first_day: 0, days: i64::from(DAYS - 1), ids: "o", is_even: false };
+        let before = orders::spread("orders", history, spread);
+        let today = before.first_day.plus(DAYS - 1);
+        eprintln!("{} orders on {} days", count(history as u64), DAYS - 1);
+        live_through(system, &before).await?;
+        eprintln!("games of {members:?} members");
+        let beginning = game::beginning(members, today);
+        system.define(&beginning).await?;
+        publish(&system.client.connection.jetstream, &messages_of_game(&beginning)).await?;
+        system.client.settle().await?;
+
+        let spread = orders::Spread { tenants, first_day: DAYS - 1, days: 1, ids: "n", is_even: false };
+        let coming = [orders::spread("orders", events / 2, spread), game::going_on(members, today, events.div_ceil(2))];
+        let messages = interleave(messages_of_orders(&coming[0]), messages_of_game(&coming[1]));
+        let asked = Arc::new(Asked {
+            tenants: before.tenants.clone(),
+            games: beginning.tenants.iter().cloned().zip(members.iter().copied()).collect(),
+            range: DaySelector::Range(before.first_day, today),
+            today: DaySelector::Date(today),
+        });
+        Ok(Self { asked, before: [before, beginning], coming, messages, today, members: members.to_vec() })
+    }
+
+    /// Whether all figures are those of a plain recomputation, when so many of the messages were published.
+    ///
+    /// # Errors
+    /// When they are not.
+    pub(crate) async fn check(self, system: &System, sent: usize) -> anyhow::Result<()> {
+        system.client.settle().await?;
+        let sent = &self.messages[..sent];
+        let [orders, games] = self.before;
+        let orders = [orders, published(&self.coming[0], sent)];
+        check_orders(system, &self.asked, &orders, self.today).await?;
+        let games = [games, published(&self.coming[1], sent)];
+        check_rankings(system, &self.asked, &games, &self.members).await
+    }
+}
+
 /// # Errors
 /// When something does not start, or answers are wrong.
 pub async fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let system = System::start().await?;
     let Options { tenants, history, rate, .. } = *options;
-    let spread = orders::Spread { tenants, first_day: 0, days: i64::from(DAYS - 1), ids: "o", is_even: false };
-    let before = orders::spread("orders", history, spread);
-    let today = before.first_day.plus(DAYS - 1);
-    eprintln!("{} orders on {} days", count(history as u64), DAYS - 1);
-    live_through(&system, &before).await?;
-    eprintln!("games of {:?} members", options.members);
-    let beginning = game::beginning(&options.members, today);
-    system.define(&beginning).await?;
-    publish(&system.client.connection.jetstream, &messages_of_game(&beginning)).await?;
-    system.client.settle().await?;
-
     let phases = 7 + 2 * options.members.len();
-    let events = rate * (options.seconds * phases + SLACK) / 2;
-    let spread = orders::Spread { tenants, first_day: DAYS - 1, days: 1, ids: "n", is_even: false };
-    let works = [orders::spread("orders", events, spread), game::going_on(&options.members, today, events)];
-    let messages = interleave(messages_of_orders(&works[0]), messages_of_game(&works[1]));
-    let asked = Arc::new(Asked {
-        tenants: before.tenants.clone(),
-        games: beginning.tenants.iter().cloned().zip(options.members.iter().copied()).collect(),
-        range: DaySelector::Range(before.first_day, today),
-        today: DaySelector::Date(today),
-    });
-    let load = Load::start(system.connect().await?.connection, messages.clone(), rate);
-    measure(&system, &load, &asked, options, report).await?;
+    let events = rate * (options.seconds * phases + SLACK);
+    let scene = Scene::set(&system, tenants, history, &options.members, events).await?;
+    let load = Load::start(system.connect().await?.connection, scene.messages.clone(), rate);
+    measure(&system, &load, &scene.asked, options, report).await?;
     anyhow::ensure!(!load.is_over(), "there were too few events: some answers were measured without any");
-    let sent = &messages[..load.end().await?];
-
-    system.client.settle().await?;
-    let orders = [before, published(&works[0], sent)];
-    check_orders(&system, &asked, &orders, today).await?;
-    check_rankings(&system, &asked, &[beginning, published(&works[1], sent)], options).await?;
+    let sent = load.end().await?;
+    scene.check(&system, sent).await?;
     system.stop().await;
     Ok(())
 }
@@ -307,7 +346,7 @@ async fn check_orders(system: &System, asked: &Asked, works: &[Work; 2], today: 
 }
 
 /// Whether the first members of each game and the places of some others are those of a plain recomputation.
-async fn check_rankings(system: &System, asked: &Asked, works: &[Work; 2], options: &Options) -> anyhow::Result<()> {
+async fn check_rankings(system: &System, asked: &Asked, works: &[Work; 2], members: &[usize]) -> anyhow::Result<()> {
     let mut points: Vec<HashMap<&str, i64>> = vec![HashMap::new(); asked.games.len()];
     for (game, event) in works.iter().flat_map(|work| &work.events) {
         let member = event.dims[0].as_deref().expect("every event has a member");
@@ -339,7 +378,7 @@ async fn check_rankings(system: &System, asked: &Asked, works: &[Work; 2], optio
             anyhow::ensure!(found == [expected.clone()], "{tenant}: {found:?}, a plain recomputation {expected:?}");
         }
     }
-    eprintln!("checked: the orders of {} tenants, {} rankings", options.tenants, options.members.len());
+    eprintln!("checked: the orders of {} tenants, {} rankings", asked.tenants.len(), members.len());
     Ok(())
 }
 

@@ -60,9 +60,19 @@ impl System {
     /// # Errors
     /// When nats-server or the services do not start.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::start_with(|_| ()).await
+    }
+
+    /// The same with other settings.
+    ///
+    /// # Errors
+    /// When nats-server or the services do not start.
+    pub async fn start_with(change: impl FnOnce(&mut EmbeddedOptions)) -> anyhow::Result<Self> {
         let (broker, folder) = broker().await?;
         let options = BrokerOptions { inbox_max_bytes: INBOX_MAX_BYTES, ..BrokerOptions::at(broker.client_url()) };
-        let services = Embedded::start(EmbeddedOptions::new(options.clone(), folder.path().join("shard"))).await?;
+        let mut settings = EmbeddedOptions::new(options.clone(), folder.path().join("shard"));
+        change(&mut settings);
+        let services = Embedded::start(settings).await?;
         let client = Client::connect(&options).await?;
         Ok(Self { services: Services::Here(services), client, broker, _folder: folder })
     }
@@ -87,12 +97,25 @@ impl System {
         }
     }
 
+    /// Where the gateway serves clients, such as `127.0.0.1:8080`, if there is one.
+    pub fn http(&self) -> Option<&str> {
+        match &self.services {
+            Services::Here(services) => services.http.as_deref().and_then(|url| url.strip_prefix("http://")),
+            Services::Apart(_) => None,
+        }
+    }
+
+    /// How a further connection gets to the broker.
+    pub fn broker_options(&self) -> BrokerOptions {
+        BrokerOptions::at(self.broker.client_url())
+    }
+
     /// Another connection, as of another process.
     ///
     /// # Errors
     /// When the broker does not take it.
     pub async fn connect(&self) -> anyhow::Result<Client> {
-        Client::connect(&BrokerOptions::at(self.broker.client_url())).await
+        Client::connect(&self.broker_options()).await
     }
 
     /// Puts the work's definitions into force and opens its first day.
@@ -116,14 +139,21 @@ impl System {
     /// # Errors
     /// When the broker has ended.
     pub fn processor_time(&self) -> anyhow::Result<Duration> {
+        let own = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        Ok(Duration::new(own.tv_sec as u64, own.tv_nsec as u32) + self.broker_time()?)
+    }
+
+    /// Processor time of the broker since it began.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn broker_time(&self) -> anyhow::Result<Duration> {
         let pid = self.broker.pid().context("the broker has ended")?;
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
         // Behind the name, which may hold anything: see proc_pid_stat(5). In user mode and in the kernel.
         let fields = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
         let ticks: u64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
-        let broker = Duration::from_millis(ticks * TICK_MS);
-        let own = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-        Ok(Duration::new(own.tv_sec as u64, own.tv_nsec as u32) + broker)
+        Ok(Duration::from_millis(ticks * TICK_MS))
     }
 
     /// Ends everything in good order.

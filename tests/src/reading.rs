@@ -4,8 +4,10 @@
 use crate::asking::tenant;
 use crate::{PATIENCE, define};
 use async_nats::Subscriber;
+use bytes::Bytes;
 use daybook::client::Client;
 use daybook_contracts::ask::{Answer, Query, ShardQuestion};
+use daybook_contracts::bundle::{is_bundle, read_questions};
 use daybook_contracts::live::LiveUpdate;
 use daybook_contracts::live::view::{Followed, LiveView};
 use daybook_contracts::report::Row;
@@ -13,6 +15,7 @@ use daybook_domain::catalogue::View;
 use daybook_domain::ids::InboxSeq;
 use futures::StreamExt;
 use serde_json::{Value, json};
+use std::collections::VecDeque;
 
 const MODELS: &str = "
 kinds:
@@ -85,6 +88,8 @@ pub struct Questions {
     /// Where nobody but this listens.
     mark: String,
     heard: Subscriber,
+    /// Heard in one message with others, and not taken yet.
+    rest: VecDeque<(String, String, Query)>,
 }
 
 impl Questions {
@@ -92,17 +97,19 @@ impl Questions {
     pub async fn listen(client: &Client) -> Self {
         let prefix = client.connection.subjects.prefix();
         let heard = client.connection.client.subscribe(format!("{prefix}.shard.>")).await.unwrap();
-        Self { client: client.clone(), mark: format!("{prefix}.shard.mark"), heard }
+        let (mark, rest) = (format!("{prefix}.shard.mark"), VecDeque::new());
+        Self { client: client.clone(), mark, heard, rest }
     }
 
     /// The next question about a view: of which tenant, about which view, and what.
     pub async fn next(&mut self) -> (String, String, Query) {
         loop {
-            let next = tokio::time::timeout(PATIENCE, self.heard.next()).await;
-            let message = next.expect("nothing is asked").expect("the connection goes on");
-            if let Some(asked) = about_a_view(&message.payload) {
+            if let Some(asked) = self.rest.pop_front() {
                 return asked;
             }
+            let next = tokio::time::timeout(PATIENCE, self.heard.next()).await;
+            let message = next.expect("nothing is asked").expect("the connection goes on");
+            self.rest.extend(about_views(&message.payload));
         }
     }
 
@@ -110,23 +117,29 @@ impl Questions {
     pub async fn take(&mut self) -> Vec<(String, String, Query)> {
         // What was sent before the mark is heard before it.
         self.client.connection.client.publish(self.mark.clone(), "".into()).await.unwrap();
-        let mut asked = Vec::new();
+        let mut asked = Vec::from_iter(self.rest.drain(..));
         loop {
             let next = tokio::time::timeout(PATIENCE, self.heard.next()).await;
             let message = next.expect("the mark comes back").expect("the connection goes on");
             if message.subject.as_str() == self.mark {
                 return asked;
             }
-            asked.extend(about_a_view(&message.payload));
+            asked.extend(about_views(&message.payload));
         }
     }
 }
 
-fn about_a_view(question: &[u8]) -> Option<(String, String, Query)> {
-    match serde_json::from_slice(question) {
+/// The questions about views in a message to a shard, which is one question or a bundle of them.
+fn about_views(message: &Bytes) -> Vec<(String, String, Query)> {
+    let questions = match is_bundle(message) {
+        true => read_questions(message).unwrap(),
+        false => vec![message.clone()],
+    };
+    let about_a_view = |question: Bytes| match serde_json::from_slice(&question) {
         Ok(ShardQuestion::View { tenant, view, query }) => Some((tenant.to_string(), view.to_string(), *query)),
         _ => None,
-    }
+    };
+    questions.into_iter().filter_map(about_a_view).collect()
 }
 
 /// Somebody who follows the live feed of a view, as docs/CLIENTS.md says.

@@ -10,7 +10,8 @@ use crate::freshness::{self, Level};
 use crate::live::Feeds;
 use crate::outputs::{Maker, Recorded};
 use crate::pages::{self, Fetched, Sharer};
-use crate::questions::{Question, Questions, SLICE, listen, refuse};
+use crate::questions::{Question, Questions, SLICE, listen};
+use crate::replies::Replies;
 use crate::saving::{Saved, Saving, Slot, Turn};
 use crate::shedding::Shedding;
 use crate::sweep::{SWEEP_DEADLINE, SWEEP_INTERVAL, SWEEPER, sweep};
@@ -18,6 +19,7 @@ use crate::tasks::{essential, essential_until_done};
 use crate::{backfill, checkpoints, retention, upkeep};
 use compact_str::CompactString;
 use daybook_contracts::ask::{AskError, AskErrorCode, Asked, DayState, Position, ShardQuestion};
+use daybook_contracts::bundle::Said;
 use daybook_contracts::log::{Batch, Record};
 use daybook_contracts::members::Part;
 use daybook_domain::ids::{LogSeq, Partition};
@@ -96,7 +98,8 @@ pub enum Message {
         pending: u64,
         permit: OwnedSemaphorePermit,
     },
-    Ask(Box<Question>),
+    /// Questions that arrived together.
+    Ask(Vec<Question>),
     /// Answer for a while.
     Answer,
     CheckpointDue,
@@ -276,8 +279,8 @@ impl Actor for PartitionActor {
                 drop(permit);
                 Ok(())
             }
-            Message::Ask(question) => {
-                state.take_question(*question, &myself).await;
+            Message::Ask(questions) => {
+                state.take_questions(questions, &myself).await;
                 Ok(())
             }
             Message::Answer => {
@@ -515,6 +518,7 @@ impl State {
             digests: self.state.digests(),
             store_bytes: self.saving.disk_bytes(),
             closed_pages_out: self.state.closed_residence().0 as u64,
+            bundles: true,
             ..Part::default()
         };
         self.context.board.set(self.partition, part);
@@ -635,41 +639,48 @@ impl State {
         }
     }
 
-    /// Has a question wait for its turn. While any wait, one [`Message::Answer`] is in the mailbox.
-    async fn take_question(&mut self, question: Question, myself: &ActorRef<Message>) {
+    /// Has questions wait for their turns. While any wait, one [`Message::Answer`] is in the mailbox.
+    async fn take_questions(&mut self, questions: Vec<Question>, myself: &ActorRef<Message>) {
         let is_first = self.questions.is_empty();
-        if let Err(refused) = self.questions.push(question) {
-            let (reply, why) = *refused;
-            return refuse(&self.context.connection.client, reply, why).await;
+        let mut refused = Replies::default();
+        for question in questions {
+            if let Err(refusal) = self.questions.push(question) {
+                let (to, why) = *refusal;
+                refused.refuse(to, why);
+            }
         }
-        if is_first && myself.cast(Message::Answer).is_err() {
+        refused.send(&self.context.connection.client).await;
+        if is_first && !self.questions.is_empty() && myself.cast(Message::Answer).is_err() {
             self.answer_questions(myself).await;
         }
     }
 
-    /// Answers questions for a [`SLICE`]; all of them when the actor is ending, for nothing comes behind it then.
+    /// Answers questions for a [`SLICE`]; all of them when the actor is ending, for nothing comes behind it then. What is answered in
+    /// a slice is sent at its end.
     async fn answer_questions(&mut self, myself: &ActorRef<Message>) {
         let mut questions = std::mem::take(&mut self.questions);
+        let mut replies = Replies::default();
         let mut until = Instant::now() + SLICE;
-        while let Some((reply, answer)) = questions.answer_next(|asked| self.answer(asked)) {
-            // A reply that cannot be sent is a client that has to ask again.
-            let _ = self.context.connection.client.publish(reply, answer.into()).await;
+        while let Some((to, said)) = questions.answer_next(|asked| self.answer(asked)) {
+            replies.put(to, said);
             if Instant::now() >= until && !questions.is_empty() {
                 if myself.cast(Message::Answer).is_ok() {
                     break;
                 }
+                std::mem::take(&mut replies).send(&self.context.connection.client).await;
                 until = Instant::now() + SLICE;
             }
         }
         self.questions = questions;
+        replies.send(&self.context.connection.client).await;
     }
 
     /// The answer to a question: JSON, or MessagePack where it is figures.
-    fn answer(&mut self, question: Result<ShardQuestion, serde_json::Error>) -> Vec<u8> {
+    fn answer(&mut self, question: Result<ShardQuestion, serde_json::Error>) -> Said {
         let always = matches!(question, Ok(ShardQuestion::Position | ShardQuestion::Views) | Err(_));
         if self.level_at.is_none() && !always {
             let error = AskError::new(AskErrorCode::Unavailable, "the shard is catching up with the log");
-            return json(&Err::<(), _>(error.hint("sealed days can be asked for by date")));
+            return refusal(error.hint("sealed days can be asked for by date"));
         }
         match question {
             Ok(ShardQuestion::View { tenant, view, query }) => {
@@ -680,35 +691,38 @@ impl State {
                         .and_then(|()| self.feeds.watch(&mut self.state, &tenant, &view, Instant::now())),
                     false => self.state.view(&tenant, &view, &query),
                 };
-                json(&answer.map(|mut answer| {
-                    if answer.day != DayState::Closed {
-                        answer.freshness_ms = self.freshness_ms();
+                match answer {
+                    Ok(mut answer) => {
+                        if answer.day != DayState::Closed {
+                            answer.freshness_ms = self.freshness_ms();
+                        }
+                        Said::view(&answer)
                     }
-                    answer
-                }))
+                    Err(error) => refusal(error),
+                }
             }
             Ok(ShardQuestion::Figures { tenant, view, from, to }) => {
                 match self.state.figures(&tenant, &view, from, to) {
-                    Ok(figures) => figures.encode(),
-                    Err(error) => json(&Err::<(), _>(error)),
+                    Ok(figures) => Said::Reply(figures.encode().into()),
+                    Err(error) => refusal(error),
                 }
             }
             Ok(ShardQuestion::Totals { tenants, view, days, .. }) => match self.state.totals(&tenants, &view, &days) {
-                Ok(totals) => totals.finish(self.freshness_ms()),
-                Err(error) => json(&Err::<(), _>(error)),
+                Ok(totals) => Said::Reply(totals.finish(self.freshness_ms()).into()),
+                Err(error) => refusal(error),
             },
-            Ok(ShardQuestion::Days { tenant }) => json(&self.state.days(&tenant)),
-            Ok(ShardQuestion::ViewsOf { tenant, .. }) => json(&self.state.views_for(&tenant)),
+            Ok(ShardQuestion::Days { tenant }) => reply(&self.state.days(&tenant)),
+            Ok(ShardQuestion::ViewsOf { tenant, .. }) => reply(&self.state.views_for(&tenant)),
             Ok(ShardQuestion::Position) => {
-                json(&Asked::Ok(Position { as_of: self.state.as_of(), outputs_waiting: self.outbox.backlog() }))
+                reply(&Asked::Ok(Position { as_of: self.state.as_of(), outputs_waiting: self.outbox.backlog() }))
             }
             Ok(ShardQuestion::Views) => {
-                json(&Asked::Ok(self.state.views(self.backfill_progress.load(Ordering::Relaxed))))
+                reply(&Asked::Ok(self.state.views(self.backfill_progress.load(Ordering::Relaxed))))
             }
-            Err(error) => json(&Err::<(), _>(
+            Err(error) => refusal(
                 AskError::new(AskErrorCode::BadRequest, format!("the question cannot be read: {error}"))
                     .hint("query and aggregator-shard may be of different versions"),
-            )),
+            ),
         }
     }
 
@@ -773,4 +787,12 @@ impl State {
 
 fn json(answer: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(answer).expect("answers are plain values")
+}
+
+fn reply(answer: &impl Serialize) -> Said {
+    Said::Reply(json(answer).into())
+}
+
+fn refusal(error: AskError) -> Said {
+    reply(&Err::<(), _>(error))
 }

@@ -5,7 +5,7 @@ use crate::archive::Archive;
 use crate::asking::Asking;
 use crate::cache::Cache;
 use crate::flight::{Flights, Part};
-use crate::found::{Found, Rows, Source};
+use crate::found::{Found, Held, Source};
 use crate::gate::Gate;
 use crate::generations::Owner;
 use crate::groups::Groups;
@@ -15,7 +15,7 @@ use crate::shard::Shards;
 use crate::shedding::shed_staleness;
 use crate::totals;
 use crate::turns::Turns;
-use daybook_contracts::ask::{Answer, AskError, AskErrorCode, Asked, DayState};
+use daybook_contracts::ask::{AskError, AskErrorCode, Asked};
 use daybook_domain::catalogue::TenantGroup;
 use daybook_runtime::connection::Connection;
 use daybook_runtime::membership::Members;
@@ -38,22 +38,15 @@ const MAX_UNDER_WAY: usize = 4_096;
 /// An answer, and when it came.
 #[derive(Clone)]
 struct Kept {
-    answer: Arc<Answer<Rows>>,
+    held: Held,
     at: Instant,
 }
 
 impl Kept {
     /// As it is now.
-    fn found(&self, now: Instant, source: Source) -> Found {
+    fn found(&self, now: Instant, source: Source) -> Asked<Found> {
         let age_ms = u64::try_from(now.duration_since(self.at).as_millis()).unwrap_or(u64::MAX);
-        let is_stale = source == Source::Stale;
-        if age_ms == 0 && !is_stale {
-            return Found { answer: self.answer.clone(), source };
-        }
-        let mut answer = Answer::clone(&self.answer);
-        answer.freshness_ms = answer.freshness_ms.saturating_add(age_ms);
-        answer.stale = is_stale;
-        Found::new(answer, source)
+        Ok(Found { held: self.held.aged(age_ms, source == Source::Stale)?, source })
     }
 }
 
@@ -128,7 +121,7 @@ impl Answers {
         let key = format!("{} {}", group.revision, asking.key());
         let now = Instant::now();
         if let Some(kept) = self.lock().get(&key).filter(|kept| now.duration_since(kept.at) < self.max_staleness) {
-            return Ok(kept.found(now, Source::Cache));
+            return kept.found(now, Source::Cache);
         }
         let begin = || {
             let (answers, asking, group, key) = (self.clone(), asking.shared(), group.clone(), key.clone());
@@ -136,8 +129,7 @@ impl Answers {
                 let _turn = answers.turns.begin(asking.tenant.as_str())?;
                 let through = (&answers.gate_of_totals, &answers.shards);
                 let found = totals::totals(through, &answers.connection, asking, &group).await?;
-                let bytes = key.len() + size_of::<Answer<Rows>>() + found.answer.rows.bytes_in_memory();
-                answers.lock().put(key, Kept { answer: found.answer.clone(), at: Instant::now() }, bytes);
+                answers.keep(key, &found);
                 Ok(found)
             }
         };
@@ -158,18 +150,18 @@ impl Answers {
         let key = asking.key();
         for flight in 1..=MAX_FLIGHTS {
             if let Some(found) = self.recent(&key, &asking) {
-                return Ok(found);
+                return found;
             }
             let begin = || self.clone().fetch(key.clone(), asking.shared());
             let (outcome, part) = self.asking.share(key.clone(), begin).await;
             return match outcome.unwrap_or_else(|| Err(panicked())) {
-                Ok(found) if asking.is_reached_by(found.answer.as_of) => Ok(match part {
+                Ok(found) if asking.is_reached_by(found.as_of()) => Ok(match part {
                     Part::Asked => found,
                     Part::Joined => Found { source: Source::Shared, ..found },
                 }),
                 // It may have been answered before the asker came.
                 Ok(_) if part == Part::Joined && flight < MAX_FLIGHTS => continue,
-                Ok(found) => Err(asking.not_yet(found.answer.as_of)),
+                Ok(found) => Err(asking.not_yet(found.as_of())),
                 Err(error) if error.code == AskErrorCode::Unavailable => self.without_shard(key, &asking, error).await,
                 // What is not known yet may be known where the asker wants the figures to reach: the shard can tell.
                 Err(error) if error.code.number() == NOT_FOUND && asking.query.at_least.is_some() => {
@@ -183,12 +175,13 @@ impl Answers {
     }
 
     /// An answer to the same question that is recent enough to be given again: longer while the shard is strained.
-    fn recent(&self, key: &String, asking: &Asking) -> Option<Found> {
+    fn recent(&self, key: &String, asking: &Asking) -> Option<Asked<Found>> {
         let kept = self.lock().get(key)?;
         let now = Instant::now();
         let age = now.duration_since(kept.at);
-        let is_its_own = self.archive.owners.may_own(&asking.tenant, kept.answer.generation);
-        if !is_its_own || !asking.is_reached_by(kept.answer.as_of) {
+        let brief = kept.held.brief();
+        let is_its_own = self.archive.owners.may_own(&asking.tenant, brief.generation);
+        if !is_its_own || !asking.is_reached_by(brief.as_of) {
             return None;
         }
         if age < self.max_staleness {
@@ -229,12 +222,14 @@ impl Answers {
     }
 
     async fn of_shard(&self, asking: &Asking) -> Asked<Found> {
-        let mut answer = self.shards.view(asking).await?;
-        self.archive.owners.heard_of(&asking.tenant, answer.generation)?;
-        if answer.day == DayState::Closed {
-            answer.freshness_ms = 0;
-        }
-        Ok(Found::new(answer.with_rows(Rows::Written), Source::Shard))
+        let held = self.shards.view(asking).await?;
+        self.archive.owners.heard_of(&asking.tenant, held.brief().generation)?;
+        Ok(Found { held, source: Source::Shard })
+    }
+
+    fn keep(&self, key: String, found: &Found) {
+        let bytes = key.len() + size_of::<Kept>() + found.held.bytes_in_memory();
+        self.lock().put(key, Kept { held: found.held.clone(), at: Instant::now() }, bytes);
     }
 
     /// Asks the shard, and the streams for what it has let go of; keeps the answer.
@@ -247,8 +242,7 @@ impl Answers {
             }
             Err(error) => return Err(error),
         };
-        let bytes = key.len() + size_of::<Answer<Rows>>() + found.answer.rows.bytes_in_memory();
-        self.lock().put(key, Kept { answer: found.answer.clone(), at: Instant::now() }, bytes);
+        self.keep(key, &found);
         Ok(found)
     }
 
@@ -258,7 +252,7 @@ impl Answers {
         if let Some(kept) = &kept
             && asking.query.accept_stale
         {
-            return Ok(kept.found(Instant::now(), Source::Stale));
+            return kept.found(Instant::now(), Source::Stale);
         }
         let begin = || {
             let (answers, asking) = (self.clone(), asking.shared());
@@ -269,7 +263,7 @@ impl Answers {
         };
         let (outcome, _) = self.reading.share(key, begin).await;
         match outcome.unwrap_or_else(|| Err(panicked())) {
-            Ok(Some(found)) if asking.is_reached_by(found.answer.as_of) => Ok(found),
+            Ok(Some(found)) if asking.is_reached_by(found.as_of()) => Ok(found),
             // A day's report may be older than the view: the shard would know.
             Err(error) if error.code == AskErrorCode::UnknownView => Err(away.hint(error.to_string())),
             // What is wrong with the question is worth more than that the shard is away.
@@ -281,14 +275,14 @@ impl Answers {
 
     /// The last known answer, unless it is of an earlier tenant of the id: the shard cannot tell.
     async fn last_known(self: &Arc<Self>, key: &String, asking: &Asking) -> Option<Kept> {
-        let kept = self.lock().get(key).filter(|kept| asking.is_reached_by(kept.answer.as_of))?;
+        let kept = self.lock().get(key).filter(|kept| asking.is_reached_by(kept.held.brief().as_of))?;
         let begin = || {
             let (answers, tenant) = (self.clone(), asking.tenant.clone());
             async move { answers.archive.owners.now(&tenant).await }
         };
         let (owner, _) = self.looking.share(asking.tenant.to_string(), begin).await;
         let owner = owner.and_then(Result::ok)?;
-        owner.has(kept.answer.generation).then_some(kept)
+        owner.has(kept.held.brief().generation).then_some(kept)
     }
 
     fn lock(&self) -> MutexGuard<'_, Cache<String, Kept>> {
@@ -312,19 +306,24 @@ fn panicked() -> AskError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::found::tests::answer;
+    use crate::encoding::Encoding;
+    use crate::found::tests::{answer, written};
+    use daybook_contracts::ask::Answer;
 
     #[test]
     fn a_kept_answer_ages() {
         let at = Instant::now();
-        let kept = Kept { answer: Found::made(answer(1), Source::Shard).answer, at };
-        let found = kept.found(at, Source::Cache);
-        assert_eq!((found.answer.freshness_ms, found.answer.stale), (3, false));
-        let found = kept.found(at + Duration::from_millis(15), Source::Cache);
-        assert_eq!((found.answer.freshness_ms, found.answer.stale, found.source), (18, false, Source::Cache));
-        let found = kept.found(at + Duration::from_secs(60), Source::Stale);
-        assert_eq!((found.answer.freshness_ms, found.answer.stale), (60_003, true));
-        assert!(kept.found(at, Source::Stale).answer.stale, "whatever its age");
-        assert!(!kept.answer.stale && kept.answer.freshness_ms == 3);
+        let kept = Kept { held: written(&answer(1)), at };
+        let read = |after: Duration, source| {
+            let found = kept.found(at + after, source).unwrap();
+            let read: Answer = serde_json::from_slice(&found.encode(Encoding::Json).unwrap()).unwrap();
+            assert_eq!((found.held.brief().freshness_ms, found.source), (read.freshness_ms, source));
+            (read.freshness_ms, read.stale)
+        };
+        assert_eq!(read(Duration::ZERO, Source::Cache), (3, false));
+        assert_eq!(read(Duration::from_millis(15), Source::Cache), (18, false));
+        assert_eq!(read(Duration::from_secs(60), Source::Stale), (60_003, true));
+        assert_eq!(read(Duration::ZERO, Source::Stale), (3, true), "whatever its age");
+        assert_eq!(read(Duration::ZERO, Source::Cache), (3, false), "what is kept stays as it came");
     }
 }

@@ -1,11 +1,11 @@
 //! An answer as query holds it: what a shard said is handed on as it was written, unless somebody asks for another encoding.
 
-use crate::encoding::Encoding;
-use daybook_contracts::ask::{Answer, AskError, AskErrorCode, Asked};
+use crate::encoding::{Encoding, MAX_REPLY_BYTES};
+use bytes::Bytes;
+use daybook_contracts::ask::{Answer, AsOf, AskError, AskErrorCode, Asked};
+use daybook_contracts::bundle::Brief;
 use daybook_contracts::report::{Figure, Row};
 use daybook_domain::ids::Name;
-use serde::{Serialize, Serializer};
-use serde_json::value::RawValue;
 use std::sync::Arc;
 
 /// Where an answer comes from.
@@ -38,59 +38,78 @@ impl Source {
     }
 }
 
-/// The rows of an answer.
+/// An answer. Cheap to clone.
 #[derive(Clone, Debug)]
-pub enum Rows {
+pub enum Held {
     /// A shard's, in JSON.
-    Written(Box<RawValue>),
-    Made(Vec<Row>),
+    Written(Brief, Bytes),
+    Made(Arc<Answer>),
 }
 
 /// An answer, and where it comes from.
 #[derive(Clone, Debug)]
 pub struct Found {
-    pub answer: Arc<Answer<Rows>>,
+    pub held: Held,
     pub source: Source,
 }
 
 impl Found {
     /// One that was made here.
     pub fn made(answer: Answer, source: Source) -> Self {
-        Self::new(answer.with_rows(Rows::Made), source)
+        Self { held: Held::Made(Arc::new(answer)), source }
     }
 
-    pub fn new(answer: Answer<Rows>, source: Source) -> Self {
-        Self { answer: Arc::new(answer), source }
+    /// What the figures rest on.
+    pub fn as_of(&self) -> AsOf {
+        self.held.brief().as_of
     }
 
     /// The reply.
     ///
     /// # Errors
-    /// When it does not fit a message, or a shard wrote rows that are none.
-    pub fn encode(&self, encoding: Encoding) -> Asked<Vec<u8>> {
-        match (encoding, &self.answer.rows) {
-            (Encoding::Json, _) | (Encoding::MessagePack, Rows::Made(_)) => encoding.answer(&*self.answer),
-            (Encoding::MessagePack, Rows::Written(rows)) => {
-                let rows: Vec<Row> = serde_json::from_str(rows.get()).map_err(|error| {
-                    AskError::new(AskErrorCode::Internal, format!("the shard's rows cannot be read: {error}"))
-                })?;
-                encoding.answer(&Answer::clone(&self.answer).with_rows(|_| rows))
-            }
+    /// When it does not fit a message, or a shard wrote what is no answer.
+    pub fn encode(&self, encoding: Encoding) -> Asked<Bytes> {
+        match (encoding, &self.held) {
+            (Encoding::Json, Held::Written(_, text)) if text.len() <= MAX_REPLY_BYTES => Ok(text.clone()),
+            (_, Held::Made(answer)) => encoding.answer(answer).map(Bytes::from),
+            (_, Held::Written(_, text)) => encoding.answer(&read(text)?).map(Bytes::from),
         }
     }
 }
 
-impl Serialize for Rows {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+impl Held {
+    /// Its generation, what it rests on, and how fresh it was when it came.
+    pub fn brief(&self) -> Brief {
         match self {
-            Self::Written(rows) => rows.serialize(serializer),
-            Self::Made(rows) => rows.serialize(serializer),
+            Self::Written(brief, _) => *brief,
+            Self::Made(answer) => Brief::from(&**answer),
         }
     }
-}
 
-impl Rows {
-    /// What they take in memory, roughly.
+    /// The same so much later, as the last known one if the shard is away.
+    ///
+    /// # Errors
+    /// A shard wrote what is no answer.
+    pub fn aged(&self, age_ms: u64, is_stale: bool) -> Asked<Self> {
+        if age_ms == 0 && !is_stale {
+            return Ok(self.clone());
+        }
+        let mut brief = self.brief();
+        brief.freshness_ms = brief.freshness_ms.saturating_add(age_ms);
+        if let Self::Written(_, text) = self
+            && let Some(text) = with_freshness(text, brief.freshness_ms, is_stale)
+        {
+            return Ok(Self::Written(brief, text));
+        }
+        let mut answer = match self {
+            Self::Made(answer) => Answer::clone(answer),
+            Self::Written(_, text) => read(text)?,
+        };
+        (answer.freshness_ms, answer.stale) = (brief.freshness_ms, is_stale);
+        Ok(Self::Made(Arc::new(answer)))
+    }
+
+    /// What it takes in memory, roughly.
     pub fn bytes_in_memory(&self) -> usize {
         let text = |figure: &Figure| match figure {
             Figure::Text(text) if text.is_heap_allocated() => text.capacity(),
@@ -101,16 +120,34 @@ impl Rows {
             size_of::<Row>() + cells + row.0.iter().map(|(_, figure)| text(figure)).sum::<usize>()
         };
         match self {
-            Self::Written(rows) => rows.get().len(),
-            Self::Made(rows) => rows.iter().map(row).sum(),
+            Self::Written(_, text) => text.len(),
+            Self::Made(answer) => size_of::<Answer>() + answer.rows.iter().map(row).sum::<usize>(),
         }
     }
+}
+
+fn read(text: &[u8]) -> Asked<Answer> {
+    serde_json::from_slice(text)
+        .map_err(|error| AskError::new(AskErrorCode::Internal, format!("the shard's answer cannot be read: {error}")))
+}
+
+/// The text of an answer with another freshness; `None` where it does not stand as this build writes it. It is looked for from the
+/// end: behind it there is nothing of that name, for no text in JSON has bare quotes, and rows stand before it.
+fn with_freshness(text: &[u8], freshness_ms: u64, is_stale: bool) -> Option<Bytes> {
+    const NAME: &[u8] = b",\"freshness_ms\":";
+    const STALE: &[u8] = b",\"stale\":";
+    let value = text.windows(NAME.len()).rposition(|window| window == NAME)? + NAME.len();
+    let digits = text[value..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let rest = text[value + digits..].strip_prefix(STALE)?.strip_prefix(b"false")?;
+    let new = format!("{freshness_ms},\"stale\":{is_stale}");
+    (digits > 0).then(|| [&text[..value], new.as_bytes(), rest].concat().into())
 }
 
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use daybook_contracts::ask::{AsOf, DayState};
+    use daybook_contracts::ask::{DayState, Feed};
+    use daybook_contracts::bundle::Said;
     use daybook_contracts::report::Coverage;
     use daybook_domain::ids::{InboxSeq, LogSeq, TenantId};
     use daybook_domain::time::Date;
@@ -142,17 +179,22 @@ pub mod tests {
         }
     }
 
-    /// As a shard writes it, and query reads that.
-    fn written(answer: &Answer) -> Found {
-        let reply = serde_json::to_vec(&Asked::Ok(answer)).unwrap();
-        let read: Asked<Answer<Box<RawValue>>> = serde_json::from_slice(&reply).unwrap();
-        Found::new(read.unwrap().with_rows(Rows::Written), Source::Shard)
+    /// As a shard writes it.
+    pub fn written(answer: &Answer) -> Held {
+        match Said::view(answer) {
+            Said::View(brief, text) => Held::Written(brief, text),
+            Said::Reply(_) => unreachable!("it is an answer"),
+        }
+    }
+
+    fn found(held: Held) -> Found {
+        Found { held, source: Source::Shard }
     }
 
     #[test]
     fn what_is_handed_on_is_what_would_be_made() {
         for rows in [0, 1, 3] {
-            let (made, written) = (Found::made(answer(rows), Source::Report), written(&answer(rows)));
+            let (made, written) = (Found::made(answer(rows), Source::Report), found(written(&answer(rows))));
             for encoding in [Encoding::Json, Encoding::MessagePack] {
                 assert_eq!(made.encode(encoding).unwrap(), written.encode(encoding).unwrap(), "{encoding:?}");
             }
@@ -160,20 +202,57 @@ pub mod tests {
     }
 
     #[test]
-    fn rows_that_are_none_are_an_error_to_those_who_need_them() {
-        let mut found = written(&answer(1));
-        let rows = RawValue::from_string("[7]".to_owned()).unwrap();
-        found.answer = Arc::new(Answer::clone(&found.answer).with_rows(|_| Rows::Written(rows)));
-        assert_eq!(found.encode(Encoding::MessagePack).unwrap_err().code, AskErrorCode::Internal);
+    fn an_aged_text_is_what_an_aged_answer_would_be() {
+        // A column, a name and a reason that look like what is looked for.
+        let mut odd = answer(2);
+        odd.rows[1].0.push((Name::new("freshness_ms").unwrap(), Figure::integer(9)));
+        odd.rows[1].0.push((Name::new("stale").unwrap(), Figure::Text(",\"freshness_ms\":1,\"stale\":false".into())));
+        odd.next = Some(",\"freshness_ms\":1,\"stale\":false".to_owned());
+        odd.feed = Some(Feed { feed: ",\"freshness_ms\":1,\"stale\":false".into(), sequence: 2 });
+        for answer in [answer(0), answer(3), odd, Answer { freshness_ms: u64::MAX, ..answer(1) }] {
+            for (age, is_stale) in [(0, false), (0, true), (7, false), (123_456, true)] {
+                let (made, written) = (Held::Made(Arc::new(answer.clone())), written(&answer));
+                let aged = [&made, &written].map(|held| held.aged(age, is_stale).unwrap());
+                assert!(matches!(aged[1], Held::Written(..)), "the text is changed, not made anew");
+                assert_eq!(aged[0].brief(), aged[1].brief());
+                let [made, written] = aged.map(|held| found(held).encode(Encoding::Json).unwrap());
+                assert_eq!(made, written, "{age} {is_stale}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_text_in_another_form_ages_all_the_same() {
+        let text = serde_json::to_string_pretty(&answer(1)).unwrap();
+        let held = Held::Written(Brief::from(&answer(1)), text.into());
+        let aged = found(held.aged(4, true).unwrap()).encode(Encoding::Json).unwrap();
+        let expected = Answer { freshness_ms: 7, stale: true, ..answer(1) };
+        assert_eq!(aged, serde_json::to_vec(&expected).unwrap());
+    }
+
+    #[test]
+    fn what_is_no_answer_is_an_error_to_those_who_need_one() {
+        let broken = Held::Written(Brief::from(&answer(1)), "{\"rows\":[7]}".into());
+        assert_eq!(found(broken.clone()).encode(Encoding::MessagePack).unwrap_err().code, AskErrorCode::Internal);
+        assert_eq!(broken.aged(1, false).unwrap_err().code, AskErrorCode::Internal);
+    }
+
+    #[test]
+    fn what_no_message_takes_is_refused_as_it_is_written() {
+        let long = Answer { next: Some("x".repeat(MAX_REPLY_BYTES)), ..answer(0) };
+        assert_eq!(found(written(&long)).encode(Encoding::Json).unwrap_err().code, AskErrorCode::TooLarge);
     }
 
     #[test]
     fn memory_is_counted_by_row() {
-        let row = Row(vec![(Name::new("carrier").unwrap(), Figure::Text("a name that does not fit inline".into()))]);
-        let bytes = |rows| Rows::Made(vec![row.clone(); rows]).bytes_in_memory();
+        let bytes = |rows| {
+            let mut made = answer(rows);
+            made.rows.iter_mut().for_each(|row| row.0.truncate(1));
+            Held::Made(Arc::new(made)).bytes_in_memory()
+        };
         let row = (bytes(1_001) - bytes(1)) / 1_000;
         assert!((100..300).contains(&row), "{row} bytes");
-        let text = written(&answer(1_001)).answer.rows.bytes_in_memory();
+        let text = written(&answer(1_001)).bytes_in_memory();
         assert!((50_000..100_000).contains(&text), "{text} bytes");
     }
 }

@@ -4,7 +4,7 @@
 //! micro service that gets it, [`encoding`] the two ways in which clients write, [`request`] what they asked,
 //! [`dispatch`] says who answers it, [`reply`] is what goes back, [`asking`] the question as the rest knows it.
 //! [`answers`] finds the answer: in the [`cache`] if one came a moment ago, by joining those who ask the same just now
-//! ([`flight`]), or from the [`shard`] behind its circuit [`breaker`]. [`turns`] says whether there is room, and at the
+//! ([`flight`]), or from the [`shard`] behind its circuit [`breaker`], to which the [`courier`] carries it among others. [`turns`] says whether there is room, and at the
 //! [`gate`] of a shard tenants take turns, so that none holds up the others; [`shedding`] says what is left undone
 //! while a shard is behind. Days that the shard no longer keeps, or all sealed days while it is away, are read from
 //! their streams ([`archive`], [`sealed`], [`history`]) and put together ([`ranges`], [`merge`]). [`lists`] answers the
@@ -18,6 +18,7 @@ mod awaited;
 pub mod breaker;
 pub mod cache;
 pub mod catalogue;
+pub mod courier;
 pub mod dispatch;
 pub mod encoding;
 pub mod flight;

@@ -201,10 +201,10 @@ async fn newer_days(shards: &Shards, asking: &Asking, kept: &Days, from: Date, t
     {
         return Err(AskError::new(AskErrorCode::Expired, "the shard has let go of a day meanwhile"));
     }
-    let generation = glance.as_ref().ok().map(|glance| glance.generation);
+    let generation = glance.as_ref().ok().map(|glance| glance.brief().generation);
     let freshness_ms = match figures.days.iter().all(|day| day.closed) {
         true => 0,
-        false => glance?.freshness_ms,
+        false => glance?.brief().freshness_ms,
     };
     Ok(Some(Newer { figures, freshness_ms, generation }))
 }

@@ -25,7 +25,7 @@ impl Reply {
     }
 
     /// An answer that is written in that encoding.
-    pub fn written(encoding: Encoding, body: Vec<u8>) -> Self {
+    pub fn written(encoding: Encoding, body: impl Into<Bytes>) -> Self {
         Self { headers: encoding.headers(), body: body.into() }
     }
 

@@ -3,12 +3,16 @@
 use crate::archive::{check_groups, decode};
 use crate::asking::Asking;
 use crate::breaker::{Admission, Breaker, FIRST_PAUSE, Position};
+use crate::courier::{Courier, Unanswered};
+use crate::found::Held;
 use crate::gate::{Gate, OF_A_SHARD};
 use crate::shedding::{STRAINED_QUESTIONS, are_behind};
+use async_nats::Subject;
 use async_nats::client::{Request, RequestErrorKind};
 use bytes::Bytes;
 use compact_str::CompactString;
-use daybook_contracts::ask::{Answer, AskError, AskErrorCode, Asked, ShardQuestion};
+use daybook_contracts::ask::{AsOf, AskError, AskErrorCode, Asked, ShardQuestion};
+use daybook_contracts::bundle::{Brief, Said};
 use daybook_contracts::figures::Figures;
 use daybook_contracts::lists::ViewList;
 use daybook_contracts::members::Heartbeat;
@@ -17,6 +21,7 @@ use daybook_domain::ids::{Partition, TenantId};
 use daybook_domain::time::Date;
 use daybook_runtime::connection::Connection;
 use daybook_runtime::membership::Members;
+use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::value::RawValue;
 use std::collections::BTreeSet;
@@ -32,6 +37,7 @@ const TRIES: usize = 2;
 /// The shards of all partitions, as query sees them.
 pub struct Shards {
     connection: Connection,
+    courier: Courier,
     /// The processes of aggregator-shard that are known to live.
     members: Receiver<Members>,
     timeout: Duration,
@@ -44,11 +50,13 @@ pub struct Shards {
 }
 
 impl Shards {
-    /// Each question waits `timeout` at most.
+    /// Each question waits `timeout` at most. Made in a runtime.
     pub fn new(connection: Connection, members: Receiver<Members>, timeout: Duration) -> Self {
         let breakers = Partition::all(connection.partitions).map(|_| Breaker::default()).collect();
         let gates = Partition::all(connection.partitions).map(|_| Gate::new(OF_A_SHARD)).collect();
-        Self { connection, members, timeout, breakers: Mutex::new(breakers), turn: AtomicUsize::new(0), gates }
+        let courier = Courier::start(connection.client.clone(), timeout);
+        let turn = AtomicUsize::new(0);
+        Self { connection, courier, members, timeout, breakers: Mutex::new(breakers), turn, gates }
     }
 
     /// Whether the shards that run the tenant's partition are behind the log, or many questions would be answered before the
@@ -59,13 +67,14 @@ impl Shards {
             || are_behind(self.members.borrow().values(), partition)
     }
 
-    /// What the shard says about a view, the rows as it wrote them.
+    /// What the shard says about a view, as it wrote it.
     ///
     /// # Errors
     /// Those of the shard, and those of [`Shards::ask`].
-    pub async fn view(&self, asking: &Asking) -> Asked<Answer<Box<RawValue>>> {
+    pub async fn view(&self, asking: &Asking) -> Asked<Held> {
         let Asking { tenant, view, query } = asking.clone();
-        self.ask(&asking.tenant, &ShardQuestion::View { tenant, view, query: Box::new(query) }).await
+        let question = ShardQuestion::View { tenant, view, query: Box::new(query) };
+        read_view(self.say(&asking.tenant, &question).await?)
     }
 
     /// The groups behind a view's figures, from one day to another, both included.
@@ -116,14 +125,18 @@ impl Shards {
     }
 
     async fn request(&self, tenant: &TenantId, question: &ShardQuestion) -> Asked<Bytes> {
+        Ok(self.say(tenant, question).await?.alone())
+    }
+
+    async fn say(&self, tenant: &TenantId, question: &ShardQuestion) -> Asked<Said> {
         let partition = Partition::of(tenant.as_str(), self.connection.partitions);
-        let reply = self.request_of(partition, tenant, question).await?;
-        reply.map_err(|why| unavailable(&format!("tenant {tenant}"), &why))
+        let said = self.request_of(partition, tenant, question).await?;
+        said.map_err(|why| unavailable(&format!("tenant {tenant}"), &why))
     }
 
     async fn request_of_group(&self, partition: Partition, group: &TenantId, question: &ShardQuestion) -> Asked<Bytes> {
-        let reply = self.request_of(partition, group, question).await?;
-        reply.map_err(|why| unavailable(&format!("partition {partition}"), &why))
+        let said = self.request_of(partition, group, question).await?;
+        said.map(Said::alone).map_err(|why| unavailable(&format!("partition {partition}"), &why))
     }
 
     /// The reply of the shard that runs a partition, or why there is none. The question takes its turn among those of `asker`, a
@@ -136,7 +149,7 @@ impl Shards {
         partition: Partition,
         asker: &TenantId,
         question: &ShardQuestion,
-    ) -> Asked<Result<Bytes, String>> {
+    ) -> Asked<Result<Said, String>> {
         // Before the breaker: what is known of the shard may be another thing when the turn has come.
         let _pass = self.gates[usize::from(partition.0)].pass(asker).await?;
         let Some(passage) = self.admit(partition) else {
@@ -159,29 +172,26 @@ impl Shards {
     }
 
     /// Sends a question to the replicas, one after the other, until one replies that serves; or says why none does.
-    async fn send(&self, passage: Passage<'_>, question: &ShardQuestion) -> Result<Bytes, String> {
+    async fn send(&self, passage: Passage<'_>, question: &ShardQuestion) -> Result<Said, String> {
         let partition = passage.partition;
-        let payload = serde_json::to_vec(question).expect("questions are plain values");
+        let question = Bytes::from(serde_json::to_vec(question).expect("questions are plain values"));
         let (mut failure, mut tries) = (String::new(), 0);
-        let to_any = self.connection.subjects.shard(partition);
         let mut caught_up_by_none = None;
-        for subject in self.addresses(partition) {
-            let request = Request::new().payload(payload.clone().into()).timeout(Some(self.timeout));
-            let is_last = subject == to_any;
-            match self.connection.client.send_request(subject, request).await {
-                Ok(reply) => {
-                    let may_be_last = is_last || !is_unavailable(&reply.payload);
-                    if may_be_last {
+        for address in self.addresses(partition) {
+            let is_last = matches!(address, Address::Any(_));
+            match self.carry(address, question.clone()).await {
+                Ok(said) => {
+                    if is_last || !is_unavailable(&said) {
                         passage.replied();
-                        return Ok(reply.payload);
+                        return Ok(said);
                     }
                     // It has begun again and catches up with the log; another may serve.
-                    caught_up_by_none = Some(reply.payload);
+                    caught_up_by_none = Some(said);
                 }
-                Err(error) => {
+                Err(unanswered) => {
                     // Where nobody listens any more nothing was waited for.
-                    tries += usize::from(error.kind() != RequestErrorKind::NoResponders);
-                    failure = error.to_string();
+                    tries += usize::from(unanswered != Unanswered::NobodyListens);
+                    failure = unanswered.to_string();
                     if tries == TRIES {
                         break;
                     }
@@ -189,26 +199,46 @@ impl Shards {
             }
         }
         match caught_up_by_none {
-            Some(reply) => {
+            Some(said) => {
                 passage.replied();
-                Ok(reply)
+                Ok(said)
             }
             None => Err(failure),
         }
     }
 
+    /// What is said at one address: to a question among others where bundles are taken, else to one that travels alone.
+    async fn carry(&self, address: Address, question: Bytes) -> Result<Said, Unanswered> {
+        let to = match address {
+            Address::Bundles(to) => return self.courier.ask(to, question).await,
+            Address::One(to) | Address::Any(to) => to,
+        };
+        let request = Request::new().payload(question).timeout(Some(self.timeout));
+        match self.connection.client.send_request(to, request).await {
+            Ok(reply) => Ok(Said::Reply(reply.payload)),
+            Err(error) => Err(match error.kind() {
+                RequestErrorKind::NoResponders => Unanswered::NobodyListens,
+                RequestErrorKind::TimedOut => Unanswered::Late,
+                _ => Unanswered::Unsent(error.to_string()),
+            }),
+        }
+    }
+
     /// Whom to ask, one after the other: the replicas that serve the partition, in turn, then whoever listens. For those
     /// that crashed are taken for serving until they have been silent for a while, and may be more than those that live.
-    fn addresses(&self, partition: Partition) -> Vec<String> {
+    fn addresses(&self, partition: Partition) -> Vec<Address> {
         let subjects = &self.connection.subjects;
         let members = self.members.borrow();
         let serving: Vec<&Heartbeat> = serving(&members, partition).collect();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let in_turn = (0..serving.len()).map(|index| serving[(turn + index) % serving.len()]);
-        in_turn
-            .map(|member| subjects.shard_at(partition, &member.instance))
-            .chain([subjects.shard(partition)])
-            .collect()
+        let address = |member: &Heartbeat| {
+            let to = subjects.shard_at(partition, &member.instance).into();
+            // A shard of an earlier build does not say that it takes them.
+            let takes_bundles = member.parts.get(&partition).is_some_and(|part| part.bundles);
+            if takes_bundles { Address::Bundles(to) } else { Address::One(to) }
+        };
+        in_turn.map(address).chain([Address::Any(subjects.shard(partition).into())]).collect()
     }
 
     fn admit(&self, partition: Partition) -> Option<Passage<'_>> {
@@ -288,12 +318,44 @@ fn serving(members: &Members, partition: Partition) -> impl Iterator<Item = &Hea
     members.values().filter(move |member| member.parts.get(&partition).is_some_and(|part| part.ready))
 }
 
-/// Whether the reply says that the shard cannot answer now.
-fn is_unavailable(reply: &[u8]) -> bool {
+/// Where a question can be asked.
+enum Address {
+    /// A replica that takes bundles of questions.
+    Bundles(Subject),
+    /// A replica that takes one question at a time.
+    One(Subject),
+    /// Whichever listens.
+    Any(Subject),
+}
+
+/// Whether a shard says that it cannot answer now.
+fn is_unavailable(said: &Said) -> bool {
     const SHORT: usize = 4_096;
+    let Said::Reply(reply) = said else { return false };
     reply.len() < SHORT
         && serde_json::from_slice::<Asked<IgnoredAny>>(reply)
             .is_ok_and(|reply| reply.is_err_and(|error| error.code == AskErrorCode::Unavailable))
+}
+
+/// What a shard says about a view. A text that came among others is copied: the message of all of them need not be kept.
+fn read_view(said: Said) -> Asked<Held> {
+    /// What query has to know, out of the answer itself: an earlier build says it nowhere else.
+    #[derive(Deserialize)]
+    struct Head {
+        #[serde(default)]
+        generation: u32,
+        as_of: AsOf,
+        freshness_ms: u64,
+    }
+    match said {
+        Said::View(brief, text) => Ok(Held::Written(brief, Bytes::copy_from_slice(&text))),
+        Said::Reply(reply) => {
+            let text = read::<Box<RawValue>>(&reply)?;
+            let Head { generation, as_of, freshness_ms } = serde_json::from_str(text.get()).map_err(unreadable)?;
+            let brief = Brief { generation, as_of, freshness_ms };
+            Ok(Held::Written(brief, Bytes::copy_from_slice(text.get().as_bytes())))
+        }
+    }
 }
 
 /// The error that a reply is instead of MessagePack: it begins as an object of JSON.
@@ -319,8 +381,11 @@ fn decode_totals(reply: &[u8]) -> Result<Totals, String> {
 }
 
 fn read<T: DeserializeOwned>(reply: &[u8]) -> Asked<T> {
-    serde_json::from_slice::<Asked<T>>(reply)
-        .map_err(|error| internal(format!("the shard's answer cannot be read: {error}")))?
+    serde_json::from_slice::<Asked<T>>(reply).map_err(unreadable)?
+}
+
+fn unreadable(error: serde_json::Error) -> AskError {
+    internal(format!("the shard's answer cannot be read: {error}"))
 }
 
 fn unavailable(of: &str, why: &str) -> AskError {
@@ -335,6 +400,7 @@ fn internal(message: String) -> AskError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::found::tests::{answer, written};
     use crate::sealed::tests::figures;
     use daybook_contracts::ask::DayState;
     use daybook_contracts::totals::{Encoder, GroupRef, MemberDayRef, MemberFiguresRef};
@@ -363,5 +429,29 @@ mod tests {
             written(true, &[Accumulator::Extremes(Default::default())]),
         ];
         assert!(refused.iter().all(Result::is_err), "{refused:?}");
+    }
+    #[test]
+    fn a_view_is_read_alike_alone_and_out_of_a_bundle() {
+        for generation in [0, 3] {
+            let answer = daybook_contracts::ask::Answer { generation, ..answer(2) };
+            let Held::Written(brief, text) = written(&answer) else { panic!("it is written") };
+            let bundled = Said::View(brief, text.clone());
+            for said in [bundled.clone(), Said::Reply(bundled.alone())] {
+                let Held::Written(found, held) = read_view(said).unwrap() else { panic!("it is written") };
+                assert_eq!((found, held), (brief, text.clone()));
+            }
+        }
+        let error = AskError::new(AskErrorCode::UnknownDay, "no");
+        let refused = Said::Reply(serde_json::to_vec(&Asked::<()>::Err(error.clone())).unwrap().into());
+        assert_eq!(read_view(refused).unwrap_err(), error);
+        assert_eq!(read_view(Said::Reply("{\"Ok\":{}}".into())).unwrap_err().code, AskErrorCode::Internal);
+    }
+
+    #[test]
+    fn only_a_shards_word_that_it_cannot_answer_is_taken_for_one() {
+        let error =
+            |code| Said::Reply(serde_json::to_vec(&Asked::<()>::Err(AskError::new(code, "no"))).unwrap().into());
+        assert!(is_unavailable(&error(AskErrorCode::Unavailable)));
+        assert!(!is_unavailable(&error(AskErrorCode::NotYet)) && !is_unavailable(&Said::Reply("?".into())));
     }
 }

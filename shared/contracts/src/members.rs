@@ -197,6 +197,9 @@ pub struct Part {
     /// Of a shard: pages of entities of closed days that are in that store only. Left out when there are none.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub closed_pages_out: u64,
+    /// Of a shard: it takes [bundles](crate::bundle) of questions. Left out where it does not, as by earlier builds.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bundles: bool,
     /// The last digests of a shard's state, oldest first; at most [`MAX_DIGESTS`].
     /// Shared, for they are told with every batch and change once in a long while.
     #[serde(default, skip_serializing_if = "is_empty")]

@@ -8,6 +8,7 @@ mod alerting;
 mod backfill;
 mod bad_input;
 mod beside;
+mod bundles;
 mod calendars;
 mod closed_days;
 mod corrections;

@@ -38,7 +38,10 @@ fn requests(daybook: &Daybook) -> Vec<(&'static str, String, &'static str)> {
         ("requests to admin", subjects.admin("views"), ""),
         ("requests to admin", subjects.admin("apply"), "no json"),
         ("requests to shard", shard.clone(), "\"Position\""),
-        ("requests to shard", shard, "no json"),
+        ("requests to shard", shard.clone(), "no json"),
+        // Bundles of questions, of which the second is cut off.
+        ("requests to shard", shard.clone(), "\u{1}\u{a}\0\0\0\"Position\""),
+        ("requests to shard", shard, "\u{1}\u{b}\0\0\0\"Position\""),
     ]
 }
 

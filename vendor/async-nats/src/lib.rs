@@ -504,6 +504,8 @@ impl ConnectionHandler {
             handler: &'a mut ConnectionHandler,
             receiver: &'a mut mpsc::Receiver<Command>,
             recv_buf: &'a mut Vec<Command>,
+            /// Daybook: whether those who are about to send have had their turn.
+            has_yielded: bool,
         }
 
         enum ExitReason {
@@ -592,6 +594,14 @@ impl ConnectionHandler {
                     return Poll::Ready(ExitReason::Closed);
                 }
 
+                // Daybook: the first command wakes this task, which would run next and write that one alone. Once to the end
+                // of the queue, and what the tasks before it send goes out in the same write.
+                if !mem::replace(&mut self.has_yielded, false) && !self.receiver.is_empty() {
+                    self.has_yielded = true;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+
                 // WARNING: after the following loop `handle_command`,
                 // or other functions which call `enqueue_write_op`,
                 // cannot be called anymore. Runtime wakeups won't
@@ -606,6 +616,7 @@ impl ConnectionHandler {
                             recv_buf,
                             handler,
                             receiver,
+                            ..
                         } = &mut *self;
                         match receiver.poll_recv_many(cx, recv_buf, Self::RECV_CHUNK_SIZE) {
                             Poll::Pending => break,
@@ -681,6 +692,7 @@ impl ConnectionHandler {
                 handler: self,
                 receiver,
                 recv_buf: &mut recv_buf,
+                has_yielded: false,
             };
             match process.await {
                 ExitReason::Disconnected(err) => {
