@@ -166,7 +166,10 @@ mod tests {
     fn a_port_that_cannot_be_is_not_replaced() {
         let port = |url: &str| port(&url.parse().unwrap());
         assert_eq!(["http://h", "https://h/p", "https://[::1]?q"].map(port), [Some(80), Some(443), Some(443)]);
-        assert_eq!(["http://h:8080/", "https://[::1]:1", "https://h:65535"].map(port), [Some(8080), Some(1), Some(65_535)]);
+        assert_eq!(
+            ["http://h:8080/", "https://[::1]:1", "https://h:65535"].map(port),
+            [Some(8080), Some(1), Some(65_535)]
+        );
         assert_eq!(["https://h:99999", "http://h:0", "https://[::1]:65536/p"].map(port), [None; 3]);
     }
 }

@@ -188,8 +188,9 @@ impl Heartbeat {
     /// [`MAX_NAME_BYTES`] or a list longer than its bound: what is kept of others must have bounds.
     pub fn decode(message: &[u8]) -> Option<Self> {
         let heartbeat: Self = serde_json::from_slice(message).ok()?;
-        let Self { service, instance, version, host, parts, foreign, missing, sources, sources_refused, webhooks, .. } =
-            &heartbeat;
+        let Self {
+            service, instance, version, host, parts, foreign, missing, sources, sources_refused, webhooks, ..
+        } = &heartbeat;
         let is_bounded = [service, instance, version, host].iter().all(|text| text.len() <= MAX_NAME_BYTES);
         let is_told_shortly = |part: &Part| {
             let texts = part.digests.iter().flat_map(|digest| [Some(&digest.state), digest.seasons.as_ref()]);
@@ -417,7 +418,8 @@ mod tests {
         assert_eq!(Heartbeat::decode(&bytes(&refusing("why"))), Some(refusing("why")));
         assert_eq!(Heartbeat::decode(&bytes(&refusing(&long))), None);
         let refusal = |length: usize| WebhookRefusal { at: Instant::MIN, why: "x".repeat(length).into() };
-        let webhook = |length| WebhookTries { name: "pager".into(), refusal: Some(refusal(length)), ..Default::default() };
+        let webhook =
+            |length| WebhookTries { name: "pager".into(), refusal: Some(refusal(length)), ..Default::default() };
         let told = Heartbeat { webhooks: vec![webhook(MAX_NAME_BYTES); MAX_WEBHOOKS], ..sound.clone() };
         assert_eq!(Heartbeat::decode(&bytes(&told)), Some(told));
         let unnamed = WebhookTries { name: long.as_str().into(), ..Default::default() };

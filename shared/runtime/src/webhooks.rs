@@ -51,7 +51,8 @@ impl WebhookStanding {
         let WebhookBacklog { name, waiting, oldest } = backlog;
         let taken_at = tries.iter().filter_map(|tries| tries.taken_at).max();
         let held_off = tries.iter().any(|tries| tries.is_held_off());
-        let first_failed = tries.iter().filter(|tries| tries.is_held_off()).filter_map(|tries| tries.failing_since).min();
+        let first_failed =
+            tries.iter().filter(|tries| tries.is_held_off()).filter_map(|tries| tries.failing_since).min();
         // What one process delivers counts for all.
         let failing_since = first_failed.map(|failed| taken_at.map_or(failed, |taken| failed.max(taken)));
         let refusal = tries.iter().filter_map(|tries| tries.refusal.as_ref()).max_by_key(|refusal| refusal.at).cloned();

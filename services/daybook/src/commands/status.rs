@@ -250,7 +250,9 @@ impl Status {
                     super::print_line("")?;
                 }
             }
-            None => super::print_line("the broker does not tell of webhooks; may this user list the consumers of ALERTS?\n")?,
+            None => super::print_line(
+                "the broker does not tell of webhooks; may this user list the consumers of ALERTS?\n",
+            )?,
         }
         self.disk().print()?;
         if let Some(days) = &self.days {

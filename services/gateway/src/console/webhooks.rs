@@ -71,7 +71,10 @@ mod tests {
         };
         let all = [webhook];
         let shown = table(&all, at(3_600)).into_string();
-        assert!(shown.contains("held off") && shown.contains("&lt;b&gt;no&lt;/b&gt;") && !shown.contains("<b>"), "{shown}");
+        assert!(
+            shown.contains("held off") && shown.contains("&lt;b&gt;no&lt;/b&gt;") && !shown.contains("<b>"),
+            "{shown}"
+        );
         assert!(alarms(&all, at(3_600)).into_string().contains("has taken no alert for"));
         assert!(alarms(&all, at(3_599)).into_string().is_empty());
         assert!(table(&[], at(0)).into_string().is_empty());

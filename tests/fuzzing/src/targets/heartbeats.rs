@@ -3,8 +3,7 @@
 
 use daybook_contracts::members::{
     DIGEST_FORMAT, Foreign, Heartbeat, MAX_DIGESTS, MAX_NAME_BYTES, MAX_PARTS, Memory, Missing, Part, SourceStanding,
-    WebhookRefusal, WebhookTries,
-    StateDigest,
+    StateDigest, WebhookRefusal, WebhookTries,
 };
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_domain::time::Instant;

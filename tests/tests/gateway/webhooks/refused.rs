@@ -105,7 +105,8 @@ async fn an_alert_that_cannot_be_read_waits_and_says_nothing_of_its_target() {
     let web = Web::at(gateway.http.as_deref().unwrap());
     let metrics = eventually("it is looked at four times", || async {
         let metrics = web.get("/metrics").await.text();
-        let looks = metrics.lines().find_map(|line| line.strip_prefix("daybook_webhook_unreadable_total{target=\"unread\"} "));
+        let looks =
+            metrics.lines().find_map(|line| line.strip_prefix("daybook_webhook_unreadable_total{target=\"unread\"} "));
         looks.and_then(|looks| looks.parse::<f64>().ok()).filter(|looks| *looks >= 4.0).map(|_| metrics)
     })
     .await;

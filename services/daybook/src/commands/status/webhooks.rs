@@ -74,14 +74,20 @@ mod tests {
         let sending = WebhookStanding { name: "chat".to_owned(), waiting: 1, ..idle.clone() };
         let all = [sending, idle, failing];
         let shown = table(&all, at(3_660)).unwrap().render(None);
-        let lines: Vec<Vec<&str>> = shown.lines().map(|line| line.split("  ").filter(|cell| !cell.is_empty()).map(str::trim).collect()).collect();
+        let lines: Vec<Vec<&str>> = shown
+            .lines()
+            .map(|line| line.split("  ").filter(|cell| !cell.is_empty()).map(str::trim).collect())
+            .collect();
         assert_eq!(lines[1], ["chat", "1", "-", "sending"]);
         assert_eq!(lines[2], ["idle", "0", "-", "idle"]);
         assert_eq!(lines[3][..3], ["pager", "1,234", &duration(std::time::Duration::from_secs(3_660))]);
         assert!(lines[3][3].starts_with("held off for") && lines[3][4].ends_with(why), "{shown}");
         assert_eq!(refused_long(&all, at(3_659)), [""; 0]);
         let sentences = refused_long(&all, at(3_660));
-        assert!(sentences.len() == 1 && sentences[0].starts_with("the webhook pager has taken no alert for"), "{sentences:?}");
+        assert!(
+            sentences.len() == 1 && sentences[0].starts_with("the webhook pager has taken no alert for"),
+            "{sentences:?}"
+        );
         assert!(table(&[], at(0)).is_none());
     }
 }
