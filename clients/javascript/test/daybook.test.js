@@ -444,11 +444,11 @@ check("reports have their hash and name the version before", async () => {
   assert.deepEqual((await archive.report(FIRST_DAY, 1)).payload, first.payload);
   const [entry] = await all(archive.reports({ from: FIRST_DAY, to: FIRST_DAY }));
   assert.deepEqual([entry.version, entry.hash, entry.bytes], [2, second.hash, second.payload.length]);
-  const told = [];
-  while (told.length < 2) told.push(...(await alerts.next()).value.alerts);
+  const heardAlerts = [];
+  while (heardAlerts.length < 2) heardAlerts.push(...(await alerts.next()).value.alerts);
   alerts.close();
   assert.deepEqual(
-    told.map(({ alert, report }) => [alert, report.version, report.hash]),
+    heardAlerts.map(({ alert, report }) => [alert, report.version, report.hash]),
     [
       ["day_sealed", 1, first.hash],
       ["report_restated", 2, second.hash],

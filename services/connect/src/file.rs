@@ -40,8 +40,8 @@ impl SourcesFile {
     /// need not have been there before.
     fn judge(&mut self, read: Result<String, SourcesError>, at_once: bool) -> Option<Result<Sources, SourcesError>> {
         let content = read.as_ref().map(String::clone).map_err(SourcesError::to_string);
-        self.looks.judge(content, at_once)?;
-        Some(read.and_then(|text| sources::parse(&text, &self.path, &self.subjects)).map(shared))
+        let parse = |text: String| sources::parse(&text, &self.path, &self.subjects).map(shared);
+        self.looks.judge(content, at_once).map(|_| read.and_then(parse))
     }
 
     /// Looks at the file for ever, at each signal at once, and tells `newest` of sources that it can use.

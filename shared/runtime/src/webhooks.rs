@@ -7,7 +7,7 @@ use async_nats::jetstream::consumer::Info;
 use daybook_contracts::members::{Heartbeat, WebhookRefusal, WebhookTries};
 use daybook_domain::time::Instant;
 use futures::future::join_all;
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::TryStreamExt as _;
 use serde::Serialize;
 use std::time::Duration;
 
