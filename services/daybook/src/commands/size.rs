@@ -135,7 +135,7 @@ fn number(text: &str) -> Result<u64, String> {
 
 /// What is printed as JSON.
 #[derive(Serialize)]
-struct Sized<'a> {
+struct SizingAnswer<'a> {
     load: &'a SizingLoad,
     estimate: &'a SizingEstimate,
 }
@@ -145,7 +145,7 @@ pub async fn run(arguments: Arguments) -> Outcome {
     let load = load(&arguments, &defined)?;
     let estimate = estimate(&load);
     if arguments.json {
-        super::print_json(&Sized { load: &load, estimate: &estimate })?;
+        super::print_json(&SizingAnswer { load: &load, estimate: &estimate })?;
     } else {
         show(&load, &estimate)?;
     }
@@ -197,8 +197,8 @@ fn assumed(arguments: &KindArguments) -> Apply {
 
 fn load(arguments: &Arguments, defined: &Apply) -> anyhow::Result<SizingLoad> {
     let tenants = arguments.tenants.unwrap_or(defined.tenants.len() as u64);
-    ensure!(tenants > 0, "there are no tenants in the files; say how many there are: --tenants N");
-    ensure!(!defined.kinds.is_empty(), "there are no kinds in the files; name the file that defines them, too");
+    ensure!(tenants > 0, "say how many tenants there are, for no file defines one: --tenants N");
+    ensure!(!defined.kinds.is_empty(), "the files define no kind; name the file that does, too");
     ensure!(arguments.versions > 0, "an entity has at least one event: --versions 1");
     let kinds: Vec<&str> = defined.kinds.iter().map(|kind| kind.name.as_str()).collect();
     let events = numbers("--events", "kind", &arguments.events, &kinds)?;
@@ -236,7 +236,7 @@ fn installation(arguments: &Arguments) -> Installation {
     Installation { partitions, replicas, stream_replicas, shard_memory, store, log_days, id_bytes }
 }
 
-/// The number that flags say for each name. A number without a name is for the only one, or for all views.
+/// The number that flags say for each name. A number without a name is for the only one.
 fn numbers(flag: &str, what: &str, said: &[Named], names: &[&str]) -> anyhow::Result<Vec<Option<u64>>> {
     let mut numbers = vec![None; names.len()];
     for Named { name, number } in said {
