@@ -282,7 +282,7 @@ fn show(load: &SizingLoad, estimate: &SizingEstimate) -> anyhow::Result<()> {
         (log, broker.log_bytes),
         ("broker: snapshots".to_owned(), broker.snapshot_bytes),
         ("broker: INBOX, REJECTS and ALERTS when full".to_owned(), broker.bounded_bytes),
-        ("broker: these but the day".to_owned(), broker.total()),
+        ("broker: all of it, with the whole log".to_owned(), broker.total()),
     ] {
         table.row([what, amount(bytes), copies(bytes, stream_replicas)]);
     }

@@ -86,7 +86,7 @@ pub fn estimate(load: &SizingLoad) -> SizingEstimate {
     let kept = entities.saturating_mul(KEPT_DAYS);
     let store_bytes = kept.saturating_mul(rules::ENTITY_IN_FOLDER).saturating_add(ids.disk_bytes);
     SizingEstimate {
-        shards: shards(&load.installation, state_bytes),
+        shards: shards(load, state_bytes),
         state_bytes,
         memory,
         ids,
@@ -136,14 +136,18 @@ fn remembered(load: &SizingLoad, id_bytes: u64) -> RememberedIds {
     }
 }
 
-fn shards(installation: &Installation, state_bytes: u64) -> ShardNeed {
+fn shards(load: &SizingLoad, state_bytes: u64) -> ShardNeed {
+    let installation = &load.installation;
     let partitions = u64::from(installation.partitions.max(1));
     let usable = usable(installation.shard_memory);
-    let of_partition = |partitions: u64| state_bytes.div_ceil(partitions).saturating_add(rules::PARTITION);
+    // A tenant lives in one partition.
+    let filled = |partitions: u64| partitions.min(load.tenants.max(1));
+    let of_partition = |partitions: u64| state_bytes.div_ceil(filled(partitions)).saturating_add(rules::PARTITION);
     let partition_bytes = of_partition(partitions);
     let partitions_of_process = (usable / partition_bytes).min(partitions);
     let replicas = u64::from(installation.replicas.max(1));
-    let processes = partitions.checked_mul(replicas).zip(Some(partitions_of_process)).filter(|(_, fit)| *fit > 0);
+    let processes =
+        filled(partitions).checked_mul(replicas).zip(Some(partitions_of_process)).filter(|(_, fit)| *fit > 0);
     ShardNeed {
         partition_bytes,
         partitions_of_process,
@@ -247,6 +251,10 @@ mod tests {
         let mut more = load(30_000_000);
         more.installation.partitions = u16::try_from(large.least_partitions.unwrap()).unwrap();
         assert!(estimate(&more).shards.processes.is_some());
+        more.tenants = 2;
+        let few = estimate(&more).shards;
+        assert!(few.partition_bytes > found.partition_bytes && few.processes.is_none(), "a tenant is in one partition");
+        more.tenants = 100;
         more.installation.partitions -= 1;
         assert!(estimate(&more).shards.processes.is_none(), "they are the fewest");
     }

@@ -104,13 +104,13 @@ fn the_answer_says_how_many_processes_or_what_to_change() {
     };
     let small = told("--events 100000 --tenants 10");
     assert!(small.starts_with("shard processes: 2 of 2.0 GiB; each holds up to 8 of 8 partitions"), "{small}");
-    let large = told("--events 30,000,000 --tenants 10 --shard-memory 1g");
+    let large = told("--events 30,000,000 --tenants 1000 --shard-memory 1g");
     assert!(large.starts_with("DOES NOT FIT: ") && large.contains("or --partitions "), "{large}");
     let memory = large.split("--shard-memory ").nth(1).unwrap().split(',').next().unwrap().to_owned();
-    let larger = told(&format!("--events 30_000_000 --tenants 10 --shard-memory {memory}"));
+    let larger = told(&format!("--events 30_000_000 --tenants 1000 --shard-memory {memory}"));
     assert!(larger.starts_with("shard processes: "), "{larger}");
     let partitions = large.rsplit(' ').next().unwrap();
-    let more = told(&format!("--events 30_000_000 --tenants 10 --shard-memory 1g --partitions {partitions}"));
+    let more = told(&format!("--events 30_000_000 --tenants 1000 --shard-memory 1g --partitions {partitions}"));
     assert!(more.starts_with("shard processes: "), "{more}");
 }
 
