@@ -6,8 +6,8 @@ use crate::connection::Connection;
 use async_nats::jetstream::consumer::Info;
 use daybook_contracts::members::{Heartbeat, WebhookRefusal, WebhookTries};
 use daybook_domain::time::Instant;
-use futures::future::join_all;
 use futures::TryStreamExt as _;
+use futures::future::join_all;
 use serde::Serialize;
 use std::time::Duration;
 
