@@ -186,12 +186,18 @@ impl AlertsBroker {
 
     /// Writes an alert as the shard does; returns its id and its bytes.
     pub async fn alert(&self, tenant: &str, alert: &str) -> (String, Vec<u8>) {
-        let log = {
-            let mut next = self.next.lock().unwrap();
-            *next += 1;
-            LogSeq(*next)
-        };
-        write_alert(&self.connection, tenant, alert, log).await
+        write_alert(&self.connection, tenant, alert, self.next_log()).await
+    }
+
+    /// Writes an alert as a shard of a newer version might: in its place, and in a form that is not known here.
+    pub async fn unreadable_alert(&self, tenant: &str) {
+        append_alert(&self.connection, tenant, self.next_log(), b"{\"newer\":true}".to_vec()).await;
+    }
+
+    fn next_log(&self) -> LogSeq {
+        let mut next = self.next.lock().unwrap();
+        *next += 1;
+        LogSeq(*next)
     }
 
     /// Writes so many alerts of one name; returns their ids.
@@ -282,15 +288,19 @@ pub fn write_webhooks(folder: &Path, targets: &[String]) -> PathBuf {
 
 /// Writes an alert as the shard does, as the first one of the batch at `log`; returns its id and its bytes.
 pub async fn write_alert(connection: &Connection, tenant: &str, alert: &str, log: LogSeq) -> (String, Vec<u8>) {
-    let (subjects, id) = (&connection.subjects, alert_id(&TenantId::new(tenant).unwrap(), log, 0));
+    let id = alert_id(&TenantId::new(tenant).unwrap(), log, 0);
     let payload: Value = json!({"id": id, "alert": alert, "tenant": tenant, "generation": 0, "day": "2024-03-01",
         "at": "2024-03-01T12:00:00Z", "log": log});
-    let (subject, payload) = (subjects.alerts(tenant), payload.to_string().into_bytes());
-    let last = last_message(connection, &subjects.alerts_stream(), &subject).await;
+    let payload = payload.to_string().into_bytes();
+    append_alert(connection, tenant, log, payload.clone()).await;
+    (id, payload)
+}
+
+async fn append_alert(connection: &Connection, tenant: &str, log: LogSeq, payload: Vec<u8>) {
+    let subject = connection.subjects.alerts(tenant);
+    let last = last_message(connection, &connection.subjects.alerts_stream(), &subject).await;
     let mut headers = HeaderMap::new();
     headers.insert(header_names::POSITION, alert_position(log, 0).to_string());
-    let expected = last.map_or(0, |last| last.sequence);
-    let appended = append(connection, &subject, expected, headers, payload.clone().into()).await;
+    let appended = append(connection, &subject, last.map_or(0, |last| last.sequence), headers, payload.into()).await;
     assert!(matches!(appended, Appended::At(_)), "{appended:?}");
-    (id, payload)
 }

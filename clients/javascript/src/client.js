@@ -1,4 +1,5 @@
 /** `Daybook`, the client of one tenant over a connection of a NATS client. */
+import { AlertFeed } from "./alerts.js";
 import { AskError, PublishError } from "./errors.js";
 import { checkedName, parse, write } from "./exact.js";
 import { LiveView } from "./live.js";
@@ -189,7 +190,7 @@ export class Daybook {
     return (await this.#ask("~views", {})).views;
   }
 
-  // Days, reports, rejects
+  // Days, reports, rejects, alerts
 
   /**
    * The business days, newest first, between two dates; both are included.
@@ -234,6 +235,42 @@ export class Daybook {
       yield page;
       if (place === undefined) return;
     }
+  }
+
+  /**
+   * The alerts of the tenant's views and reports, newest first.
+   *
+   * @returns {AsyncGenerator<import("./types.js").Alert, void>}
+   */
+  alerts() {
+    return this.#list("alerts", {});
+  }
+
+  /**
+   * Pages of the alerts after a place, oldest first, until there are no more.
+   *
+   * A place is the `newer` of a page, as for `rejectsSince`, and so is `missed`. Without a place there is one page, of the
+   * newest alerts.
+   *
+   * @param {string} [place]
+   * @returns {AsyncGenerator<import("./types.js").AlertPage, void>}
+   */
+  async *alertsSince(place) {
+    for await (const page of this.#pages("~alerts", { cursor: place })) {
+      yield page;
+      if (place === undefined) return;
+    }
+  }
+
+  /**
+   * Follows the alerts after a place, and those that come.
+   *
+   * A place is the `newer` of a page. Without one the first page has the newest alerts.
+   *
+   * @param {string} [place]
+   */
+  followAlerts(place) {
+    return new AlertFeed(this, place);
   }
 
   /**

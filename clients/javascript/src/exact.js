@@ -1,7 +1,8 @@
 /**
  * JSON without binary floats: figures are read as texts with all their digits, if `numbers` is `"text"`.
  *
- * A question can ask Daybook for texts, too. Live updates and reports have no such choice, so this reads all of them alike.
+ * A question can ask Daybook for texts, too. Live updates, reports and alerts have no such choice, so this reads all of
+ * them alike.
  */
 import { DaybookError } from "./errors.js";
 
@@ -9,10 +10,12 @@ import { DaybookError } from "./errors.js";
 const NAME = /^[A-Za-z0-9_-]{1,64}$/;
 /** A text or a number in JSON. */
 const TOKEN = /"[^"\\]*(?:\\.[^"\\]*)*"|-?\d[\d.eE+-]*/g;
-/** Where figures are, in answers, live updates and reports. */
-const FIGURES = new Set(["rows", "adjustments"]);
+/** Where figures are, in answers, live updates, reports and alerts. */
+const FIGURES = new Set(["rows", "adjustments", "figures"]);
 /** Columns of rows that count places: they are small, and stay numbers. */
 const PLACES = new Set(["position", "rank"]);
+/** Objects whose fields are what somebody has named, which may be `rows` or `figures`. */
+const NAMED = new Set(["kinds", "views"]);
 
 const decoder = new TextDecoder("utf-8", { fatal: true });
 const encoder = new TextEncoder();
@@ -29,7 +32,7 @@ export function parse(payload, numbers) {
   const plain = JSON.parse(text);
   if (numbers === "number") return plain;
   const texts = JSON.parse(text.replace(TOKEN, (token) => (token[0] === '"' ? token : `"${token}"`)));
-  return withTexts(plain, texts, false);
+  return withTexts(plain, texts, false, false);
 }
 
 /**
@@ -38,16 +41,20 @@ export function parse(payload, numbers) {
  * @param {any} plain
  * @param {any} texts the same value, where each number is a text
  * @param {boolean} areFigures
+ * @param {boolean} areNamed whether its fields are names
  * @returns {any}
  */
-function withTexts(plain, texts, areFigures) {
+function withTexts(plain, texts, areFigures, areNamed) {
   if (typeof plain === "number") return areFigures ? texts : plain;
   if (plain === null || typeof plain !== "object") return plain;
-  if (Array.isArray(plain)) return plain.map((item, index) => withTexts(item, texts[index], areFigures));
+  if (Array.isArray(plain)) return plain.map((item, index) => withTexts(item, texts[index], areFigures, false));
   /** @type {(name: string) => boolean} */
-  const isFigure = (name) => (areFigures || FIGURES.has(name)) && !PLACES.has(name);
+  const isFigure = (name) => (areFigures || (FIGURES.has(name) && !areNamed)) && !PLACES.has(name);
   return Object.fromEntries(
-    Object.entries(plain).map(([name, value]) => [name, withTexts(value, texts[name], isFigure(name))]),
+    Object.entries(plain).map(([name, value]) => [
+      name,
+      withTexts(value, texts[name], isFigure(name), NAMED.has(name) && !areNamed && !areFigures),
+    ]),
   );
 }
 

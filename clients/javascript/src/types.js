@@ -93,6 +93,27 @@
  * @property {string} [next]
  * @property {boolean} [missed]
  *
+ * @typedef {object} Alert of a view, with `view`, `group` and `figures`, or of a report, with `report`; see docs/ALERTS.md
+ * @property {string} id no other alert has it
+ * @property {string} alert
+ * @property {string} tenant
+ * @property {number} generation
+ * @property {string} day
+ * @property {string} at
+ * @property {number} log
+ * @property {string} [view]
+ * @property {Row} [group]
+ * @property {Row} [figures]
+ * @property {boolean} [more_groups] the last one for the day; it has no group and no figures
+ * @property {{ version: number, hash: string }} [report]
+ *
+ * @typedef {object} AlertPage
+ * @property {string} tenant
+ * @property {Alert[]} alerts
+ * @property {string} newer the place to go on from
+ * @property {string} [next]
+ * @property {boolean} [missed]
+ *
  * @typedef {object} View
  * @property {string} name
  * @property {string} kind

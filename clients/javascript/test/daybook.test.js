@@ -350,12 +350,84 @@ check("a removal is heard of and the id begins afresh", async () => {
   assert.equal((await visitor.ask("sales")).generation, 1);
 });
 
+/** An order that fires the alert of its store, which happens once on a day. Other tests fire alerts of the tenant, too. */
+const refund = (store) => order(`refund-${store}`, store, "rob", "-3.20");
+const storesOf = (alerts, start) => alerts.map(({ group }) => group.store).filter((store) => store.startsWith(start));
+
+check("alerts come in pages from a place on", async () => {
+  const expected = Array.from({ length: 150 }, (_, number) => `paged-${String(number).padStart(3, "0")}`);
+  let [{ newer: place }] = await all(acme.alertsSince());
+  await acme.publishMany("order", expected.map(refund));
+  const pages = [];
+  const alerts = () => pages.flatMap((page) => page.alerts);
+  while (storesOf(alerts(), "paged-").length < expected.length) {
+    for await (const page of acme.alertsSince(place)) {
+      pages.push(page);
+      place = page.newer;
+    }
+  }
+  assert.deepEqual(storesOf(alerts(), "paged-").sort(), expected);
+  assert.ok(pages.filter((page) => page.alerts.length).length > 1, "more than a page");
+  assert.ok(pages.every(({ missed }) => missed === undefined));
+  const { alert, view, day, figures } = alerts()[0];
+  assert.deepEqual([alert, view, day, figures], ["in_debt", "sales", FIRST_DAY, { orders: "1", revenue: "-3.20" }]);
+  const ids = (list) => list.map(({ id }) => id);
+  assert.deepEqual(ids(await all(acme.alerts())).slice(0, alerts().length), ids(alerts().reverse()));
+});
+
+check("alerts are followed, and none is missed or told twice", async () => {
+  const seen = [];
+  let [{ newer: place }] = await all(acme.alertsSince());
+  /** Reads until the alert of a store has come; returns the milliseconds that this took. */
+  const followUntil = async (feed, store) => {
+    const begin = performance.now();
+    while (!seen.includes(store)) seen.push(...storesOf((await feed.next()).value.alerts, "followed-"));
+    return performance.now() - begin;
+  };
+  await acme.publish("order", refund("followed-before"));
+  let feed = acme.followAlerts(place);
+  await followUntil(feed, "followed-before");
+  await acme.publish("order", refund("followed-live"));
+  assert.ok((await followUntil(feed, "followed-live")) < SOON_MS, "a message wakes the feed");
+  place = feed.place;
+  feed.close();
+  assert.deepEqual(await feed.next(), { done: true, value: undefined });
+  await acme.publish("order", refund("followed-away"));
+  feed = acme.followAlerts(place);
+  nc.publish("daybook.alerts.acme", '{"alert": "forged"}');
+  await followUntil(feed, "followed-away");
+  const waits = feed.next();
+  feed.close();
+  assert.equal((await waits).done, true);
+  assert.deepEqual(seen, ["followed-before", "followed-live", "followed-away"]);
+});
+
+check("a feed of alerts asks without messages too, and an error ends nothing", async () => {
+  // A connection that hears no alerts.
+  const subscribe = (subject, options) => nc.subscribe(`nothing.${subject}`, options);
+  const deaf = new Proxy(nc, {
+    get: (target, name) => (name === "subscribe" ? subscribe : (target[name]?.bind?.(target) ?? target[name])),
+  });
+  const [{ newer: place }] = await all(acme.alertsSince());
+  const strange = new Daybook(deaf, "acme").followAlerts("no place");
+  for (let tries = 0; tries < 2; tries++) await assert.rejects(strange.next(), { code: "bad_request" });
+  strange.close();
+  const feed = new Daybook(deaf, "acme").followAlerts(place);
+  const waits = feed.next();
+  await new Promise((resolve) => setTimeout(resolve, 500)); // so that its first question is answered
+  await acme.publish("order", refund("deaf"));
+  const seen = storesOf((await waits).value.alerts, "");
+  while (!seen.includes("deaf")) seen.push(...storesOf((await feed.next()).value.alerts, ""));
+  feed.close();
+});
+
 check("reports have their hash and name the version before", async () => {
   const archive = new Daybook(nc, "archive");
   await openFirstDay(archive, "archive");
   await assert.rejects(archive.report(FIRST_DAY), { code: "unknown_day", field: "date" });
   await archive.publish("order", order("r-1", "east", "ada", "2.25"));
   const heard = nc.subscribe("daybook.reports.archive.*")[Symbol.asyncIterator]();
+  const alerts = archive.followAlerts();
   const live = await archive.follow("sales");
   await advance("archive", `${SECOND_DAY}T12:00:00Z`);
   while (live.date !== SECOND_DAY) await live.next();
@@ -372,6 +444,16 @@ check("reports have their hash and name the version before", async () => {
   assert.deepEqual((await archive.report(FIRST_DAY, 1)).payload, first.payload);
   const [entry] = await all(archive.reports({ from: FIRST_DAY, to: FIRST_DAY }));
   assert.deepEqual([entry.version, entry.hash, entry.bytes], [2, second.hash, second.payload.length]);
+  const heardAlerts = [];
+  while (heardAlerts.length < 2) heardAlerts.push(...(await alerts.next()).value.alerts);
+  alerts.close();
+  assert.deepEqual(
+    heardAlerts.map(({ alert, report }) => [alert, report.version, report.hash]),
+    [
+      ["day_sealed", 1, first.hash],
+      ["report_restated", 2, second.hash],
+    ],
+  );
   // One changed digit is noticed.
   const changed = new TextEncoder().encode(message.string().replace("3.75", "9.75"));
   assert.throws(

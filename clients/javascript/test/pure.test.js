@@ -33,6 +33,13 @@ test("figures keep all digits, and other numbers stay numbers", () => {
   assert.equal(parse(bytes(answer), "number").rows[0].least, -0.001);
   const report = '{"version":2,"views":{"sales":{"total":3,"rows":[{"n":0.10}]}}}';
   assert.deepEqual(parse(bytes(report), "text"), { version: 2, views: { sales: { total: 3, rows: [{ n: "0.10" }] } } });
+  const alert = '{"alerts":[{"log":7,"group":{"time":null},"figures":{"revenue":-3.20}}]}';
+  assert.deepEqual(parse(bytes(alert), "text").alerts, [
+    { log: 7, group: { time: null }, figures: { revenue: "-3.20" } },
+  ]);
+  const named = '{"definitions":{"views":{"figures":3}},"views":{"figures":{"total":3,"rows":[{"n":1}]}}}';
+  assert.deepEqual(parse(bytes(named), "text").definitions, { views: { figures: 3 } });
+  assert.deepEqual(parse(bytes(named), "text").views.figures, { total: 3, rows: [{ n: "1" }] });
   for (const other of ["", "{", "[1.2.3]", "[01]"]) assert.throws(() => parse(bytes(other), "text"), other);
 });
 

@@ -21,6 +21,7 @@ async def main() -> None:
         "answer"
     ]
     assert names["live"].rows[("north",)]["revenue"] == 130, names["live"].rows
+    assert (names["alert"]["alert"], names["alert"]["group"]) == ("in_debt", {"store": "south"}), names["alert"]
 
 
 if __name__ == "__main__":

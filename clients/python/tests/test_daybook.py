@@ -293,6 +293,86 @@ class Following(WithDaybook):
         self.assertEqual((await guest.ask("sales"))["generation"], 1)
 
 
+class Alerts(WithDaybook):
+    """Every test has stores of its own: a group fires once on a day, and other tests fire alerts of the tenant, too."""
+
+    async def newest(self):
+        """The place behind all alerts until now."""
+        (page,) = [page async for page in self.acme.alerts_since()]
+        return page["newer"]
+
+    def refund(self, store):
+        return order(f"refund-{store}", store, "rob", "-3.20")
+
+    def stores(self, alerts, of):
+        return [alert["group"]["store"] for alert in alerts if alert["group"]["store"].startswith(of)]
+
+    async def test_alerts_come_in_pages_from_a_place_on(self):
+        place, expected = await self.newest(), [f"paged-{number:03}" for number in range(150)]
+        last = await self.acme.publish_many("order", [self.refund(store) for store in expected])
+        await self.acme.ask("sales", at_least=last)
+        pages, deadline = [], time.monotonic() + LIMIT
+        # They are written a moment after their groups are counted.
+        while len(self.stores((alert for page in pages for alert in page["alerts"]), "paged-")) < len(expected):
+            self.assertLess(time.monotonic(), deadline, "not all alerts came")
+            async for page in self.acme.alerts_since(place):
+                pages, place = pages + [page], page["newer"]
+        alerts = [alert for page in pages for alert in page["alerts"]]
+        self.assertEqual(sorted(self.stores(alerts, "paged-")), expected)
+        self.assertGreater(sum(bool(page["alerts"]) for page in pages), 1, "more than a page")
+        self.assertFalse(any("missed" in page for page in pages))
+        first = alerts[0]
+        self.assertEqual((first["alert"], first["view"], first["day"]), ("in_debt", "sales", FIRST_DAY))
+        self.assertEqual(first["figures"], {"orders": 1, "revenue": Decimal("-3.20")})
+        newest = [alert["id"] async for alert in self.acme.alerts()]
+        self.assertEqual(newest[: len(alerts)], [alert["id"] for alert in reversed(alerts)])
+
+    async def test_alerts_are_followed_and_none_is_missed_or_told_twice(self):
+        seen, place = [], await self.newest()
+
+        async def follow_until(feed, store):
+            """Reads until the alert of a store has come; returns the seconds that this took."""
+            begin = time.monotonic()
+            while store not in seen:
+                page = await asyncio.wait_for(feed.__anext__(), LIMIT)
+                seen.extend(self.stores(page["alerts"], "followed-"))
+            return time.monotonic() - begin
+
+        await self.acme.publish("order", self.refund("followed-before"))
+        async with self.acme.follow_alerts(place) as feed:
+            await follow_until(feed, "followed-before")
+            await self.acme.publish("order", self.refund("followed-live"))
+            self.assertLess(await follow_until(feed, "followed-live"), SOON, "a message wakes the feed")
+            place = feed.place
+        await self.acme.publish("order", self.refund("followed-away"))
+        async with self.acme.follow_alerts(place) as feed:
+            await self.nc.publish("daybook.alerts.acme", b'{"alert": "forged"}')
+            await follow_until(feed, "followed-away")
+        self.assertEqual(seen, ["followed-before", "followed-live", "followed-away"])
+
+    async def test_a_feed_asks_without_messages_too_and_an_error_ends_nothing(self):
+        class Deaf:
+            """A connection that hears no alerts, as one whose user may not subscribe."""
+
+            def __getattr__(_, name):
+                return getattr(self.nc, name)
+
+            async def subscribe(_, subject, **more):
+                return await self.nc.subscribe(f"nothing.{subject}", **more)
+
+        place, deaf = await self.newest(), Daybook(Deaf(), "acme", patience=0)
+        async with deaf.follow_alerts("no place") as feed:
+            for _ in range(2):
+                self.assertEqual((await self.refusal(feed.__anext__())).code, "bad_request")
+        async with deaf.follow_alerts(place) as feed:
+            waiting = asyncio.ensure_future(feed.__anext__())
+            await asyncio.sleep(0.5)  # so that its first question is answered
+            await self.acme.publish("order", self.refund("deaf"))
+            seen = self.stores((await asyncio.wait_for(waiting, LIMIT))["alerts"], "")
+            while "deaf" not in seen:
+                seen += self.stores((await asyncio.wait_for(feed.__anext__(), LIMIT))["alerts"], "")
+
+
 class Reports(WithDaybook):
     async def test_reports_have_their_hash_and_name_the_version_before(self):
         archive = Daybook(self.nc, "archive")
@@ -300,6 +380,9 @@ class Reports(WithDaybook):
         self.assertEqual((await self.refusal(archive.report(FIRST_DAY))).field, "date")
         await archive.publish("order", order("r-1", "east", "ada", "2.25"))
         heard = await self.nc.subscribe("daybook.reports.archive.*")
+        alerts = archive.follow_alerts()
+        await alerts.__aenter__()
+        self.addAsyncCleanup(alerts.close)
         async with archive.follow("sales") as live:
             await self.advance("archive", f"{SECOND_DAY}T12:00:00Z")
             while live.date != SECOND_DAY:
@@ -318,6 +401,13 @@ class Reports(WithDaybook):
         self.assertEqual((await archive.report(FIRST_DAY, 1)).payload, first.payload)
         (entry,) = [entry async for entry in archive.reports(FIRST_DAY, FIRST_DAY)]
         self.assertEqual((entry["version"], entry["hash"], entry["bytes"]), (2, second.hash, len(second.payload)))
+        told = []
+        while len(told) < 2:
+            told += (await asyncio.wait_for(alerts.__anext__(), LIMIT))["alerts"]
+        self.assertEqual([alert["alert"] for alert in told], ["day_sealed", "report_restated"])
+        self.assertEqual([alert["report"] for alert in told], [
+            {"version": 1, "hash": first.hash}, {"version": 2, "hash": second.hash}
+        ])
         # One changed digit is noticed.
         message.data = message.data.replace(b"3.75", b"9.75")
         with self.assertRaises(ReportError) as caught:

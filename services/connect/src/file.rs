@@ -4,17 +4,13 @@ use crate::arrival::SourceTrouble;
 use crate::sources::{self, SourceSpec, SourcesError};
 use compact_str::ToCompactString;
 use daybook_contracts::subjects::Subjects;
+use daybook_runtime::followed_file::{LOOK, TwoLooks};
 use daybook_runtime::membership::Board;
 use daybook_runtime::process::heard;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
-
-/// How often the file is looked at. A change is taken when two looks find the same, so that a file that is being written is not
-/// taken in half.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// The sources of the newest file that could be used, in the order of their names.
 pub(crate) type Sources = Arc<Vec<Arc<SourceSpec>>>;
@@ -23,10 +19,7 @@ pub(crate) type Sources = Arc<Vec<Arc<SourceSpec>>>;
 pub(crate) struct SourcesFile {
     path: PathBuf,
     subjects: Subjects,
-    /// What was taken or refused last.
-    judged: Content,
-    /// Another content, that was found by the last look.
-    found: Option<Content>,
+    looks: TwoLooks<Content>,
 }
 
 /// The text of the file, or why it cannot be read.
@@ -40,23 +33,15 @@ impl SourcesFile {
     pub(crate) fn open(path: PathBuf, subjects: Subjects) -> Result<(Self, Sources), SourcesError> {
         let text = sources::read(&path)?;
         let first = sources::parse(&text, &path, &subjects)?;
-        Ok((Self { path, subjects, judged: Ok(text), found: None }, shared(first)))
+        Ok((Self { path, subjects, looks: TwoLooks::new(Ok(text)) }, shared(first)))
     }
 
     /// What follows from a look at the file: nothing, the sources of a changed file, or why that is refused. With `at_once` a change
     /// need not have been there before.
     fn judge(&mut self, read: Result<String, SourcesError>, at_once: bool) -> Option<Result<Sources, SourcesError>> {
         let content = read.as_ref().map(String::clone).map_err(SourcesError::to_string);
-        if content == self.judged {
-            self.found = None;
-            return None;
-        }
-        if !at_once && self.found.as_ref() != Some(&content) {
-            self.found = Some(content);
-            return None;
-        }
-        (self.judged, self.found) = (content, None);
-        Some(read.and_then(|text| sources::parse(&text, &self.path, &self.subjects)).map(shared))
+        let parse = |text: String| sources::parse(&text, &self.path, &self.subjects).map(shared);
+        self.looks.judge(content, at_once).map(|_| read.and_then(parse))
     }
 
     /// Looks at the file for ever, at each signal at once, and tells `newest` of sources that it can use.

@@ -20,10 +20,9 @@ use daybook_domain::ids::{Name, NameError, TenantId};
 use daybook_domain::time::Instant;
 use daybook_mapping::MappingName;
 use daybook_runtime::connection::NatsOptions;
+use daybook_runtime::followed_file::read_at_most;
 use serde::Deserialize;
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// Longest file of sources, in bytes.
@@ -125,13 +124,9 @@ pub fn load(path: &Path, subjects: &Subjects) -> Result<Vec<SourceSpec>, Sources
 /// # Errors
 /// When it cannot be read, or is longer than [`MAX_FILE_BYTES`].
 pub fn read(path: &Path) -> Result<String, SourcesError> {
-    let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text));
-    match read {
-        Ok(_) if text.len() as u64 > MAX_FILE_BYTES => Err(SourcesError::TooLong { path: path.to_owned() }),
-        Ok(_) => Ok(text),
-        Err(source) => Err(SourcesError::Read { path: path.to_owned(), source }),
-    }
+    let read = read_at_most(path, MAX_FILE_BYTES);
+    let text = read.map_err(|source| SourcesError::Read { path: path.to_owned(), source })?;
+    text.ok_or_else(|| SourcesError::TooLong { path: path.to_owned() })
 }
 
 /// Reads the text of a file of sources; `path` is where it stands.

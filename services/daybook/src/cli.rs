@@ -35,6 +35,8 @@ enum Command {
     Remove(commands::remove::Arguments),
     /// Show who runs what and how far it is; fails when something is missing
     Status(commands::status::Arguments),
+    /// Work out what an installation needs: memory, disk and shard processes
+    Size(Box<commands::size::Arguments>),
     /// Show what is defined
     Get(commands::get::Arguments),
     /// Try a mapping on records of other systems, or propose one
@@ -165,6 +167,7 @@ async fn run(command: Command) -> Outcome {
         Command::Apply(arguments) => commands::apply::run(arguments).await,
         Command::Remove(arguments) => commands::remove::run(arguments).await,
         Command::Status(arguments) => commands::status::run(arguments).await,
+        Command::Size(arguments) => commands::size::run(*arguments).await,
         Command::Get(arguments) => commands::get::run(arguments).await,
         Command::Map(arguments) => commands::map::run(arguments).await,
         Command::Replay(arguments) => commands::replay::run(arguments).await,

@@ -12,7 +12,7 @@
 //!   were rejected;
 //! - [`export`]: figures of sealed days as files;
 //! - [`definitions`]: reads the YAML files of `daybook apply`; [`expected`]: checks the flights' reports;
-//! - [`standing`]: how far views are in force;
+//! - [`standing`]: how far views are in force; [`sizing`]: what an installation needs;
 //! - [`verification`]: replays the log, to prove sealed reports and to tell the story of an entity;
 //! - [`table`]: how lists are shown; [`websocket`]: which web pages may connect to the private broker.
 
@@ -35,6 +35,7 @@ pub mod replayer;
 pub mod resend;
 pub mod samples;
 pub mod sealed;
+pub mod sizing;
 pub mod source;
 pub mod standing;
 pub mod table;

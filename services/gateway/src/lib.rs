@@ -186,10 +186,10 @@ impl Bound {
         let console = Console::new(gateway.clone(), tls.is_some(), leave.clone());
         let router = http::router(gateway, console.router().merge(beside));
         let membership =
-            Membership::join(&connection, "gateway", env!("CARGO_PKG_VERSION"), board, leave.clone()).await?;
+            Membership::join(&connection, "gateway", env!("CARGO_PKG_VERSION"), board.clone(), leave.clone()).await?;
         let server = tokio::spawn(Server { listener, tls, router, bounds }.serve(leave.clone()));
         let end = SenderEnd { leave: leave.clone(), stop };
-        let webhooks = webhooks.map(|file| tokio::spawn(webhooks::run(file, connection, haste, end)));
+        let webhooks = webhooks.map(|file| tokio::spawn(webhooks::run(file, connection, board, haste, end)));
         tokio::select! {
             () = definitions.level() => {
                 health.set("gateway", true);

@@ -45,6 +45,16 @@ pub(crate) struct HttpAnswer {
     pub is_cut: bool,
 }
 
+/// The port of an absolute URL, or of its scheme when it names none; `None` when it names one that cannot be, such as 0 or 99999.
+pub(crate) fn port(url: &Uri) -> Option<u16> {
+    let authority = url.authority()?;
+    match authority.as_str().rsplit('@').next()?.strip_prefix(authority.host())? {
+        "" if url.scheme() == Some(&Scheme::HTTPS) => Some(443),
+        "" => Some(80),
+        _ => authority.port_u16().filter(|port| *port > 0),
+    }
+}
+
 /// Sends `request`, whose URI is absolute.
 ///
 /// # Errors
@@ -54,7 +64,7 @@ pub(crate) async fn send(request: Request<Body>, bounds: AnswerBounds) -> Result
     let late = |_| format!("no answer within {:?}", bounds.head);
     let host = request.uri().host().ok_or("the URL has no host")?.to_owned();
     let is_tls = request.uri().scheme() == Some(&Scheme::HTTPS);
-    let port = request.uri().port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+    let port = port(request.uri()).ok_or("the URL has a port that cannot be")?;
     // A host in brackets is an IPv6 address.
     let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let connecting = timeout_at(deadline, TcpStream::connect((bare.as_str(), port))).await;
@@ -146,4 +156,20 @@ async fn read_body(mut pieces: BodyDataStream, most: usize, read: &mut Vec<u8>) 
         }
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_cannot_be_is_not_replaced() {
+        let port = |url: &str| port(&url.parse().unwrap());
+        assert_eq!(["http://h", "https://h/p", "https://[::1]?q"].map(port), [Some(80), Some(443), Some(443)]);
+        assert_eq!(
+            ["http://h:8080/", "https://[::1]:1", "https://h:65535"].map(port),
+            [Some(8080), Some(1), Some(65_535)]
+        );
+        assert_eq!(["https://h:99999", "http://h:0", "https://[::1]:65536/p"].map(port), [None; 3]);
+    }
 }

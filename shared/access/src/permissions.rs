@@ -140,6 +140,11 @@ impl JetStreamApi<'_> {
         subjects
     }
 
+    /// Seeing how far every consumer is.
+    pub(crate) fn list(&self) -> Vec<String> {
+        vec![self.verb("CONSUMER.LIST")]
+    }
+
     /// Having another server lead the stream.
     pub(crate) fn elect(&self) -> Vec<String> {
         vec![self.verb("STREAM.LEADER.STEPDOWN")]

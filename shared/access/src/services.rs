@@ -154,8 +154,9 @@ fn gateway(subjects: &Subjects) -> Permissions {
     read(service(subjects, Role::Gateway), [subjects.catalog_stream()])
         // Alerts are sent on, each until its receiver has it.
         .publish(JetStreamApi { stream: &subjects.alerts_stream() }.consume())
-        // What the streams take, for the console.
+        // What the streams take and what waits for webhooks, for the console.
         .publish(JetStreamApi { stream: &subjects.checkpoints_stream() }.look())
+        .publish(JetStreamApi { stream: &subjects.alerts_stream() }.list())
         .publish([subjects.every_input(), subjects.query("*", "*")])
         .subscribe([subjects.live("*", "*")])
 }
@@ -170,6 +171,8 @@ fn operator(subjects: &Subjects) -> Permissions {
     let operator = read(Permissions::with_inbox(), streams(subjects).into_iter().chain([snapshots.clone()]));
     operator
         .publish(everything.flat_map(|stream| look(&stream)))
+        // What waits for webhooks.
+        .publish(JetStreamApi { stream: &subjects.alerts_stream() }.list())
         .publish(["$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$SRV.>"].map(str::to_owned))
         .publish([
             subjects.every_input(),

@@ -24,6 +24,11 @@ pub const MAX_FOREIGN: usize = 16;
 pub const MAX_MISSING: usize = 64;
 /// Most sources in a heartbeat: as many as one process of connect reads.
 pub const MAX_SOURCES: usize = 64;
+/// Most webhooks in a heartbeat, of up to a thousand: those that fail come first. The broker knows what waits for all of them.
+pub const MAX_WEBHOOKS: usize = 64;
+/// Tries of a webhook in a row that fail before it is held off: one try at a time, until it takes an alert. A receiver that dislikes
+/// some alerts takes others.
+pub const WEBHOOK_FAILURES: u32 = 3;
 /// Most digests that are told of a partition: those of two replicas meet though one is some of them behind.
 pub const MAX_DIGESTS: usize = 4;
 /// Version of how a state's digest is made; those of another are not compared.
@@ -67,6 +72,9 @@ pub struct Heartbeat {
     /// Of a process of connect: why it does not use the newest file of sources, and goes on with those of before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sources_refused: Option<CompactString>,
+    /// Of a gateway: webhooks whose receiver refused an alert or for which some wait, the most urgent first; at most [`MAX_WEBHOOKS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub webhooks: Vec<WebhookTries>,
 }
 
 /// Memory of a process, in bytes.
@@ -109,6 +117,38 @@ pub struct SourceStanding {
     pub trouble: Option<CompactString>,
 }
 
+/// What came of the tries that one process of the gateway made of a webhook. Nothing of its URL is told, and no secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebhookTries {
+    pub name: CompactString,
+    /// Tries in a row that failed.
+    pub failures: u32,
+    /// When the first of those failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing_since: Option<Instant>,
+    /// When the last alert was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_at: Option<Instant>,
+    /// The newest try that failed, though others were taken since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<WebhookRefusal>,
+}
+
+impl WebhookTries {
+    /// Whether the process makes one try at a time only.
+    pub fn is_held_off(&self) -> bool {
+        self.failures >= WEBHOOK_FAILURES
+    }
+}
+
+/// A try that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebhookRefusal {
+    pub at: Instant,
+    /// For people; at most [`MAX_NAME_BYTES`].
+    pub why: CompactString,
+}
+
 /// Messages of one stream that no service wrote, as one process has met them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Foreign {
@@ -140,6 +180,7 @@ impl Heartbeat {
             memory: None,
             sources: Vec::new(),
             sources_refused: None,
+            webhooks: Vec::new(),
         }
     }
 
@@ -147,8 +188,9 @@ impl Heartbeat {
     /// [`MAX_NAME_BYTES`] or a list longer than its bound: what is kept of others must have bounds.
     pub fn decode(message: &[u8]) -> Option<Self> {
         let heartbeat: Self = serde_json::from_slice(message).ok()?;
-        let Self { service, instance, version, host, parts, foreign, missing, sources, sources_refused, .. } =
-            &heartbeat;
+        let Self {
+            service, instance, version, host, parts, foreign, missing, sources, sources_refused, webhooks, ..
+        } = &heartbeat;
         let is_bounded = [service, instance, version, host].iter().all(|text| text.len() <= MAX_NAME_BYTES);
         let is_told_shortly = |part: &Part| {
             let texts = part.digests.iter().flat_map(|digest| [Some(&digest.state), digest.seasons.as_ref()]);
@@ -163,7 +205,13 @@ impl Heartbeat {
         let is_brief = |source: &SourceStanding| {
             source.name.len() <= MAX_NAME_BYTES && source.trouble.as_ref().is_none_or(|why| why.len() <= MAX_NAME_BYTES)
         };
+        let is_plain = |webhook: &WebhookTries| {
+            let why = webhook.refusal.as_ref().map(|refusal| &refusal.why);
+            webhook.name.len() <= MAX_NAME_BYTES && why.is_none_or(|why| why.len() <= MAX_NAME_BYTES)
+        };
         let is_bounded = is_bounded
+            && webhooks.len() <= MAX_WEBHOOKS
+            && webhooks.iter().all(is_plain)
             && sources.len() <= MAX_SOURCES
             && sources_refused.as_ref().is_none_or(|why| why.len() <= MAX_NAME_BYTES)
             && sources.iter().all(is_brief)
@@ -372,6 +420,15 @@ mod tests {
         let refusing = |why: &str| Heartbeat { sources_refused: Some(why.into()), ..sound.clone() };
         assert_eq!(Heartbeat::decode(&bytes(&refusing("why"))), Some(refusing("why")));
         assert_eq!(Heartbeat::decode(&bytes(&refusing(&long))), None);
+        let refusal = |length: usize| WebhookRefusal { at: Instant::MIN, why: "x".repeat(length).into() };
+        let webhook =
+            |length| WebhookTries { name: "pager".into(), refusal: Some(refusal(length)), ..Default::default() };
+        let told = Heartbeat { webhooks: vec![webhook(MAX_NAME_BYTES); MAX_WEBHOOKS], ..sound.clone() };
+        assert_eq!(Heartbeat::decode(&bytes(&told)), Some(told));
+        let unnamed = WebhookTries { name: long.as_str().into(), ..Default::default() };
+        for webhooks in [vec![webhook(MAX_NAME_BYTES + 1)], vec![unnamed], vec![webhook(1); MAX_WEBHOOKS + 1]] {
+            assert_eq!(Heartbeat::decode(&bytes(&Heartbeat { webhooks, ..sound.clone() })), None);
+        }
         let parts = (0..=MAX_PARTS as u16).map(|partition| (Partition(partition), Part::default())).collect();
         assert_eq!(Heartbeat::decode(&bytes(&Heartbeat { parts, ..sound })), None);
         assert_eq!(Heartbeat::decode(b"{}"), None);

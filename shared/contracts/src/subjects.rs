@@ -119,6 +119,16 @@ impl Subjects {
     pub fn rejects(&self, tenant: &str) -> String {
         format!("{}.rejects.{tenant}", self.prefix)
     }
+    /// The durable consumer of ALERTS for a webhook; `name` is that of the webhook.
+    pub fn webhook_consumer(&self, name: &str) -> String {
+        format!("{}-webhook-{name}", self.prefix)
+    }
+
+    /// The name of the webhook of such a consumer.
+    pub fn parse_webhook_consumer<'c>(&self, consumer: &'c str) -> Option<&'c str> {
+        consumer.strip_prefix(&self.prefix)?.strip_prefix("-webhook-")
+    }
+
     /// Where alerts of a tenant appear; `tenant` may be `*`.
     pub fn alerts(&self, tenant: &str) -> String {
         format!("{}.alerts.{tenant}", self.prefix)
@@ -390,6 +400,8 @@ mod tests {
         assert_eq!(subjects.parse_rejects("d.rejects.~invalid-1"), Some("~invalid-1"));
         assert_eq!(subjects.parse_alerts(&subjects.alerts("ABQ")), TenantId::new("ABQ").ok());
         assert_eq!(subjects.parse_alerts("d.alerts.~invalid"), None);
+        assert_eq!(subjects.parse_webhook_consumer(&subjects.webhook_consumer("pager")), Some("pager"));
+        assert_eq!(subjects.parse_webhook_consumer("other-webhook-pager"), None);
         assert_eq!(subjects.parse_clock("d.clocks.year"), Some("year"));
         for other in ["days.ABQ.closed", "d.days.ABQ", "d.days.ABQ.closed.x", "dd.days.ABQ.closed", "d.daysABQ.closed"]
         {

@@ -8,11 +8,13 @@
 //! - [`definitions`]: the catalogue, for whoever serves all partitions; [`inbox`]: why INBOX did not take a message;
 //! - [`fair`]: a queue in which tenants take turns;
 //! - [`log`]: where the log of a partition begins; [`retention`]: for how long something is kept; [`usage`]: what it takes;
+//! - [`webhooks`]: what waits for the receivers of alerts, and why;
 //! - [`store`]: the disposable checkpoint `state at position`;
 //! - [`membership`]: who else runs a service, and which partitions are whose;
 //! - [`memory`]: how near the process is to its limit, and what may be taken in;
 //! - [`supervisor`]: restarts actors that fail;
-//! - [`config`], [`process`], [`http`], [`telemetry`], [`clock`]: what a process needs around its service.
+//! - [`config`], [`process`], [`http`], [`telemetry`], [`clock`]: what a process needs around its service; [`followed_file`]: files that it
+//!   follows while it runs.
 
 /// The allocator of every process: the state of a partition is millions of small pieces that come and go, for which the
 /// system's takes a quarter of the time.
@@ -25,6 +27,7 @@ pub mod config;
 pub mod connection;
 pub mod definitions;
 pub mod fair;
+pub mod followed_file;
 pub mod foreign;
 pub mod http;
 pub mod inbox;
@@ -42,4 +45,5 @@ pub mod streams;
 pub mod supervisor;
 pub mod telemetry;
 pub mod usage;
+pub mod webhooks;
 pub mod written;

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, AsyncIterable, AsyncIterator, Dict, Itera
 
 from nats.errors import NoRespondersError
 
+from .alerts import AlertFeed
 from .blake3 import hash_hex
 from .errors import AskError, PublishError, ReportError
 from .exact import checked_name, dumps, loads
 from .live import LiveView
 from .publishing import REPEAT, Batch, encoded, read_ack, too_large, with_id
 from .retrying import Patience
-from .types import Answer, Day, Event, Question, Reject, RejectPage, ReportEntry, Row, View
+from .types import Alert, AlertPage, Answer, Day, Event, Question, Reject, RejectPage, ReportEntry, Row, View
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -156,7 +157,7 @@ class Daybook:
         """The views that the tenant can ask for, with their columns."""
         return cast(List[View], (await self._ask("~views", {}))["views"])
 
-    # Days, reports, rejects
+    # Days, reports, rejects, alerts
 
     def days(self, first: Optional[str] = None, last: Optional[str] = None) -> AsyncIterator[Day]:
         """The business days, newest first, between two dates; both are included."""
@@ -181,6 +182,29 @@ class Daybook:
             yield cast(RejectPage, page)
             if place is None:
                 return
+
+    def alerts(self) -> AsyncIterator[Alert]:
+        """The alerts of the tenant's views and reports, newest first."""
+        return self._list("alerts", None, None)
+
+    async def alerts_since(self, place: Optional[str] = None) -> AsyncIterator[AlertPage]:
+        """Pages of the alerts after a place, oldest first, until there are no more.
+
+        A place is the `newer` of a page, as for `rejects_since`, and so is `missed`. Without a place there is one page, of
+        the newest alerts.
+        """
+        question = {} if place is None else {"cursor": place}
+        async for page in self._pages("~alerts", question):
+            yield cast(AlertPage, page)
+            if place is None:
+                return
+
+    def follow_alerts(self, place: Optional[str] = None) -> AlertFeed:
+        """Follows the alerts after a place, and those that come: `async with daybook.follow_alerts(place) as feed`.
+
+        A place is the `newer` of a page. Without one the first page has the newest alerts.
+        """
+        return AlertFeed(self, place)
 
     async def report(self, date: str, version: Optional[int] = None) -> Report:
         """The sealed report of a day, the newest version by default. Raises AskError, or ReportError for a wrong hash."""

@@ -146,6 +146,37 @@ class RejectPage(_RejectPage, total=False):
     missed: bool
 
 
+class _Alert(TypedDict):
+    id: str  # no other alert has it
+    alert: str
+    tenant: str
+    generation: int
+    day: str
+    at: str
+    log: int
+
+
+class Alert(_Alert, total=False):
+    """An alert of a view has `view`, `group` and `figures`, one of a report has `report`; see docs/ALERTS.md."""
+
+    view: str
+    group: Row
+    figures: Row
+    more_groups: bool  # the last one for the day; it has no group and no figures
+    report: Dict[str, Any]
+
+
+class _AlertPage(TypedDict):
+    tenant: str
+    alerts: List[Alert]
+    newer: str  # the place to go on from
+
+
+class AlertPage(_AlertPage, total=False):
+    next: str
+    missed: bool
+
+
 class View(TypedDict):
     name: str
     kind: str

@@ -237,7 +237,11 @@ fn show(applied: &[Applied], dry_run: bool, json: bool) -> anyhow::Result<()> {
     ))
 }
 
-fn read(path: &PathBuf) -> anyhow::Result<String> {
+/// The text of a file, or of standard input for `-`.
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) fn read(path: &PathBuf) -> anyhow::Result<String> {
     if path.as_os_str() == "-" {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;

@@ -21,6 +21,7 @@ pub mod replay;
 pub mod report;
 pub mod reports;
 pub mod resend;
+pub mod size;
 pub mod status;
 pub mod token;
 pub mod up;

@@ -1,4 +1,6 @@
-//! `daybook status`: who runs what, and how far it is.
+//! `daybook status`: who runs what, and how far it is. [`webhooks`] has what waits for the receivers of alerts.
+
+mod webhooks;
 
 use crate::cli::{ClientArguments, Outcome};
 use crate::client::Client;
@@ -12,6 +14,7 @@ use daybook_domain::time::Instant;
 use daybook_runtime::membership::replicas;
 use daybook_runtime::memory::mebibytes;
 use daybook_runtime::usage::{StreamUsage, Usage};
+use daybook_runtime::webhooks::WebhookStanding;
 use daybook_runtime::{clock, usage};
 use futures::StreamExt;
 use serde::Serialize;
@@ -53,12 +56,19 @@ struct Status {
     missing: Vec<String>,
     /// Processes that have used up their memory, a sentence each.
     full: Vec<String>,
+    /// What waits for the receivers of alerts; `None` when the broker does not tell.
+    webhooks: Option<Vec<WebhookStanding>>,
+    /// Webhooks that have taken nothing for long, a sentence each.
+    refused: Vec<String>,
 }
 
 pub async fn run(arguments: Arguments) -> Outcome {
     let client = arguments.client.connect().await?;
-    let (members, standing) = tokio::join!(listen(&client), client.days_standing());
+    let backlogs = daybook_runtime::webhooks::backlogs(&client.connection);
+    let (members, standing, backlogs) = tokio::join!(listen(&client), client.days_standing(), backlogs);
     let members = members?;
+    let webhooks = backlogs.map(|backlogs| daybook_runtime::webhooks::standings(backlogs, &members));
+    let refused = webhooks::refused_long(webhooks.as_deref().unwrap_or_default(), clock::now());
     let Usage { streams, unanswered } = usage::streams(&client.connection).await;
     let full = full(&members);
     let mut missing = missing_members(&members, client.connection.partitions, clock::now());
@@ -73,9 +83,12 @@ pub async fn run(arguments: Arguments) -> Outcome {
         streams,
         missing,
         full,
+        webhooks,
+        refused,
     };
-    let is_sound =
-        status.is_whole() && status.missing.is_empty() && status.full.is_empty() && status.divergences.is_empty();
+    let is_sound = status.is_whole()
+        && [&status.missing, &status.full, &status.refused].iter().all(|sentences| sentences.is_empty())
+        && status.divergences.is_empty();
     if arguments.client.json {
         super::print_json(&status)?;
     } else {
@@ -230,6 +243,17 @@ impl Status {
             table.print()?;
             super::print_line("")?;
         }
+        match &self.webhooks {
+            Some(webhooks) => {
+                if let Some(table) = webhooks::table(webhooks, now) {
+                    table.print()?;
+                    super::print_line("")?;
+                }
+            }
+            None => super::print_line(
+                "the broker does not tell of webhooks; may this user list the consumers of ALERTS?\n",
+            )?,
+        }
         self.disk().print()?;
         if let Some(days) = &self.days {
             let overdue = match days.overdue_ms {
@@ -255,6 +279,9 @@ impl Status {
         }
         for full in &self.full {
             super::print_line(&format!("FULL: {full}"))?;
+        }
+        for refused in &self.refused {
+            super::print_line(&format!("REFUSED: {refused}"))?;
         }
         for Divergence { partition, log, instance, other } in &self.divergences {
             super::print_line(&format!(

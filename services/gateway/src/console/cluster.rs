@@ -1,14 +1,15 @@
-//! The installation: processes, partitions, and what the streams take.
+//! The installation: processes, partitions, webhooks, and what the streams take.
 
 use super::page::{Page, table_section};
 use super::visitor::Visitor;
-use super::{Console, words};
+use super::{Console, webhooks, words};
 use crate::problem::{Code, Problem};
 use daybook_contracts::members::{self, Divergence, Foreign, Heartbeat, Part};
 use daybook_domain::ids::Partition;
 use daybook_runtime::clock;
 use daybook_runtime::connection::Connection;
 use daybook_runtime::usage::{self, StreamUsage};
+use daybook_runtime::webhooks::{WebhookBacklog, WebhookStanding, backlogs, standings};
 use futures::StreamExt as _;
 use maud::{Markup, html};
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Most processes that are known.
 const MAX_MEMBERS: usize = 1_024;
-/// How often what streams take is asked for, however many look.
+/// How often the broker is asked, however many look.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// Pause before heartbeats are subscribed to again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -29,14 +30,19 @@ const SHOWN_NAME: usize = 8;
 /// Services without which the installation is not whole, in the order of the flow.
 const NEEDED: [&str; 4] = ["day-manager", "ingest", "aggregator-shard", "query"];
 
-/// What the streams took, and when that was asked for.
-type Looked = (Instant, Vec<StreamUsage>);
+/// What the broker told.
+#[derive(Clone)]
+struct Told {
+    streams: Vec<StreamUsage>,
+    webhooks: Vec<WebhookBacklog>,
+}
 
 /// What was heard of the processes. Cheap to clone.
 #[derive(Clone, Default)]
 pub(super) struct Heard {
     members: Arc<Mutex<BTreeMap<String, (Heartbeat, Instant)>>>,
-    streams: Arc<tokio::sync::Mutex<Option<Looked>>>,
+    /// What the broker told last, and when.
+    told: Arc<tokio::sync::Mutex<Option<(Instant, Told)>>>,
 }
 
 impl Heard {
@@ -87,18 +93,19 @@ impl Heard {
         members
     }
 
-    /// What the streams take; nothing when the broker does not tell.
-    async fn streams(&self, connection: &Connection) -> Vec<StreamUsage> {
+    /// What the streams take and what waits for webhooks; nothing when the broker does not tell.
+    async fn told(&self, connection: &Connection) -> Told {
         // Held while it is asked: whoever comes meanwhile waits for that answer.
-        let mut kept = self.streams.lock().await;
-        if let Some((since, streams)) = &*kept
+        let mut kept = self.told.lock().await;
+        if let Some((since, told)) = &*kept
             && since.elapsed() < LOOK_EVERY
         {
-            return streams.clone();
+            return told.clone();
         }
-        let streams = usage::streams(connection).await.streams;
-        *kept = Some((Instant::now(), streams.clone()));
-        streams
+        let (usage, webhooks) = tokio::join!(usage::streams(connection), backlogs(connection));
+        let told = Told { streams: usage.streams, webhooks: webhooks.unwrap_or_default() };
+        *kept = Some((Instant::now(), told.clone()));
+        told
     }
 }
 
@@ -111,16 +118,18 @@ pub(super) async fn page(console: &Console, visitor: &Visitor) -> Result<Page, P
         return Err(Problem::new(Code::Forbidden, "the installation is for tokens of all tenants"));
     }
     let connection = &console.gateway.connection;
-    let streams = console.heard.streams(connection).await;
+    let Told { streams, webhooks } = console.heard.told(connection).await;
     let members = console.heard.now();
+    let webhooks = standings(webhooks, &members);
     Ok(Page {
         title: "Cluster".to_owned(),
         above: Vec::new(),
         lead: html! {},
         live: html! {
-            (alarms(&members, connection.partitions))
+            (alarms(&members, connection.partitions, &webhooks))
             (processes(&members, connection.partitions))
             (partitions(&members, connection.partitions))
+            (webhooks::table(&webhooks, clock::now()))
             (stored(&streams))
         },
         every: EVERY,
@@ -128,7 +137,7 @@ pub(super) async fn page(console: &Console, visitor: &Visitor) -> Result<Page, P
 }
 
 /// What is wrong, or that nothing is.
-fn alarms(members: &[Heartbeat], count: u16) -> Markup {
+fn alarms(members: &[Heartbeat], count: u16, webhooks: &[WebhookStanding]) -> Markup {
     let missing: Vec<&str> =
         NEEDED.into_iter().filter(|name| !members.iter().any(|member| member.service == *name)).collect();
     let unserved = |service: &str| {
@@ -140,10 +149,12 @@ fn alarms(members: &[Heartbeat], count: u16) -> Markup {
     let (unsequenced, unanswered) = (unserved("ingest"), unserved("aggregator-shard"));
     let (divergences, foreign) = (members::divergences(members), members::foreign(members));
     let is_whole = missing.is_empty() && unsequenced == 0 && unanswered == 0;
+    let refused = webhooks::alarms(webhooks, clock::now());
     html! {
         @if is_whole && divergences.is_empty() && foreign.is_empty() {
             p.notice.good { "Everything runs: every partition is sequenced and served." }
         }
+        (refused)
         @for name in &missing { p.notice.bad { "No " (name) " runs." } }
         @if unsequenced > 0 { p.notice.bad { (unsequenced) " of " (count) " partitions have no ingest that is level." } }
         @if unanswered > 0 { p.notice.bad { (unanswered) " of " (count) " partitions have no shard that is level with its log." } }

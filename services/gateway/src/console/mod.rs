@@ -1,7 +1,8 @@
 //! The console: pages for people, under `/`, made of the same answers as the API. Pages only read.
 //!
 //! - [`serve`]: a request to a page, and who may see it; [`visitor`]: who asks, by a cookie; [`sign_in`]: where it comes from;
-//! - [`today`], [`tenant`], [`view`], [`report`], [`rejects`], [`catalogue`], [`cluster`]: the screens; each makes a [`page::Page`];
+//! - [`today`], [`tenant`], [`view`], [`report`], [`rejects`], [`catalogue`], [`cluster`] (with [`webhooks`]): the screens; each
+//!   makes a [`page::Page`];
 //! - [`page`]: what all pages have; [`live`]: pages that change while they are looked at; [`assets`]: style and script;
 //! - [`asked`]: the query of a page's URL; [`survey`]: the days of many tenants; [`state`]: how a tenant's day stands;
 //! - [`digits`]: the zeros that sealed reports leave out;
@@ -28,6 +29,7 @@ mod tenant;
 mod today;
 mod view;
 mod visitor;
+mod webhooks;
 mod words;
 
 use crate::console::cluster::Heard;

@@ -155,9 +155,8 @@ pub(super) async fn remove(connection: &Connection, target: &Name) -> Result<(),
     }
 }
 
-/// The name of the consumer: that of the target, and of this Daybook.
-pub(super) fn durable_name(connection: &Connection, target: &Name) -> String {
-    format!("{}-webhook-{target}", connection.subjects.prefix())
+fn durable_name(connection: &Connection, target: &Name) -> String {
+    connection.subjects.webhook_consumer(target.as_str())
 }
 
 async fn stream(connection: &Connection) -> Result<Stream, ReadTrouble> {

@@ -70,7 +70,7 @@ impl Deliverer {
                 delivery.settle(AckKind::Ack).await;
             }
             // A gateway of a newer version can read it.
-            Err(NotWritten::Unreadable(why)) => self.put_off(target, TryOutcome::Unanswered(why), &delivery).await,
+            Err(NotWritten::Unreadable(why)) => self.put_off(target, why, &delivery).await,
         }
     }
 
@@ -100,9 +100,10 @@ impl Deliverer {
         delivery.settle(AckKind::Term).await;
     }
 
-    /// Leaves a message for later that this process cannot read, and never gives it up.
-    async fn put_off(&self, target: &WebhookTarget, outcome: TryOutcome, delivery: &Delivery) {
-        self.teller.tried(&target.place(), &outcome, delivery.age());
+    /// Leaves a message for later that this process cannot read, and never gives it up. Its receiver was not asked.
+    async fn put_off(&self, target: &WebhookTarget, why: String, delivery: &Delivery) {
+        self.teller.unreadable(delivery.sequence, &why, delivery.tries == 1);
+        let outcome = TryOutcome::Unanswered(why);
         let spread = spread(target, &delivery.sequence.to_string(), delivery.tries);
         if let TryVerdict::Again(pause) = judge(&outcome, delivery.tries, Duration::ZERO, spread) {
             delivery.settle(AckKind::Nak(Some(pause / self.haste.max(1)))).await;

@@ -2,14 +2,10 @@
 
 use super::sender::TRIES_AT_ONCE;
 use super::targets::{self, WebhookTarget, WebhooksError};
+use daybook_runtime::followed_file::{LOOK, TwoLooks};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::watch;
-
-/// How often the files are looked at. A change is taken when two looks find the same, so that a file that is being written is not
-/// taken in half.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// The targets of the newest file that could be used, in the order of their names.
 pub(super) type Targets = Arc<Vec<Arc<WebhookTarget>>>;
@@ -17,10 +13,7 @@ pub(super) type Targets = Arc<Vec<Arc<WebhookTarget>>>;
 /// A file of webhooks, and what of it was judged.
 pub(crate) struct WebhooksFile {
     path: PathBuf,
-    /// What was taken or refused last.
-    judged: Content,
-    /// Another content, that was found by the last look.
-    found: Option<Content>,
+    looks: TwoLooks<Content>,
     first: Targets,
 }
 
@@ -34,7 +27,7 @@ impl WebhooksFile {
     /// When it cannot be used.
     pub(crate) async fn open(path: PathBuf) -> Result<Self, WebhooksError> {
         let first = shared(load(path.clone()).await?);
-        Ok(Self { path, judged: Ok(first.clone()), found: None, first })
+        Ok(Self { path, looks: TwoLooks::new(Ok(first.clone())), first })
     }
 
     /// The targets that it had when it was opened.
@@ -47,26 +40,13 @@ impl WebhooksFile {
         self.first.len() as u64 * u64::from(TRIES_AT_ONCE)
     }
 
-    /// What follows from a look at the files: nothing, other targets, or why they are refused.
-    fn judge(&mut self, read: Content) -> Option<Content> {
-        if read == self.judged {
-            self.found = None;
-            return None;
-        }
-        if self.found.as_ref() != Some(&read) {
-            self.found = Some(read);
-            return None;
-        }
-        (self.judged, self.found) = (read.clone(), None);
-        Some(read)
-    }
-
     /// Looks at the files for ever, and tells `newest` of targets that it can use.
     pub(super) async fn follow(mut self, newest: watch::Sender<Targets>) {
         loop {
             tokio::time::sleep(LOOK).await;
             let read = load(self.path.clone()).await.map(shared).map_err(|error| told(&error));
-            match self.judge(read) {
+            // Nothing, other targets, or why they are refused.
+            match self.looks.judge(read, false) {
                 None => {}
                 Some(Ok(targets)) => {
                     tracing::info!(path = ?self.path, targets = targets.len(), "the file of webhooks has changed");
@@ -119,7 +99,7 @@ mod tests {
     async fn look(file: &mut WebhooksFile) -> Option<Result<Vec<String>, String>> {
         let read = load(file.path.clone()).await.map(shared).map_err(|error| told(&error));
         let names = |targets: Targets| targets.iter().map(|target| target.name.to_string()).collect();
-        file.judge(read).map(|judged| judged.map(names))
+        file.looks.judge(read, false).map(|judged| judged.map(names))
     }
 
     #[tokio::test]

@@ -24,6 +24,7 @@ pub use targets::WebhooksError;
 use consumers::ReadTrouble;
 use daybook_domain::ids::Name;
 use daybook_runtime::connection::Connection;
+use daybook_runtime::membership::Board;
 use file::Targets;
 use sender::Sender;
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,13 +48,14 @@ pub fn check(path: &Path) -> Result<(), WebhooksError> {
 }
 
 /// Sends alerts to the targets of the file until the end. All of its times are shorter by the factor `haste`.
-pub(crate) async fn run(file: WebhooksFile, connection: Connection, haste: u32, end: SenderEnd) {
+pub(crate) async fn run(file: WebhooksFile, connection: Connection, board: Board, haste: u32, end: SenderEnd) {
     let first = file.first();
     tracing::info!(targets = first.len(), "sending alerts to webhooks");
     file::tell_refusal(false);
     let (newest, targets) = watch::channel(first);
     let senders = Senders {
         connection,
+        board,
         haste,
         end,
         running: BTreeMap::new(),
@@ -70,6 +72,8 @@ pub(crate) async fn run(file: WebhooksFile, connection: Connection, haste: u32, 
 /// The targets that alerts are sent to, and those of which the consumers are to be removed.
 struct Senders {
     connection: Connection,
+    /// Where other processes learn how the targets stand.
+    board: Board,
     haste: u32,
     end: SenderEnd,
     /// Those that are about to end, too.
@@ -144,7 +148,7 @@ impl Senders {
         let (newest, following) = watch::channel(target.clone());
         let gone = self.end.stop.child_token();
         let end = SenderEnd { leave: self.end.leave.clone(), stop: gone.clone() };
-        let sender = Sender::new(self.connection.clone(), self.haste, following, end);
+        let sender = Sender::new(self.connection.clone(), self.board.clone(), self.haste, following, end);
         let name = target.name.clone();
         self.ended.spawn(async move {
             sender.run().await;

@@ -5,6 +5,7 @@ use super::delivery::Deliverer;
 use super::standing::TargetTeller;
 use super::targets::WebhookTarget;
 use daybook_runtime::connection::Connection;
+use daybook_runtime::membership::Board;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -57,11 +58,12 @@ pub(super) struct Sender {
 impl Sender {
     pub(super) fn new(
         connection: Connection,
+        board: Board,
         haste: u32,
         target: watch::Receiver<Arc<WebhookTarget>>,
         end: SenderEnd,
     ) -> Self {
-        let teller = TargetTeller::begin(&target.borrow().name);
+        let teller = TargetTeller::begin(&target.borrow().name, board);
         Self {
             deliverer: Deliverer { connection, haste, teller },
             target,

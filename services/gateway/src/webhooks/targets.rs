@@ -11,16 +11,16 @@
 //! ```
 
 use super::signature::SigningSecrets;
+use crate::outgoing;
 use axum::http::Uri;
 use daybook_contracts::alert::Alert;
 use daybook_domain::ids::{Name, NameError, TenantId};
+use daybook_runtime::followed_file::read_at_most;
 use daybook_runtime::retention::Retention;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::collections::BTreeSet;
 use std::env::VarError;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -98,13 +98,6 @@ pub(super) fn load(path: &Path) -> Result<Vec<WebhookTarget>, WebhooksError> {
     let text = read_at_most(path, MAX_FILE_BYTES).map_err(failed)?;
     let text = text.ok_or(WebhooksError::TooLong { path: path.to_owned() })?;
     parse(&text, path, &|name| std::env::var(name))
-}
-
-/// The text of a file; `None` when it is longer than `most` bytes.
-fn read_at_most(path: &Path, most: u64) -> std::io::Result<Option<String>> {
-    let mut text = String::new();
-    File::open(path)?.take(most + 1).read_to_string(&mut text)?;
-    Ok((text.len() as u64 <= most).then_some(text))
 }
 
 /// Reads the text of a file of webhooks. `path` is where it stands, `variable` gives environment variables.
@@ -226,6 +219,9 @@ fn check_url(text: &str) -> Result<Uri, String> {
     }
     if url.authority().is_some_and(|authority| authority.as_str().contains('@')) {
         return Err("`url` holds a user; receivers know Daybook by the signature, so leave it out".to_owned());
+    }
+    if outgoing::port(&url).is_none() {
+        return Err("`url` has a port that cannot be; ports are 1 to 65535".to_owned());
     }
     Ok(url)
 }

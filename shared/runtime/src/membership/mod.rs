@@ -21,10 +21,13 @@ use crate::connection::Connection;
 use crate::http::Health;
 use crate::memory;
 use compact_str::{CompactString, ToCompactString};
-use daybook_contracts::members::{HEARTBEAT, Heartbeat, LOSS, Missing, Part, SourceStanding};
+use daybook_contracts::members::{
+    HEARTBEAT, Heartbeat, LOSS, MAX_WEBHOOKS, Missing, Part, SourceStanding, WebhookTries,
+};
 use daybook_domain::ids::Partition;
 use futures::StreamExt;
 use served::Served;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -62,6 +65,8 @@ struct Notes {
     sources: BTreeMap<CompactString, SourceStanding>,
     /// Why connect does not use the newest file of sources.
     sources_refused: Option<CompactString>,
+    /// What came of the tries of webhooks, where that is to be told.
+    webhooks: BTreeMap<CompactString, WebhookTries>,
 }
 
 impl Board {
@@ -87,6 +92,16 @@ impl Board {
     pub fn refuse_sources(&self, why: Option<CompactString>) {
         self.lock().sources_refused = why;
         self.news.notify_one();
+    }
+
+    /// Tells what came of the tries of a webhook.
+    pub fn tell_webhook(&self, tries: WebhookTries) {
+        self.lock().webhooks.insert(tries.name.clone(), tries);
+    }
+
+    /// Tells nothing more of a webhook.
+    pub fn forget_webhook(&self, name: &str) {
+        self.lock().webhooks.remove(name);
     }
 
     /// Tells how a partition stands, except whether it is ready: its [`Readiness`] says that.
@@ -156,6 +171,18 @@ impl Board {
 
     fn sources(&self) -> Vec<SourceStanding> {
         self.lock().sources.values().cloned().collect()
+    }
+
+    /// The most urgent webhooks: those that are held off, the longest first, and then those with the newest refusal.
+    fn webhooks(&self) -> Vec<WebhookTries> {
+        let mut webhooks: Vec<WebhookTries> = self.lock().webhooks.values().cloned().collect();
+        webhooks.sort_by_key(|webhook| {
+            let failing_since = webhook.failing_since.filter(|_| webhook.is_held_off());
+            let refused_at = webhook.refusal.as_ref().map(|refusal| refusal.at);
+            (failing_since.is_none(), failing_since, Reverse(refused_at))
+        });
+        webhooks.truncate(MAX_WEBHOOKS);
+        webhooks
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Notes> {
@@ -346,6 +373,7 @@ impl Task {
         own.memory = memory::newest();
         own.foreign = self.connection.foreign.told();
         own.sources = self.board.sources();
+        own.webhooks = self.board.webhooks();
         let subject = self.connection.subjects.members(self.service);
         let payload = serde_json::to_vec(own).expect("a heartbeat is plain values");
         // One that is lost is followed by another.
@@ -425,7 +453,28 @@ fn host() -> CompactString {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use daybook_contracts::members::WebhookRefusal;
     use futures::FutureExt;
+
+    #[test]
+    fn the_most_urgent_webhooks_are_told_first() {
+        let board = Board::default();
+        let refused = |name: String, failures, at| WebhookTries {
+            name: name.into(),
+            failures,
+            failing_since: Some(daybook_domain::time::Instant::from_millis(at)),
+            taken_at: None,
+            refusal: Some(WebhookRefusal { at: daybook_domain::time::Instant::from_millis(at), why: "500".into() }),
+        };
+        (0..100).for_each(|number| board.tell_webhook(refused(format!("w{number}"), 1, number)));
+        for (name, failures, at) in [("short", 3, 900), ("long", 9, 800), ("recent", 2, 999)] {
+            board.tell_webhook(refused(name.to_owned(), failures, at));
+        }
+        let told: Vec<CompactString> = board.webhooks().into_iter().map(|webhook| webhook.name).collect();
+        assert_eq!((told.len(), &told[..4]), (MAX_WEBHOOKS, &["long", "short", "recent", "w99"].map(Into::into)[..]));
+        board.forget_webhook("long");
+        assert_eq!(board.webhooks()[0].name, "short");
+    }
 
     #[test]
     fn nothing_is_told_of_a_partition_that_others_own() {

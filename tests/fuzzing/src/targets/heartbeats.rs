@@ -3,7 +3,7 @@
 
 use daybook_contracts::members::{
     DIGEST_FORMAT, Foreign, Heartbeat, MAX_DIGESTS, MAX_NAME_BYTES, MAX_PARTS, Memory, Missing, Part, SourceStanding,
-    StateDigest,
+    StateDigest, WebhookRefusal, WebhookTries,
 };
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_domain::time::Instant;
@@ -75,6 +75,16 @@ pub fn seeds() -> Vec<Vec<u8>> {
                 ..Default::default()
             }],
             sources_refused: Some("source shop: it is there twice".into()),
+            webhooks: vec![WebhookTries {
+                name: "pager".into(),
+                failures: 3,
+                failing_since: Some(Instant::from_millis(1_362_904_400_789)),
+                taken_at: None,
+                refusal: Some(WebhookRefusal {
+                    at: Instant::from_millis(1_362_904_400_789),
+                    why: "the receiver answered 500".into(),
+                }),
+            }],
         };
         serde_json::to_vec(&heartbeat).expect("plain values")
     };

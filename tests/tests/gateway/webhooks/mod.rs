@@ -2,6 +2,7 @@
 
 mod changing;
 mod refused;
+mod seen;
 mod trying;
 
 use crate::options;

@@ -1,12 +1,13 @@
 //! What is not delivered: foreign messages, redirects, what a receiver is done with; and files that cannot be used.
 
-use super::PARTS;
+use super::{HASTE, PARTS, hasty_gateway};
 use daybook_domain::ids::LogSeq;
 use daybook_runtime::connection::BrokerOptions;
 use daybook_runtime::joining::connect_service;
 use daybook_tests::eventually;
 use daybook_tests::installation::Installation;
 use daybook_tests::processes::{PARTITIONS, Process, binary, wait_until_ready_with};
+use daybook_tests::web::Web;
 use daybook_tests::webhooks::{
     AlertsBroker, Receiver, Reply, gateway_arguments, target, waiting, write_alert, write_webhooks,
 };
@@ -91,6 +92,30 @@ async fn foreign_messages_are_passed_over_and_counted() {
     let ids: Vec<String> = receiver.got().iter().map(|got| got.id().to_owned()).collect();
     assert_eq!(ids, [first, second]);
     gateway.shows("daybook_foreign_messages_total{stream=\"DAYBOOK_ALERTS\"}", 4.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_that_cannot_be_read_waits_and_says_nothing_of_its_target() {
+    let broker = AlertsBroker::start().await;
+    let receiver = Receiver::willing().await;
+    broker.webhooks(&[target("unread", &receiver.url, "")]);
+    let gateway = hasty_gateway(&broker, HASTE).await;
+    broker.has_consumer("unread").await;
+    broker.unreadable_alert("acme").await;
+    let web = Web::at(gateway.http.as_deref().unwrap());
+    let metrics = eventually("it is looked at four times", || async {
+        let metrics = web.get("/metrics").await.text();
+        let looks =
+            metrics.lines().find_map(|line| line.strip_prefix("daybook_webhook_unreadable_total{target=\"unread\"} "));
+        looks.and_then(|looks| looks.parse::<f64>().ok()).filter(|looks| *looks >= 4.0).map(|_| metrics)
+    })
+    .await;
+    assert!(metrics.contains("daybook_webhook_failing{target=\"unread\"} 0\n"), "{metrics}");
+    assert!(!metrics.contains("daybook_webhook_tries_total{target=\"unread\""), "{metrics}");
+    let (id, _) = broker.alert("acme", "low_revenue").await;
+    assert_eq!(receiver.requests(1).await[0].id(), id, "others pass it");
+    eventually("it waits alone", || async { (broker.waiting("unread").await? == (0, 1)).then_some(()) }).await;
+    gateway.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -71,6 +71,12 @@ fn a_mistake_is_named_with_what_to_write() {
         ("{ name: a, url: /p, secret: { env: PAGER }, tenants: all }".into(), "must begin with http://"),
         ("{ name: a, url: \"https://u:p@h\", secret: { env: PAGER }, tenants: all }".into(), "holds a user"),
         ("{ name: a, url: \"https://h/#x\", secret: { env: PAGER }, tenants: all }".into(), "fragment"),
+        ("{ name: a, url: \"https://h:99999\", secret: { env: PAGER }, tenants: all }".into(), "ports are 1 to 65535"),
+        ("{ name: a, url: \"https://h:0/p\", secret: { env: PAGER }, tenants: all }".into(), "ports are 1 to 65535"),
+        (
+            "{ name: a, url: \"https://[::1]:65536\", secret: { env: PAGER }, tenants: all }".into(),
+            "ports are 1 to 65535",
+        ),
         ("{ name: a, url: https://h, tenants: all }".into(), "secret"),
         (format!("{{ name: a, url: https://h, secret: {SECRET}, tenants: all }}"), "secret"),
         ("{ name: a, url: https://h, secret: {}, tenants: all }".into(), "{ file: PATH } or { env: NAME }"),
