@@ -11,6 +11,7 @@ use crate::live::Feeds;
 use crate::outputs::{Maker, Recorded};
 use crate::pages::{self, Fetched, Sharer};
 use crate::questions::{Question, Questions, SLICE, listen, refuse};
+use crate::reclaim::{Patience, Reclaiming};
 use crate::saving::{Saved, Saving, Slot, Turn};
 use crate::shedding::Shedding;
 use crate::sweep::{SWEEP_DEADLINE, SWEEP_INTERVAL, SWEEPER, sweep};
@@ -40,7 +41,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -168,6 +169,7 @@ struct State {
     intervals: Intervals,
     /// When the bucket of snapshots is swept next, if it is by this partition.
     sweep_at: Instant,
+    reclaiming: Arc<Mutex<Reclaiming>>,
     backfill_progress: Arc<AtomicU8>,
     /// The last backfill did not fit into memory: the next one begins when memory is ample.
     backfill_needs_memory: bool,
@@ -237,6 +239,7 @@ impl Actor for PartitionActor {
             pending: 0,
             intervals,
             sweep_at: Instant::now(),
+            reclaiming: Arc::default(),
             backfill_progress: Arc::default(),
             backfill_needs_memory: false,
             history: place.folder.with_extension("history"),
@@ -723,7 +726,8 @@ impl State {
     }
 
     /// Removes what is over its retention, and asks for it again when that is done. While a view or season waits for a
-    /// backfill, which the snapshots may not say yet, nothing goes. Now and then what broken-off snapshots left goes, too.
+    /// backfill, which the snapshots may not say yet, no snapshot goes. Pieces go that none names any more, and now and then what
+    /// broken-off snapshots left.
     fn begin_trim(&mut self, myself: &ActorRef<Message>) {
         let is_due = !self.state.needs_history();
         let sweeps = self.partition == SWEEPER && Instant::now() >= self.sweep_at;
@@ -732,10 +736,19 @@ impl State {
         }
         let (connection, partition) = (self.context.connection.clone(), self.partition);
         let (retention, interval, myself) = (self.intervals.log_retention, self.intervals.snapshot, myself.clone());
+        let reclaiming = self.reclaiming.clone();
         self.tasks.retain(|task| !task.is_finished());
         self.tasks.push(tokio::spawn(async move {
             if is_due && let Err(error) = retention::apply(&connection, partition, retention).await {
                 tracing::warn!(%partition, %error, "what is over its retention was not removed");
+            }
+            // Nobody else has it: the next trim begins when this one has ended.
+            let mut reclaiming = reclaiming.lock().await;
+            let reclaims = reclaiming.reclaim(&connection, partition, Patience::USUAL);
+            match tokio::time::timeout(SWEEP_DEADLINE, reclaims).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => tracing::debug!(%partition, %error, "pieces that no snapshot names were not removed"),
+                Err(_) => tracing::debug!(%partition, "pieces that no snapshot names were not removed in time"),
             }
             if sweeps {
                 match tokio::time::timeout(SWEEP_DEADLINE, sweep(&connection)).await {

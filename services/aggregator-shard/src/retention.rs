@@ -5,6 +5,7 @@ use crate::snapshots::{self, Snapshot, SnapshotError};
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_runtime::append::stream_handle;
 use daybook_runtime::connection::Connection;
+use daybook_runtime::log::beginning;
 use daybook_runtime::retention::Retention;
 use std::time::Duration;
 
@@ -50,14 +51,20 @@ impl Plan {
 
 /// Removes snapshots that nobody needs, and of the log what is older than `retention` and below a snapshot. Any number of
 /// shards may do it at once: what is removed is below the newest snapshot that each of them sees, and newer ones only
-/// come.
+/// come. The log is trimmed only to a snapshot of which every piece has been seen to be there.
 ///
 /// # Errors
-/// When the broker does not answer, or refuses; the next try may succeed.
+/// When the broker does not answer, or refuses, or pieces of the snapshot are not there: nothing is removed then, and a later
+/// snapshot will do.
 pub async fn apply(connection: &Connection, partition: Partition, retention: Retention) -> Result<(), SnapshotError> {
     let plan = Plan::of(&snapshots::list(connection, partition).await?, retention);
     // The log first: between the two there is a snapshot too many, never one too few.
     if let Some(floor) = plan.floor {
+        let begins = beginning(connection, partition).await;
+        let is_behind = begins.is_some_and(|beginning| beginning.position < floor);
+        if is_behind && !snapshots::is_complete(connection, partition, floor).await? {
+            return Err(SnapshotError::Broker(format!("pieces of the snapshot at {floor} are not there")));
+        }
         trim(connection, partition, floor).await?;
     }
     for position in plan.superseded {

@@ -81,8 +81,6 @@ pub struct Saving {
     row_bytes: RowBytes,
     /// Since when checkpoints are postponed for want of memory.
     postponed_since: Option<Instant>,
-    /// Where a snapshot is put together.
-    scratch: PathBuf,
     snapshot_at: Instant,
     /// The position of the newest snapshot on the broker, as far as is known.
     snapshotted: LogSeq,
@@ -121,7 +119,6 @@ impl Saving {
             unsaved: Unsaved::new(now),
             row_bytes,
             postponed_since: None,
-            scratch: place.folder.with_extension("snapshot"),
             snapshot_at: now,
             snapshotted: LogSeq::default(),
             intervals,
@@ -188,7 +185,7 @@ impl Saving {
         let snapshot = is_snapshot_due.then(|| {
             self.snapshot_at = Instant::now();
             let of = snapshots::Of { partition, position, through: state.through(), is_whole: !state.needs_history() };
-            (connection.clone(), of, self.intervals.snapshot, self.scratch.clone())
+            (connection.clone(), of, self.intervals.snapshot)
         });
         let changes = state.checkpoint();
         self.row_bytes.learn(rows, changes.bytes() as u64);
@@ -211,8 +208,8 @@ impl Saving {
             drop((slot, reservation));
             // Before the next commit, so that the rows are those of one position.
             let mut there = None;
-            if let (Ok(()), Some((connection, of, interval, scratch))) = (&outcome, snapshot) {
-                match snapshots::put(&connection, of, store, interval, scratch).await {
+            if let (Ok(()), Some((connection, of, interval))) = (&outcome, snapshot) {
+                match snapshots::put(&connection, of, store, interval).await {
                     Ok(newest) => there = Some(newest),
                     Err(error) => tracing::warn!(%partition, %error, "no snapshot was put on the broker"),
                 }

@@ -1,0 +1,188 @@
+use super::*;
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+
+type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+
+fn pieces(rows: &Rows, sizes: Sizes) -> Vec<Vec<u8>> {
+    let mut pieces = Vec::new();
+    cut(rows.iter().map(Ok::<_, Infallible>), sizes, |piece| {
+        pieces.push(piece.to_vec());
+        Ok(())
+    })
+    .unwrap();
+    pieces
+}
+
+fn read(bytes: &[u8]) -> Result<Rows, SnapshotError> {
+    let mut rows = Rows::new();
+    read_rows(bytes, &mut |(key, value)| {
+        rows.insert(key, value);
+        Ok(())
+    })?;
+    Ok(rows)
+}
+
+/// Bytes that do not repeat.
+fn noise(of: u64, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    blake3::Hasher::new().update(&of.to_be_bytes()).finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+/// Rows such as those of a month: pages of some 13 kB, and small ones between them.
+fn month() -> Rows {
+    (0..4_000_u64).map(|row| (row.to_be_bytes().to_vec(), noise(row, if row % 4 == 0 { 300 } else { 13_000 }))).collect()
+}
+
+/// How many pieces of `after`, and how many bytes in them, are none of `before`.
+fn added(before: &Rows, after: &Rows) -> (usize, usize) {
+    let known: BTreeSet<Vec<u8>> = pieces(before, Sizes::STORED).into_iter().collect();
+    let new = pieces(after, Sizes::STORED).into_iter().filter(|piece| !known.contains(piece));
+    new.fold((0, 0), |(count, bytes), piece| (count + 1, bytes + piece.len()))
+}
+
+#[test]
+fn pieces_have_the_usual_size_whatever_the_rows_are() {
+    for length in [20, 300, 13_000, 100_000] {
+        let rows: Rows = (0..40_000_000 / (length as u64 + 16))
+            .map(|row| (row.to_be_bytes().to_vec(), vec![row as u8; length]))
+            .collect();
+        let pieces = pieces(&rows, Sizes::STORED);
+        let bytes: usize = pieces.iter().map(Vec::len).sum();
+        let usual = bytes / pieces.len();
+        // Those that would be larger than the largest are divided, and no row of 100 kB fits into 64.
+        assert!((45_000..=110_000).contains(&usual), "{usual} of rows of {length}");
+        assert!(pieces.iter().all(|piece| piece.len() <= Sizes::STORED.most));
+    }
+}
+
+#[test]
+fn a_change_makes_a_few_new_pieces_wherever_it_is() {
+    let rows = month();
+    let (mut most, mut all) = (0, 0);
+    for at in (7..4_000_u64).step_by(97) {
+        let key = at.to_be_bytes().to_vec();
+        let mut changed = rows.clone();
+        changed.insert(key.clone(), noise(at + 10_000, 12_000));
+        let mut with = rows.clone();
+        with.insert([&key[..], b"+"].concat(), noise(at, 500));
+        let mut without = rows.clone();
+        without.remove(&key);
+        for (other, is_counted_anew) in [(changed, false), (with, true), (without, true)] {
+            // The last piece holds how many rows there are.
+            let (count, bytes) = added(&rows, &other);
+            let count = count - usize::from(is_counted_anew);
+            (most, all) = (most.max(count), all + bytes);
+            assert!(count <= 4, "{count} at {at}");
+        }
+    }
+    let each = all / (42 * 3);
+    assert!(each < 4 * Sizes::STORED.usual, "{each} bytes, {most} pieces at most");
+}
+
+#[test]
+fn what_is_new_is_in_proportion_to_what_has_changed() {
+    let rows = month();
+    let all: usize = rows.values().map(Vec::len).sum();
+    // A hundredth of the rows, which lie together as those of a day do.
+    let changed = |from: u64| {
+        let mut changed = rows.clone();
+        changed.extend((from..from + 40).map(|row| (row.to_be_bytes().to_vec(), noise(row + 10_000, 13_000))));
+        added(&rows, &changed).1
+    };
+    for from in [0, 1_234, 3_000] {
+        let bytes = changed(from);
+        assert!(bytes < all / 40, "{bytes} of {all}");
+    }
+    assert_eq!(added(&rows, &rows), (0, 0));
+}
+
+#[test]
+fn a_row_is_divided_only_where_it_is_longer_than_a_piece() {
+    let sizes = Sizes { usual: 64, most: 100 };
+    let rows: Rows = [(vec![1], vec![7; 40]), (vec![2], vec![8; 250]), (vec![3], vec![9; 60])].into();
+    let cut = pieces(&rows, sizes);
+    let lengths: Vec<usize> = cut.iter().map(Vec::len).collect();
+    // The first is followed by one that does not fit behind it, the last by how many there are.
+    assert_eq!(lengths, [49, 100, 100, 59, 69, 8]);
+    assert_eq!(read(&cut.concat()).unwrap(), rows);
+}
+
+#[test]
+fn a_piece_is_known_by_its_bytes() {
+    let bytes = noise(1, 5_000);
+    let (piece, packed) = Piece::pack(&bytes).unwrap();
+    assert_eq!((piece.id, piece.bytes, piece.stored as usize), (PieceId::of(&bytes), 5_000, packed.len()));
+    assert_eq!(piece.unpack(&packed), Some(bytes.clone()));
+    assert_eq!(piece.id.to_string().parse(), Ok(piece.id));
+    let (other, others) = Piece::pack(&noise(2, 5_000)).unwrap();
+    assert!(piece.unpack(&others).is_none() && other.unpack(&packed).is_none());
+    assert!(piece.unpack(&packed[..packed.len() - 1]).is_none() && piece.unpack(b"").is_none());
+    let (_, longer) = Piece::pack(&noise(1, 5_001)).unwrap();
+    assert!(piece.unpack(&longer).is_none());
+}
+
+#[test]
+fn the_largest_piece_fits_where_it_is_stored() {
+    let (piece, packed) = Piece::pack(&noise(1, Sizes::STORED.most)).unwrap();
+    assert!(packed.len() > Sizes::STORED.most && piece.stored <= MAX_STORED_BYTES, "{piece:?}");
+    let manifest = Manifest { pieces: vec![piece] };
+    assert_eq!(Manifest::decode(&manifest.encode()), Some(manifest));
+}
+
+#[test]
+fn a_manifest_has_these_bytes() {
+    let piece = Piece { id: PieceId([0xab; 32]), bytes: 0x0001_0203, stored: 0x0000_0405 };
+    let manifest = Manifest { pieces: vec![piece, piece] };
+    let entry = [&[0xab; 32][..], &[0, 1, 2, 3, 0, 0, 4, 5]].concat();
+    assert_eq!(manifest.encode(), [&[1], &entry[..], &entry[..]].concat());
+    assert_eq!(Manifest::decode(&manifest.encode()), Some(manifest));
+    let empty = [&[0xab; 32][..], &[0, 0, 0, 0, 0, 0, 4, 5]].concat();
+    let large = [&[0xab; 32][..], &[0, 4, 0, 1, 0, 0, 4, 5]].concat();
+    for bytes in [&[][..], &[1], &[2], &entry, &[&[1], &entry[1..]].concat(), &[&[2], &entry[..]].concat()] {
+        assert_eq!(Manifest::decode(bytes), None);
+    }
+    for entry in [empty, large] {
+        assert_eq!(Manifest::decode(&[&[1], &entry[..]].concat()), None);
+    }
+}
+
+#[test]
+fn rows_that_are_too_few_are_refused() {
+    let rows = month();
+    let mut cut = pieces(&rows, Sizes::STORED);
+    assert_eq!(read(&cut.concat()).unwrap(), rows);
+    // Each of the others ends with a row.
+    let missing = cut.remove(5);
+    assert!(read(&cut.concat()).is_err());
+    cut.insert(5, missing);
+    cut.pop();
+    assert!(read(&cut.concat()).is_err());
+}
+
+proptest! {
+    #[test]
+    fn rows_come_back_from_their_pieces(
+        rows in proptest::collection::btree_map(
+            proptest::collection::vec(any::<u8>(), 0..6),
+            proptest::collection::vec(any::<u8>(), 0..400),
+            0..60,
+        ),
+        usual in 1_usize..300,
+        more in 8_usize..300,
+    ) {
+        let sizes = Sizes { usual, most: usual + more };
+        let cut = pieces(&rows, sizes);
+        prop_assert!(cut.iter().all(|piece| (1..=sizes.most).contains(&piece.len())));
+        prop_assert_eq!(read(&cut.concat()).unwrap(), rows);
+    }
+
+    #[test]
+    fn a_manifest_is_read_as_it_was_written_or_not_at_all(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        if let Some(manifest) = Manifest::decode(&bytes) {
+            prop_assert_eq!(manifest.encode(), bytes);
+        }
+    }
+}
