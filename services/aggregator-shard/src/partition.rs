@@ -11,10 +11,10 @@ use crate::live::Feeds;
 use crate::outputs::{Maker, Recorded};
 use crate::pages::{self, Fetched, Sharer};
 use crate::questions::{Question, Questions, SLICE, listen, refuse};
-use crate::reclaim::{Patience, Reclaiming};
+use crate::reclaim::Reclaiming;
 use crate::saving::{Saved, Saving, Slot, Turn};
 use crate::shedding::Shedding;
-use crate::sweep::{SWEEP_DEADLINE, SWEEP_INTERVAL, SWEEPER, sweep};
+use crate::sweep::{SWEEP_INTERVAL, SWEEPER, sweep_in_time};
 use crate::tasks::{essential, essential_until_done};
 use crate::{backfill, checkpoints, retention, upkeep};
 use compact_str::CompactString;
@@ -243,7 +243,7 @@ impl Actor for PartitionActor {
             backfill_progress: Arc::default(),
             backfill_needs_memory: false,
             history: place.folder.with_extension("history"),
-            saving: Saving::new(partition, store, &state, &place, intervals),
+            saving: Saving::new(partition, store, &state, intervals),
             context,
             partition,
             readiness,
@@ -739,23 +739,9 @@ impl State {
         let reclaiming = self.reclaiming.clone();
         self.tasks.retain(|task| !task.is_finished());
         self.tasks.push(tokio::spawn(async move {
-            if is_due && let Err(error) = retention::apply(&connection, partition, retention).await {
-                tracing::warn!(%partition, %error, "what is over its retention was not removed");
-            }
-            // Nobody else has it: the next trim begins when this one has ended.
-            let mut reclaiming = reclaiming.lock().await;
-            let reclaims = reclaiming.reclaim(&connection, partition, Patience::USUAL);
-            match tokio::time::timeout(SWEEP_DEADLINE, reclaims).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => tracing::debug!(%partition, %error, "pieces that no snapshot names were not removed"),
-                Err(_) => tracing::debug!(%partition, "pieces that no snapshot names were not removed in time"),
-            }
+            retention::tidy(&connection, partition, is_due.then_some(retention), &reclaiming).await;
             if sweeps {
-                match tokio::time::timeout(SWEEP_DEADLINE, sweep(&connection)).await {
-                    Ok(Ok(_)) => {}
-                    Ok(Err(error)) => tracing::debug!(%error, "the bucket of snapshots was not swept"),
-                    Err(_) => tracing::debug!("the bucket of snapshots was not swept in time"),
-                }
+                sweep_in_time(&connection).await;
             }
             myself.send_after(interval, || Message::TrimDue);
         }));

@@ -1,7 +1,7 @@
 //! When the actor of a partition saves its state, and what is left when that fails: one checkpoint at a time, each behind the
 //! outputs up to it, and now and then a snapshot of it for the broker.
 
-use crate::checkpoints::{Place, chain, commit, rebuild_if_bloated};
+use crate::checkpoints::{chain, commit, rebuild_if_bloated};
 use crate::partition::{Intervals, Message};
 use crate::snapshots;
 use daybook_domain::ids::{LogSeq, Partition};
@@ -12,7 +12,6 @@ use daybook_runtime::outbox::Outbox;
 use daybook_runtime::store::{Changes, Store, StoreError};
 use ractor::ActorRef;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -102,7 +101,6 @@ impl Saving {
         partition: Partition,
         store: Store,
         state: &PartitionState,
-        place: &Place,
         intervals: Intervals,
     ) -> Self {
         let now = Instant::now();
@@ -385,6 +383,7 @@ impl Unsaved {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::PathBuf;
 
     const INTERVAL: Duration = Duration::from_secs(5);
 

@@ -20,9 +20,18 @@ pub const ORPHANED: Duration = Duration::from_secs(3_600);
 /// How often the bucket is swept, by each who does: a look at every object, for the sake of what nobody waits for.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
 /// How long a sweep may take: trimming waits for it, and the next one may succeed.
-pub const SWEEP_DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const SWEEP_DEADLINE: Duration = Duration::from_secs(60);
 /// The bucket is of all partitions, and who runs this one sweeps it.
 pub const SWEEPER: Partition = Partition(0);
+
+/// Sweeps unless it takes too long, and takes note when that fails: nobody waits for it.
+pub(crate) async fn sweep_in_time(connection: &Connection) {
+    match tokio::time::timeout(SWEEP_DEADLINE, sweep(connection)).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "the bucket of snapshots was not swept"),
+        Err(_) => tracing::debug!("the bucket of snapshots was not swept in time"),
+    }
+}
 
 /// Removes the contents that belong to no object, and the words of objects that are no more, where they have been there for
 /// [`ORPHANED`]; how many of both.

@@ -116,6 +116,10 @@ named! {
         Gap = "gap in a feed",
         /// A backfill met a gap, or had nothing to begin with.
         Lost = "backfill lost",
+        /// A snapshot was put of which the newest one had pieces.
+        Reused = "pieces not sent again",
+        /// Pieces were to go that no snapshot named.
+        Reclaimed = "pieces removed",
         /// A backfill began with a snapshot.
         Seeded = "backfill of a trimmed log",
         /// An answer of a view that was made of a trimmed log was compared, and has partial coverage.

@@ -37,6 +37,7 @@ mod replicas;
 mod replies;
 mod retention;
 mod rolling;
+mod snapshots;
 mod stores;
 mod sweeping;
 mod takeover;

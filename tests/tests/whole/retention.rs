@@ -39,7 +39,7 @@ fn short(options: &mut EmbeddedOptions) {
     options.shard.log_retention = "1s".parse().unwrap();
 }
 
-fn partition(daybook: &Daybook) -> Partition {
+pub(crate) fn partition(daybook: &Daybook) -> Partition {
     Partition::of("acme", daybook.client.connection.partitions)
 }
 
@@ -325,7 +325,7 @@ fn stored(place: &Place, partition: Partition, position: LogSeq, through: Throug
 }
 
 /// Where the partition's log ends, and how far it reaches there.
-async fn end_of_log(daybook: &Daybook) -> (LogSeq, Through) {
+pub(crate) async fn end_of_log(daybook: &Daybook) -> (LogSeq, Through) {
     let (connection, subjects) = (&daybook.client.connection, &daybook.client.connection.subjects);
     let events = subjects.events(partition(daybook));
     let end = last_message(connection, &subjects.events_stream(), &events).await.unwrap();
@@ -363,7 +363,7 @@ async fn a_folder_stays_until_a_snapshot_has_proved_usable() {
     let (connection, partition) = (&daybook.client.connection, partition(&daybook));
     let bucket = connection.jetstream.get_object_store(connection.subjects.checkpoints_bucket()).await.unwrap();
     for snapshot in snapshots::list(connection, partition).await.unwrap() {
-        let name = format!("partition-{partition}-{}", snapshot.position);
+        let name = format!("manifest-{partition}-{}", snapshot.position);
         let metadata = bucket.info(&name).await.unwrap().metadata;
         let damaged = ObjectMetadata { name, metadata, ..ObjectMetadata::default() };
         bucket.put(damaged, &mut &b"no rows at all"[..]).await.unwrap();

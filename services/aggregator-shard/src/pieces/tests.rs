@@ -116,7 +116,7 @@ fn a_piece_is_known_by_its_bytes() {
     let (piece, packed) = Piece::pack(&bytes).unwrap();
     assert_eq!((piece.id, piece.bytes, piece.stored as usize), (PieceId::of(&bytes), 5_000, packed.len()));
     assert_eq!(piece.unpack(&packed), Some(bytes.clone()));
-    assert_eq!(piece.id.to_string().parse(), Ok(piece.id));
+    assert_eq!(piece.id.to_string().parse::<PieceId>().unwrap(), piece.id);
     let (other, others) = Piece::pack(&noise(2, 5_000)).unwrap();
     assert!(piece.unpack(&others).is_none() && other.unpack(&packed).is_none());
     assert!(piece.unpack(&packed[..packed.len() - 1]).is_none() && piece.unpack(b"").is_none());
