@@ -1,11 +1,13 @@
 //! The stored form of snapshots. Rows in order of their keys are one stream of bytes, which is cut into pieces. A piece is
 //! named by the hash of its bytes, and a snapshot is a [`Manifest`]: the list of its pieces. So what has not changed since
-//! the snapshot before has the names that it had then, and is not stored again. Nothing here does input or output.
+//! the snapshot before has the names that it had then, and is not stored again. Of a piece that changed a little, only what differs
+//! from the earlier one is stored. Nothing here does input or output.
 //!
 //! Where a piece ends is decided by each row alone, by its key and its length: a change moves no boundary but its own. Long
 //! rows end a piece more often than short ones, so pieces are about equally large whatever the rows are.
 
 use crate::snapshots::SnapshotError;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{BufRead, Read};
 use std::str::FromStr;
@@ -20,8 +22,6 @@ const END: u32 = u32::MAX;
 const LEVEL: i32 = 1;
 /// Version of the form of a manifest.
 const FORMAT: u8 = 1;
-/// Bytes of a piece in a manifest: its hash, and its two lengths.
-const ENTRY_BYTES: usize = 32 + 4 + 4;
 /// Largest piece as it is stored: one that does not shrink becomes a little longer.
 const MAX_STORED_BYTES: u32 = (1 << 18) + (1 << 12);
 
@@ -47,7 +47,7 @@ impl Sizes {
     }
 }
 
-/// The name of a piece: the BLAKE3 hash of its bytes before they are compressed.
+/// The BLAKE3 hash of the bytes of a piece, before they are compressed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PieceId([u8; 32]);
 
@@ -77,10 +77,44 @@ impl FromStr for PieceId {
     }
 }
 
+/// The name under which a piece is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PieceName {
+    pub id: PieceId,
+    /// The piece that it is to be read with, if only what differs from that is stored. That one is stored as a whole.
+    pub base: Option<PieceId>,
+}
+
+impl PieceName {
+    /// That of a piece which is stored as a whole.
+    pub fn whole(id: PieceId) -> Self {
+        Self { id, base: None }
+    }
+}
+
+impl fmt::Display for PieceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.base {
+            None => self.id.fmt(f),
+            Some(base) => write!(f, "{}-{base}", self.id),
+        }
+    }
+}
+
+impl FromStr for PieceName {
+    type Err = blake3::HexError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('-') {
+            None => Ok(Self::whole(text.parse()?)),
+            Some((id, base)) => Ok(Self { id: id.parse()?, base: Some(base.parse()?) }),
+        }
+    }
+}
+
 /// A piece of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
-    pub id: PieceId,
+    pub name: PieceName,
     /// How many bytes it has.
     pub bytes: u32,
     /// How many it takes where it is stored.
@@ -94,14 +128,26 @@ impl Piece {
     /// When there is no memory for it.
     pub fn pack(bytes: &[u8]) -> std::io::Result<(Self, Vec<u8>)> {
         let packed = zstd::bulk::compress(bytes, LEVEL)?;
-        let piece = Self { id: PieceId::of(bytes), bytes: bytes.len() as u32, stored: packed.len() as u32 };
-        Ok((piece, packed))
+        let name = PieceName::whole(PieceId::of(bytes));
+        Ok((Self { name, bytes: bytes.len() as u32, stored: packed.len() as u32 }, packed))
     }
 
-    /// The bytes of this piece; `None` when what is stored is something else.
-    pub fn unpack(&self, packed: &[u8]) -> Option<Vec<u8>> {
-        let bytes = zstd::bulk::decompress(packed, self.bytes as usize).ok()?;
-        (PieceId::of(&bytes) == self.id).then_some(bytes)
+    /// As much of this piece, of which these are the bytes, as differs from the bytes of another one; `None` unless it takes less than half.
+    pub fn pack_against(&self, bytes: &[u8], base: PieceId, of_base: &[u8]) -> Option<(Self, Vec<u8>)> {
+        let packed = zstd::bulk::Compressor::with_dictionary(LEVEL, of_base).ok()?.compress(bytes).ok()?;
+        let name = PieceName { base: Some(base), ..self.name };
+        let piece = Self { name, stored: packed.len() as u32, ..*self };
+        (piece.stored < self.stored / 2).then_some((piece, packed))
+    }
+
+    /// The bytes of this piece, with those of its base if it has one; `None` when what is stored is something else.
+    pub fn unpack(&self, packed: &[u8], of_base: &[u8]) -> Option<Vec<u8>> {
+        let length = self.bytes as usize;
+        let bytes = match self.name.base {
+            None => zstd::bulk::decompress(packed, length).ok()?,
+            Some(_) => zstd::bulk::Decompressor::with_dictionary(of_base).ok()?.decompress(packed, length).ok()?,
+        };
+        (PieceId::of(&bytes) == self.name.id).then_some(bytes)
     }
 }
 
@@ -112,34 +158,97 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// Of each piece its hash, its two lengths, how many bases it has, and the hash of that.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(1 + self.pieces.len() * ENTRY_BYTES);
-        bytes.push(FORMAT);
-        for Piece { id, bytes: length, stored } in &self.pieces {
-            bytes.extend_from_slice(&id.0);
+        let mut bytes = vec![FORMAT];
+        for Piece { name, bytes: length, stored } in &self.pieces {
+            bytes.extend_from_slice(&name.id.0);
             bytes.extend_from_slice(&length.to_be_bytes());
             bytes.extend_from_slice(&stored.to_be_bytes());
+            bytes.push(name.base.is_some().into());
+            bytes.extend(name.base.iter().flat_map(|base| base.0));
         }
         bytes
     }
 
     /// `None` when the bytes are no manifest, or one of another version.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let entries = bytes.strip_prefix(&[FORMAT])?.chunks(ENTRY_BYTES);
-        let piece = |entry: &[u8]| {
-            let (id, lengths) = entry.split_first_chunk::<32>()?;
-            let (bytes, stored) = lengths.split_first_chunk::<4>()?;
-            let [bytes, stored] = [*bytes, stored.try_into().ok()?].map(u32::from_be_bytes);
-            let is_possible = (1..=Sizes::STORED.most as u32).contains(&bytes) && stored <= MAX_STORED_BYTES;
-            is_possible.then_some(Piece { id: PieceId(*id), bytes, stored })
-        };
-        let pieces: Vec<Piece> = entries.map(piece).collect::<Option<_>>()?;
+        let mut rest = bytes.strip_prefix(&[FORMAT])?;
+        let mut pieces = Vec::new();
+        while !rest.is_empty() {
+            let id = PieceId(*take_first(&mut rest)?);
+            let [bytes, stored] = [take_first(&mut rest)?, take_first(&mut rest)?].map(|it| u32::from_be_bytes(*it));
+            let base = match take_first(&mut rest)? {
+                [0] => None,
+                [1] => Some(PieceId(*take_first(&mut rest)?)),
+                _ => return None,
+            };
+            if !(1..=Sizes::STORED.most as u32).contains(&bytes) || stored > MAX_STORED_BYTES {
+                return None;
+            }
+            pieces.push(Piece { name: PieceName { id, base }, bytes, stored });
+        }
         (!pieces.is_empty()).then_some(Self { pieces })
     }
 
-    /// How many bytes its pieces take where they are stored.
+    /// The names of everything that must be stored for it to be read; some may come more than once.
+    pub fn names(&self) -> impl Iterator<Item = PieceName> {
+        let bases = self.pieces.iter().filter_map(|piece| piece.name.base).map(PieceName::whole);
+        self.pieces.iter().map(|piece| piece.name).chain(bases)
+    }
+
+    /// How many bytes its pieces take where they are stored, without the bases of some.
     pub fn stored_bytes(&self) -> u64 {
         self.pieces.iter().map(|piece| u64::from(piece.stored)).sum()
+    }
+}
+
+/// Takes so many bytes off the beginning.
+fn take_first<'b, const N: usize>(rest: &mut &'b [u8]) -> Option<&'b [u8; N]> {
+    let (first, others) = rest.split_first_chunk()?;
+    *rest = others;
+    Some(first)
+}
+
+/// The pieces of the newest snapshot, for the next one to be made of.
+#[derive(Debug, Default)]
+pub struct Known {
+    pieces: Vec<Piece>,
+    by_id: BTreeMap<PieceId, usize>,
+    there: BTreeSet<PieceName>,
+    /// Behind the one that was found last: pieces come in the order of their rows.
+    next: usize,
+}
+
+/// What is known of a piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It need not be stored again.
+    There(Piece),
+    /// It is new. At its place there was something that it may be like, which is stored as a whole.
+    New { like: Option<PieceId> },
+}
+
+impl Known {
+    /// Of a manifest, as much of which can be read as is `there`.
+    pub fn new(manifest: Manifest, there: BTreeSet<PieceName>) -> Self {
+        let by_id = manifest.pieces.iter().enumerate().map(|(index, piece)| (piece.name.id, index)).collect();
+        Self { pieces: manifest.pieces, by_id, there, next: 0 }
+    }
+
+    /// What is known of the next piece.
+    pub fn find(&mut self, id: PieceId) -> Found {
+        let is_there = |name: PieceName| {
+            self.there.contains(&name) && name.base.is_none_or(|base| self.there.contains(&PieceName::whole(base)))
+        };
+        if let Some(index) = self.by_id.get(&id) {
+            self.next = index + 1;
+            let piece = self.pieces[*index];
+            return if is_there(piece.name) { Found::There(piece) } else { Found::New { like: None } };
+        }
+        let like = self.pieces.get(self.next).map(|piece| piece.name.base.unwrap_or(piece.name.id));
+        self.next += 1;
+        Found::New { like: like.filter(|like| is_there(PieceName::whole(*like))) }
     }
 }
 

@@ -4,7 +4,7 @@
 //! newest snapshot named when it looked. So neither goes at once, see [`Patience`].
 //! Who has taken longer finds pieces gone when it looks for them at the end, and takes its snapshot back.
 
-use crate::pieces::{Manifest, PieceId};
+use crate::pieces::{Manifest, PieceName};
 use crate::snapshots::{Object, PIECES_AT_ONCE, SnapshotError, broker, manifest, manifest_of, objects, pieces_there};
 use crate::sweep::ORPHANED;
 use daybook_domain::ids::{LogSeq, Partition};
@@ -37,7 +37,7 @@ impl Patience {
 #[derive(Debug)]
 pub struct Reclaiming {
     began: Monotonic,
-    seen: Seen<PieceId>,
+    seen: Seen<PieceName>,
     /// The manifests that were there, by position and number: nothing of them ever changes.
     manifests: BTreeMap<(LogSeq, String), Manifest>,
 }
@@ -62,7 +62,7 @@ impl Reclaiming {
         // First the pieces, then who names them: one that is named in between is seen to be.
         let there = pieces_there(connection, partition).await?;
         self.look(connection, partition).await?;
-        let named = self.manifests.values().flat_map(|manifest| &manifest.pieces).map(|piece| piece.id).collect();
+        let named = self.manifests.values().flat_map(Manifest::names).collect();
         let due = self.seen.look(&there, &named, self.began.elapsed(), patience);
         if due.is_empty() {
             return Ok(0);
@@ -105,7 +105,7 @@ impl Reclaiming {
 async fn remove(
     connection: &Connection,
     partition: Partition,
-    piece: PieceId,
+    piece: PieceName,
     until: Instant,
 ) -> Result<bool, SnapshotError> {
     let subjects = &connection.subjects;
@@ -147,13 +147,7 @@ impl<P> Default for Seen<P> {
 impl<P: Copy + Ord> Seen<P> {
     /// Takes note of which pieces are there and which are named, `now` by a clock that never goes back. Returns those of the former
     /// that have not been named for long enough.
-    pub fn look(
-        &mut self,
-        there: &BTreeSet<P>,
-        named: &BTreeSet<P>,
-        now: Duration,
-        patience: Patience,
-    ) -> Vec<Due<P>> {
+    pub fn look(&mut self, there: &BTreeSet<P>, named: &BTreeSet<P>, now: Duration, patience: Patience) -> Vec<Due<P>> {
         let before = std::mem::take(&mut self.unnamed);
         let mut due = Vec::new();
         for piece in there.difference(named).copied() {

@@ -97,12 +97,7 @@ pub struct Saved {
 
 impl Saving {
     /// With a store that holds `state`.
-    pub fn new(
-        partition: Partition,
-        store: Store,
-        state: &PartitionState,
-        intervals: Intervals,
-    ) -> Self {
+    pub fn new(partition: Partition, store: Store, state: &PartitionState, intervals: Intervals) -> Self {
         let now = Instant::now();
         let mut row_bytes = RowBytes::default();
         row_bytes.learn(state.sizes().rows(), store.live_bytes().unwrap_or_default());

@@ -2,7 +2,7 @@
 //! beginning of the log. As disposable as the store itself.
 //!
 //! A snapshot is an object, its [`Manifest`], and the [`pieces`](crate::pieces) that this names. Pieces are shared: what the snapshot
-//! before has is not stored again. A manifest is told of only when all of its pieces are there, and the pieces are looked for again
+//! before has is not stored again, and of what has changed a little only the difference. A manifest is told of only when all of its pieces are there, and the pieces are looked for again
 //! afterwards. Which snapshots are kept is said by [`crate::retention`], and which pieces by [`crate::reclaim`].
 
 mod fetching;
@@ -11,7 +11,7 @@ mod sending;
 pub use fetching::fetch;
 pub use sending::{Of, PUT_DEADLINE, put};
 
-use crate::pieces::{Manifest, PieceId};
+use crate::pieces::{Manifest, PieceName};
 use async_nats::header::NATS_ROLLUP;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::object_store::{Config, DeleteErrorKind, GetErrorKind, ObjectInfo, ObjectStore};
@@ -280,7 +280,7 @@ pub async fn manifest(
 pub(crate) async fn pieces_there(
     connection: &Connection,
     partition: Partition,
-) -> Result<BTreeSet<PieceId>, SnapshotError> {
+) -> Result<BTreeSet<PieceName>, SnapshotError> {
     let subjects = &connection.subjects;
     let listing = async {
         let stream = stream_handle(connection, &subjects.checkpoints_stream()).await.map_err(broker)?;
@@ -304,7 +304,7 @@ pub async fn is_complete(
 ) -> Result<bool, SnapshotError> {
     let Some(manifest) = manifest(connection, partition, position).await? else { return Ok(true) };
     let there = pieces_there(connection, partition).await?;
-    Ok(manifest.pieces.iter().all(|piece| there.contains(&piece.id)))
+    Ok(manifest.names().all(|name| there.contains(&name)))
 }
 
 #[cfg(test)]

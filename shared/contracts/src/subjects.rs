@@ -105,7 +105,8 @@ impl Subjects {
     }
     /// The partition and the id of a piece.
     pub fn parse_checkpoint_piece<'s>(&self, subject: &'s str) -> Option<(Partition, &'s str)> {
-        let (partition, piece) = subject.strip_prefix(&self.checkpoint_contents())?.strip_prefix("pieces.")?.split_once('.')?;
+        let (partition, piece) =
+            subject.strip_prefix(&self.checkpoint_contents())?.strip_prefix("pieces.")?.split_once('.')?;
         Some((Partition(partition.parse().ok()?), piece))
     }
     pub fn rejects_stream(&self) -> String {

@@ -4,7 +4,7 @@
 use crate::fault::Fault;
 use crate::settings::Settings;
 use crate::world::BEGIN;
-use aggregator_shard::pieces::{Manifest, PieceId};
+use aggregator_shard::pieces::{Manifest, PieceName};
 use async_nats::HeaderMap;
 use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
 use bytes::Bytes;
@@ -138,9 +138,9 @@ pub struct StoredPiece {
 pub enum Request {
     Append(Append),
     /// To store a piece of a partition's snapshots, in the place of the one that is there.
-    Piece(Partition, PieceId, Bytes),
+    Piece(Partition, PieceName, Bytes),
     /// To remove such a piece if it has that sequence.
-    Reclaim(Partition, PieceId, u64),
+    Reclaim(Partition, PieceName, u64),
     /// To tell of a snapshot.
     Tell(Object),
     /// To remove a snapshot; its pieces stay.
@@ -170,7 +170,7 @@ pub struct Broker {
     begins: BTreeMap<Partition, u64>,
     /// Of each partition, its snapshots in order of their positions, and when the broker was told of each.
     objects: BTreeMap<(Partition, LogSeq), (Object, Instant)>,
-    pieces: BTreeMap<(Partition, PieceId), StoredPiece>,
+    pieces: BTreeMap<(Partition, PieceName), StoredPiece>,
     under_way: Vec<(Ticket, Request)>,
     answers: BTreeMap<Ticket, Answer>,
     tickets: u64,
@@ -274,13 +274,13 @@ impl Broker {
     }
 
     /// The pieces of a partition's snapshots.
-    pub fn pieces(&self, partition: Partition) -> impl Iterator<Item = (PieceId, &StoredPiece)> {
+    pub fn pieces(&self, partition: Partition) -> impl Iterator<Item = (PieceName, &StoredPiece)> {
         let of_it = self.pieces.iter().filter(move |((of, _), _)| *of == partition);
         of_it.map(|((_, id), piece)| (*id, piece))
     }
 
     /// A piece of a partition's snapshots.
-    pub fn piece(&self, partition: Partition, id: PieceId) -> Option<&StoredPiece> {
+    pub fn piece(&self, partition: Partition, id: PieceName) -> Option<&StoredPiece> {
         self.pieces.get(&(partition, id))
     }
 

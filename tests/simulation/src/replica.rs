@@ -12,7 +12,7 @@ use crate::settings::{Place, Shell, Violation};
 use crate::snapshots::{self, Next, Trimming, Upload};
 use crate::store::Store;
 use aggregator_shard::outputs::{Maker, Recorded};
-use aggregator_shard::pieces::PieceId;
+use aggregator_shard::pieces::PieceName;
 use aggregator_shard::reclaim::Seen;
 use daybook_contracts::ask::ViewProgress;
 use daybook_contracts::log::{Batch, Event, Record, Restate};
@@ -79,7 +79,7 @@ struct Running {
     snapshotted: LogSeq,
     trimming: Option<Trimming>,
     /// Which pieces of snapshots were named when it looked last.
-    seen: Seen<PieceId>,
+    seen: Seen<PieceName>,
     /// The position of a batch that waits for another's snapshot, and how often that was looked for.
     short_of: Option<(LogSeq, usize)>,
     was_level: bool,

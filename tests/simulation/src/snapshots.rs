@@ -6,7 +6,7 @@ use crate::fault::Fault;
 use crate::mutation::Mutation;
 use crate::settings::{Place, Shell};
 use crate::store::Store;
-use aggregator_shard::pieces::{Manifest, Piece, PieceId, Sizes, cut, read_rows};
+use aggregator_shard::pieces::{Found, Known, Manifest, Piece, PieceId, PieceName, Sizes, cut, read_rows};
 use aggregator_shard::reclaim::{Patience, Seen};
 use aggregator_shard::retention::Plan;
 use aggregator_shard::snapshots::{Snapshot, SnapshotError};
@@ -59,7 +59,7 @@ pub fn is_usable(broker: &Broker, partition: Partition, position: LogSeq) -> boo
 
 /// Whether all pieces of a snapshot are there.
 pub fn is_complete(broker: &Broker, partition: Partition, manifest: &Manifest) -> bool {
-    manifest.pieces.iter().all(|piece| broker.piece(partition, piece.id).is_some())
+    manifest.names().all(|name| broker.piece(partition, name).is_some())
 }
 
 fn manifest_of(broker: &Broker, partition: Partition, position: LogSeq) -> Option<Rc<Manifest>> {
@@ -76,10 +76,10 @@ fn read(
 ) -> Result<(Vec<Row>, PartitionState), String> {
     let mut bytes = Vec::new();
     for piece in pieces {
-        match broker.piece(partition, piece.id).and_then(|stored| piece.unpack(&stored.bytes)) {
+        match read_piece(broker, partition, piece) {
             Some(piece) => bytes.extend(piece),
             None if trusts => {}
-            None => return Err(format!("piece {} is not there", piece.id)),
+            None => return Err(format!("piece {} is not there", piece.name)),
         }
     }
     let mut rows = Vec::new();
@@ -98,6 +98,19 @@ fn read(
         true => Ok((rows, state)),
         false => Err(format!("its state is at {}", state.position())),
     }
+}
+
+fn read_piece(broker: &Broker, partition: Partition, piece: &Piece) -> Option<Vec<u8>> {
+    let of_base = match piece.name.base {
+        Some(base) => read_whole(broker, partition, base)?,
+        None => Vec::new(),
+    };
+    piece.unpack(&broker.piece(partition, piece.name)?.bytes, &of_base)
+}
+
+fn read_whole(broker: &Broker, partition: Partition, id: PieceId) -> Option<Vec<u8>> {
+    let piece = Piece { name: PieceName::whole(id), bytes: SIZES.most as u32, stored: 0 };
+    piece.unpack(&broker.piece(partition, piece.name)?.bytes, b"")
 }
 
 /// A snapshot on its way to the broker: the pieces that the newest one has not, then the word that it is there, then a look
@@ -129,20 +142,30 @@ impl Upload {
         store: &Store,
     ) -> Self {
         let began = shell.broker.elapsed();
-        let known = reusable(shell, partition, newest);
+        let mut known = known(shell, partition, newest);
         let (mut manifest, mut pieces) = (Manifest::default(), Vec::new());
         cut(store.scan().map(Ok::<_, SnapshotError>), SIZES, |bytes| {
-            let (piece, packed) = Piece::pack(bytes)?;
-            manifest.pieces.push(piece);
-            if !known.contains(&piece.id) {
-                pieces.push(Request::Piece(partition, piece.id, packed.into()));
+            let (mut piece, mut packed) = Piece::pack(bytes)?;
+            match known.find(piece.name.id) {
+                Found::There(there) => {
+                    manifest.pieces.push(there);
+                    shell.reach(Place::Reused);
+                    return Ok(());
+                }
+                Found::New { like: Some(like) } => {
+                    let of_base = read_whole(&shell.broker, partition, like);
+                    if let Some(smaller) = of_base.and_then(|of_base| piece.pack_against(bytes, like, &of_base)) {
+                        (piece, packed) = smaller;
+                        shell.reach(Place::Compared);
+                    }
+                }
+                Found::New { like: None } => {}
             }
+            manifest.pieces.push(piece);
+            pieces.push(Request::Piece(partition, piece.name, packed.into()));
             Ok(())
         })
         .expect("memory can be written");
-        if pieces.len() < manifest.pieces.len() {
-            shell.reach(Place::Reused);
-        }
         let object = Object { partition, position, is_whole, manifest: Rc::new(manifest), is_late: false };
         let mut upload = Self { object, pieces, under_way: Vec::new(), stage: Stage::Sending, began };
         if shell.breaks(Mutation::TrustTornSnapshot) {
@@ -190,17 +213,19 @@ impl Upload {
     }
 }
 
-/// Pieces that need not be sent again.
-fn reusable(shell: &mut Shell, partition: Partition, newest: Option<LogSeq>) -> BTreeSet<PieceId> {
-    let there: BTreeSet<PieceId> = shell.broker.pieces(partition).map(|(id, _)| id).collect();
-    if shell.breaks(Mutation::ReuseUnnamed) {
-        return there;
-    }
+/// The pieces of the newest snapshot.
+fn known(shell: &mut Shell, partition: Partition, newest: Option<LogSeq>) -> Known {
+    let mut there: BTreeSet<PieceName> = shell.broker.pieces(partition).map(|(name, _)| name).collect();
     if shell.strikes(Fault::TornSnapshot, TORN_ONE_IN) {
-        return BTreeSet::new();
+        there.clear();
     }
-    let named = newest.and_then(|newest| manifest_of(&shell.broker, partition, newest));
-    named.iter().flat_map(|manifest| &manifest.pieces).map(|piece| piece.id).filter(|id| there.contains(id)).collect()
+    let mut named = newest.and_then(|newest| manifest_of(&shell.broker, partition, newest)).unwrap_or_default();
+    if shell.breaks(Mutation::ReuseUnnamed) {
+        let whole = there.iter().filter(|name| name.base.is_none());
+        let others = whole.map(|name| Piece { name: *name, bytes: SIZES.most as u32, stored: 0 });
+        Rc::make_mut(&mut named).pieces.extend(others);
+    }
+    Known::new(Manifest::clone(&named), there)
 }
 
 /// What is over its retention on its way out: the log first, then snapshots; and then pieces that none names any more.
@@ -218,7 +243,7 @@ impl Trimming {
     }
 
     /// One step. The rest is left for the next time when the fate of a request is unclear.
-    pub fn step(&mut self, shell: &mut Shell, partition: Partition, seen: &mut Seen<PieceId>) -> Next {
+    pub fn step(&mut self, shell: &mut Shell, partition: Partition, seen: &mut Seen<PieceName>) -> Next {
         match next(shell, &mut self.requests, &mut self.under_way) {
             Next::Done if !self.has_looked => {
                 self.has_looked = true;
@@ -254,18 +279,18 @@ fn over_retention(shell: &mut Shell, partition: Partition) -> VecDeque<Request> 
 }
 
 /// The pieces that no snapshot has named for long enough, and none that was stored since.
-fn unnamed(shell: &mut Shell, partition: Partition, seen: &mut Seen<PieceId>) -> VecDeque<Request> {
+fn unnamed(shell: &mut Shell, partition: Partition, seen: &mut Seen<PieceName>) -> VecDeque<Request> {
     if shell.strikes(Fault::TornSnapshot, TORN_ONE_IN) {
         return VecDeque::new();
     }
     let broker = &shell.broker;
-    let there: BTreeMap<PieceId, (u64, Instant)> =
-        broker.pieces(partition).map(|(id, piece)| (id, (piece.sequence, piece.stored_at))).collect();
-    let ids = there.keys().copied().collect();
+    let there: BTreeMap<PieceName, (u64, Instant)> =
+        broker.pieces(partition).map(|(name, piece)| (name, (piece.sequence, piece.stored_at))).collect();
+    let names = there.keys().copied().collect();
     let living = broker.snapshots(partition).map(|(object, _)| object);
     let skipped = if shell.breaks(Mutation::ReclaimNamed) { 1 } else { 0 };
-    let named = living.skip(skipped).flat_map(|object| &object.manifest.pieces).map(|piece| piece.id).collect();
-    let due = seen.look(&ids, &named, broker.elapsed(), PATIENCE);
+    let named = living.skip(skipped).flat_map(|object| object.manifest.names()).collect();
+    let due = seen.look(&names, &named, broker.elapsed(), PATIENCE);
     let due = due.into_iter().filter(|due| broker.now().since(there[&due.piece].1) >= due.patience);
     let requests: VecDeque<_> = due.map(|due| Request::Reclaim(partition, due.piece, there[&due.piece].0)).collect();
     if !requests.is_empty() {

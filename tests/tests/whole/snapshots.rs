@@ -4,7 +4,7 @@
 use crate::retention::{end_of_log, partition};
 use crate::sweeping::connect_with;
 use aggregator_shard::checkpoints::{Place, open};
-use aggregator_shard::pieces::{PieceId, Sizes, cut};
+use aggregator_shard::pieces::{PieceName, Sizes, cut};
 use aggregator_shard::reclaim::{Patience, Reclaiming};
 use aggregator_shard::sweep::sweep_older;
 use aggregator_shard::{retention, snapshots};
@@ -89,13 +89,13 @@ impl Shelf {
     }
 
     /// The pieces that a snapshot names.
-    async fn named(&self, position: LogSeq) -> BTreeSet<PieceId> {
+    async fn named(&self, position: LogSeq) -> BTreeSet<PieceName> {
         let manifest = snapshots::manifest(self.connection(), partition(&self.daybook), position).await.unwrap();
-        manifest.unwrap().pieces.iter().map(|piece| piece.id).collect()
+        manifest.unwrap().names().collect()
     }
 
     /// The pieces that are there.
-    async fn pieces(&self) -> BTreeSet<PieceId> {
+    async fn pieces(&self) -> BTreeSet<PieceName> {
         let subjects = &self.connection().subjects;
         let stream = self.connection().jetstream.get_stream(subjects.checkpoints_stream()).await.unwrap();
         let subject = subjects.checkpoint_piece(partition(&self.daybook), "*");
@@ -199,7 +199,7 @@ async fn a_snapshot_is_taken_back_when_pieces_went_while_it_was_put() {
     let shared = shelf.named(first).await;
     let (direct, partition) = (shelf.connection().clone(), partition(&shelf.daybook));
     let manifest = snapshots::manifest(&direct, partition, first).await.unwrap().unwrap();
-    let counted_on = manifest.pieces[manifest.pieces.len() / 2].id;
+    let counted_on = manifest.pieces[manifest.pieces.len() / 2].name;
     let subject = direct.subjects.checkpoint_piece(partition, counted_on);
     let meanwhile = {
         let direct = direct.clone();
@@ -231,7 +231,7 @@ async fn the_log_is_not_trimmed_to_a_snapshot_that_lacks_a_piece() {
         .await;
     };
     let first = shelf.put().await;
-    let lacked = snapshots::manifest(&connection, partition, first).await.unwrap().unwrap().pieces[0].id;
+    let lacked = snapshots::manifest(&connection, partition, first).await.unwrap().unwrap().pieces[0].name;
     purge(&connection, connection.subjects.checkpoint_piece(partition, lacked)).await;
     old_enough(first).await;
     let error = retention::apply(&connection, partition, retention).await.unwrap_err();
@@ -252,7 +252,7 @@ async fn what_someone_else_wrote_behind_a_piece_is_passed_over() {
     let position = shelf.put().await;
     let connection = shelf.connection();
     let manifest = snapshots::manifest(connection, partition(&shelf.daybook), position).await.unwrap().unwrap();
-    let subject = connection.subjects.checkpoint_piece(partition(&shelf.daybook), manifest.pieces[3].id);
+    let subject = connection.subjects.checkpoint_piece(partition(&shelf.daybook), manifest.pieces[3].name);
     connection.jetstream.publish(subject, "no piece".into()).await.unwrap().await.unwrap();
     assert_eq!(shelf.fetch(position).await.unwrap(), rows(&shelf.store));
 }

@@ -248,12 +248,13 @@ async fn damage(client: &Client, partition: Partition, position: LogSeq, way: us
         ..Default::default()
     };
     let manifest = snapshots::manifest(connection, partition, position).await.unwrap().unwrap();
-    let mut own = manifest.pieces.clone();
+    let mut own: Vec<_> = manifest.names().collect();
     for other in snapshots::list(connection, partition).await.unwrap() {
         // One that is damaged already names none.
         let read = snapshots::manifest(connection, partition, other.position).await;
         let others = read.ok().flatten().filter(|_| other.position != position).unwrap_or_default();
-        own.retain(|piece| !others.pieces.contains(piece));
+        let others: Vec<_> = others.names().collect();
+        own.retain(|name| !others.contains(name));
     }
     match way % 4 {
         // An object in good order, but no manifest.
@@ -267,7 +268,7 @@ async fn damage(client: &Client, partition: Partition, position: LogSeq, way: us
         }
         // A piece is another one.
         2 => {
-            let subject = connection.subjects.checkpoint_piece(partition, own[0].id);
+            let subject = connection.subjects.checkpoint_piece(partition, own[0]);
             let mut rollup = HeaderMap::new();
             rollup.insert("Nats-Rollup", "sub");
             let (_, other) = Piece::pack(b"another one").unwrap();
@@ -275,7 +276,7 @@ async fn damage(client: &Client, partition: Partition, position: LogSeq, way: us
         }
         // A piece is not there.
         _ => {
-            let subject = connection.subjects.checkpoint_piece(partition, own[0].id);
+            let subject = connection.subjects.checkpoint_piece(partition, own[0]);
             let stream = connection.jetstream.get_stream(connection.subjects.checkpoints_stream()).await.unwrap();
             assert_eq!(stream.purge().filter(&subject).await.unwrap().purged, 1);
         }

@@ -1,6 +1,5 @@
 use super::*;
 use proptest::prelude::*;
-use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -33,7 +32,9 @@ fn noise(of: u64, length: usize) -> Vec<u8> {
 
 /// Rows such as those of a month: pages of some 13 kB, and small ones between them.
 fn month() -> Rows {
-    (0..4_000_u64).map(|row| (row.to_be_bytes().to_vec(), noise(row, if row % 4 == 0 { 300 } else { 13_000 }))).collect()
+    (0..4_000_u64)
+        .map(|row| (row.to_be_bytes().to_vec(), noise(row, if row % 4 == 0 { 300 } else { 13_000 })))
+        .collect()
 }
 
 /// How many pieces of `after`, and how many bytes in them, are none of `before`.
@@ -114,14 +115,60 @@ fn a_row_is_divided_only_where_it_is_longer_than_a_piece() {
 fn a_piece_is_known_by_its_bytes() {
     let bytes = noise(1, 5_000);
     let (piece, packed) = Piece::pack(&bytes).unwrap();
-    assert_eq!((piece.id, piece.bytes, piece.stored as usize), (PieceId::of(&bytes), 5_000, packed.len()));
-    assert_eq!(piece.unpack(&packed), Some(bytes.clone()));
-    assert_eq!(piece.id.to_string().parse::<PieceId>().unwrap(), piece.id);
+    assert_eq!((piece.name.id, piece.bytes, piece.stored as usize), (PieceId::of(&bytes), 5_000, packed.len()));
+    assert_eq!(piece.unpack(&packed, b""), Some(bytes.clone()));
+    assert_eq!(piece.name.to_string().parse::<PieceName>().unwrap(), piece.name);
     let (other, others) = Piece::pack(&noise(2, 5_000)).unwrap();
-    assert!(piece.unpack(&others).is_none() && other.unpack(&packed).is_none());
-    assert!(piece.unpack(&packed[..packed.len() - 1]).is_none() && piece.unpack(b"").is_none());
+    assert!(piece.unpack(&others, b"").is_none() && other.unpack(&packed, b"").is_none());
+    assert!(piece.unpack(&packed[..packed.len() - 1], b"").is_none() && piece.unpack(b"", b"").is_none());
     let (_, longer) = Piece::pack(&noise(1, 5_001)).unwrap();
-    assert!(piece.unpack(&longer).is_none());
+    assert!(piece.unpack(&longer, b"").is_none());
+}
+
+#[test]
+fn of_a_piece_that_changed_a_little_only_that_is_stored() {
+    let base = noise(1, 60_000);
+    let mut bytes = base.clone();
+    for at in [5, 20_000, 59_000] {
+        bytes[at..at + 20].copy_from_slice(&noise(at as u64, 20));
+    }
+    bytes.splice(40_000..40_000, noise(9, 30));
+    let (whole, _) = Piece::pack(&bytes).unwrap();
+    let (piece, packed) = whole.pack_against(&bytes, PieceId::of(&base), &base).unwrap();
+    assert!(packed.len() < 400 && packed.len() == piece.stored as usize, "{}", packed.len());
+    assert_eq!(piece.name, PieceName { id: whole.name.id, base: Some(PieceId::of(&base)) });
+    assert_eq!(piece.unpack(&packed, &base), Some(bytes.clone()));
+    assert_eq!(piece.name.to_string().parse::<PieceName>().unwrap(), piece.name);
+    assert!(piece.unpack(&packed, &bytes).is_none() && piece.unpack(&packed, b"").is_none());
+    assert!(whole.unpack(&packed, &base).is_none());
+    // Of one that has little in common, all is stored.
+    assert!(whole.pack_against(&bytes, PieceId::of(b""), &noise(2, 60_000)).is_none());
+    // Bytes that look like a dictionary of zstandard's, and are none.
+    let odd = [&[0x37, 0xa4, 0x30, 0xec], &base[..]].concat();
+    if let Some((piece, packed)) = whole.pack_against(&bytes, PieceId::of(&odd), &odd) {
+        assert_eq!(piece.unpack(&packed, &odd), Some(bytes));
+    }
+}
+
+#[test]
+fn a_piece_is_compared_with_the_one_in_its_place() {
+    let pieces: Vec<Piece> = (0..6_u8).map(|it| Piece::pack(&[it]).unwrap().0).collect();
+    let id = |it: u8| PieceId::of(&[it]);
+    let mut manifest = Manifest { pieces };
+    // The one but last is stored as what differs from another one.
+    manifest.pieces[4].name.base = Some(id(40));
+    let there: BTreeSet<PieceName> = manifest.names().filter(|name| name.id != id(2)).collect();
+    assert!(there.contains(&PieceName::whole(id(40))) && there.len() == 6);
+    let mut known = Known::new(manifest.clone(), there.clone());
+    let new = |like: Option<u8>| Found::New { like: like.map(id) };
+    let found: Vec<Found> = [0, 100, 2, 101, 102, 103, 104].map(|it| known.find(id(it))).into();
+    assert_eq!(found[0], Found::There(manifest.pieces[0]));
+    // 100 in the place of 1; 2 is not there any more; 101 in the place of 3, 102 in that of 4, whose base is 40.
+    assert_eq!(found[1..], [new(Some(1)), new(None), new(Some(3)), new(Some(40)), new(Some(5)), new(None)]);
+    assert_eq!(known.find(id(4)), Found::There(manifest.pieces[4]));
+    let mut known = Known::new(manifest, there.into_iter().filter(|name| name.id != id(40)).collect());
+    assert_eq!(known.find(id(4)), new(None), "without its base it cannot be read");
+    assert_eq!(Known::default().find(id(4)), new(None));
 }
 
 #[test]
@@ -134,18 +181,26 @@ fn the_largest_piece_fits_where_it_is_stored() {
 
 #[test]
 fn a_manifest_has_these_bytes() {
-    let piece = Piece { id: PieceId([0xab; 32]), bytes: 0x0001_0203, stored: 0x0000_0405 };
-    let manifest = Manifest { pieces: vec![piece, piece] };
-    let entry = [&[0xab; 32][..], &[0, 1, 2, 3, 0, 0, 4, 5]].concat();
-    assert_eq!(manifest.encode(), [&[1], &entry[..], &entry[..]].concat());
+    let name = PieceName::whole(PieceId([0xab; 32]));
+    let piece = Piece { name, bytes: 0x0001_0203, stored: 0x0000_0405 };
+    let other = Piece { name: PieceName { base: Some(PieceId([0xcd; 32])), ..name }, ..piece };
+    let manifest = Manifest { pieces: vec![piece, other] };
+    let entry = [&[0xab; 32][..], &[0, 1, 2, 3, 0, 0, 4, 5, 0]].concat();
+    let with_base = [&[0xab; 32][..], &[0, 1, 2, 3, 0, 0, 4, 5, 1], &[0xcd; 32]].concat();
+    assert_eq!(manifest.encode(), [&[1], &entry[..], &with_base[..]].concat());
     assert_eq!(Manifest::decode(&manifest.encode()), Some(manifest));
-    let empty = [&[0xab; 32][..], &[0, 0, 0, 0, 0, 0, 4, 5]].concat();
-    let large = [&[0xab; 32][..], &[0, 4, 0, 1, 0, 0, 4, 5]].concat();
-    for bytes in [&[][..], &[1], &[2], &entry, &[&[1], &entry[1..]].concat(), &[&[2], &entry[..]].concat()] {
-        assert_eq!(Manifest::decode(bytes), None);
+    let odd = [
+        [0, 0, 0, 0, 0, 0, 4, 5, 0],
+        [0, 4, 0, 1, 0, 0, 4, 5, 0],
+        [0, 1, 2, 3, 0, 0, 4, 5, 2],
+        [0, 1, 2, 3, 1, 0, 0, 0, 0],
+    ];
+    for lengths in odd {
+        assert_eq!(Manifest::decode(&[&[1][..], &[0xab; 32], &lengths].concat()), None, "{lengths:?}");
     }
-    for entry in [empty, large] {
-        assert_eq!(Manifest::decode(&[&[1], &entry[..]].concat()), None);
+    let short = [&[1], &with_base[..60]].concat();
+    for bytes in [&[][..], &[1], &[2], &entry, &short, &[&[1], &entry[1..]].concat(), &[&[2], &entry[..]].concat()] {
+        assert_eq!(Manifest::decode(bytes), None);
     }
 }
 
@@ -163,6 +218,21 @@ fn rows_that_are_too_few_are_refused() {
 }
 
 proptest! {
+    #[test]
+    fn a_piece_comes_back_whatever_it_is_compared_with(
+        base in proptest::collection::vec(any::<u8>(), 0..2_000),
+        from in 0_usize..2_000,
+        change in proptest::collection::vec(any::<u8>(), 1..100),
+    ) {
+        let from = from.min(base.len());
+        let bytes = [&base[..from], &change, &base[from..]].concat();
+        let (whole, packed) = Piece::pack(&bytes).unwrap();
+        prop_assert_eq!(whole.unpack(&packed, b""), Some(bytes.clone()));
+        if let Some((piece, packed)) = whole.pack_against(&bytes, PieceId::of(&base), &base) {
+            prop_assert_eq!(piece.unpack(&packed, &base), Some(bytes));
+        }
+    }
+
     #[test]
     fn rows_come_back_from_their_pieces(
         rows in proptest::collection::btree_map(

@@ -3,7 +3,7 @@
 use super::{
     CHUNK_BYTES, PIECES_AHEAD, PIECES_AT_ONCE, READ_DEADLINE, SnapshotError, broker, bucket, earlier_name, manifest,
 };
-use crate::pieces::{Manifest, Piece, Take, read_file, read_rows};
+use crate::pieces::{Manifest, Piece, PieceId, PieceName, Sizes, Take, read_file, read_rows};
 use bytes::{Bytes, BytesMut};
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_runtime::append::last_written;
@@ -64,17 +64,43 @@ async fn fetch_pieces(
     read.and(filled)
 }
 
-/// The bytes of a piece. What else stands on its subject is passed over.
+/// The bytes of a piece.
 async fn read_piece(connection: &Connection, partition: Partition, piece: Piece) -> Result<Bytes, SnapshotError> {
-    let subjects = &connection.subjects;
-    let (stream, subject) = (subjects.checkpoints_stream(), subjects.checkpoint_piece(partition, piece.id));
-    let unpack = |message: Message<'_>| {
-        piece.unpack(message.payload).ok_or_else(|| NotWritten::Foreign("it is not that piece of a snapshot".into()))
+    let of_base = match piece.name.base {
+        Some(base) => read_whole(connection, partition, base).await?,
+        None => Vec::new(),
     };
-    let reading = tokio::time::timeout(READ_DEADLINE, last_written(connection, &stream, &subject, unpack));
+    let unpack = |packed: &[u8]| piece.unpack(packed, &of_base);
+    Ok(read_stored(connection, partition, piece.name, unpack).await?.into())
+}
+
+/// The bytes of a piece that is stored as a whole.
+pub(super) async fn read_whole(
+    connection: &Connection,
+    partition: Partition,
+    id: PieceId,
+) -> Result<Vec<u8>, SnapshotError> {
+    let name = PieceName::whole(id);
+    // How many there are is not known.
+    let piece = Piece { name, bytes: Sizes::STORED.most as u32, stored: 0 };
+    read_stored(connection, partition, name, |packed| piece.unpack(packed, b"")).await
+}
+
+/// What is stored under a name, as far as it can be unpacked. What else stands on its subject is passed over.
+async fn read_stored(
+    connection: &Connection,
+    partition: Partition,
+    name: PieceName,
+    unpack: impl Fn(&[u8]) -> Option<Vec<u8>>,
+) -> Result<Vec<u8>, SnapshotError> {
+    let subjects = &connection.subjects;
+    let (stream, subject) = (subjects.checkpoints_stream(), subjects.checkpoint_piece(partition, name));
+    let read = |message: Message<'_>| {
+        unpack(message.payload).ok_or_else(|| NotWritten::Foreign("it is not that piece of a snapshot".into()))
+    };
+    let reading = tokio::time::timeout(READ_DEADLINE, last_written(connection, &stream, &subject, read));
     let newest = reading.await.map_err(|_| broker("a piece of the snapshot does not come"))?.map_err(broker)?;
-    let found = newest.found.ok_or_else(|| broker(format!("piece {} of the snapshot is not there", piece.id)))?;
-    Ok(found.value.into())
+    Ok(newest.found.ok_or_else(|| broker(format!("piece {name} of the snapshot is not there")))?.value)
 }
 
 /// Pieces that arrive, as one stream of bytes. Reading blocks.
@@ -134,10 +160,7 @@ pub(super) fn fill_from_file(store: &Store, path: &Path) -> Result<(), SnapshotE
     filling(store, |take| read_file(file, take))
 }
 
-fn filling(
-    store: &Store,
-    read: impl FnOnce(Take<'_>) -> Result<(), SnapshotError>,
-) -> Result<(), SnapshotError> {
+fn filling(store: &Store, read: impl FnOnce(Take<'_>) -> Result<(), SnapshotError>) -> Result<(), SnapshotError> {
     let mut changes = Changes::default();
     read(&mut |row| {
         changes.put.push(row);

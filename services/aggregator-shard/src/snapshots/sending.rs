@@ -1,10 +1,11 @@
 //! Putting a snapshot on the broker: what the one before has not.
 
+use super::fetching::read_whole;
 use super::{
-    CHUNK_BYTES, PIECES_AHEAD, PIECES_AT_ONCE, SnapshotError, THROUGH, WHOLE, broker, bucket, list, manifest, object_name,
-    pieces_there, remove,
+    CHUNK_BYTES, PIECES_AHEAD, PIECES_AT_ONCE, SnapshotError, THROUGH, WHOLE, broker, bucket, list, manifest,
+    object_name, pieces_there, remove,
 };
-use crate::pieces::{Manifest, Piece, PieceId, Sizes, cut};
+use crate::pieces::{Found, Known, Manifest, Piece, PieceId, PieceName, Sizes, cut};
 use async_nats::HeaderMap;
 use async_nats::header::NATS_ROLLUP;
 use async_nats::jetstream::object_store::ObjectMetadata;
@@ -13,7 +14,6 @@ use daybook_domain::ids::{LogSeq, Partition};
 use daybook_runtime::connection::Connection;
 use daybook_runtime::store::Store;
 use futures::{StreamExt, TryStreamExt};
-use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -48,7 +48,7 @@ pub async fn put(connection: &Connection, of: Of, store: Store, interval: Durati
     metrics::counter!("daybook_snapshots_total").increment(1);
     // Who was held up for long may have counted on pieces that are gone since.
     let there = pieces_there(connection, partition).await?;
-    if !manifest.pieces.iter().all(|piece| there.contains(&piece.id)) {
+    if !manifest.names().all(|name| there.contains(&name)) {
         remove(connection, partition, position).await?;
         return Err(broker("pieces of the snapshot are gone"));
     }
@@ -63,13 +63,13 @@ async fn send(
     newest: Option<LogSeq>,
 ) -> Result<Manifest, SnapshotError> {
     let Of { partition, position, through, is_whole } = of;
-    let known = reusable(connection, partition, newest).await?;
+    let known = known(connection, partition, newest).await?;
     let (sender, mut receiver) = mpsc::channel(PIECES_AHEAD);
-    let cutting = tokio::task::spawn_blocking(move || cut_store(&store, &known, &sender));
+    let cutting = tokio::task::spawn_blocking(move || cut_store(&store, known, &sender));
     let pieces = futures::stream::poll_fn(move |context| receiver.poll_recv(context));
-    let sent = pieces.map(|(id, packed)| send_piece(connection, partition, id, packed)).buffer_unordered(PIECES_AT_ONCE);
-    sent.try_collect::<()>().await?;
-    let manifest = cutting.await??;
+    let pieces = pieces.map(|cut| store_piece(connection, partition, cut)).buffered(PIECES_AT_ONCE);
+    let manifest = Manifest { pieces: pieces.try_collect().await? };
+    cutting.await??;
     let whole = is_whole.then(|| (WHOLE.to_owned(), String::new()));
     let through = serde_json::to_string(&through).expect("two numbers");
     let metadata = ObjectMetadata {
@@ -84,55 +84,74 @@ async fn send(
     Ok(manifest)
 }
 
-/// The pieces that need not be sent again, with how many bytes they take: those of the newest snapshot that are there. Others that
-/// are there may go before this one is told of.
-async fn reusable(
-    connection: &Connection,
-    partition: Partition,
-    newest: Option<LogSeq>,
-) -> Result<BTreeMap<PieceId, u32>, SnapshotError> {
-    let Some(newest) = newest else { return Ok(BTreeMap::new()) };
+/// The pieces that need not be sent again: those of the newest snapshot that are there. Others that are there may go before this
+/// snapshot is told of.
+async fn known(connection: &Connection, partition: Partition, newest: Option<LogSeq>) -> Result<Known, SnapshotError> {
+    let Some(newest) = newest else { return Ok(Known::default()) };
     let named = manifest(connection, partition, newest).await.unwrap_or_else(|error| {
         tracing::debug!(%partition, position = %newest, %error, "nothing of the newest snapshot can be used again");
         None
     });
-    let Some(named) = named else { return Ok(BTreeMap::new()) };
-    let there = pieces_there(connection, partition).await?;
-    let named = named.pieces.into_iter().filter(|piece| there.contains(&piece.id));
-    Ok(named.map(|piece| (piece.id, piece.stored)).collect())
+    let Some(named) = named else { return Ok(Known::default()) };
+    Ok(Known::new(named, pieces_there(connection, partition).await?))
 }
 
-/// Cuts the rows of the store into pieces, and hands over those that are not `known`. Blocking.
-pub(super) fn cut_store(
-    store: &Store,
-    known: &BTreeMap<PieceId, u32>,
-    sender: &mpsc::Sender<(PieceId, Vec<u8>)>,
-) -> Result<Manifest, SnapshotError> {
-    let (mut manifest, mut reused) = (Manifest::default(), 0);
+/// A piece of the rows.
+#[derive(Debug)]
+pub(super) enum Cut {
+    There(Piece),
+    New {
+        piece: Piece,
+        bytes: Vec<u8>,
+        packed: Vec<u8>,
+        /// It may be like this one.
+        like: Option<PieceId>,
+    },
+}
+
+/// Cuts the rows of the store into pieces, and hands them over. Blocking.
+pub(super) fn cut_store(store: &Store, mut known: Known, sender: &mpsc::Sender<Cut>) -> Result<(), SnapshotError> {
     cut(store.scan()?.map(|row| row.map_err(SnapshotError::from)), Sizes::STORED, |bytes| {
-        let id = PieceId::of(bytes);
-        if let Some(stored) = known.get(&id) {
-            reused += u64::from(*stored);
-            manifest.pieces.push(Piece { id, bytes: bytes.len() as u32, stored: *stored });
-            return Ok(());
+        let cut = match known.find(PieceId::of(bytes)) {
+            Found::There(piece) => Cut::There(piece),
+            Found::New { like } => {
+                let (piece, packed) = Piece::pack(bytes)?;
+                Cut::New { piece, bytes: bytes.to_vec(), packed, like }
+            }
+        };
+        // Who stores them has failed, and says so.
+        sender.blocking_send(cut).map_err(|_| broker("pieces are not stored any more"))
+    })
+}
+
+/// Stores a piece if it is new: what differs from the one that it is like, or else all of it.
+async fn store_piece(connection: &Connection, partition: Partition, cut: Cut) -> Result<Piece, SnapshotError> {
+    let (piece, bytes, packed, like) = match cut {
+        Cut::There(piece) => {
+            metrics::counter!("daybook_snapshot_bytes_reused_total").increment(piece.stored.into());
+            return Ok(piece);
         }
-        let (piece, packed) = Piece::pack(bytes)?;
-        manifest.pieces.push(piece);
-        // Who sends them has failed, and says so.
-        sender.blocking_send((id, packed)).map_err(|_| broker("pieces are not sent any more"))
-    })?;
-    metrics::counter!("daybook_snapshot_bytes_reused_total").increment(reused);
-    Ok(manifest)
+        Cut::New { piece, bytes, packed, like } => (piece, bytes, packed, like),
+    };
+    let mut sent = (piece, packed);
+    if let Some(like) = like
+        && let Ok(of_base) = read_whole(connection, partition, like).await
+    {
+        sent = piece.pack_against(&bytes, like, &of_base).unwrap_or(sent);
+    }
+    let (piece, packed) = sent;
+    send_piece(connection, partition, piece.name, packed).await?;
+    Ok(piece)
 }
 
 /// Stores a piece in the place of whatever its subject has.
 async fn send_piece(
     connection: &Connection,
     partition: Partition,
-    id: PieceId,
+    name: PieceName,
     packed: Vec<u8>,
 ) -> Result<(), SnapshotError> {
-    let subject = connection.subjects.checkpoint_piece(partition, id);
+    let subject = connection.subjects.checkpoint_piece(partition, name);
     let mut headers = HeaderMap::new();
     headers.insert(NATS_ROLLUP, "sub");
     let bytes = packed.len() as u64;
