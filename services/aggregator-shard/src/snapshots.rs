@@ -9,7 +9,7 @@ mod fetching;
 mod sending;
 
 pub use fetching::fetch;
-pub use sending::{Of, PUT_DEADLINE, put};
+pub use sending::{Of, PUT_DEADLINE, confirm, put};
 
 use crate::pieces::{Manifest, PieceName};
 use async_nats::header::NATS_ROLLUP;

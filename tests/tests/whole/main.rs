@@ -37,7 +37,6 @@ mod replicas;
 mod replies;
 mod retention;
 mod rolling;
-mod snapshots;
 mod stores;
 mod sweeping;
 mod takeover;

@@ -39,7 +39,7 @@ fn short(options: &mut EmbeddedOptions) {
     options.shard.log_retention = "1s".parse().unwrap();
 }
 
-pub(crate) fn partition(daybook: &Daybook) -> Partition {
+fn partition(daybook: &Daybook) -> Partition {
     Partition::of("acme", daybook.client.connection.partitions)
 }
 
@@ -325,7 +325,7 @@ fn stored(place: &Place, partition: Partition, position: LogSeq, through: Throug
 }
 
 /// Where the partition's log ends, and how far it reaches there.
-pub(crate) async fn end_of_log(daybook: &Daybook) -> (LogSeq, Through) {
+async fn end_of_log(daybook: &Daybook) -> (LogSeq, Through) {
     let (connection, subjects) = (&daybook.client.connection, &daybook.client.connection.subjects);
     let events = subjects.events(partition(daybook));
     let end = last_message(connection, &subjects.events_stream(), &events).await.unwrap();

@@ -90,24 +90,24 @@ impl Bucket {
         self.store.get(name).await.unwrap().read_to_end(&mut bytes).await.unwrap();
         assert_eq!(bytes.len(), ROWS, "{name}");
     }
-}
 
-/// A connection on which `meanwhile` happens once, right before the first request that `is_it`.
-pub(crate) async fn connect_with(
-    broker: &PrivateBroker,
-    is_it: impl Fn(&Frame) -> bool + Send + Sync + 'static,
-    meanwhile: impl AsyncFn() + Send + Sync + 'static,
-) -> (Connection, Route) {
-    let (is_done, handle) = (AtomicBool::new(false), Handle::current());
-    let route = Route::new(broker.broker.client_url(), move |way, frame| {
-        if way == Way::ToBroker && is_it(frame) && !is_done.swap(true, Ordering::SeqCst) {
-            tokio::task::block_in_place(|| handle.block_on(meanwhile()));
-        }
-        true
-    })
-    .await;
-    let options = BrokerOptions { nats: NatsOptions::at(&route.url()), ..broker.options() };
-    (connect(&options, "other").await.unwrap(), route)
+    /// A connection on which `meanwhile` happens once, right before the first request that `is_it`.
+    async fn connect_with(
+        &self,
+        is_it: impl Fn(&Frame) -> bool + Send + Sync + 'static,
+        meanwhile: impl AsyncFn() + Send + Sync + 'static,
+    ) -> (Connection, Route) {
+        let (is_done, handle) = (AtomicBool::new(false), Handle::current());
+        let route = Route::new(self.broker.broker.client_url(), move |way, frame| {
+            if way == Way::ToBroker && is_it(frame) && !is_done.swap(true, Ordering::SeqCst) {
+                tokio::task::block_in_place(|| handle.block_on(meanwhile()));
+            }
+            true
+        })
+        .await;
+        let options = BrokerOptions { nats: NatsOptions::at(&route.url()), ..self.broker.options() };
+        (connect(&options, "sweeper").await.unwrap(), route)
+    }
 }
 
 async fn put(store: &ObjectStore, name: &str) -> ObjectInfo {
@@ -168,7 +168,7 @@ async fn an_object_that_is_put_while_the_pieces_are_listed_is_not_taken_for_none
     let store = bucket.store.clone();
     let pieces = bucket.pieces("*");
     let lists = move |frame: &Frame| String::from_utf8_lossy(frame.payload()).contains(&pieces);
-    let (sweeper, _route) = connect_with(&bucket.broker, lists, async move || drop(put(&store, "new").await)).await;
+    let (sweeper, _route) = bucket.connect_with(lists, async move || drop(put(&store, "new").await)).await;
     assert_eq!(sweep_older(&sweeper, Instant::MAX).await.unwrap(), 0);
     bucket.check_whole("new").await;
     bucket.check_whole("living").await;
@@ -181,7 +181,7 @@ async fn an_object_that_is_put_again_while_its_word_is_removed_stays() {
     let store = bucket.store.clone();
     let purges =
         |frame: &Frame| frame.words().nth(1).is_some_and(|subject| subject.starts_with("$JS.API.STREAM.PURGE."));
-    let (sweeper, _route) = connect_with(&bucket.broker, purges, async move || drop(put(&store, "again").await)).await;
+    let (sweeper, _route) = bucket.connect_with(purges, async move || drop(put(&store, "again").await)).await;
     sweep_older(&sweeper, Instant::MAX).await.unwrap();
     bucket.check_whole("again").await;
     bucket.check_whole("living").await;

@@ -30,24 +30,28 @@ fn noise(of: u64, length: usize) -> Vec<u8> {
     bytes
 }
 
+const ROWS: u64 = 1_500;
+
 /// Rows such as those of a month: pages of some 13 kB, and small ones between them.
 fn month() -> Rows {
-    (0..4_000_u64)
-        .map(|row| (row.to_be_bytes().to_vec(), noise(row, if row % 4 == 0 { 300 } else { 13_000 })))
-        .collect()
+    let length = |row: u64| if row.is_multiple_of(4) { 300 } else { 13_000 };
+    (0..ROWS).map(|row| (row.to_be_bytes().to_vec(), noise(row, length(row)))).collect()
 }
 
-/// How many pieces of `after`, and how many bytes in them, are none of `before`.
-fn added(before: &Rows, after: &Rows) -> (usize, usize) {
-    let known: BTreeSet<Vec<u8>> = pieces(before, Sizes::STORED).into_iter().collect();
-    let new = pieces(after, Sizes::STORED).into_iter().filter(|piece| !known.contains(piece));
+fn ids(rows: &Rows) -> BTreeSet<PieceId> {
+    pieces(rows, Sizes::STORED).iter().map(|piece| PieceId::of(piece)).collect()
+}
+
+/// How many pieces of these rows, and how many bytes in them, are not known.
+fn added(known: &BTreeSet<PieceId>, rows: &Rows) -> (usize, usize) {
+    let new = pieces(rows, Sizes::STORED).into_iter().filter(|piece| !known.contains(&PieceId::of(piece)));
     new.fold((0, 0), |(count, bytes), piece| (count + 1, bytes + piece.len()))
 }
 
 #[test]
 fn pieces_have_the_usual_size_whatever_the_rows_are() {
     for length in [20, 300, 13_000, 100_000] {
-        let rows: Rows = (0..40_000_000 / (length as u64 + 16))
+        let rows: Rows = (0..10_000_000 / (length as u64 + 16))
             .map(|row| (row.to_be_bytes().to_vec(), vec![row as u8; length]))
             .collect();
         let pieces = pieces(&rows, Sizes::STORED);
@@ -61,43 +65,65 @@ fn pieces_have_the_usual_size_whatever_the_rows_are() {
 
 #[test]
 fn a_change_makes_a_few_new_pieces_wherever_it_is() {
-    let rows = month();
-    let (mut most, mut all) = (0, 0);
-    for at in (7..4_000_u64).step_by(97) {
+    let mut rows = month();
+    let known = ids(&rows);
+    let (mut cases, mut bytes) = (0, 0);
+    for at in (7..ROWS).step_by(249) {
         let key = at.to_be_bytes().to_vec();
-        let mut changed = rows.clone();
-        changed.insert(key.clone(), noise(at + 10_000, 12_000));
-        let mut with = rows.clone();
-        with.insert([&key[..], b"+"].concat(), noise(at, 500));
-        let mut without = rows.clone();
-        without.remove(&key);
-        for (other, is_counted_anew) in [(changed, false), (with, true), (without, true)] {
-            // The last piece holds how many rows there are.
-            let (count, bytes) = added(&rows, &other);
-            let count = count - usize::from(is_counted_anew);
-            (most, all) = (most.max(count), all + bytes);
-            assert!(count <= 4, "{count} at {at}");
-        }
+        let mut check = |rows: &Rows, most: usize| {
+            let (count, new) = added(&known, rows);
+            assert!(count <= most, "{count} at {at}");
+            (cases, bytes) = (cases + 1, bytes + new);
+        };
+        let before = rows.insert(key.clone(), noise(at + 10_000, 12_000)).unwrap();
+        check(&rows, 3);
+        // The last piece holds how many rows there are.
+        rows.remove(&key);
+        check(&rows, 4);
+        rows.insert(key.clone(), before);
+        rows.insert([&key[..], b"+"].concat(), noise(at, 500));
+        check(&rows, 4);
+        rows.remove(&[&key[..], b"+"].concat());
     }
-    let each = all / (42 * 3);
-    assert!(each < 4 * Sizes::STORED.usual, "{each} bytes, {most} pieces at most");
+    assert!(bytes / cases < 4 * Sizes::STORED.usual, "{bytes} in {cases}");
 }
 
 #[test]
 fn what_is_new_is_in_proportion_to_what_has_changed() {
     let rows = month();
     let all: usize = rows.values().map(Vec::len).sum();
+    let known = ids(&rows);
     // A hundredth of the rows, which lie together as those of a day do.
-    let changed = |from: u64| {
+    for from in [0, 1_100] {
         let mut changed = rows.clone();
-        changed.extend((from..from + 40).map(|row| (row.to_be_bytes().to_vec(), noise(row + 10_000, 13_000))));
-        added(&rows, &changed).1
-    };
-    for from in [0, 1_234, 3_000] {
-        let bytes = changed(from);
-        assert!(bytes < all / 40, "{bytes} of {all}");
+        changed.extend((from..from + ROWS / 100).map(|row| (row.to_be_bytes().to_vec(), noise(row + 10_000, 13_000))));
+        let (_, bytes) = added(&known, &changed);
+        assert!(bytes < all / 25, "{bytes} of {all}");
     }
-    assert_eq!(added(&rows, &rows), (0, 0));
+    assert_eq!(added(&known, &rows), (0, 0));
+}
+
+/// Entities of 50 bytes in pages of 256, a hundredth of which change, here and there: every page does.
+#[test]
+fn of_changes_everywhere_only_those_are_stored() {
+    let page = |number: u64, is_changed: bool| {
+        let version = |at: u64| u64::from(is_changed && at % 100 == number % 100) << 40;
+        (0..256).flat_map(|at| noise((number << 20) + at + version(at), 50)).collect::<Vec<u8>>()
+    };
+    let month = |is_changed| (0..200_u64).map(|it| (it.to_be_bytes().to_vec(), page(it, is_changed))).collect();
+    let before = pieces(&month(false), Sizes::STORED);
+    let manifest = Manifest { pieces: before.iter().map(|piece| Piece::pack(piece).unwrap().0).collect() };
+    let before: BTreeMap<PieceId, Vec<u8>> = before.into_iter().map(|piece| (PieceId::of(&piece), piece)).collect();
+    let mut known = Known::new(manifest.clone(), manifest.names().collect());
+    let (mut all, mut new) = (0, 0);
+    for bytes in pieces(&month(true), Sizes::STORED) {
+        let (whole, _) = Piece::pack(&bytes).unwrap();
+        let Found::New { like: Some(like) } = known.find(whole.name.id) else { continue };
+        let (piece, packed) = whole.pack_against(&bytes, like, &before[&like]).unwrap();
+        assert_eq!(piece.unpack(&packed, &before[&like]), Some(bytes));
+        (all, new) = (all + whole.stored, new + piece.stored);
+    }
+    assert!(all > 2_000_000 && new < all / 30, "{new} of {all}");
 }
 
 #[test]

@@ -46,13 +46,27 @@ pub async fn put(connection: &Connection, of: Of, store: Store, interval: Durati
     let sending = tokio::time::timeout(PUT_DEADLINE, send(connection, of, store, newest));
     let manifest = sending.await.map_err(|_| broker("it takes too long to put the snapshot"))??;
     metrics::counter!("daybook_snapshots_total").increment(1);
-    // Who was held up for long may have counted on pieces that are gone since.
-    let there = pieces_there(connection, partition).await?;
-    if !manifest.names().all(|name| there.contains(&name)) {
-        remove(connection, partition, position).await?;
-        return Err(broker("pieces of the snapshot are gone"));
-    }
+    confirm(connection, partition, position, &manifest).await?;
     Ok(position)
+}
+
+/// Makes sure that all pieces of a snapshot are there, once it has been told of. Whoever was held up for long may have counted on
+/// pieces that are gone since.
+///
+/// # Errors
+/// When the broker does not answer, or pieces are gone: then the snapshot is taken back.
+pub async fn confirm(
+    connection: &Connection,
+    partition: Partition,
+    position: LogSeq,
+    manifest: &Manifest,
+) -> Result<(), SnapshotError> {
+    let there = pieces_there(connection, partition).await?;
+    if manifest.names().all(|name| there.contains(&name)) {
+        return Ok(());
+    }
+    remove(connection, partition, position).await?;
+    Err(broker("pieces of the snapshot are gone"))
 }
 
 /// Sends the pieces that the snapshot at `newest` does not have, and then the manifest.
