@@ -20,6 +20,8 @@ const MAX_ROW_BYTES: u32 = 1 << 30;
 const END: u32 = u32::MAX;
 /// Zstandard's level: a snapshot is made beside the live work.
 const LEVEL: i32 = 1;
+/// The same for what differs from another piece: the first two levels do not find all that is alike in a piece of 100 kB.
+const LEVEL_OF_DIFFERENCE: i32 = 3;
 /// Version of the form of a manifest.
 const FORMAT: u8 = 1;
 /// Largest piece as it is stored: one that does not shrink becomes a little longer.
@@ -134,7 +136,8 @@ impl Piece {
 
     /// As much of this piece, of which these are the bytes, as differs from the bytes of another one; `None` unless it takes less than half.
     pub fn pack_against(&self, bytes: &[u8], base: PieceId, of_base: &[u8]) -> Option<(Self, Vec<u8>)> {
-        let packed = zstd::bulk::Compressor::with_dictionary(LEVEL, of_base).ok()?.compress(bytes).ok()?;
+        let packed =
+            zstd::bulk::Compressor::with_dictionary(LEVEL_OF_DIFFERENCE, of_base).ok()?.compress(bytes).ok()?;
         let name = PieceName { base: Some(base), ..self.name };
         let piece = Self { name, stored: packed.len() as u32, ..*self };
         (piece.stored < self.stored / 2).then_some((piece, packed))

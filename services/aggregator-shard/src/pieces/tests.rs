@@ -167,6 +167,15 @@ fn of_a_piece_that_changed_a_little_only_that_is_stored() {
     assert_eq!(piece.name.to_string().parse::<PieceName>().unwrap(), piece.name);
     assert!(piece.unpack(&packed, &bytes).is_none() && piece.unpack(&packed, b"").is_none());
     assert!(whole.unpack(&packed, &base).is_none());
+    for length in (10_000..=Sizes::STORED.most).step_by(12_000) {
+        let base = noise(3, length);
+        let mut bytes = base.clone();
+        bytes.chunks_mut(4_000).for_each(|page| page[..40].fill(7));
+        let (whole, _) = Piece::pack(&bytes).unwrap();
+        let (piece, packed) = whole.pack_against(&bytes, PieceId::of(&base), &base).unwrap();
+        assert!(packed.len() < 100 + length / 100, "{} of {length}", packed.len());
+        assert_eq!(piece.unpack(&packed, &base), Some(bytes));
+    }
     // Of one that has little in common, all is stored.
     assert!(whole.pack_against(&bytes, PieceId::of(b""), &noise(2, 60_000)).is_none());
     // Bytes that look like a dictionary of zstandard's, and are none.

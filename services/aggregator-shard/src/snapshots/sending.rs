@@ -45,8 +45,8 @@ pub async fn put(connection: &Connection, of: Of, store: Store, interval: Durati
     let newest = known.last().map(|newest| newest.position);
     let sending = tokio::time::timeout(PUT_DEADLINE, send(connection, of, store, newest));
     let manifest = sending.await.map_err(|_| broker("it takes too long to put the snapshot"))??;
-    metrics::counter!("daybook_snapshots_total").increment(1);
     confirm(connection, partition, position, &manifest).await?;
+    metrics::counter!("daybook_snapshots_total").increment(1);
     Ok(position)
 }
 
