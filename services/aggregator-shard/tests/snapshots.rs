@@ -164,9 +164,8 @@ impl Shelf {
 
 fn noise(of: [u64; 3]) -> [u8; ENTITY_BYTES] {
     let mut bytes = [0; ENTITY_BYTES];
-    let mut hasher = blake3::Hasher::new();
-    of.iter().for_each(|number| drop(hasher.update(&number.to_be_bytes())));
-    hasher.finalize_xof().fill(&mut bytes);
+    let of = of.map(u64::to_be_bytes).concat();
+    blake3::Hasher::new().update(&of).finalize_xof().fill(&mut bytes);
     bytes
 }
 
