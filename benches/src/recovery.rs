@@ -14,7 +14,6 @@ use daybook_domain::ids::{InboxSeq, LogSeq, Partition, TenantId};
 use daybook_runtime::append::last_message;
 use futures::stream::FuturesUnordered;
 use futures::{StreamExt, TryStreamExt};
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 

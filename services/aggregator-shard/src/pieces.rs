@@ -134,7 +134,8 @@ impl Piece {
         Ok((Self { name, bytes: bytes.len() as u32, stored: packed.len() as u32 }, packed))
     }
 
-    /// As much of this piece, of which these are the bytes, as differs from the bytes of another one; `None` unless it takes less than half.
+    /// What differs in this piece, of which these are the bytes, from the bytes of another one. `None` unless that takes less than
+    /// half of the whole.
     pub fn pack_against(&self, bytes: &[u8], base: PieceId, of_base: &[u8]) -> Option<(Self, Vec<u8>)> {
         let packed =
             zstd::bulk::Compressor::with_dictionary(LEVEL_OF_DIFFERENCE, of_base).ok()?.compress(bytes).ok()?;
