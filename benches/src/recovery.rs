@@ -14,7 +14,6 @@ use daybook_domain::ids::{InboxSeq, LogSeq, Partition, TenantId};
 use daybook_runtime::append::last_message;
 use futures::stream::FuturesUnordered;
 use futures::{StreamExt, TryStreamExt};
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -179,17 +178,14 @@ async fn wait_for_snapshots(client: &Client) -> anyhow::Result<()> {
 
 /// What the newest snapshots of all partitions take on the broker.
 async fn snapshot_bytes(client: &Client) -> anyhow::Result<u64> {
-    let bucket = client.connection.jetstream.get_object_store(client.connection.subjects.checkpoints_bucket()).await?;
-    let mut objects = bucket.list().await?;
-    let mut newest: BTreeMap<String, (LogSeq, usize)> = BTreeMap::new();
-    while let Some(object) = objects.next().await {
-        let object = object?;
-        let Some((partition, position)) = object.name.rsplit_once('-') else { continue };
-        let found = (LogSeq(position.parse()?), object.size);
-        let known = newest.entry(partition.to_owned()).or_insert(found);
-        *known = found.max(*known);
+    let (connection, mut bytes) = (&client.connection, 0);
+    for partition in Partition::all(connection.partitions) {
+        let newest = snapshots::list(connection, partition).await?.last().map(|newest| newest.position);
+        let Some(newest) = newest else { continue };
+        let manifest = snapshots::manifest(connection, partition, newest).await?.unwrap_or_default();
+        bytes += manifest.stored_bytes() + manifest.encode().len() as u64;
     }
-    Ok(newest.values().map(|(_, bytes)| *bytes as u64).sum())
+    Ok(bytes)
 }
 
 /// The sizes of all files of a folder.

@@ -2,8 +2,9 @@
 //!
 //! [`daybook_machine`] is the pure machine. [`partition`] is the actor around it: a [`feed`] brings batches one after the other,
 //! effects go to the outbox, [`checkpoints`] are committed behind them ([`saving`]) and now and then put on the broker
-//! ([`snapshots`], [`sweep`]), below which the log may be trimmed ([`retention`]), [`questions`] are answered from
-//! memory, of the tenants in turn, as fresh as `freshness` says, and [`replies`] go out together, `pages` brings closed days back that late events need, and [`live`] pushes changed rows to listeners, unless
+//! ([`snapshots`], in [`pieces`]; [`reclaim`], [`sweep`]), below which the log may be trimmed ([`retention`]). [`questions`] are
+//! answered from memory, of the tenants in turn, as fresh as `freshness` says, and [`replies`] go out together. `pages` brings closed
+//! days back that late events need, and [`live`] pushes changed rows to listeners, unless
 //! the shard is far behind ([`shedding`]). [`divergence`] compares this replica's states with those of others.
 //! [`backfill`] runs a second machine over the log for views that come later.
 
@@ -16,7 +17,9 @@ pub mod live;
 pub mod outputs;
 pub mod pages;
 pub mod partition;
+pub mod pieces;
 pub mod questions;
+pub mod reclaim;
 pub mod replies;
 pub mod retention;
 pub mod saving;

@@ -11,10 +11,11 @@ use crate::live::Feeds;
 use crate::outputs::{Maker, Recorded};
 use crate::pages::{self, Fetched, Sharer};
 use crate::questions::{Question, Questions, SLICE, listen};
+use crate::reclaim::Reclaiming;
 use crate::replies::Replies;
 use crate::saving::{Saved, Saving, Slot, Turn};
 use crate::shedding::Shedding;
-use crate::sweep::{SWEEP_DEADLINE, SWEEP_INTERVAL, SWEEPER, sweep};
+use crate::sweep::{SWEEP_INTERVAL, SWEEPER, sweep_in_time};
 use crate::tasks::{essential, essential_until_done};
 use crate::{backfill, checkpoints, retention, upkeep};
 use compact_str::CompactString;
@@ -42,7 +43,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -171,6 +172,7 @@ struct State {
     intervals: Intervals,
     /// When the bucket of snapshots is swept next, if it is by this partition.
     sweep_at: Instant,
+    reclaiming: Arc<Mutex<Reclaiming>>,
     backfill_progress: Arc<AtomicU8>,
     /// The last backfill did not fit into memory: the next one begins when memory is ample.
     backfill_needs_memory: bool,
@@ -240,10 +242,11 @@ impl Actor for PartitionActor {
             pending: 0,
             intervals,
             sweep_at: Instant::now(),
+            reclaiming: Arc::default(),
             backfill_progress: Arc::default(),
             backfill_needs_memory: false,
             history: place.folder.with_extension("history"),
-            saving: Saving::new(partition, store, &state, &place, intervals),
+            saving: Saving::new(partition, store, &state, intervals),
             context,
             partition,
             readiness,
@@ -737,7 +740,8 @@ impl State {
     }
 
     /// Removes what is over its retention, and asks for it again when that is done. While a view or season waits for a
-    /// backfill, which the snapshots may not say yet, nothing goes. Now and then what broken-off snapshots left goes, too.
+    /// backfill, which the snapshots may not say yet, no snapshot goes. Pieces go that none names any more, and now and then what
+    /// broken-off snapshots left.
     fn begin_trim(&mut self, myself: &ActorRef<Message>) {
         let is_due = !self.state.needs_history();
         let sweeps = self.partition == SWEEPER && Instant::now() >= self.sweep_at;
@@ -746,17 +750,12 @@ impl State {
         }
         let (connection, partition) = (self.context.connection.clone(), self.partition);
         let (retention, interval, myself) = (self.intervals.log_retention, self.intervals.snapshot, myself.clone());
+        let reclaiming = self.reclaiming.clone();
         self.tasks.retain(|task| !task.is_finished());
         self.tasks.push(tokio::spawn(async move {
-            if is_due && let Err(error) = retention::apply(&connection, partition, retention).await {
-                tracing::warn!(%partition, %error, "what is over its retention was not removed");
-            }
+            retention::tidy(&connection, partition, is_due.then_some(retention), &reclaiming).await;
             if sweeps {
-                match tokio::time::timeout(SWEEP_DEADLINE, sweep(&connection)).await {
-                    Ok(Ok(_)) => {}
-                    Ok(Err(error)) => tracing::debug!(%error, "the bucket of snapshots was not swept"),
-                    Err(_) => tracing::debug!("the bucket of snapshots was not swept in time"),
-                }
+                sweep_in_time(&connection).await;
             }
             myself.send_after(interval, || Message::TrimDue);
         }));

@@ -1,12 +1,16 @@
 //! How much of the log and which snapshots are kept: the log is trimmed below a snapshot that is on the broker, so that a
 //! shard that has lost its folder always finds a state and everything after it. See docs/decisions/0015-retention.md.
 
+use crate::reclaim::{Patience, Reclaiming};
 use crate::snapshots::{self, Snapshot, SnapshotError};
+use crate::sweep::SWEEP_DEADLINE;
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_runtime::append::stream_handle;
 use daybook_runtime::connection::Connection;
+use daybook_runtime::log::beginning;
 use daybook_runtime::retention::Retention;
 use std::time::Duration;
+use tokio::sync::Mutex;
 
 /// Into how many parts the retention is divided by snapshots: the log reaches back for as long as the retention and one
 /// of them, and a partition has two snapshots more than this.
@@ -48,16 +52,44 @@ impl Plan {
     }
 }
 
+/// Removes what is over its retention, unless that is `None`, and the pieces that no snapshot names any more. What fails is tried
+/// again the next time.
+pub(crate) async fn tidy(
+    connection: &Connection,
+    partition: Partition,
+    retention: Option<Retention>,
+    reclaiming: &Mutex<Reclaiming>,
+) {
+    if let Some(retention) = retention
+        && let Err(error) = apply(connection, partition, retention).await
+    {
+        tracing::warn!(%partition, %error, "what is over its retention was not removed");
+    }
+    let mut reclaiming = reclaiming.lock().await;
+    let reclaims = reclaiming.reclaim(connection, partition, Patience::USUAL);
+    match tokio::time::timeout(SWEEP_DEADLINE, reclaims).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::debug!(%partition, %error, "pieces that no snapshot names were not removed"),
+        Err(_) => tracing::debug!(%partition, "pieces that no snapshot names were not removed in time"),
+    }
+}
+
 /// Removes snapshots that nobody needs, and of the log what is older than `retention` and below a snapshot. Any number of
 /// shards may do it at once: what is removed is below the newest snapshot that each of them sees, and newer ones only
-/// come.
+/// come. The log is trimmed only to a snapshot of which every piece has been seen to be there.
 ///
 /// # Errors
-/// When the broker does not answer, or refuses; the next try may succeed.
+/// When the broker does not answer, or refuses, or pieces of the snapshot are not there: nothing is removed then, and a later
+/// snapshot will do.
 pub async fn apply(connection: &Connection, partition: Partition, retention: Retention) -> Result<(), SnapshotError> {
     let plan = Plan::of(&snapshots::list(connection, partition).await?, retention);
     // The log first: between the two there is a snapshot too many, never one too few.
     if let Some(floor) = plan.floor {
+        let begins = beginning(connection, partition).await;
+        let is_behind = begins.is_some_and(|beginning| beginning.position < floor);
+        if is_behind && !snapshots::is_complete(connection, partition, floor).await? {
+            return Err(SnapshotError::Broker(format!("pieces of the snapshot at {floor} are not there")));
+        }
         trim(connection, partition, floor).await?;
     }
     for position in plan.superseded {

@@ -1,7 +1,7 @@
 //! When the actor of a partition saves its state, and what is left when that fails: one checkpoint at a time, each behind the
 //! outputs up to it, and now and then a snapshot of it for the broker.
 
-use crate::checkpoints::{Place, chain, commit, rebuild_if_bloated};
+use crate::checkpoints::{chain, commit, rebuild_if_bloated};
 use crate::partition::{Intervals, Message};
 use crate::snapshots;
 use daybook_domain::ids::{LogSeq, Partition};
@@ -12,7 +12,6 @@ use daybook_runtime::outbox::Outbox;
 use daybook_runtime::store::{Changes, Store, StoreError};
 use ractor::ActorRef;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -81,8 +80,6 @@ pub struct Saving {
     row_bytes: RowBytes,
     /// Since when checkpoints are postponed for want of memory.
     postponed_since: Option<Instant>,
-    /// Where a snapshot is put together.
-    scratch: PathBuf,
     snapshot_at: Instant,
     /// The position of the newest snapshot on the broker, as far as is known.
     snapshotted: LogSeq,
@@ -100,13 +97,7 @@ pub struct Saved {
 
 impl Saving {
     /// With a store that holds `state`.
-    pub fn new(
-        partition: Partition,
-        store: Store,
-        state: &PartitionState,
-        place: &Place,
-        intervals: Intervals,
-    ) -> Self {
+    pub fn new(partition: Partition, store: Store, state: &PartitionState, intervals: Intervals) -> Self {
         let now = Instant::now();
         let mut row_bytes = RowBytes::default();
         row_bytes.learn(state.sizes().rows(), store.live_bytes().unwrap_or_default());
@@ -121,7 +112,6 @@ impl Saving {
             unsaved: Unsaved::new(now),
             row_bytes,
             postponed_since: None,
-            scratch: place.folder.with_extension("snapshot"),
             snapshot_at: now,
             snapshotted: LogSeq::default(),
             intervals,
@@ -188,7 +178,7 @@ impl Saving {
         let snapshot = is_snapshot_due.then(|| {
             self.snapshot_at = Instant::now();
             let of = snapshots::Of { partition, position, through: state.through(), is_whole: !state.needs_history() };
-            (connection.clone(), of, self.intervals.snapshot, self.scratch.clone())
+            (connection.clone(), of, self.intervals.snapshot)
         });
         let changes = state.checkpoint();
         self.row_bytes.learn(rows, changes.bytes() as u64);
@@ -211,8 +201,8 @@ impl Saving {
             drop((slot, reservation));
             // Before the next commit, so that the rows are those of one position.
             let mut there = None;
-            if let (Ok(()), Some((connection, of, interval, scratch))) = (&outcome, snapshot) {
-                match snapshots::put(&connection, of, store, interval, scratch).await {
+            if let (Ok(()), Some((connection, of, interval))) = (&outcome, snapshot) {
+                match snapshots::put(&connection, of, store, interval).await {
                     Ok(newest) => there = Some(newest),
                     Err(error) => tracing::warn!(%partition, %error, "no snapshot was put on the broker"),
                 }
@@ -388,6 +378,7 @@ impl Unsaved {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::PathBuf;
 
     const INTERVAL: Duration = Duration::from_secs(5);
 

@@ -1,12 +1,20 @@
-//! Checkpoints on the broker: the rows of a partition's store as one object, for a process on another machine to begin
-//! with instead of the beginning of the log. As disposable as the store itself.
+//! Checkpoints on the broker: the rows of a partition's store, for a process on another machine to begin with instead of the
+//! beginning of the log. As disposable as the store itself.
 //!
-//! An object is there as a whole or not at all, and the broker's client checks its digest. Which of them are kept is
-//! said by [`crate::retention`].
+//! A snapshot is an object, its [`Manifest`], and the [`pieces`](crate::pieces) that this names. Pieces are shared: what the snapshot
+//! before has is not stored again, and of what has changed a little only the difference. A manifest is told of only when all of its pieces are there, and the pieces are looked for again
+//! afterwards. Which snapshots are kept is said by [`crate::retention`], and which pieces by [`crate::reclaim`].
 
+mod fetching;
+mod sending;
+
+pub use fetching::fetch;
+pub use sending::{Of, PUT_DEADLINE, confirm, put};
+
+use crate::pieces::{Manifest, PieceName};
 use async_nats::header::NATS_ROLLUP;
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::object_store::{Config, DeleteErrorKind, ObjectInfo, ObjectMetadata, ObjectStore};
+use async_nats::jetstream::object_store::{Config, DeleteErrorKind, GetErrorKind, ObjectInfo, ObjectStore};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
 use bytes::Bytes;
@@ -17,34 +25,27 @@ use daybook_runtime::append::{Found, last_written, stream_handle};
 use daybook_runtime::connection::Connection;
 use daybook_runtime::kept::Kept;
 use daybook_runtime::log::{beginning, through_at};
-use daybook_runtime::store::{Changes, Store, StoreError};
+use daybook_runtime::store::StoreError;
 use daybook_runtime::written::{Message, NotWritten};
 use futures::TryStreamExt;
-use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 
 /// Key in the metadata of an object whose state waits for no backfill.
 const WHOLE: &str = "daybook-whole";
 /// Key in the metadata of an object under which stands how far into INBOX its state reaches, in JSON.
 const THROUGH: &str = "daybook-through";
-/// Zstandard's level: a snapshot is made beside the live work.
-const LEVEL: i32 = 1;
-/// Rows that are put into the store at once when a snapshot is taken over.
-const ROWS_AT_ONCE: usize = 2_000;
-/// Longest key of a snapshot, in bytes: the longest of a store, with three names, has some two hundred.
-const MAX_KEY_BYTES: u32 = 1 << 10;
-/// Largest row of a snapshot, in bytes: a page of a store is far below.
-const MAX_ROW_BYTES: u32 = 1 << 30;
-/// How long the next piece of a snapshot may take to come.
+/// How long the next part of a snapshot, or a list, may take to come.
 const READ_DEADLINE: Duration = Duration::from_secs(10);
-/// Stands in place of a key's length behind the last row; the number of rows follows.
-const END: u32 = u32::MAX;
-/// Size of an object's pieces on the broker.
+/// Size of an object's parts on the broker.
 const CHUNK_BYTES: usize = 128 * 1024;
+/// Largest manifest that is read, in bytes: that of a store of a hundred gigabytes.
+const MAX_MANIFEST_BYTES: usize = 1 << 26;
+/// Pieces that are sent or asked for at a time.
+pub(crate) const PIECES_AT_ONCE: usize = 8;
+/// Pieces that wait to be sent, or to be put into the store.
+const PIECES_AHEAD: usize = 4;
 
 /// A snapshot could not be made, sent, fetched or read. What it was for goes on without it.
 #[derive(Debug, thiserror::Error)]
@@ -81,11 +82,23 @@ async fn bucket(connection: &Connection) -> Result<ObjectStore, SnapshotError> {
 
 /// Each snapshot is an object of its own: one that takes long to be sent never takes the place of a newer one.
 fn object_name(partition: Partition, position: LogSeq) -> String {
+    format!("manifest-{partition}-{position}")
+}
+
+/// The object that holds all of a snapshot's rows, as earlier builds put it: they pass over manifests.
+fn earlier_name(partition: Partition, position: LogSeq) -> String {
     format!("partition-{partition}-{position}")
 }
 
+/// The partition and the position of the snapshot whose manifest has that name.
+pub(crate) fn manifest_of(name: &str) -> Option<(Partition, LogSeq)> {
+    let (partition, position) = name.strip_prefix("manifest-")?.split_once('-')?;
+    Some((Partition(partition.parse().ok()?), LogSeq(position.parse().ok()?)))
+}
+
 fn position_of(partition: Partition, name: &str) -> Option<LogSeq> {
-    name.strip_prefix(&format!("partition-{partition}-"))?.parse().ok().map(LogSeq)
+    let of = |form| name.strip_prefix(form)?.strip_prefix(&format!("-{partition}-"))?.parse().ok().map(LogSeq);
+    of("manifest").or_else(|| of("partition"))
 }
 
 /// A snapshot on the broker.
@@ -109,17 +122,21 @@ pub async fn list(connection: &Connection, partition: Partition) -> Result<Vec<S
         bucket(connection).await?;
         let objects = objects(connection, |name| position_of(partition, name).is_some()).await?;
         let now = Kept::ask(connection, &connection.subjects.checkpoints_stream()).await.map_err(broker)?.now;
-        let mut snapshots = Vec::new();
+        let mut snapshots = BTreeMap::new();
         for Object { info, stored_at, .. } in objects.into_iter().flatten() {
             let Some(position) = position_of(partition, &info.name).filter(|_| !info.deleted) else { continue };
             let age = now.since(stored_at);
             let through = info.metadata.get(THROUGH).and_then(|through| serde_json::from_str(through).ok());
             if is_of_this_log(connection, partition, position, through).await {
-                snapshots.push(Snapshot { position, age, is_whole: info.metadata.contains_key(WHOLE) });
+                let snapshot = Snapshot { position, age, is_whole: info.metadata.contains_key(WHOLE) };
+                // Where shards of two builds put both forms, the manifest is read.
+                match manifest_of(&info.name) {
+                    Some(_) => drop(snapshots.insert(position, snapshot)),
+                    None => drop(snapshots.entry(position).or_insert(snapshot)),
+                }
             }
         }
-        snapshots.sort_by_key(|snapshot| snapshot.position);
-        Ok(snapshots)
+        Ok(snapshots.into_values().collect())
     };
     // A listing whose connection goes never ends.
     tokio::time::timeout(READ_DEADLINE, listing).await.map_err(|_| broker("the list of snapshots does not come"))?
@@ -210,229 +227,85 @@ async fn is_of_this_log(
     }
 }
 
-/// Removes a snapshot, and every trace of it; no harm if it is gone already.
+/// Removes a snapshot; no harm if it is gone already. Its pieces go [later](crate::reclaim).
 ///
 /// # Errors
 /// When the broker does not answer.
 pub async fn remove(connection: &Connection, partition: Partition, position: LogSeq) -> Result<(), SnapshotError> {
-    let name = object_name(partition, position);
-    match bucket(connection).await?.delete(&name).await {
-        Ok(()) => {}
-        Err(error) if error.kind() == DeleteErrorKind::NotFound => {}
-        Err(error) => return Err(broker(error)),
+    for name in [object_name(partition, position), earlier_name(partition, position)] {
+        match bucket(connection).await?.delete(&name).await {
+            Ok(()) => {}
+            Err(error) if error.kind() == DeleteErrorKind::NotFound => continue,
+            Err(error) => return Err(broker(error)),
+        }
+        // A deleted object leaves a word that it was there; each has a name of its own, so these would become ever more.
+        let subjects = &connection.subjects;
+        let stream = stream_handle(connection, &subjects.checkpoints_stream()).await.map_err(broker)?;
+        let subject = subjects.checkpoint_object(&URL_SAFE.encode(&name));
+        stream.purge().filter(subject).await.map_err(broker)?;
     }
-    // A deleted object leaves a word that it was there; each has a name of its own, so these would become ever more.
-    let subjects = &connection.subjects;
-    let stream = stream_handle(connection, &subjects.checkpoints_stream()).await.map_err(broker)?;
-    let subject = subjects.checkpoint_object(&URL_SAFE.encode(&name));
-    stream.purge().filter(subject).await.map_err(broker)?;
     Ok(())
 }
 
-/// What a snapshot is of.
-#[derive(Clone, Copy, Debug)]
-pub struct Of {
-    pub partition: Partition,
-    pub position: LogSeq,
-    pub through: Through,
-    /// Nothing waits for a backfill.
-    pub is_whole: bool,
-}
-
-/// Sends the rows of `store`, which are those of `of`, unless a snapshot that is younger than `interval` is there; the
-/// position of the newest one then. `scratch` is a file that may be overwritten.
+/// The manifest of a snapshot; `None` when there is none of it.
 ///
 /// # Errors
-/// When anything fails; the next try may succeed.
-pub async fn put(
-    connection: &Connection,
-    of: Of,
-    store: Store,
-    interval: Duration,
-    scratch: PathBuf,
-) -> Result<LogSeq, SnapshotError> {
-    let Of { partition, position, through, is_whole } = of;
-    let known = list(connection, partition).await?;
-    if let Some(newest) = known.last().filter(|newest| newest.position >= position || newest.age < interval) {
-        return Ok(newest.position);
-    }
-    let path = scratch.clone();
-    tokio::task::spawn_blocking(move || write_file(&store, &path)).await??;
-    let mut file = tokio::fs::File::open(&scratch).await?;
-    let whole = is_whole.then(|| (WHOLE.to_owned(), String::new()));
-    let through = serde_json::to_string(&through).expect("two numbers");
-    let metadata = ObjectMetadata {
-        name: object_name(partition, position),
-        chunk_size: Some(CHUNK_BYTES),
-        metadata: [(THROUGH.to_owned(), through)].into_iter().chain(whole).collect(),
-        ..ObjectMetadata::default()
-    };
-    let info = bucket(connection).await?.put(metadata, &mut file).await.map_err(broker)?;
-    metrics::counter!("daybook_snapshots_total").increment(1);
-    metrics::counter!("daybook_snapshot_bytes_total").increment(info.size as u64);
-    let _ = tokio::fs::remove_file(&scratch).await;
-    Ok(position)
-}
-
-/// Puts the rows of the snapshot at `position` into `store`, which must be empty.
-///
-/// # Errors
-/// When anything fails; the store may hold some of the rows then, and must be wiped.
-pub async fn fetch(
+/// When the broker does not give it, or it is none.
+pub async fn manifest(
     connection: &Connection,
     partition: Partition,
     position: LogSeq,
-    store: Store,
-    scratch: PathBuf,
-) -> Result<(), SnapshotError> {
-    let mut object = bucket(connection).await?.get(object_name(partition, position)).await.map_err(broker)?;
-    let mut file = tokio::fs::File::create(&scratch).await?;
+) -> Result<Option<Manifest>, SnapshotError> {
+    let mut object = match bucket(connection).await?.get(object_name(partition, position)).await {
+        Ok(object) => object,
+        Err(error) if error.kind() == GetErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(broker(error)),
+    };
+    let mut bytes = Vec::new();
     // An object that is removed while it is read never ends.
-    let mut piece = bytes::BytesMut::with_capacity(CHUNK_BYTES);
     loop {
-        piece.clear();
-        let reading = tokio::time::timeout(READ_DEADLINE, object.read_buf(&mut piece)).await;
-        if reading.map_err(|_| broker("the snapshot does not come any more"))?? == 0 {
+        let reading = tokio::time::timeout(READ_DEADLINE, object.read_buf(&mut bytes)).await;
+        let read = reading.map_err(|_| broker("the manifest does not come any more"))?.map_err(broker)?;
+        if read == 0 {
             break;
         }
-        file.write_all(&piece).await?;
+        if bytes.len() > MAX_MANIFEST_BYTES {
+            return Err(broker("its manifest is too long"));
+        }
     }
-    file.flush().await?;
-    drop(file);
-    let path = scratch.clone();
-    tokio::task::spawn_blocking(move || fill(&store, &path)).await??;
-    let _ = tokio::fs::remove_file(&scratch).await;
-    Ok(())
+    Manifest::decode(&bytes).map(Some).ok_or_else(|| broker("its manifest cannot be read"))
 }
 
-/// What takes the rows of a snapshot, one after the other.
-pub type Take<'t> = &'t mut dyn FnMut((Vec<u8>, Vec<u8>)) -> Result<(), SnapshotError>;
-
-fn write_file(store: &Store, path: &Path) -> Result<(), SnapshotError> {
-    let mut writer = zstd::stream::write::Encoder::new(BufWriter::new(File::create(path)?), LEVEL)?;
-    write_rows(store.scan()?.map(|row| row.map_err(SnapshotError::from)), &mut writer)?;
-    writer.finish()?.flush()?;
-    Ok(())
+/// The pieces of a partition that are there, as the leader of the bucket's stream has them.
+pub(crate) async fn pieces_there(
+    connection: &Connection,
+    partition: Partition,
+) -> Result<BTreeSet<PieceName>, SnapshotError> {
+    let subjects = &connection.subjects;
+    let listing = async {
+        let stream = stream_handle(connection, &subjects.checkpoints_stream()).await.map_err(broker)?;
+        let there = stream.info_with_subjects(subjects.checkpoint_piece(partition, "*")).await.map_err(broker)?;
+        let there: Vec<(String, usize)> = there.try_collect().await.map_err(broker)?;
+        Ok(there.iter().filter_map(|(subject, _)| subjects.parse_checkpoint_piece(subject)?.1.parse().ok()).collect())
+    };
+    // A listing whose connection goes never ends.
+    tokio::time::timeout(READ_DEADLINE, listing).await.map_err(|_| broker("the list of pieces does not come"))?
 }
 
-/// Every row: the lengths of key and value in four bytes each, then both; at the end how many there are. A snapshot is
-/// this, compressed.
+/// Whether a snapshot can be read: all of its pieces are there. One in the form of an earlier build is there as a whole or not at
+/// all.
 ///
 /// # Errors
-/// When a row cannot be read, or `writer` fails.
-pub fn write_rows<K: AsRef<[u8]>, V: AsRef<[u8]>>(
-    rows: impl Iterator<Item = Result<(K, V), SnapshotError>>,
-    writer: &mut impl Write,
-) -> Result<(), SnapshotError> {
-    let mut count: u32 = 0;
-    for row in rows {
-        let (key, value) = row?;
-        let (key, value) = (key.as_ref(), value.as_ref());
-        count += 1;
-        writer.write_all(&(key.len() as u32).to_be_bytes())?;
-        writer.write_all(&(value.len() as u32).to_be_bytes())?;
-        writer.write_all(key)?;
-        writer.write_all(value)?;
-    }
-    writer.write_all(&END.to_be_bytes())?;
-    writer.write_all(&count.to_be_bytes())?;
-    Ok(())
-}
-
-/// Puts the rows of a file into the store.
-fn fill(store: &Store, path: &Path) -> Result<(), SnapshotError> {
-    let mut changes = Changes::default();
-    let file = BufReader::new(File::open(path)?);
-    read_file(file, &mut |row| {
-        changes.put.push(row);
-        if changes.put.len() == ROWS_AT_ONCE {
-            store.commit(Arc::new(std::mem::take(&mut changes)))?;
-        }
-        Ok(())
-    })?;
-    store.commit(Arc::new(changes))?;
-    Ok(())
-}
-
-/// Hands the rows of a snapshot to `take`. Some may have been taken when it fails.
-///
-/// # Errors
-/// When the bytes are not compressed rows, or too few or too many of them, and those of `take`.
-pub fn read_file(file: impl BufRead, take: Take<'_>) -> Result<(), SnapshotError> {
-    read_rows(zstd::stream::read::Decoder::with_buffer(file)?, take)
-}
-
-/// As [`read_file`], of rows that are not compressed.
-///
-/// # Errors
-/// When they are not such as [`write_rows`] makes, and those of `take`.
-pub fn read_rows(mut reader: impl Read, take: Take<'_>) -> Result<(), SnapshotError> {
-    let invalid = || SnapshotError::File(std::io::ErrorKind::InvalidData.into());
-    let mut head = [0; 8];
-    let mut rows: u32 = 0;
-    loop {
-        reader.read_exact(&mut head)?;
-        let length = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().expect("four bytes of eight"));
-        let (key, value) = (length(&head[..4]), length(&head[4..]));
-        if key == END {
-            return if value == rows { Ok(()) } else { Err(invalid()) };
-        }
-        rows += 1;
-        if key > MAX_KEY_BYTES || value > MAX_ROW_BYTES {
-            return Err(invalid());
-        }
-        // Memory is taken for what is there, not for what the lengths say.
-        let mut piece = |length: u32| {
-            let mut bytes = Vec::new();
-            match reader.by_ref().take(length.into()).read_to_end(&mut bytes)? {
-                read if read == length as usize => Ok(bytes),
-                _ => Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof)),
-            }
-        };
-        take((piece(key)?, piece(value)?))?;
-    }
+/// When the broker does not answer.
+pub async fn is_complete(
+    connection: &Connection,
+    partition: Partition,
+    position: LogSeq,
+) -> Result<bool, SnapshotError> {
+    let Some(manifest) = manifest(connection, partition, position).await? else { return Ok(true) };
+    let there = pieces_there(connection, partition).await?;
+    Ok(manifest.names().all(|name| there.contains(&name)))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use daybook_runtime::store::{Backend, Row};
-
-    fn store(path: &Path, put: Vec<Row>) -> Store {
-        let (store, _) = Store::open(Backend::default(), path).unwrap();
-        store.commit(Arc::new(Changes { put, remove: vec![] })).unwrap();
-        store
-    }
-
-    #[test]
-    fn snapshots_are_told_apart_by_partition() {
-        assert_eq!(position_of(Partition(1), &object_name(Partition(1), LogSeq(7))), Some(LogSeq(7)));
-        assert_eq!(position_of(Partition(1), &object_name(Partition(11), LogSeq(7))), None);
-        assert_eq!(position_of(Partition(1), "partition-1"), None, "of an earlier build");
-    }
-
-    #[test]
-    fn rows_come_back_as_they_were_whatever_keeps_them() {
-        let folder = tempfile::tempdir().unwrap();
-        let put: Vec<_> = (0..5_000_u32).map(|n| (n.to_be_bytes().to_vec(), vec![n as u8; n as usize % 50])).collect();
-        let file = folder.path().join("snapshot");
-        write_file(&store(&folder.path().join("one"), put.clone()), &file).unwrap();
-        for backend in Backend::ALL {
-            let (other, _) = Store::open(backend, &folder.path().join(backend.name())).unwrap();
-            fill(&other, &file).unwrap();
-            let rows: Vec<_> = other.scan().unwrap().map(Result::unwrap).collect();
-            assert_eq!(rows, put);
-        }
-    }
-
-    #[test]
-    fn a_damaged_snapshot_is_an_error() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("snapshot");
-        write_file(&store(&folder.path().join("one"), vec![(vec![1; 100], vec![2; 10_000])]), &file).unwrap();
-        let mut bytes = std::fs::read(&file).unwrap();
-        bytes.truncate(bytes.len() - 3);
-        std::fs::write(&file, bytes).unwrap();
-        assert!(fill(&store(&folder.path().join("two"), vec![]), &file).is_err());
-    }
-}
+mod tests;

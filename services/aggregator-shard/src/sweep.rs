@@ -1,6 +1,7 @@
-//! Sweeps the bucket of snapshots. Pieces that belong to no object stay for ever where the process that was putting them
-//! ended before, or where two put the same object at a time and each took away only the pieces it had seen. Of an object
-//! that was being removed, pieces stay and the word that it was there, for nobody puts another of that name.
+//! Sweeps the bucket of snapshots. The contents of an object stay for ever where the process that was putting it ended before, or
+//! where two put the same object at a time and each took away only the contents that it had seen. Of an object that was being
+//! removed, contents stay and the word that it was there, for nobody puts another of that name. Pieces of snapshots are not
+//! looked at here, but by [`crate::reclaim`].
 
 use crate::snapshots::{SnapshotError, broker, objects};
 use daybook_domain::ids::Partition;
@@ -12,18 +13,27 @@ use futures::TryStreamExt;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// Pieces may be on their way to becoming an object, or an object on its way out, for so long after the last sign of it:
+/// Contents may be on their way to becoming an object, or an object on its way out, for so long after the last sign of it:
 /// both take seconds.
 pub const ORPHANED: Duration = Duration::from_secs(3_600);
 
 /// How often the bucket is swept, by each who does: a look at every object, for the sake of what nobody waits for.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
 /// How long a sweep may take: trimming waits for it, and the next one may succeed.
-pub const SWEEP_DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const SWEEP_DEADLINE: Duration = Duration::from_secs(60);
 /// The bucket is of all partitions, and who runs this one sweeps it.
 pub const SWEEPER: Partition = Partition(0);
 
-/// Removes the pieces that belong to no object, and the words of objects that are no more, where they have been there for
+/// Sweeps unless it takes too long, and takes note when that fails: nobody waits for it.
+pub(crate) async fn sweep_in_time(connection: &Connection) {
+    match tokio::time::timeout(SWEEP_DEADLINE, sweep(connection)).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "the bucket of snapshots was not swept"),
+        Err(_) => tracing::debug!("the bucket of snapshots was not swept in time"),
+    }
+}
+
+/// Removes the contents that belong to no object, and the words of objects that are no more, where they have been there for
 /// [`ORPHANED`]; how many of both.
 ///
 /// # Errors
@@ -40,17 +50,17 @@ pub async fn sweep(connection: &Connection) -> Result<usize, SnapshotError> {
 /// # Errors
 /// When the broker does not do its part.
 pub async fn sweep_older(connection: &Connection, until: Instant) -> Result<usize, SnapshotError> {
-    let bucket = connection.subjects.checkpoints_bucket();
-    let (name, pieces) = (format!("OBJ_{bucket}"), format!("$O.{bucket}.C."));
+    let subjects = &connection.subjects;
+    let (name, contents) = (subjects.checkpoints_stream(), subjects.checkpoint_contents());
     let stream = connection.jetstream.get_stream_no_info(&name).await.map_err(broker)?;
-    // First the pieces, then whose they are: what becomes an object in between is seen to be one.
-    let subjects = stream.info_with_subjects(format!("{pieces}>")).await.map_err(broker)?;
-    let subjects: Vec<(String, usize)> = subjects.try_collect().await.map_err(broker)?;
+    // First the contents, then whose they are: what becomes an object in between is seen to be one.
+    let there = stream.info_with_subjects(format!("{contents}*")).await.map_err(broker)?;
+    let there: Vec<(String, usize)> = there.try_collect().await.map_err(broker)?;
     let objects = objects(connection, |_| true).await?;
     let mut used = BTreeSet::new();
     let mut swept = 0;
     for object in objects {
-        let Some(object) = object else { return Err(broker("an object is not told of, whose pieces may be there")) };
+        let Some(object) = object else { return Err(broker("an object is not told of, whose contents may be there")) };
         if !object.info.deleted {
             used.insert(object.info.nuid);
         } else if object.stored_at <= until {
@@ -59,8 +69,8 @@ pub async fn sweep_older(connection: &Connection, until: Instant) -> Result<usiz
             swept += 1;
         }
     }
-    for (subject, _) in subjects {
-        if subject.strip_prefix(&pieces).is_none_or(|nuid| used.contains(nuid)) {
+    for (subject, _) in there {
+        if subject.strip_prefix(&contents).is_none_or(|nuid| used.contains(nuid)) {
             continue;
         }
         let last = last_message(connection, &name, &subject).await;

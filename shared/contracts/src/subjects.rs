@@ -95,6 +95,20 @@ impl Subjects {
     pub fn checkpoint_object(&self, encoded_name: &str) -> String {
         format!("$O.{}.M.{encoded_name}", self.checkpoints_bucket())
     }
+    /// The subjects of that stream on which everything is stored that objects are made of; the pieces of snapshots are there too.
+    pub fn checkpoint_contents(&self) -> String {
+        format!("$O.{}.C.", self.checkpoints_bucket())
+    }
+    /// The subject of that stream on which a piece of a partition's snapshots is stored; with `*` for its id, those of all pieces.
+    pub fn checkpoint_piece(&self, partition: Partition, piece: impl std::fmt::Display) -> String {
+        format!("{}pieces.{partition}.{piece}", self.checkpoint_contents())
+    }
+    /// The partition and the id of a piece.
+    pub fn parse_checkpoint_piece<'s>(&self, subject: &'s str) -> Option<(Partition, &'s str)> {
+        let (partition, piece) =
+            subject.strip_prefix(&self.checkpoint_contents())?.strip_prefix("pieces.")?.split_once('.')?;
+        Some((Partition(partition.parse().ok()?), piece))
+    }
     pub fn rejects_stream(&self) -> String {
         self.stream("REJECTS")
     }
@@ -408,6 +422,17 @@ mod tests {
             assert_eq!(subjects.parse_day(other), None, "{other}");
         }
         assert_eq!(subjects.parse_report("d.reports.A B.2013-03-10"), None);
+    }
+
+    #[test]
+    fn pieces_of_snapshots_read_back() {
+        let subjects = Subjects::new("d").unwrap();
+        let piece = subjects.checkpoint_piece(Partition(3), "abc");
+        assert_eq!(piece, "$O.D_CHECKPOINTS.C.pieces.3.abc");
+        assert_eq!(subjects.parse_checkpoint_piece(&piece), Some((Partition(3), "abc")));
+        for other in ["$O.D_CHECKPOINTS.C.abc", "$O.D_CHECKPOINTS.C.pieces.abc", "$O.DD_CHECKPOINTS.C.pieces.3.abc"] {
+            assert_eq!(subjects.parse_checkpoint_piece(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! A model of the broker: streams that take a message only if its subject stands where the writer says, sources that
-//! come through late but in order, objects in pieces, and requests that are lost, late, or carried out without an answer.
+//! come through late but in order, snapshots and their pieces, and requests that are lost, late, or carried out without an answer.
 
 use crate::fault::Fault;
 use crate::settings::Settings;
 use crate::world::BEGIN;
+use aggregator_shard::pieces::{Manifest, PieceName};
 use async_nats::HeaderMap;
 use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
 use bytes::Bytes;
@@ -119,23 +120,30 @@ pub struct Object {
     pub position: LogSeq,
     /// No view waits for a backfill in it.
     pub is_whole: bool,
-    /// By which its pieces are known.
-    pub pieces: Pieces,
+    pub manifest: Rc<Manifest>,
+    /// Its sender had given up when the broker was told of it.
+    pub is_late: bool,
 }
 
-/// Stands for the pieces of one object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Pieces(u64);
+/// A piece of snapshots as it is stored.
+#[derive(Clone, Debug)]
+pub struct StoredPiece {
+    pub bytes: Bytes,
+    pub sequence: u64,
+    pub stored_at: Instant,
+}
 
 /// What a sender wants.
 #[derive(Clone, Debug)]
 pub enum Request {
     Append(Append),
-    /// To store a piece of an object, the one with that number.
-    Piece(Pieces, usize, Bytes),
-    /// To tell of an object.
+    /// To store a piece of a partition's snapshots, in the place of the one that is there.
+    Piece(Partition, PieceName, Bytes),
+    /// To remove such a piece if it has that sequence.
+    Reclaim(Partition, PieceName, u64),
+    /// To tell of a snapshot.
     Tell(Object),
-    /// To remove a snapshot.
+    /// To remove a snapshot; its pieces stay.
     Remove(Partition, LogSeq),
     /// To remove the batches of a partition before that one.
     Trim(Partition, LogSeq),
@@ -162,7 +170,7 @@ pub struct Broker {
     begins: BTreeMap<Partition, u64>,
     /// Of each partition, its snapshots in order of their positions, and when the broker was told of each.
     objects: BTreeMap<(Partition, LogSeq), (Object, Instant)>,
-    pieces: BTreeMap<(Pieces, usize), Bytes>,
+    pieces: BTreeMap<(Partition, PieceName), StoredPiece>,
     under_way: Vec<(Ticket, Request)>,
     answers: BTreeMap<Ticket, Answer>,
     tickets: u64,
@@ -259,21 +267,26 @@ impl Broker {
         Ticket(self.tickets)
     }
 
-    /// What stands for the pieces of a new object.
-    pub fn new_pieces(&mut self) -> Pieces {
-        self.tickets += 1;
-        Pieces(self.tickets)
-    }
-
     /// The snapshots of a partition in order of their positions, each with how long ago the broker was told of it.
     pub fn snapshots(&self, partition: Partition) -> impl DoubleEndedIterator<Item = (&Object, Duration)> {
         let all = (partition, LogSeq(0))..=(partition, LogSeq(u64::MAX));
         self.objects.range(all).map(|(_, (object, told_at))| (object, self.clock.since(*told_at)))
     }
 
-    /// A piece of an object; none behind the last one.
-    pub fn piece(&self, of: Pieces, number: usize) -> Option<&Bytes> {
-        self.pieces.get(&(of, number))
+    /// The pieces of a partition's snapshots.
+    pub fn pieces(&self, partition: Partition) -> impl Iterator<Item = (PieceName, &StoredPiece)> {
+        let of_it = self.pieces.iter().filter(move |((of, _), _)| *of == partition);
+        of_it.map(|((_, id), piece)| (*id, piece))
+    }
+
+    /// A piece of a partition's snapshots.
+    pub fn piece(&self, partition: Partition, id: PieceName) -> Option<&StoredPiece> {
+        self.pieces.get(&(partition, id))
+    }
+
+    /// The time by its clock.
+    pub fn now(&self) -> Instant {
+        self.clock
     }
 
     /// How long it has run, for those who do something now and then.
@@ -309,11 +322,14 @@ impl Broker {
             return;
         }
         let index = random.below(self.under_way.len());
-        let (ticket, request) = self.under_way.swap_remove(index);
+        let (ticket, mut request) = self.under_way.swap_remove(index);
         let unclear = |fault, random: &mut Random| settings.faults.has(fault) && random.one_in(UNCLEAR_ONE_IN);
         let answer = if unclear(Fault::LostRequest, random) {
             Answer::Unclear
         } else if unclear(Fault::LateRequest, random) {
+            if let Request::Tell(object) = &mut request {
+                object.is_late = true;
+            }
             self.under_way.push((ticket, request));
             Answer::Unclear
         } else {
@@ -327,14 +343,23 @@ impl Broker {
     fn carry_out(&mut self, request: Request) -> Answer {
         match request {
             Request::Append(append) => return self.append(append),
-            Request::Piece(of, number, bytes) => drop(self.pieces.insert((of, number), bytes)),
+            Request::Piece(partition, id, bytes) => {
+                self.tickets += 1;
+                let piece = StoredPiece { bytes, sequence: self.tickets, stored_at: self.clock };
+                self.pieces.insert((partition, id), piece);
+            }
+            Request::Reclaim(partition, id, sequence) => {
+                if self.piece(partition, id).is_some_and(|piece| piece.sequence == sequence) {
+                    self.pieces.remove(&(partition, id));
+                    self.trimmed.push(partition);
+                }
+            }
             Request::Tell(object) => {
                 let told_at = self.clock;
                 self.objects.insert((object.partition, object.position), (object, told_at));
             }
             Request::Remove(partition, position) => {
-                if let Some((object, _)) = self.objects.remove(&(partition, position)) {
-                    self.pieces.retain(|(of, _), _| *of != object.pieces);
+                if self.objects.remove(&(partition, position)).is_some() {
                     self.trimmed.push(partition);
                 }
             }

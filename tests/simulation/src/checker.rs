@@ -7,7 +7,7 @@ use crate::opening::Reach;
 use crate::producer::Message;
 use crate::replica::Replica;
 use crate::settings::{Invariant, Place, Reached, Violation, ensure};
-use crate::snapshots::is_usable;
+use crate::snapshots::{is_complete, is_usable};
 use daybook_contracts::alert::{Alert, alert_id, alert_position};
 use daybook_contracts::ask::{DaySelector, DayState, Query};
 use daybook_contracts::day::{DayMarker, Edge};
@@ -104,8 +104,8 @@ impl Checker {
         Ok(())
     }
 
-    /// What is left of the log can be read from a snapshot, and its last batch, the fence of ingest, stays. Tells whether it
-    /// begins later than when this was asked last.
+    /// What is left of the log can be read from a snapshot, and its last batch, the fence of ingest, stays. Every snapshot has all of
+    /// its pieces, but one of which the broker was told too late. Tells whether the log begins later than when this was asked last.
     ///
     /// # Errors
     /// When that is not so.
@@ -116,6 +116,11 @@ impl Checker {
         ensure(reach.end == LogSeq(last), Invariant::Snapshots, || {
             format!("the log of {partition} ends with {}, not with {last}", reach.end)
         })?;
+        for (object, _) in broker.snapshots(partition).filter(|(object, _)| !object.is_late) {
+            ensure(is_complete(broker, partition, &object.manifest), Invariant::Snapshots, || {
+                format!("pieces of the snapshot of {partition} at {} are not there", object.position)
+            })?;
+        }
         let mut there = broker.snapshots(partition).map(|(object, _)| object.position);
         let is_held = there.any(|position| reach.reaches(position) && is_usable(broker, partition, position));
         ensure(is_held || !reach.is_trimmed(), Invariant::Snapshots, || {

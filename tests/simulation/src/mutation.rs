@@ -46,8 +46,13 @@ named! {
         TrustTornCommit = "trust-torn-commit",
         /// The log is trimmed to its last batch, whatever snapshots there are.
         TrimLogTooFar = "trim-log-too-far",
-        /// The broker is told of a snapshot before its pieces are there, and what was read of one is taken for all of it.
+        /// The broker is told of a snapshot before its pieces are there, which nobody looks for, and what was read of one is taken
+        /// for all of it.
         TrustTornSnapshot = "trust-torn-snapshot",
+        /// Pieces of the oldest snapshot are removed as if nothing named them.
+        ReclaimNamed = "reclaim-named",
+        /// A snapshot counts on whatever pieces are there, also on those that no snapshot names.
+        ReuseUnnamed = "reuse-unnamed",
         /// A shard goes on behind its checkpoint, and its feed behind the last batch, wherever the log begins.
         FeedOverGap = "feed-over-gap",
         /// A scratch over a trimmed log begins with nothing rather than with a snapshot.

@@ -12,6 +12,8 @@ use crate::settings::{Place, Shell, Violation};
 use crate::snapshots::{self, Next, Trimming, Upload};
 use crate::store::Store;
 use aggregator_shard::outputs::{Maker, Recorded};
+use aggregator_shard::pieces::PieceName;
+use aggregator_shard::reclaim::Seen;
 use daybook_contracts::ask::ViewProgress;
 use daybook_contracts::log::{Batch, Event, Record, Restate};
 use daybook_domain::catalogue::{Definition, Earliest, Removal, View};
@@ -76,6 +78,8 @@ struct Running {
     /// The position of the newest snapshot, as far as is known.
     snapshotted: LogSeq,
     trimming: Option<Trimming>,
+    /// Which pieces of snapshots were named when it looked last.
+    seen: Seen<PieceName>,
     /// The position of a batch that waits for another's snapshot, and how often that was looked for.
     short_of: Option<(LogSeq, usize)>,
     was_level: bool,
@@ -242,6 +246,7 @@ impl Replica {
             snapshot_at: shell.broker.elapsed(),
             snapshotted: LogSeq(0),
             trimming: None,
+            seen: Seen::default(),
             short_of: None,
             scratch: None,
             adding: false,
@@ -530,23 +535,23 @@ impl Running {
             match known.last().filter(|newest| newest.position >= position || newest.age < snapshots::INTERVAL) {
                 Some(newest) => self.snapshotted = self.snapshotted.max(newest.position),
                 None => {
-                    let mut upload = Upload::new(shell, partition, position, is_whole, store);
-                    upload.step(shell);
-                    self.upload = Some(upload);
+                    let newest = known.last().map(|newest| newest.position);
+                    self.upload = Some(Upload::new(shell, partition, position, is_whole, newest, store));
                 }
             }
         }
         Ok(())
     }
 
-    /// A step of removing what is over its retention. While a view waits for a backfill nothing goes.
+    /// A step of removing what is over its retention, and pieces that no snapshot names. While a view waits for a backfill no
+    /// snapshot goes.
     fn trim(&mut self, shell: &mut Shell, partition: Partition) {
         let mut trimming = match self.trimming.take() {
             Some(trimming) => trimming,
-            None if !self.state.needs_history() => Trimming::new(shell, partition),
-            None => return,
+            None => Trimming::new(shell, partition, self.state.needs_history()),
         };
-        self.trimming = matches!(trimming.step(shell), Next::Goes).then_some(trimming);
+        let next = trimming.step(shell, partition, &mut self.seen);
+        self.trimming = matches!(next, Next::Goes).then_some(trimming);
     }
 
     fn begin_backfill(&mut self) {

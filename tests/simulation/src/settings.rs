@@ -116,6 +116,12 @@ named! {
         Gap = "gap in a feed",
         /// A backfill met a gap, or had nothing to begin with.
         Lost = "backfill lost",
+        /// A piece of a snapshot was not sent, for the newest one had it.
+        Reused = "piece not sent again",
+        /// What differed from a piece of the newest snapshot was sent.
+        Compared = "difference of a piece",
+        /// Pieces were to go that no snapshot named.
+        Reclaimed = "pieces removed",
         /// A backfill began with a snapshot.
         Seeded = "backfill of a trimmed log",
         /// An answer of a view that was made of a trimmed log was compared, and has partial coverage.

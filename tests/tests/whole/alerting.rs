@@ -198,9 +198,8 @@ async fn alerts_are_those_of_a_plain_reading_whatever_happens_to_the_shards() {
     std::fs::remove_dir_all(daybook.shard_data("aggregator-shard")).unwrap();
     for snapshot in 0..daybook.client.connection.partitions {
         for known in aggregator_shard::snapshots::list(&daybook.client.connection, Partition(snapshot)).await.unwrap() {
-            let store = daybook.client.connection.subjects.checkpoints_bucket();
-            let store = daybook.client.connection.jetstream.get_object_store(store).await.unwrap();
-            store.delete(format!("partition-{snapshot}-{}", known.position)).await.unwrap();
+            let partition = Partition(snapshot);
+            aggregator_shard::snapshots::remove(&daybook.client.connection, partition, known.position).await.unwrap();
         }
     }
     daybook.process(Service::AggregatorShard).start();

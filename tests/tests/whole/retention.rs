@@ -363,7 +363,7 @@ async fn a_folder_stays_until_a_snapshot_has_proved_usable() {
     let (connection, partition) = (&daybook.client.connection, partition(&daybook));
     let bucket = connection.jetstream.get_object_store(connection.subjects.checkpoints_bucket()).await.unwrap();
     for snapshot in snapshots::list(connection, partition).await.unwrap() {
-        let name = format!("partition-{partition}-{}", snapshot.position);
+        let name = format!("manifest-{partition}-{}", snapshot.position);
         let metadata = bucket.info(&name).await.unwrap().metadata;
         let damaged = ObjectMetadata { name, metadata, ..ObjectMetadata::default() };
         bucket.put(damaged, &mut &b"no rows at all"[..]).await.unwrap();

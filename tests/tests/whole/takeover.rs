@@ -1,5 +1,6 @@
 //! A shard is killed and its folder lost; another process goes on from the checkpoint on the broker.
 
+use aggregator_shard::pieces::{Manifest, Piece};
 use aggregator_shard::snapshots;
 use aggregator_shard::sweep::{sweep, sweep_older};
 use async_nats::HeaderMap;
@@ -236,9 +237,9 @@ async fn an_older_snapshot_will_do_where_the_newest_is_damaged() {
     shops.check().await;
 }
 
-/// Puts other bytes in the place of a snapshot, in one of three ways; what is said of it stays.
+/// Damages a snapshot in one of four ways, and no other one; what is said of it stays.
 async fn damage(client: &Client, partition: Partition, position: LogSeq, way: usize) {
-    let (connection, name) = (&client.connection, format!("partition-{partition}-{position}"));
+    let (connection, name) = (&client.connection, format!("manifest-{partition}-{position}"));
     let bucket = connection.jetstream.get_object_store(connection.subjects.checkpoints_bucket()).await.unwrap();
     let info = bucket.info(&name).await.unwrap();
     let metadata = async_nats::jetstream::object_store::ObjectMetadata {
@@ -246,28 +247,38 @@ async fn damage(client: &Client, partition: Partition, position: LogSeq, way: us
         metadata: info.metadata.clone(),
         ..Default::default()
     };
-    match way % 3 {
-        // An object in good order, but no snapshot.
+    let manifest = snapshots::manifest(connection, partition, position).await.unwrap().unwrap();
+    let mut own: Vec<_> = manifest.names().collect();
+    for other in snapshots::list(connection, partition).await.unwrap() {
+        // One that is damaged already names none.
+        let read = snapshots::manifest(connection, partition, other.position).await;
+        let others = read.ok().flatten().filter(|_| other.position != position).unwrap_or_default();
+        let others: Vec<_> = others.names().collect();
+        own.retain(|name| !others.contains(name));
+    }
+    match way % 4 {
+        // An object in good order, but no manifest.
         0 => {
-            bucket.put(metadata, &mut &b"no rows at all"[..]).await.unwrap();
+            bucket.put(metadata, &mut &b"no pieces at all"[..]).await.unwrap();
         }
         // One in good order that is cut short.
         1 => {
-            let mut bytes = Vec::new();
-            let mut object = bucket.get(&name).await.unwrap();
-            tokio::io::AsyncReadExt::read_to_end(&mut object, &mut bytes).await.unwrap();
-            bytes.truncate(bytes.len() / 2);
-            bucket.put(metadata, &mut bytes.as_slice()).await.unwrap();
+            let pieces = manifest.pieces[..manifest.pieces.len() - 1].to_vec();
+            bucket.put(metadata, &mut Manifest { pieces }.encode().as_slice()).await.unwrap();
         }
-        // Pieces that are not those whose digest is told.
+        // A piece is another one.
+        2 => {
+            let subject = connection.subjects.checkpoint_piece(partition, own[0]);
+            let mut rollup = HeaderMap::new();
+            rollup.insert("Nats-Rollup", "sub");
+            let (_, other) = Piece::pack(b"another one").unwrap();
+            connection.jetstream.publish_with_headers(subject, rollup, other.into()).await.unwrap().await.unwrap();
+        }
+        // A piece is not there.
         _ => {
-            let chunks = format!("$O.{}.C.{}", info.bucket, info.nuid);
-            let stream = connection.jetstream.get_stream(format!("OBJ_{}", info.bucket)).await.unwrap();
-            stream.purge().filter(&chunks).await.unwrap();
-            for _ in 0..info.chunks {
-                let garbage = vec![0x5a; info.size / info.chunks];
-                connection.jetstream.publish(chunks.clone(), garbage.into()).await.unwrap().await.unwrap();
-            }
+            let subject = connection.subjects.checkpoint_piece(partition, own[0]);
+            let stream = connection.jetstream.get_stream(connection.subjects.checkpoints_stream()).await.unwrap();
+            assert_eq!(stream.purge().filter(&subject).await.unwrap().purged, 1);
         }
     }
 }

@@ -5,7 +5,7 @@ use super::{choice, chosen};
 use crate::edit::edit;
 use crate::world::{PARTITION, Rows, name, tenant, world};
 use aggregator_shard::live::Feeds;
-use aggregator_shard::snapshots::{read_rows, write_rows};
+use aggregator_shard::pieces::{Sizes, cut, read_rows};
 use daybook_contracts::ask::{DaySelector, Pieces, Query};
 use daybook_contracts::day::{DayMarker, Edge};
 use daybook_contracts::log::{Batch, FORMAT, Record, Through};
@@ -129,8 +129,11 @@ fn marker(tenant: &TenantId, edge: Edge, date: Date) -> DayMarker {
 /// Rows as they are framed here.
 pub fn framed(rows: &Rows) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let rows = rows.iter().map(|(key, value)| Ok((key, value)));
-    write_rows(rows, &mut bytes).expect("memory is no broken pipe");
+    let rows = rows.iter().map(Ok::<_, std::convert::Infallible>);
+    let Ok(()) = cut(rows, Sizes::STORED, |piece| {
+        bytes.extend_from_slice(piece);
+        Ok(())
+    });
     bytes
 }
 
