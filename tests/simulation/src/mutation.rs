@@ -14,6 +14,10 @@ named! {
         AdoptRivalBatch = "adopt-rival-batch",
         /// ingest takes an append whose fate is unclear for stored.
         TrustUnclearAppend = "trust-unclear-append",
+        /// ingest takes a batch for stored that the log's end shows to be missing.
+        DropAbsentBatch = "drop-absent-batch",
+        /// ingest knows its batch again by the content, whatever batch it follows.
+        KnowBatchByContent = "know-batch-by-content",
         /// ingest begins one message before the log's end.
         ReadCoveredAgain = "read-covered-again",
         /// ingest begins one message too far.
@@ -30,6 +34,8 @@ named! {
         ForgetRestatements = "forget-restatements",
         /// ingest does not write into its batches that a mark is to come.
         HideRestatements = "hide-restatements",
+        /// INBOX is trimmed on the word of one round.
+        TrimAtOnce = "trim-at-once",
         /// INBOX is trimmed one message beyond what is recorded.
         TrimTooFar = "trim-too-far",
         /// The outbox does not look at the position of what is there.
