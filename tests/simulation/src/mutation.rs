@@ -82,6 +82,8 @@ named! {
         ActivateUnmade = "activate-unmade",
         /// day-manager publishes markers whatever has been published.
         MarkerWithoutFence = "marker-without-fence",
+        /// day-manager publishes definitions whatever has been published.
+        DefineWithoutFence = "define-without-fence",
         /// day-manager begins without having read DAYS.
         ForgetDays = "forget-days",
         /// A restarted day-manager publishes the close of a day with another interval.
