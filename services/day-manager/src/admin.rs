@@ -47,7 +47,7 @@ enum Beside {
 ///
 /// # Errors
 /// When the broker does not take the service.
-pub async fn serve(
+pub(crate) async fn serve(
     connection: &Connection,
     actor: ActorRef<Message>,
     accounts: Option<AccountsHandle>,

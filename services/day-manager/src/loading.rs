@@ -11,7 +11,7 @@ use daybook_runtime::written::{self, NotWritten};
 ///
 /// # Errors
 /// When a definition or a marker cannot be read: a newer version published it, and to go on without it would take it back.
-pub async fn load(connection: &Connection) -> Result<Streams, NotWritten> {
+pub(crate) async fn load(connection: &Connection) -> Result<Streams, NotWritten> {
     let subjects = &connection.subjects;
     let (stream, filter) = (subjects.catalog_stream(), subjects.every_catalog());
     let catalog = read_newest_written(connection, stream, filter, |m| written::definition(subjects, m)).await?;
@@ -25,7 +25,7 @@ pub async fn load(connection: &Connection) -> Result<Streams, NotWritten> {
 ///
 /// # Errors
 /// When one cannot be read.
-pub async fn load_clocks(connection: &Connection) -> Result<Read<(Name, Instant)>, NotWritten> {
+pub(crate) async fn load_clocks(connection: &Connection) -> Result<Read<(Name, Instant)>, NotWritten> {
     let subjects = &connection.subjects;
     let (stream, filter) = (subjects.clocks_stream(), subjects.clock("*"));
     read_newest_written(connection, stream, filter, |message| written::clock(subjects, message)).await

@@ -20,7 +20,7 @@ use daybook_runtime::{clock, telemetry};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -38,7 +38,7 @@ const LAST_REPLIES: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// When the actor cannot be started.
-pub async fn spawn(
+pub(crate) async fn spawn(
     context: Context,
     membership: Arc<Membership>,
     tick: Duration,
@@ -161,7 +161,7 @@ impl Actor for Manager {
 impl State {
     /// Carries a request out on what the streams say now, so that no answer rests on what is no longer so; or tells why not.
     async fn carry_out(&mut self, request: Request) -> Result<Reply, Refused> {
-        if let Some(refusal) = self.trouble.refuses(tokio::time::Instant::now()) {
+        if let Some(refusal) = self.trouble.refuses(Instant::now()) {
             return Err(refusal);
         }
         let request = Arc::new(request);
@@ -181,7 +181,7 @@ impl State {
                     error = &failure as &dyn std::error::Error,
                     "something was not done; reading everything anew"
                 );
-                Err(self.trouble.failed(&failure, tokio::time::Instant::now()))
+                Err(self.trouble.failed(&failure, Instant::now()))
             }
         };
         self.context.health.set("day-manager", !self.trouble.is_lasting());

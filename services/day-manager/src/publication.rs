@@ -157,14 +157,10 @@ impl Known {
     ///
     /// # Errors
     /// When another day-manager has published a definition in between: what follows may rest on it.
-    pub fn published(
-        &mut self,
-        messages: Vec<Outgoing>,
-        sequences: Vec<u64>,
-    ) -> Result<Option<Arrival>, PublishError> {
+    pub fn published(&mut self, messages: Vec<Outgoing>, sequences: Vec<u64>) -> Result<Option<Arrival>, PublishError> {
         let count = sequences.len() as u64;
         let stored = messages.into_iter().zip(sequences).map(|(message, sequence)| (sequence, message));
-        let mut last = None;
+        let mut last: Option<(u64, Origin, String)> = None;
         for (sequence, Outgoing { origin, subject, .. }) in stored {
             self.ends.insert(subject.clone(), sequence);
             if last.as_ref().is_none_or(|(known, ..)| *known < sequence) {

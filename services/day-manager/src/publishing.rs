@@ -20,7 +20,7 @@ const ARRIVAL_DEADLINE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// When the broker does not say.
-pub async fn last_sequence(connection: &Connection, stream: &str) -> Result<u64, Failure> {
+pub(crate) async fn last_sequence(connection: &Connection, stream: &str) -> Result<u64, Failure> {
     let look = async { Ok(stream_handle(connection, stream).await?.get_info().await?.state.last_sequence) };
     look.await.map_err(|source| Failure::Look { stream: stream.to_owned(), source })
 }
@@ -30,7 +30,7 @@ pub async fn last_sequence(connection: &Connection, stream: &str) -> Result<u64,
 ///
 /// # Errors
 /// When another day-manager is at work or the broker is in trouble.
-pub async fn publish(
+pub(crate) async fn publish(
     connection: &Connection,
     messages: Vec<Outgoing>,
     trace: &HeaderMap,
@@ -53,7 +53,7 @@ pub async fn publish(
 ///
 /// # Errors
 /// When it does not come through in time.
-pub async fn arrived(connection: &Connection, arrival: &Arrival) -> Result<(), PublishError> {
+pub(crate) async fn arrived(connection: &Connection, arrival: &Arrival) -> Result<(), PublishError> {
     let seen = async {
         let mut pause = Duration::from_micros(500);
         while !has_arrived(connection, arrival).await {

@@ -54,7 +54,13 @@ pub(crate) fn at_end(tip: Tip, last: Option<u64>) -> Option<Standing> {
 ///
 /// The same payload is not enough to know a batch by: of an owner that slept while INBOX was trimmed, the next batch can look
 /// like that of another one, though it has not seen the definitions in the batches between.
-pub(crate) fn behind(tip: Tip, payload: &[u8], sequence: u64, stored: &[u8], read: &Result<Logged, NotWritten>) -> Standing {
+pub(crate) fn behind(
+    tip: Tip,
+    payload: &[u8],
+    sequence: u64,
+    stored: &[u8],
+    read: &Result<Logged, NotWritten>,
+) -> Standing {
     match read {
         // Someone else's message: the log goes on behind it.
         Err(NotWritten::Foreign(_)) => Standing::Absent(Tip { end: sequence, ..tip }),

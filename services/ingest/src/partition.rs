@@ -27,7 +27,7 @@ const IDLE: Duration = Duration::from_millis(250);
 ///
 /// # Errors
 /// When the actor cannot be started.
-pub async fn spawn(
+pub(crate) async fn spawn(
     context: Context,
     partition: Partition,
     settings: Settings,

@@ -18,7 +18,7 @@ const SHOW_INTERVAL: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// When the actor cannot be started.
-pub async fn spawn(context: Context, interval: Duration, supervisor: ActorCell) -> Result<ActorCell, SpawnErr> {
+pub(crate) async fn spawn(context: Context, interval: Duration, supervisor: ActorCell) -> Result<ActorCell, SpawnErr> {
     let (actor, _) = Actor::spawn_linked(None, Trimmer, (context, interval), supervisor).await?;
     Ok(actor.get_cell())
 }

@@ -121,7 +121,10 @@ impl Registrar {
         }
         let stood = self.registry.clocks.get(clock).copied();
         let now = stood.map_or(*advance_to, |stood| stood.max(*advance_to));
-        job.first([Work::Extend(clock.clone(), now), Work::PublishDue { clock: clock.clone(), now, is_repeated: true }]);
+        job.first([
+            Work::Extend(clock.clone(), now),
+            Work::PublishDue { clock: clock.clone(), now, is_repeated: true },
+        ]);
         job.work.extend(ALL_ARRIVED);
         if stood != Some(now) {
             // Only once everything due by then is published: a repeated request finishes what a crash left.
@@ -183,8 +186,7 @@ impl Registrar {
         };
         let (what, name) = (target.what(), target.name());
         if !plan.is_repeated && remove.catalog_seen.is_some_and(|seen| self.known.is_newer_than(seen, what, name)) {
-            let why =
-                format!("{what} {name} was changed while this request was under way; look at it, and ask again");
+            let why = format!("{what} {name} was changed while this request was under way; look at it, and ask again");
             return refuse(job, why);
         }
         if let (Target::Tenant { id, .. }, None) = (target, job.weighed) {

@@ -5,7 +5,7 @@ use daybook_contracts::admin;
 use daybook_domain::catalogue::{Kind, Mode};
 use daybook_runtime::append::{Found, Newest};
 
-const NOW: Instant = Instant::from_millis(1_800_000_000_000);
+const NOW: Instant = Instant::MIN;
 
 fn kind(revision: u64) -> Kind {
     Kind {
@@ -15,7 +15,7 @@ fn kind(revision: u64) -> Kind {
         measures: vec![],
         revision,
         mappings: Vec::new(),
-        remember: Some(1),
+        remember: Some(35),
     }
 }
 
