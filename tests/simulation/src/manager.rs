@@ -71,13 +71,15 @@ impl Manager {
 
     /// Whether a request can be put.
     pub fn is_free(&self) -> bool {
-        self.request.is_none() && self.running.as_ref().is_some_and(|running| running.is_ready && !running.is_asked)
+        let is_idle = |running: &Running| running.is_ready && matches!(running.at, At::Nothing);
+        self.request.is_none() && self.running.as_deref().is_some_and(is_idle)
     }
 
     /// Whether it has nothing to do, and nothing is due at `now`.
     pub fn is_at_rest(&self, now: Instant) -> bool {
-        let Some(running) = self.running.as_ref().filter(|_| self.is_free()) else { return false };
-        matches!(running.at, At::Nothing | At::Action(Action::Look { .. })) && running.due().is_none_or(|due| due > now)
+        let Some(running) = self.running.as_ref().filter(|running| running.is_ready) else { return false };
+        let is_idle = matches!(running.at, At::Nothing | At::Action(Action::Look { .. })) && !running.is_asked;
+        self.request.is_none() && is_idle && running.due().is_none_or(|due| due > now)
     }
 
     /// Asks; the answer is counted in `answered`.
