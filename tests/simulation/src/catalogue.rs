@@ -126,7 +126,7 @@ impl Catalogue {
             turned.late = if self.is_turned { LatePolicy::CarryForward } else { LatePolicy::Restate };
             return Some(Request::Apply(Apply { views: vec![turned], ..Apply::default() }));
         }
-        if allowed(shell, Fault::CloseByHand) && shell.random.one_in(3) {
+        if allowed(shell, Fault::CloseByHand) && shell.random.one_in(2) {
             return Some(self.close(shell, &some));
         }
         match shell.random.below(13) {

@@ -16,8 +16,6 @@ named! {
         TrustUnclearAppend = "trust-unclear-append",
         /// ingest takes a batch for stored that the log's end shows to be missing.
         DropAbsentBatch = "drop-absent-batch",
-        /// ingest knows its batch again by the content, whatever batch it follows.
-        KnowBatchByContent = "know-batch-by-content",
         /// ingest begins one message before the log's end.
         ReadCoveredAgain = "read-covered-again",
         /// ingest begins one message too far.

@@ -7,9 +7,9 @@ use crate::settings::Shell;
 use async_nats::HeaderMap;
 use daybook_contracts::headers;
 use daybook_domain::catalogue::Definition;
-use daybook_domain::ids::{InboxSeq, LogSeq, Partition};
+use daybook_domain::ids::{InboxSeq, Partition};
 use daybook_runtime::log::{End, Logged};
-use daybook_runtime::written::{self, header_number};
+use daybook_runtime::written;
 use ingest::owner::{Answer, NextMessage, Owner as Core, Progress, Request, Settings};
 use ingest::trimming::{Round, Trimming};
 use std::time::Duration;
@@ -43,8 +43,6 @@ struct Running {
     next: u64,
     /// What the core is timed by. It goes on, whatever becomes of the system clock.
     clock: Duration,
-    /// The batch before the one that is being appended, as its headers say.
-    follows: LogSeq,
     asked: Option<Asked>,
 }
 
@@ -119,8 +117,8 @@ fn start(shell: &Shell, partition: Partition, mut end: End) -> Running {
         }
     }
     let core = Core::new(subjects.clone(), &end, definitions, Settings { linger: LINGER, ..Settings::default() });
-    let (next, follows) = (core.marks().through.next(), core.position());
-    Running { core, begun: next, next, clock: Duration::ZERO, follows, asked: None }
+    let next = core.marks().through.next();
+    Running { core, begun: next, next, clock: Duration::ZERO, asked: None }
 }
 
 impl Running {
@@ -135,7 +133,7 @@ impl Running {
             begun.into_iter().for_each(|begun| self.ask(shell, partition, begun.request));
             return Ok(());
         };
-        let Some(answer) = self.answer(shell, partition, &asked) else {
+        let Some(answer) = answer(shell, partition, &asked) else {
             self.asked = Some(asked);
             return Ok(());
         };
@@ -176,7 +174,6 @@ impl Running {
     fn ask(&mut self, shell: &mut Shell, partition: Partition, request: Request) {
         self.asked = Some(match request {
             Request::Append { expected, mut headers, payload } => {
-                self.follows = LogSeq(header_number(&headers, headers::FOLLOWS).expect("a batch says what it follows"));
                 if shell.breaks(Mutation::HideRestatements) {
                     headers = without(&headers, headers::RESTATING);
                 }
@@ -194,34 +191,28 @@ impl Running {
             Request::Next(from) => Asked::Next(from),
         });
     }
+}
 
-    /// What became of the request; nothing while it is under way.
-    fn answer(&self, shell: &mut Shell, partition: Partition, asked: &Asked) -> Option<Answer> {
-        Some(match *asked {
-            Asked::Append(ticket, expected) => match shell.broker.answer(ticket)? {
-                broker::Answer::Stored(sequence) => Answer::Appended(sequence),
-                broker::Answer::Unclear if shell.breaks(Mutation::TrustUnclearAppend) => Answer::Appended(expected),
-                _ if shell.breaks(Mutation::AdoptRivalBatch) => {
-                    Answer::Appended(shell.broker.log_end(partition).sequence)
-                }
-                broker::Answer::Conflict => Answer::Conflict,
-                broker::Answer::Unclear => Answer::Unclear,
-            },
-            Asked::End => Answer::End(shell.broker.newest(Stream::Events, partition).map(|last| last.sequence)),
-            Asked::Next(from) => {
-                let message = shell.broker.next(Stream::Events, partition, from);
-                Answer::Next(message.map(|message| {
-                    let mut read = Logged::read(message.message());
-                    if let Ok(logged) = &mut read
-                        && shell.breaks(Mutation::KnowBatchByContent)
-                    {
-                        logged.follows = self.follows;
-                    }
-                    NextMessage { sequence: message.sequence, payload: message.payload.clone(), read }
-                }))
-            }
-        })
-    }
+/// What became of the request; nothing while it is under way.
+fn answer(shell: &mut Shell, partition: Partition, asked: &Asked) -> Option<Answer> {
+    Some(match *asked {
+        Asked::Append(ticket, expected) => match shell.broker.answer(ticket)? {
+            broker::Answer::Stored(sequence) => Answer::Appended(sequence),
+            broker::Answer::Unclear if shell.breaks(Mutation::TrustUnclearAppend) => Answer::Appended(expected),
+            _ if shell.breaks(Mutation::AdoptRivalBatch) => Answer::Appended(shell.broker.log_end(partition).sequence),
+            broker::Answer::Conflict => Answer::Conflict,
+            broker::Answer::Unclear => Answer::Unclear,
+        },
+        Asked::End => Answer::End(shell.broker.newest(Stream::Events, partition).map(|last| last.sequence)),
+        Asked::Next(from) => {
+            let message = shell.broker.next(Stream::Events, partition, from);
+            Answer::Next(message.map(|message| NextMessage {
+                sequence: message.sequence,
+                payload: message.payload.clone(),
+                read: Logged::read(message.message()),
+            }))
+        }
+    })
 }
 
 fn told(answer: &Answer) -> String {
