@@ -201,7 +201,7 @@ enum Work {
     EndDay(Instant),
     CloseDay(Instant),
     /// Nothing is left but the answer.
-    Finish(Finish),
+    Finish(Box<Finish>),
 }
 
 /// What is left to be answered.
@@ -210,6 +210,12 @@ enum Finish {
     Looked,
     Advanced(Name, Instant),
     Closed { closed: DayMarker, opened: Option<DayMarker> },
+}
+
+impl From<Finish> for Work {
+    fn from(finish: Finish) -> Self {
+        Self::Finish(Box::new(finish))
+    }
 }
 
 /// What an action is for.
@@ -412,7 +418,7 @@ impl Registrar {
             Work::CloseDay(now) => self.close_day(job, now),
             Work::Finish(finish) => {
                 self.is_certain = true;
-                Some(Action::Done(self.finish(job, finish)))
+                Some(Action::Done(self.finish(job, *finish)))
             }
         })
     }

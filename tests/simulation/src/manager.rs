@@ -51,7 +51,7 @@ struct Running {
 /// What it is at.
 enum At {
     Nothing,
-    Action(Action),
+    Action(Box<Action>),
     ReadDays(Read<(Partition, Definition)>),
     ReadClocks(Read<(Partition, Definition)>, Read<DayMarker>),
     /// With the sequence of each that is stored.
@@ -78,7 +78,11 @@ impl Manager {
     /// Whether it has nothing to do, and nothing is due at `now`.
     pub fn is_at_rest(&self, now: Instant) -> bool {
         let Some(running) = self.running.as_ref().filter(|running| running.is_ready) else { return false };
-        let is_idle = matches!(running.at, At::Nothing | At::Action(Action::Look { .. })) && !running.is_asked;
+        let is_idle = match &running.at {
+            At::Nothing => true,
+            At::Action(action) => matches!(**action, Action::Look { .. }) && !running.is_asked,
+            _ => false,
+        };
         self.request.is_none() && is_idle && running.due().is_none_or(|due| due > now)
     }
 
@@ -92,9 +96,9 @@ impl Manager {
         let Some(running) = &self.running else { return "it is down".to_owned() };
         let at = match &running.at {
             At::Nothing => "nothing".to_owned(),
-            At::Action(Action::Await(arrival)) => format!("waiting for {arrival:?} to arrive"),
+            At::Action(action) => format!("{action:?}"),
+            At::ReadDays(_) | At::ReadClocks(..) => "reading".to_owned(),
             At::Publishing(_) => "publishing".to_owned(),
-            _ => "working".to_owned(),
         };
         format!("{at}, {:?} due next, asked {:?}", running.due(), self.request)
     }
@@ -114,7 +118,7 @@ impl Manager {
             shell.trace.note(|| "day-manager: begins".to_owned());
             let (subjects, partitions) = (shell.broker.subjects.clone(), shell.broker.partitions);
             let mut core = Registrar::new(subjects, partitions, MARKERS_AT_ONCE);
-            let at = At::Action(core.ask(Request::Begin, shell.now));
+            let at = At::Action(core.ask(Request::Begin, shell.now).into());
             let backfills = Backfills::new(partitions);
             self.running = Some(Box::new(Running { core, backfills, is_ready: false, is_asked: false, at }));
             self.begun += 1;
@@ -155,7 +159,7 @@ impl Manager {
                     self.crash();
                 }
             }
-            action => running.at = At::Action(action),
+            action => running.at = At::Action(action.into()),
         }
     }
 }
@@ -176,7 +180,7 @@ impl Running {
 fn progress(shell: &mut Shell, at: At, begun: usize) -> Result<Heard, At> {
     match at {
         At::Nothing => Err(At::Nothing),
-        At::Action(action) => act(shell, action, begun),
+        At::Action(action) => act(shell, *action, begun),
         At::ReadDays(catalog) => {
             let subjects = &shell.broker.subjects;
             let mut days = shell.broker.newest_written(Stream::Days, |message| written::marker(subjects, message));
@@ -240,7 +244,7 @@ fn act(shell: &mut Shell, action: Action, begun: usize) -> Result<Heard, At> {
         Action::Await(arrival) if shell.strikes(Fault::Crash, GIVE_UP_ONE_IN) => {
             failed(PublishError::NotArrived(arrival.inbox_subject))
         }
-        Action::Await(arrival) => return Err(At::Action(Action::Await(arrival))),
+        Action::Await(arrival) => return Err(At::Action(Action::Await(arrival).into())),
         Action::Pause(..) => Heard::Paused,
         Action::Done(_) | Action::Failed(_) => unreachable!("the request is over"),
     })

@@ -15,7 +15,7 @@ const ALL_ARRIVED: [Work; 2] = [Work::AwaitEarlier { only_catalog: false }, Work
 
 /// Ends a request with an answer.
 fn answer(job: &mut Job, reply: Reply) -> Option<Action> {
-    job.work = [Work::Finish(Finish::With(reply))].into();
+    job.work = [Finish::With(reply).into()].into();
     None
 }
 
@@ -25,7 +25,7 @@ fn refuse(job: &mut Job, message: String) -> Option<Action> {
 
 /// Ends a request with an answer, once all of its definitions have come through.
 fn answer_behind(job: &mut Job, definitions: &[Definition], reply: Reply) -> Option<Action> {
-    job.work = define(definitions).chain(ALL_ARRIVED).chain([Work::Finish(Finish::With(reply))]).collect();
+    job.work = define(definitions).chain(ALL_ARRIVED).chain([Finish::With(reply).into()]).collect();
     None
 }
 
@@ -35,7 +35,7 @@ impl Registrar {
             Request::Begin => answer(job, Reply::Begun),
             Request::Look => {
                 let due = Work::PublishDue { clock: system(), now, is_repeated: false };
-                job.first([Work::Extend(system(), now), Work::AddOffsets, due, Work::Finish(Finish::Looked)]);
+                job.first([Work::Extend(system(), now), Work::AddOffsets, due, Finish::Looked.into()]);
                 None
             }
             Request::Apply(apply) => self.apply(job, apply, now),
@@ -48,7 +48,7 @@ impl Registrar {
                     |(partition, activation): &&(Partition, Activation)| self.registry.lacks(*partition, activation);
                 let wanted: Vec<_> = ready.iter().filter(lacks).cloned().collect();
                 let reply = Reply::Activated(wanted.clone());
-                job.first([Work::Activate(wanted), Work::Finish(Finish::With(reply))]);
+                job.first([Work::Activate(wanted), Finish::With(reply).into()]);
                 None
             }
         }
@@ -130,7 +130,7 @@ impl Registrar {
             // Only once everything due by then is published: a repeated request finishes what a crash left.
             job.work.push_back(Work::SetClock(clock.clone(), now));
         }
-        job.work.push_back(Work::Finish(Finish::Advanced(clock.clone(), now)));
+        job.work.push_back(Finish::Advanced(clock.clone(), now).into());
         None
     }
 
@@ -174,7 +174,7 @@ impl Registrar {
         let closed = markers.last().expect("a closing ends with the day's own close").clone();
         // One after the other: their order is what they mean.
         let marks = markers.into_iter().map(|marker| Work::Mark(clock.clone(), vec![marker]));
-        job.work = marks.chain(ALL_ARRIVED).chain([Work::Finish(Finish::Closed { closed, opened })]).collect();
+        job.work = marks.chain(ALL_ARRIVED).chain([Finish::Closed { closed, opened }.into()]).collect();
         None
     }
 
