@@ -4,13 +4,14 @@ use crate::accounts::AccountsHandle;
 use crate::activation;
 use crate::failure;
 use crate::messages::Message;
+use crate::registrar::{self, Reply};
 use async_nats::service::{Request, ServiceExt};
-use daybook_contracts::admin::{CatalogueReply, Remove, RemoveReply, RevokeTokens, Target, ViewsReply};
+use daybook_contracts::admin::{CatalogueReply, Remove, RevokeTokens, Target, ViewsReply};
 use daybook_domain::ids::Partition;
 use daybook_runtime::connection::Connection;
 use daybook_runtime::foreign::Door;
 use futures::StreamExt;
-use ractor::{ActorRef, RpcReplyPort};
+use ractor::ActorRef;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -46,7 +47,7 @@ enum Beside {
 ///
 /// # Errors
 /// When the broker does not take the service.
-pub async fn serve(
+pub(crate) async fn serve(
     connection: &Connection,
     actor: ActorRef<Message>,
     accounts: Option<AccountsHandle>,
@@ -94,12 +95,12 @@ pub async fn serve(
                 continue;
             }
             let handled = match command {
-                Command::Apply => handle(&actor, &request, Message::Apply).await,
+                Command::Apply => handle(&actor, &request, registrar::Request::Apply).await,
                 Command::Catalogue => {
-                    handle(&actor, &request, |_: serde::de::IgnoredAny, reply| Message::Catalogue(reply)).await
+                    handle(&actor, &request, |_: serde::de::IgnoredAny| registrar::Request::Catalogue).await
                 }
-                Command::Clock => handle(&actor, &request, Message::Advance).await,
-                Command::Close => handle(&actor, &request, Message::Close).await,
+                Command::Clock => handle(&actor, &request, registrar::Request::Advance).await,
+                Command::Close => handle(&actor, &request, registrar::Request::Close).await,
                 Command::Beside(what) => {
                     let permit = room.clone().acquire_owned().await.expect("the semaphore is never closed");
                     let (actor, accounts, connection) = (actor.clone(), accounts.clone(), connection.clone());
@@ -141,7 +142,8 @@ type Refused = (usize, String);
 
 /// The views, and how each partition stands as far as its shard answers in time.
 async fn views_of(actor: &ActorRef<Message>, connection: &Connection) -> Result<ViewsReply, Refused> {
-    let CatalogueReply { views, .. } = call(actor, Message::Catalogue).await?;
+    let reply = call(actor, registrar::Request::Catalogue).await?;
+    let Reply::Catalogue(CatalogueReply { views, .. }) = reply else { unreachable!("{reply:?} is no catalogue") };
     let progress = activation::ask(connection, Partition::all(connection.partitions)).await;
     Ok(ViewsReply { views, partitions: progress.into_iter().map(|(_, progress)| progress).collect() })
 }
@@ -165,9 +167,9 @@ async fn remove_target(
     request: &Request,
 ) -> Result<Vec<u8>, Refused> {
     let remove: Remove = read(&request.message.payload)?;
-    let mut reply: RemoveReply = call(actor, |reply| Message::Remove(remove.clone(), reply)).await?;
-    if let (Target::Tenant { id, .. } | Target::Group { id }, Some(accounts), false) =
-        (remove.target, accounts, remove.dry_run)
+    let mut reply = call(actor, registrar::Request::Remove(remove.clone())).await?;
+    if let (Reply::Removed(reply), Target::Tenant { id, .. } | Target::Group { id }, Some(accounts), false) =
+        (&mut reply, remove.target, accounts, remove.dry_run)
     {
         let revoked = accounts.revoke(RevokeTokens { tenant: id, user: None, expires_at: None }).await;
         reply.tokens_revoked = Some(revoked.is_ok());
@@ -176,25 +178,21 @@ async fn remove_target(
 }
 
 /// The answer to one request.
-async fn handle<Q: DeserializeOwned, A: Serialize + Send + 'static>(
+async fn handle<Q: DeserializeOwned>(
     actor: &ActorRef<Message>,
     request: &Request,
-    message: impl FnOnce(Q, RpcReplyPort<Result<A, failure::Refused>>) -> Message,
+    asked: impl FnOnce(Q) -> registrar::Request,
 ) -> Result<Vec<u8>, Refused> {
     let body: &[u8] = if request.message.payload.is_empty() { b"null" } else { &request.message.payload };
-    let question: Q = read(body)?;
-    call(actor, |reply| message(question, reply)).await.map(|answer: A| json(&answer))
+    call(actor, asked(read(body)?)).await.map(|reply| json(&reply))
 }
 
 fn read<Q: DeserializeOwned>(body: &[u8]) -> Result<Q, Refused> {
     serde_json::from_slice(body).map_err(|error| (400, format!("the request cannot be read: {error}")))
 }
 
-async fn call<A: Send + 'static>(
-    actor: &ActorRef<Message>,
-    message: impl FnOnce(RpcReplyPort<Result<A, failure::Refused>>) -> Message,
-) -> Result<A, Refused> {
-    match actor.call(message, Some(DEADLINE)).await {
+async fn call(actor: &ActorRef<Message>, request: registrar::Request) -> Result<Reply, Refused> {
+    match actor.call(|reply| Message::Ask(request, reply), Some(DEADLINE)).await {
         Ok(ractor::rpc::CallResult::Success(Ok(answer))) => Ok(answer),
         Ok(ractor::rpc::CallResult::Success(Err(failure::Refused::AsItStands(error)))) => Err((400, error.message)),
         Ok(ractor::rpc::CallResult::Success(Err(failure::Refused::ForNow(why)))) => Err((503, why)),

@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 const IN_FLIGHT: usize = 64;
 
 /// What was counted of each of these tenants, of all that was published by now.
-pub async fn ask(connection: &Connection, tenants: BTreeSet<TenantId>) -> BTreeMap<TenantId, Counted> {
+pub(crate) async fn ask(connection: &Connection, tenants: BTreeSet<TenantId>) -> BTreeMap<TenantId, Counted> {
     let deadline = Instant::now() + DEADLINE;
     let ask_one = |tenant: TenantId| async move {
         let counted = tokio::time::timeout_at(deadline, of_tenant(connection, &tenant)).await;

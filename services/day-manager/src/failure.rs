@@ -2,8 +2,7 @@
 
 use daybook_contracts::admin::AdminError;
 use daybook_runtime::written::NotWritten;
-use std::time::Duration;
-use tokio::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How long nothing is tried after a failure. Those who wait already are answered alike meanwhile: what they ask for would
 /// fail one after the other, each after a time-out of its own.

@@ -1,23 +1,29 @@
 //! The day-manager service: it owns the catalogue and decides when business days open and close.
 //!
-//! [`calendar`] converts time zones into tables of instants, the only place that does. [`schedule`] knows which marker
-//! is due when. [`registry`] holds what is defined and checks changes, with [`seasons`]. All of them are pure.
-//! [`manager`] is the actor that publishes definitions and markers, and `messages` says what it is asked; [`activation`] watches views being backfilled, for
-//! the manager to put them into force; [`counting`] asks shards what they have counted; [`admin`] is its face to the
-//! outside, a NATS micro service. [`failure`] says what an asker is told when the broker does not do its part.
-//! [`sources`] sees that what is published comes through to INBOX. [`accounts`] makes the tenants' NATS accounts, where an operator signs them.
+//! The cores decide, without I/O. [`registrar`] takes requests, and says for each what to publish and what to wait for.
+//! [`publication`] knows the subjects, and [`assembly`] what follows from what was published. [`registry`] holds what is defined and
+//! checks changes, with [`seasons`]. [`schedule`] knows which marker is due when. [`calendar`] converts time zones into tables of
+//! instants, the only place that does. [`failure`] says what an asker is told when the broker does not do its part.
+//!
+//! Around them, `manager` is the actor that carries out what the registrar says, with `publishing` and `loading`; `messages` says what
+//! it is sent. [`activation`] watches views being backfilled, for the manager to put them into force; `counting` asks shards what they
+//! have counted; `admin` is the face to the outside, a NATS micro service. [`sources`] sees that what is published comes through
+//! to INBOX. [`accounts`] makes the tenants' NATS accounts, where an operator signs them.
 
 pub mod accounts;
 pub mod activation;
-pub mod admin;
+mod admin;
+pub mod assembly;
 pub mod calendar;
-pub mod counting;
+mod counting;
 pub mod failure;
 mod holdings;
-pub mod loading;
-pub mod manager;
+mod loading;
+mod manager;
 mod messages;
-pub mod publishing;
+pub mod publication;
+mod publishing;
+pub mod registrar;
 pub mod registry;
 pub mod schedule;
 pub mod seasons;

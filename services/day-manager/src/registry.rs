@@ -178,17 +178,15 @@ impl Registry {
         Ok(())
     }
 
-    /// The tables that must grow for `clock` to run up to `now`, grown.
-    pub fn extensions(&self, clock: &Name, now: Instant) -> Vec<CalendarTable> {
-        let through = now.after(EXTENSION);
-        let short = self.schedule.horizon_short(clock, now, HORIZON).into_iter();
-        short.filter_map(|(table, rules)| extended(table, rules, through)).collect()
+    /// The tables that must grow for `clock` to run up to `now`, grown; and why some cannot.
+    pub fn extensions(&self, clock: &Name, now: Instant) -> (Vec<CalendarTable>, Vec<String>) {
+        extended(self.schedule.horizon_short(clock, now, HORIZON).into_iter(), now.after(EXTENSION))
     }
 
     /// The tables of all clocks that an earlier build published without the offsets of local clocks, with them, and with the days that
-    /// they have: a named clock may stand still for long.
-    pub fn with_offsets(&self) -> Vec<CalendarTable> {
-        self.schedule.bare().filter_map(|(table, rules)| extended(table, rules, Instant::MIN)).collect()
+    /// they have: a named clock may stand still for long. And why some cannot.
+    pub fn with_offsets(&self) -> (Vec<CalendarTable>, Vec<String>) {
+        extended(self.schedule.bare(), Instant::MIN)
     }
 
     /// The tenants whose zone, cut-off, first day or clock would change: what may depends on what their shards have counted.
@@ -366,14 +364,18 @@ impl Check<'_> {
     }
 }
 
-fn extended(table: &CalendarTable, rules: &[CalendarRule], through: Instant) -> Option<CalendarTable> {
-    match calendar::extend(Some(table), &table.name, rules, table.first, through) {
-        Ok(table) => table,
-        Err(error) => {
-            tracing::error!(table = %table.name, %error, "a calendar cannot be extended");
-            None
+fn extended<'a>(
+    tables: impl Iterator<Item = (&'a Arc<CalendarTable>, &'a [CalendarRule])>,
+    through: Instant,
+) -> (Vec<CalendarTable>, Vec<String>) {
+    let (mut grown, mut troubles) = (Vec::new(), Vec::new());
+    for (table, rules) in tables {
+        match calendar::extend(Some(table), &table.name, rules, table.first, through) {
+            Ok(table) => grown.extend(table),
+            Err(error) => troubles.push(format!("calendar {} cannot be extended: {error}", table.name)),
         }
     }
+    (grown, troubles)
 }
 
 fn action<T: PartialEq>(old: Option<T>, new: &T) -> Action {

@@ -7,17 +7,17 @@ use daybook_runtime::written::NotWritten;
 
 /// Behind what a batch is appended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tip {
+pub(crate) struct Tip {
     /// The partition's last batch, 0 for none: the next one follows it.
-    pub batch: LogSeq,
+    pub(crate) batch: LogSeq,
     /// The last message on the partition's subject, 0 for none: the condition of the append. Behind the last batch when someone
     /// else wrote there.
-    pub end: u64,
+    pub(crate) end: u64,
 }
 
 impl Tip {
     /// The tip when the batch at `position` was stored.
-    pub fn at(position: u64) -> Self {
+    pub(crate) fn at(position: u64) -> Self {
         Self { batch: LogSeq(position), end: position }
     }
 }
@@ -30,7 +30,7 @@ impl From<&End> for Tip {
 
 /// What became of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub(crate) enum Standing {
     /// It is not there, and no other batch is: append it behind this tip.
     Absent(Tip),
     /// It is there, and this is the tip now.
@@ -41,7 +41,7 @@ pub enum Standing {
 
 /// What became of a batch that was to be appended behind `tip`, as the last message on the partition's subject tells by its
 /// sequence alone (`None` when there is none). `None` when messages stand behind the tip: then [`behind`] looks at each.
-pub fn at_end(tip: Tip, last: Option<u64>) -> Option<Standing> {
+pub(crate) fn at_end(tip: Tip, last: Option<u64>) -> Option<Standing> {
     match last.unwrap_or(0) {
         last if last == tip.end => Some(Standing::Absent(tip)),
         // A log that ends before what was known is another log.
@@ -54,7 +54,13 @@ pub fn at_end(tip: Tip, last: Option<u64>) -> Option<Standing> {
 ///
 /// The same payload is not enough to know a batch by: of an owner that slept while INBOX was trimmed, the next batch can look
 /// like that of another one, though it has not seen the definitions in the batches between.
-pub fn behind(tip: Tip, payload: &[u8], sequence: u64, stored: &[u8], read: &Result<Logged, NotWritten>) -> Standing {
+pub(crate) fn behind(
+    tip: Tip,
+    payload: &[u8],
+    sequence: u64,
+    stored: &[u8],
+    read: &Result<Logged, NotWritten>,
+) -> Standing {
     match read {
         // Someone else's message: the log goes on behind it.
         Err(NotWritten::Foreign(_)) => Standing::Absent(Tip { end: sequence, ..tip }),

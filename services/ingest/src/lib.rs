@@ -1,22 +1,28 @@
 //! The ingest service: the sequencer of each partition.
 //!
 //! It reads INBOX in order, validates every event against its kind's model, stamps its business day by table look-up
-//! and appends batches to EVENTS. [`sequencer`] is the pure core, [`quota`] how fast a tenant may publish,
-//! [`restating`] when closed days are restated, [`fence`] what a batch says about itself and what the log's end says
-//! about an append; [`links`] the traces that a batch is linked to; [`partition`] is the actor that feeds it and
-//! appends what it cuts; [`trimmer`] takes out of INBOX what every partition has recorded.
+//! and appends batches to EVENTS.
+//!
+//! The cores decide, without I/O. [`owner`] is that of a partition: it says what to append, and `fence` what became of it.
+//! Inside it, [`sequencer`] makes batches of messages, [`quota`] says how fast a tenant may publish, and [`restating`] when closed
+//! days are restated. [`trimming`] says how far INBOX may be trimmed.
+//!
+//! The actors carry out: `partition` feeds an owner and appends for it, `links` has the traces that a batch is linked to, and
+//! `trimmer` takes out of INBOX what every partition has recorded.
 //!
 //! **Exactly once** rests on one condition: a batch is appended only if the partition's last batch is the one this
 //! owner knows. That is the fence between two owners and the offset in one, because each batch says how far into INBOX
 //! it reaches. There is no lease and no de-duplication window to trust.
 
-pub mod fence;
-pub mod links;
-pub mod partition;
+mod fence;
+mod links;
+pub mod owner;
+mod partition;
 pub mod quota;
 pub mod restating;
 pub mod sequencer;
-pub mod trimmer;
+mod trimmer;
+pub mod trimming;
 
 use daybook_domain::ids::Partition;
 use daybook_runtime::membership::{Membership, Sharing, run_owned};
@@ -54,16 +60,18 @@ impl Default for Options {
 /// # Errors
 /// When the actors cannot be started at all.
 pub async fn run(options: Options, context: Context) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let linger = Duration::from_millis(options.linger_ms);
-    let default_rates = quota::Rates {
-        events_per_second: options.tenant_events_per_second,
-        bytes_per_second: options.tenant_bytes_per_second,
+    let settings = owner::Settings {
+        linger: Duration::from_millis(options.linger_ms),
+        default_rates: quota::Rates {
+            events_per_second: options.tenant_events_per_second,
+            bytes_per_second: options.tenant_bytes_per_second,
+        },
     };
     let mut children: Vec<Child> = Partition::all(context.connection.partitions)
         .map(|partition| {
             let context = context.clone();
             Child::new(format!("ingest {partition}"), move |supervisor| {
-                partition::spawn(context.clone(), partition, linger, default_rates, supervisor)
+                partition::spawn(context.clone(), partition, settings, supervisor)
             })
         })
         .collect();

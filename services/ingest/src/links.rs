@@ -19,13 +19,13 @@ enum Origin {
 
 /// The contexts that a batch is linked to, in the order in which they came.
 #[derive(Debug, Default)]
-pub struct Links {
+pub(crate) struct Links {
     links: Vec<(Origin, SpanContext)>,
 }
 
 impl Links {
     /// Adds the context that came with a message, unless it is there already or a bound is reached.
-    pub fn note(&mut self, subject: Option<InboxSubject<'_>>, context: SpanContext) {
+    pub(crate) fn note(&mut self, subject: Option<InboxSubject<'_>>, context: SpanContext) {
         let origin = match subject {
             Some(InboxSubject::Event { tenant, .. }) => Origin::Producer(tenant.into()),
             Some(InboxSubject::Day { .. } | InboxSubject::Catalog { .. }) => Origin::Service,
@@ -39,7 +39,7 @@ impl Links {
         }
     }
 
-    pub fn contexts(&self) -> impl Iterator<Item = &SpanContext> {
+    pub(crate) fn contexts(&self) -> impl Iterator<Item = &SpanContext> {
         self.links.iter().map(|(_, context)| context)
     }
 }

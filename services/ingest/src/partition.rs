@@ -1,13 +1,7 @@
-//! The actor that sequences one partition: it reads INBOX, feeds the sequencer and appends what it cuts, one batch at
-//! a time. While a batch is being appended, the next one is gathered.
+//! The actor of one partition: it hands its [`Owner`] what comes in INBOX, and carries out what the owner asks of the log.
 
-use crate::fence::{self, Standing, Tip};
 use crate::links::Links;
-use crate::quota::Rates;
-use crate::sequencer::{Cut, Inbound, Sequencer, Stop};
-use bytes::Bytes;
-use daybook_contracts::event::Encoding;
-use daybook_contracts::headers::{self, Source};
+use crate::owner::{Answer, Begun, NextMessage, Owner, Progress, Request, Settings};
 use daybook_contracts::members::Part;
 use daybook_domain::catalogue::Definition;
 use daybook_domain::ids::Partition;
@@ -19,41 +13,32 @@ use daybook_runtime::process::Context;
 use daybook_runtime::reader::{Delivered, Reader, read_through};
 use daybook_runtime::written::{self, NotWritten};
 use daybook_runtime::{memory, telemetry};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
 use std::time::Duration;
 use tokio::time::Instant;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
-/// How long a step waits for a first message before the actor looks at its mailbox again.
+/// How long a step waits for something to do before the actor looks at its mailbox again.
 const IDLE: Duration = Duration::from_millis(250);
-/// How often the restatements that are due are looked for: a look goes through all tenants that wait for one.
-const LOOK: Duration = Duration::from_millis(50);
 
-/// Starts the sequencer of `partition` as a child of `supervisor`.
+/// Starts the actor of `partition` as a child of `supervisor`.
 ///
 /// # Errors
 /// When the actor cannot be started.
-pub async fn spawn(
+pub(crate) async fn spawn(
     context: Context,
     partition: Partition,
-    linger: Duration,
-    default_rates: Rates,
+    settings: Settings,
     supervisor: ActorCell,
 ) -> Result<ActorCell, SpawnErr> {
-    let arguments = Arguments { context, partition, linger, default_rates };
+    let arguments = (context, partition, settings);
     let (actor, _) = Actor::spawn_linked(None, PartitionActor, arguments, supervisor).await?;
     Ok(actor.get_cell())
 }
 
 struct PartitionActor;
-
-struct Arguments {
-    context: Context,
-    partition: Partition,
-    linger: Duration,
-    /// For tenants that have no rates of their own.
-    default_rates: Rates,
-}
 
 /// The one message: gather and append once more.
 struct Step;
@@ -61,64 +46,47 @@ struct Step;
 struct State {
     context: Context,
     partition: Partition,
-    linger: Duration,
-    subject: String,
-    /// Behind what the next batch is appended.
-    tip: Tip,
     reader: Reader,
-    sequencer: Sequencer,
-    /// Where the clock of restatements begins.
+    owner: Owner,
+    /// Where the owner's clock begins.
     begun: Instant,
-    /// When the restatements that are due were looked for last.
-    looked: Instant,
-    /// Gathered while the batch before it was appended.
-    gathered: Option<Gathered>,
-    /// Why nothing further may be taken in.
-    stop: Option<Stop>,
+    /// The traces of those who published what is in the batch at hand.
+    links: Links,
+    sending: Option<Sending>,
     readiness: Readiness,
 }
 
-/// A batch with the traces of those who published what is in it.
-struct Gathered {
-    cut: Cut,
-    links: Links,
+/// The batch that is being appended.
+struct Sending {
+    span: Span,
+    begun: Instant,
+    /// The request under way.
+    asked: BoxFuture<'static, Answer>,
 }
 
 impl Actor for PartitionActor {
     type Msg = Step;
     type State = State;
-    type Arguments = Arguments;
+    type Arguments = (Context, Partition, Settings);
 
-    async fn pre_start(&self, myself: ActorRef<Step>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
-        let Arguments { context, partition, linger, default_rates } = arguments;
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Step>,
+        (context, partition, settings): Self::Arguments,
+    ) -> Result<State, ActorProcessingErr> {
         let readiness = context.begin(partition);
         let connection = &context.connection;
-        let subject = connection.subjects.events(partition);
+        let subjects = &connection.subjects;
         let end = log::end(connection, partition).await?;
-        let (tip, marks) = (Tip::from(&end), end.marks());
-        let definitions = definitions(connection, partition, marks.catalog).await?;
-        let sequencer =
-            Sequencer::new(connection.subjects.clone(), marks, definitions).with_default_rates(default_rates);
-        let (stream, filters) = (connection.subjects.inbox_stream(), connection.subjects.inbox_of(partition));
-        let reader = Reader::with_filters(connection, stream, filters, marks.through.next());
-        tracing::info!(%partition, log = %tip.batch, inbox = %marks.through.inbox, "sequencing");
+        let definitions = definitions(connection, partition, end.marks().catalog).await?;
+        let owner = Owner::new(subjects.clone(), &end, definitions, settings);
+        let through = owner.marks().through;
+        let (stream, filters) = (subjects.inbox_stream(), subjects.inbox_of(partition));
+        let reader = Reader::with_filters(connection, stream, filters, through.next());
+        tracing::info!(%partition, log = %owner.position(), inbox = %through.inbox, "sequencing");
         myself.cast(Step)?;
-        let (gathered, stop, begun) = (None, None, Instant::now());
-        let looked = begun;
-        let state = State {
-            context,
-            partition,
-            linger,
-            subject,
-            tip,
-            reader,
-            sequencer,
-            begun,
-            looked,
-            gathered,
-            stop,
-            readiness,
-        };
+        let (links, sending, begun) = (Links::default(), None, Instant::now());
+        let state = State { context, partition, reader, owner, begun, links, sending, readiness };
         state.tell();
         state.readiness.reached();
         Ok(state)
@@ -138,7 +106,7 @@ impl Actor for PartitionActor {
 impl State {
     /// Tells the others how far this partition is.
     fn tell(&self) {
-        let (log, inbox) = (self.tip.batch, self.sequencer.marks().through.whole());
+        let (log, inbox) = (self.owner.position(), self.owner.marks().through.whole());
         let lag = self.reader.pending();
         self.context.board.update(self.partition, |part| {
             *part = Part { log, inbox, lag, ..std::mem::take(part) };
@@ -146,7 +114,8 @@ impl State {
         metrics::gauge!("daybook_ingest_lag_messages", "partition" => self.partition.to_string()).set(lag as f64);
     }
 
-    /// Appends what was gathered, and gathers meanwhile.
+    /// Takes messages in, and appends what is due. Returns when a batch is in the log, or there was none to append for a while; never
+    /// in the middle of an append.
     async fn step(&mut self) -> Result<(), ActorProcessingErr> {
         // INBOX is the buffer while there is no memory for more.
         let leave = self.context.leave.clone();
@@ -154,150 +123,134 @@ impl State {
             () = memory::room() => {}
             () = leave.cancelled() => return Ok(()),
         }
-        let Some(gathered) = self.gathered.take() else {
-            if let Some(stop) = self.stop.take() {
-                return Err(stop.into());
-            }
-            let patience = Instant::now() + IDLE;
-            tokio::select! {
-                gathered = self.gather(patience) => self.gathered = gathered,
-                () = leave.cancelled() => {}
-            }
-            return Ok(());
-        };
-        let (connection, subject, tip) = (self.context.connection.clone(), self.subject.clone(), self.tip);
-        let append = append_batch(&connection, &subject, tip, gathered);
-        let (appended, gathered) = tokio::join!(append, self.gather(Instant::now()));
-        self.tip = appended?;
-        self.tell();
-        self.gathered = gathered;
-        Ok(())
-    }
-
-    /// Takes messages in until a batch is full, or `linger` after the first one; then, now and then, the restatements that are
-    /// due. Returns `None` when there is nothing to append: nothing came until `patience`, or nothing further may be taken in.
-    async fn gather(&mut self, patience: Instant) -> Option<Gathered> {
-        let Self { reader, sequencer, linger, stop, context, begun, looked, .. } = self;
-        let mut links = Links::default();
-        let mut deadline = patience;
-        while !sequencer.is_full() && stop.is_none() {
-            let waiting = sequencer.is_empty();
-            let message = match reader.next_buffered() {
-                Some(message) => message,
-                None => match tokio::time::timeout_at(deadline, reader.next()).await {
-                    Ok(message) => message,
-                    Err(_) => break,
-                },
-            };
-            if let Some(trace) = telemetry::context_of(&message.headers) {
-                links.note(context.connection.subjects.parse_inbox(&message.subject), trace);
-            }
-            *stop = take(sequencer, &message).err();
-            note_foreign(&context.connection, sequencer, &message);
-            if waiting {
-                deadline = Instant::now() + *linger;
-            }
-        }
-        if looked.elapsed() >= LOOK {
-            *looked = Instant::now();
-            sequencer.restate(begun.elapsed());
-        }
-        sequencer.cut().map(|cut| Gathered { cut, links })
-    }
-}
-
-fn take(sequencer: &mut Sequencer, message: &Delivered) -> Result<(), Stop> {
-    let header = |name| message.headers.get(name).map(|value: &async_nats::HeaderValue| value.as_str());
-    let all = message.headers.iter().filter_map(|(name, values)| Some((name.as_ref(), values.first()?.as_str())));
-    let is_msgpack = headers::content_type(all).is_some_and(headers::is_msgpack);
-    sequencer.take(Inbound {
-        sequence: message.sequence,
-        subject: message.subject.as_str(),
-        encoding: if is_msgpack { Encoding::MessagePack } else { Encoding::Json },
-        source: header(headers::STREAM_SOURCE).and_then(Source::parse),
-        unmapped: header(headers::UNMAPPED),
-        named: header(headers::SUBJECT),
-        stored_at: message.stored_at,
-        payload: &message.payload,
-    })
-}
-
-/// Notes that the message was one that no service wrote, if it was.
-fn note_foreign(connection: &Connection, sequencer: &mut Sequencer, message: &Delivered) {
-    if let Some(why) = sequencer.passed_over() {
-        let why = NotWritten::Foreign(why.into());
-        connection.foreign.note(&connection.subjects.inbox_stream(), message.sequence, &message.subject, &why);
-    }
-}
-
-/// Appends a batch behind `tip` and returns the tip then.
-///
-/// # Errors
-/// When another owner appended meanwhile: this one must begin again from the log.
-async fn append_batch(
-    connection: &Connection,
-    subject: &str,
-    mut tip: Tip,
-    gathered: Gathered,
-) -> Result<Tip, ActorProcessingErr> {
-    let Gathered { cut, links } = gathered;
-    let records = cut.batch.records.len();
-    let span = tracing::info_span!("ingest", subject, records, inbox = cut.marks.through.inbox.0);
-    links.contexts().for_each(|context| telemetry::link(&span, context));
-    let payload = Bytes::from(cut.batch.encode());
-    let mut headers = log::headers_of(tip.batch, cut.marks);
-    telemetry::inject(&span, &mut headers);
-    metrics::counter!("daybook_ingest_batches_total").increment(1);
-    metrics::counter!("daybook_ingest_records_total").increment(records as u64);
-    metrics::counter!("daybook_ingest_bytes_total").increment(payload.len() as u64);
-    let started = Instant::now();
-    let mut pause = Duration::from_millis(20);
-    let outcome = async {
+        let patience = Instant::now() + IDLE;
         loop {
-            match append(connection, subject, tip.end, headers.clone(), payload.clone()).await {
-                Appended::At(sequence) => return Ok(Tip::at(sequence)),
-                Appended::Conflict => {}
+            if self.sending.is_none()
+                && let Some(begun) = self.owner.tick(self.begun.elapsed())?
+            {
+                self.begin(begun);
+            }
+            let is_free = self.sending.is_none();
+            let until = self.owner.due().map_or(patience, |due| patience.min(self.begun + due));
+            tokio::select! {
+                // A request is on its way before more is taken in.
+                biased;
+                answer = answer(&mut self.sending) => {
+                    if self.heard(answer)? {
+                        return Ok(());
+                    }
+                }
+                () = leave.cancelled(), if is_free => return Ok(()),
+                message = self.reader.next(), if self.owner.takes_more() => self.take_in(message),
+                () = tokio::time::sleep_until(until), if is_free => {
+                    if until == patience {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes a message in, and those that are here already.
+    fn take_in(&mut self, message: Delivered) {
+        let Self { context, reader, owner, links, begun, .. } = self;
+        let Connection { subjects, foreign, .. } = &context.connection;
+        let now = begun.elapsed();
+        let mut next = Some(message);
+        while let Some(message) = next {
+            if let Some(trace) = telemetry::context_of(&message.headers) {
+                links.note(subjects.parse_inbox(&message.subject), trace);
+            }
+            if let Some(why) = owner.take(message.sequence, message.stored_at, (&message).into(), now) {
+                let why = NotWritten::Foreign(why.into());
+                foreign.note(&subjects.inbox_stream(), message.sequence, &message.subject, &why);
+            }
+            next = if owner.takes_more() { reader.next_buffered() } else { None };
+        }
+    }
+
+    /// Begins to append a batch.
+    fn begin(&mut self, batch: Begun) {
+        let Begun { request, records, bytes, through, rejected } = batch;
+        let subject = self.context.connection.subjects.events(self.partition);
+        let span = tracing::info_span!("ingest", subject, records, inbox = through.inbox.0);
+        std::mem::take(&mut self.links).contexts().for_each(|context| telemetry::link(&span, context));
+        metrics::counter!("daybook_ingest_batches_total").increment(1);
+        metrics::counter!("daybook_ingest_records_total").increment(records as u64);
+        metrics::counter!("daybook_ingest_bytes_total").increment(bytes as u64);
+        for (code, events) in rejected {
+            metrics::counter!("daybook_ingest_rejects_total", "code" => code.as_str()).increment(events);
+        }
+        let asked = self.ask(request, &span);
+        self.sending = Some(Sending { span, begun: Instant::now(), asked });
+    }
+
+    fn ask(&self, mut request: Request, span: &Span) -> BoxFuture<'static, Answer> {
+        if let Request::Append { headers, .. } = &mut request {
+            telemetry::inject(span, headers);
+        }
+        let connection = self.context.connection.clone();
+        carry_out(connection, self.partition, request).instrument(span.clone()).boxed()
+    }
+
+    /// Takes an answer in, and asks what follows. Returns whether the batch is in the log.
+    ///
+    /// # Errors
+    /// When another owner appended meanwhile: this one must begin again from the log.
+    fn heard(&mut self, answer: Answer) -> Result<bool, ActorProcessingErr> {
+        let Sending { span, begun, .. } = self.sending.take().expect("an answer is of a batch");
+        let progress = self.owner.answered(answer);
+        if let Progress::Ask(request) = progress {
+            let asked = self.ask(request, &span);
+            self.sending = Some(Sending { span, begun, asked });
+            return Ok(false);
+        }
+        metrics::histogram!("daybook_ingest_append_seconds").record(begun.elapsed().as_secs_f64());
+        if matches!(progress, Progress::Lost) {
+            return Err("another owner appended to this partition; reading the log again".into());
+        }
+        self.tell();
+        Ok(true)
+    }
+}
+
+/// The answer to the request under way; none ever comes without one.
+async fn answer(sending: &mut Option<Sending>) -> Answer {
+    match sending {
+        Some(sending) => (&mut sending.asked).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn carry_out(connection: Connection, partition: Partition, request: Request) -> Answer {
+    let (stream, subject) = (connection.subjects.events_stream(), connection.subjects.events(partition));
+    match request {
+        Request::Append { expected, headers, payload } => {
+            match append(&connection, &subject, expected, headers, payload).await {
+                Appended::At(sequence) => Answer::Appended(sequence),
+                Appended::Conflict => Answer::Conflict,
                 Appended::Unclear(error) => {
                     tracing::warn!(subject, %error, "an append's fate is unclear; looking at the log");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_secs(2));
-                }
-            }
-            match standing(connection, subject, tip, &payload).await {
-                Standing::Absent(further) => tip = further,
-                Standing::Stored(tip) => return Ok(tip),
-                Standing::Lost => {
-                    return Err(ActorProcessingErr::from(
-                        "another owner appended to this partition; reading the log again",
-                    ));
+                    Answer::Unclear
                 }
             }
         }
-    }
-    .instrument(span)
-    .await;
-    metrics::histogram!("daybook_ingest_append_seconds").record(started.elapsed().as_secs_f64());
-    outcome
-}
-
-/// What the log says became of an append.
-async fn standing(connection: &Connection, subject: &str, mut tip: Tip, payload: &[u8]) -> Standing {
-    let stream = connection.subjects.events_stream();
-    let last = last_message(connection, &stream, subject).await;
-    if let Some(standing) = fence::at_end(tip, last.map(|last| last.sequence)) {
-        return standing;
-    }
-    while let Some(message) = next_message(connection, &stream, subject, tip.end + 1).await {
-        let read = Logged::read((&message).into());
-        match fence::behind(tip, payload, message.sequence, &message.payload, &read) {
-            Standing::Absent(further) => tip = further,
-            standing => return standing,
+        Request::End { pause } => {
+            tokio::time::sleep(pause).await;
+            let last = last_message(&connection, &stream, &subject).await;
+            Answer::End(last.map(|last| last.sequence))
         }
-        if let Err(why) = read {
-            connection.foreign.note(&stream, message.sequence, subject, &why);
+        Request::Next(from) => {
+            let Some(message) = next_message(&connection, &stream, &subject, from).await else {
+                return Answer::Next(None);
+            };
+            let read = Logged::read((&message).into());
+            if let Err(why @ NotWritten::Foreign(_)) = &read {
+                connection.foreign.note(&stream, message.sequence, &subject, why);
+            }
+            Answer::Next(Some(NextMessage { sequence: message.sequence, payload: message.payload, read }))
         }
     }
-    Standing::Absent(tip)
 }
 
 /// The definitions of `partition` that stand in CATALOG up to the sequence `through`.

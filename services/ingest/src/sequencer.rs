@@ -17,7 +17,7 @@ use daybook_domain::calendar::{CalendarTable, Lookup};
 use daybook_domain::catalogue::{Definition, Kind, Mode, Removal, Tenant};
 use daybook_domain::ids::{InboxSeq, Name, TenantId};
 use daybook_domain::time::{Date, Instant};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,6 +118,8 @@ pub struct Sequencer {
     ready: Vec<Cut>,
     /// Why the message taken last is foreign.
     passed_over: Option<&'static str>,
+    /// Events rejected since this was asked for last.
+    rejected: BTreeMap<Code, u64>,
     restating: Restating,
     /// Tenants with `restate_after` of whom a day closes in the batch at hand. Their next events begin another batch.
     closing: HashSet<TenantId>,
@@ -139,6 +141,7 @@ impl Sequencer {
             bytes: 0,
             ready: Vec::new(),
             passed_over: None,
+            rejected: BTreeMap::new(),
             restating: Restating::behind(marks.restating),
             closing: HashSet::new(),
         };
@@ -191,6 +194,11 @@ impl Sequencer {
     /// Why the message that was taken last was passed over, if no service wrote it though one should have.
     pub fn passed_over(&mut self) -> Option<&'static str> {
         self.passed_over.take()
+    }
+
+    /// The events rejected since this was asked for last, by code.
+    pub fn take_rejected(&mut self) -> BTreeMap<Code, u64> {
+        std::mem::take(&mut self.rejected)
     }
 
     /// Takes the next message in. Messages come in the order of their sequences; one that is covered already is
@@ -446,7 +454,7 @@ impl Sequencer {
             Over::Events(rate) => (Code::QuotaEvents, format!("over the quota of {rate} events a second")),
             Over::Bytes(rate) => (Code::QuotaBytes, format!("over the quota of {rate} bytes a second")),
         };
-        metrics::counter!("daybook_ingest_rejects_total", "code" => code.as_str()).increment(events);
+        *self.rejected.entry(code).or_default() += events;
         if self.refusals.extend(&mut self.records, tenant, source.inbox, events) {
             return true;
         }
@@ -491,7 +499,7 @@ impl Sequencer {
 
     /// Records a reject of the message at hand, by itself or with others.
     fn push_alike(&mut self, reject: Reject) {
-        metrics::counter!("daybook_ingest_rejects_total", "code" => reject.code.as_str()).increment(1);
+        *self.rejected.entry(reject.code).or_default() += 1;
         match self.alike.tell(reject, self.records.len()) {
             Told::Stored(reject) => self.record_reject(reject),
             Told::With(place) => match &mut self.records[place] {
@@ -502,7 +510,7 @@ impl Sequencer {
     }
 
     fn push_reject(&mut self, reject: Reject) {
-        metrics::counter!("daybook_ingest_rejects_total", "code" => reject.code.as_str()).increment(1);
+        *self.rejected.entry(reject.code).or_default() += 1;
         self.record_reject(reject);
     }
 

@@ -3,7 +3,7 @@
 use crate::fault::Fault;
 use crate::manager::Request;
 use crate::settings::Shell;
-use daybook_contracts::admin::{Apply, ClockAdvance, CloseDay, Target, TenantSpec};
+use daybook_contracts::admin::{Apply, ClockAdvance, CloseDay, Remove, Target, TenantSpec};
 use daybook_domain::alerts::{ReportAlert, ViewAlert};
 use daybook_domain::catalogue::{
     CalendarRule, Dimension, Direction, Earliest, Grain, Kind, LARGEST_MAX_AHEAD_MS, LatePolicy, Measure, Metric, Mode,
@@ -126,18 +126,18 @@ impl Catalogue {
             turned.late = if self.is_turned { LatePolicy::CarryForward } else { LatePolicy::Restate };
             return Some(Request::Apply(Apply { views: vec![turned], ..Apply::default() }));
         }
-        if allowed(shell, Fault::CloseByHand) && shell.random.one_in(3) {
+        if allowed(shell, Fault::CloseByHand) && shell.random.one_in(2) {
             return Some(self.close(shell, &some));
         }
         match shell.random.below(13) {
             9 | 11 | 12 if allowed(shell, Fault::Removal) && known.len() > 1 => {
                 let spec = self.tenants.remove(&some).expect("a known tenant");
                 self.removed.insert(some.clone(), spec);
-                Some(Request::Remove(Target::Tenant { id: id(&some), purge: false }))
+                Some(remove(Target::Tenant { id: id(&some), purge: false }))
             }
             10 if allowed(shell, Fault::Removal) && shell.random.one_in(3) => {
                 let text: &str = shell.random.pick::<&str>(VIEWS);
-                Some(Request::Remove(Target::View { name: name(text) }))
+                Some(remove(Target::View { name: name(text) }))
             }
             0 if allowed(shell, Fault::NewTenant) => {
                 let text = *shell.random.pick(NEWCOMERS);
@@ -260,4 +260,8 @@ fn view(text: &str, variant: usize) -> View {
     let alerts =
         vec![alert("some", "n > 1"), if variant == 0 { alert("much", "sum > 20") } else { alert("void", "voids > 0") }];
     View { grain, late, ranking, alerts, ..View::new(name(text), name(kind), group_by, metrics) }
+}
+
+fn remove(target: Target) -> Request {
+    Request::Remove(Remove { target, dry_run: false, catalog_seen: None })
 }

@@ -14,6 +14,8 @@ named! {
         AdoptRivalBatch = "adopt-rival-batch",
         /// ingest takes an append whose fate is unclear for stored.
         TrustUnclearAppend = "trust-unclear-append",
+        /// ingest takes a batch for stored that the log's end shows to be missing.
+        DropAbsentBatch = "drop-absent-batch",
         /// ingest begins one message before the log's end.
         ReadCoveredAgain = "read-covered-again",
         /// ingest begins one message too far.
@@ -30,6 +32,8 @@ named! {
         ForgetRestatements = "forget-restatements",
         /// ingest does not write into its batches that a mark is to come.
         HideRestatements = "hide-restatements",
+        /// INBOX is trimmed on the word of one round.
+        TrimAtOnce = "trim-at-once",
         /// INBOX is trimmed one message beyond what is recorded.
         TrimTooFar = "trim-too-far",
         /// The outbox does not look at the position of what is there.
@@ -81,6 +85,8 @@ named! {
         ActivateUnmade = "activate-unmade",
         /// day-manager publishes markers whatever has been published.
         MarkerWithoutFence = "marker-without-fence",
+        /// day-manager publishes definitions whatever has been published.
+        DefineWithoutFence = "define-without-fence",
         /// day-manager begins without having read DAYS.
         ForgetDays = "forget-days",
         /// A restarted day-manager publishes the close of a day with another interval.

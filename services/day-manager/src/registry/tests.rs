@@ -357,7 +357,7 @@ fn change(registry: &mut Registry, spec: &TenantSpec, counted: Counted) -> Resul
 /// Publishes all that is due.
 fn run(registry: &mut Registry, clock: &str, now: &str) -> Vec<String> {
     let mut published = Vec::new();
-    for table in registry.extensions(&name(clock), at(now)) {
+    for table in registry.extensions(&name(clock), at(now)).0 {
         registry.adopt(Definition::Calendar(table)).unwrap();
     }
     while let Some(marker) = registry.schedule.due(&name(clock), at(now), 1).pop() {
@@ -574,7 +574,7 @@ fn hours_of_the_clock_wait_for_the_offsets_of_local_clocks() {
     registry.adopt(Definition::Calendar(bare)).unwrap();
     let refused = refusal(&registry, &of_views(vec![View { grain: Grain::ClockHour, name: name("other"), ..view() }]));
     assert!(refused.contains("an earlier build published"), "{refused}");
-    let extended = registry.with_offsets();
+    let extended = registry.with_offsets().0;
     assert!(extended.iter().all(|table| !table.offsets.is_empty()) && !extended.is_empty());
 }
 
@@ -583,14 +583,14 @@ fn tables_of_clocks_that_stand_still_get_offsets_and_no_further_days() {
     let mut registry = registry();
     let past = TenantSpec { clock: Some(name("past")), first_day: Some("2024-04-01".parse().unwrap()), ..tenant("P") };
     apply(&mut registry, &of_tenants(vec![past]));
-    assert!(registry.with_offsets().is_empty());
+    assert!(registry.with_offsets().0.is_empty());
     let table = registry.schedule.table(&id("P")).unwrap().clone();
     let bare = CalendarTable { offsets: Vec::new(), revision: table.revision + 1, ..(*table).clone() };
     registry.adopt(Definition::Calendar(bare)).unwrap();
-    let republished = registry.with_offsets();
+    let republished = registry.with_offsets().0;
     assert_eq!(republished, [CalendarTable { revision: table.revision + 2, ..(*table).clone() }]);
     registry.adopt(Definition::Calendar(republished[0].clone())).unwrap();
-    assert!(registry.with_offsets().is_empty());
+    assert!(registry.with_offsets().0.is_empty());
 }
 
 #[test]
