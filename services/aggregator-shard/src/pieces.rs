@@ -6,7 +6,7 @@
 //! Where a piece ends is decided by each row alone, by its key and its length: a change moves no boundary but its own. Long
 //! rows end a piece more often than short ones, so pieces are about equally large whatever the rows are.
 
-use crate::snapshots::SnapshotError;
+use crate::snapshots::error::SnapshotError;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{BufRead, Read};

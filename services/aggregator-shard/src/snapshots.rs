@@ -5,9 +5,12 @@
 //! before has is not stored again, and of what has changed a little only the difference. A manifest is told of only when all of its pieces are there, and the pieces are looked for again
 //! afterwards. Which snapshots are kept is said by [`crate::retention`], and which pieces by [`crate::reclaim`].
 
+pub(crate) mod error;
 mod fetching;
 mod sending;
 
+pub use error::SnapshotError;
+pub(crate) use error::broker;
 pub use fetching::fetch;
 pub use sending::{Of, PUT_DEADLINE, confirm, put};
 
@@ -25,7 +28,6 @@ use daybook_runtime::append::{Found, last_written, stream_handle};
 use daybook_runtime::connection::Connection;
 use daybook_runtime::kept::Kept;
 use daybook_runtime::log::{beginning, through_at};
-use daybook_runtime::store::StoreError;
 use daybook_runtime::written::{Message, NotWritten};
 use futures::TryStreamExt;
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,28 +48,6 @@ const MAX_MANIFEST_BYTES: usize = 1 << 26;
 pub(crate) const PIECES_AT_ONCE: usize = 8;
 /// Pieces that wait to be sent, or to be put into the store.
 const PIECES_AHEAD: usize = 4;
-
-/// A snapshot could not be made, sent, fetched or read. What it was for goes on without it.
-#[derive(Debug, thiserror::Error)]
-pub enum SnapshotError {
-    #[error("the broker: {0}")]
-    Broker(String),
-    #[error(
-        "the broker refuses to trim the log: {0}; a log that was made to be kept for ever, by an earlier build, cannot be \
-         trimmed (--log-retention)"
-    )]
-    Trim(String),
-    #[error("a file")]
-    File(#[from] std::io::Error),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error("the work was given up")]
-    GivenUp(#[from] tokio::task::JoinError),
-}
-
-pub(crate) fn broker(error: impl std::fmt::Display) -> SnapshotError {
-    SnapshotError::Broker(error.to_string())
-}
 
 /// The bucket that holds them, made when it is not there.
 async fn bucket(connection: &Connection) -> Result<ObjectStore, SnapshotError> {

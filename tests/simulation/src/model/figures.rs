@@ -146,7 +146,8 @@ impl Model {
                     let rows = groups.entry(key.clone()).or_default();
                     rows.push((posting.sign, posting.row.clone()));
                     // A group of which nothing is left has as many rows taken out as put in.
-                    if rows.iter().map(|(sign, _)| sign).sum::<i64>() == 0 && !is_there(view, rows) {
+                    let is_even = rows.iter().map(|(sign, _)| sign).sum::<i64>() == 0;
+                    if is_even && !is_there(view, rows) && !ranks::keeps_times(view, rows) {
                         groups.remove(&key);
                     }
                 }

@@ -2,7 +2,7 @@
 
 use super::Row;
 use super::figures::{Cells, Groups, value};
-use daybook_domain::catalogue::{Direction, Metric, Ranking, View};
+use daybook_domain::catalogue::{Direction, Earliest, Metric, RankedBy, Ranking, View};
 use daybook_domain::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -11,20 +11,33 @@ type Signed = (i64, Rc<Row>);
 
 /// Position and rank of each group.
 pub(super) fn places(view: &View, ranking: &Ranking, groups: &Groups) -> BTreeMap<Cells, [usize; 2]> {
-    let by: Vec<(&Metric, i64)> = ranking
-        .by
-        .iter()
-        .map(|by| {
-            let metric = view.metrics.iter().find(|metric| metric.name == by.metric).expect("it ranks by its metrics");
-            (metric, if by.direction == Direction::Desc { -1 } else { 1 })
-        })
-        .collect();
+    let by = criteria(view, ranking);
     // The smaller is before; a group without any time comes last.
     let standing = |rows: &[Signed]| (score(&by, rows), reached(&by, rows).unwrap_or(Instant::MAX));
     let mut order: Vec<_> = groups.iter().map(|(key, rows)| (standing(rows), key)).collect();
     order.sort();
     let rank = |standing: &_| 1 + order.iter().filter(|(other, _)| other < standing).count();
     order.iter().enumerate().map(|(at, (standing, key))| ((*key).clone(), [at + 1, rank(standing)])).collect()
+}
+
+/// Whether a group in which everything was taken back is still there for the times of what was: a ranking that tells who came first
+/// forgets a row only when it is taken back at its own time.
+pub(super) fn keeps_times(view: &View, rows: &[Signed]) -> bool {
+    let Some(ranking) = view.ranking.as_ref().filter(|ranking| ranking.earliest != Earliest::No) else { return false };
+    let by = criteria(view, ranking);
+    rows.iter().any(|(_, one)| {
+        let of_time: Vec<Signed> = rows.iter().filter(|(_, row)| row.at == one.at).cloned().collect();
+        is_anything(&by, &of_time)
+    })
+}
+
+/// The metrics of a ranking, each with the sign that puts the better one first.
+fn criteria<'v>(view: &'v View, ranking: &Ranking) -> Vec<(&'v Metric, i64)> {
+    let criterion = |by: &RankedBy| {
+        let metric = view.metrics.iter().find(|metric| metric.name == by.metric).expect("it ranks by its metrics");
+        (metric, if by.direction == Direction::Desc { -1 } else { 1 })
+    };
+    ranking.by.iter().map(criterion).collect()
 }
 
 fn score(by: &[(&Metric, i64)], rows: &[Signed]) -> Vec<i64> {
