@@ -261,3 +261,40 @@ async fn an_id_means_one_thing() {
         assert!(refusals[0].reason.contains(why), "{yaml}: {refusals:?}");
     }
 }
+
+/// As many as a chain of restaurants has.
+const CHAIN: usize = 457;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_of_457_stores_is_one_question() {
+    let daybook = Daybook::start().await;
+    let ids: Vec<String> = (0..CHAIN).map(|number| format!("store-{number:03}")).collect();
+    let tenants: String = ids
+        .iter()
+        .map(|id| format!("  - {{ id: {id}, zone: Europe/Zurich, cutoff: '05:00', first_day: 2024-03-02, clock: shop }}\n"))
+        .collect();
+    let (definitions, _) = STORES.split_once("  - { name: of_one").unwrap();
+    daybook.define(&format!("{definitions}tenants:\n{tenants}groups:\n  - {{ id: chain, tenants: {ids:?} }}\n")).await;
+    advance(&daybook, "2024-03-02T18:00:00Z").await;
+    for (number, id) in ids.iter().enumerate() {
+        let sales: Value = (0..4)
+            .map(|sold| sale(&sold.to_string(), "2024-03-02T11:00:00Z", &format!("c{}", number + sold), "2.50"))
+            .collect();
+        daybook.publish(id, "sale", sales.to_string()).await;
+    }
+    daybook.settle().await;
+    let all = known(&daybook.client, "chain", "takings").await;
+    let sales = 4 * CHAIN;
+    assert_eq!(figures_of(&all), [format!("{sales} {}.00 {} 2.50", sales * 5 / 2, CHAIN + 3)]);
+    assert_eq!(all.coverage, Coverage::Complete);
+    let mut took = Vec::new();
+    for limit in 1..=20 {
+        let began = Instant::now();
+        ask(&daybook.client, "chain", "takings", json!({ "limit": limit })).await;
+        took.push(began.elapsed());
+    }
+    took.sort();
+    println!("457 stores: {:?} in the middle, {:?} at most", took[took.len() / 2], took[took.len() - 1]);
+    // Unoptimised, beside other tests. What a release build takes is in docs/PERFORMANCE.md.
+    assert!(took[0] < Duration::from_millis(500), "{took:?}");
+}
