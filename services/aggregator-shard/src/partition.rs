@@ -659,12 +659,20 @@ impl State {
     }
 
     /// Answers questions for a [`SLICE`]; all of them when the actor is ending, for nothing comes behind it then. What is answered in
-    /// a slice is sent at its end.
+    /// a slice is sent at its end, or before an answer that may take long.
     async fn answer_questions(&mut self, myself: &ActorRef<Message>) {
         let mut questions = std::mem::take(&mut self.questions);
         let mut replies = Replies::default();
         let mut until = Instant::now() + SLICE;
-        while let Some((to, said)) = questions.answer_next(|asked| self.answer(asked)) {
+        loop {
+            let next = questions.answer_next(|asked| {
+                if matches!(asked, Ok(ShardQuestion::Totals { .. } | ShardQuestion::Figures { .. })) {
+                    let (ready, client) = (std::mem::take(&mut replies), self.context.connection.client.clone());
+                    tokio::spawn(async move { ready.send(&client).await });
+                }
+                self.answer(asked)
+            });
+            let Some((to, said)) = next else { break };
             replies.put(to, said);
             if Instant::now() >= until && !questions.is_empty() {
                 if myself.cast(Message::Answer).is_ok() {

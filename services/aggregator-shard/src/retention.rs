@@ -7,7 +7,6 @@ use crate::sweep::SWEEP_DEADLINE;
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_runtime::append::stream_handle;
 use daybook_runtime::connection::Connection;
-use daybook_runtime::log::beginning;
 use daybook_runtime::retention::Retention;
 use std::time::Duration;
 use tokio::sync::Mutex;
@@ -50,6 +49,12 @@ impl Plan {
         debug_assert!(!superseded.contains(&newest.position) && floor.is_none_or(|floor| !superseded.contains(&floor)));
         Self { floor, superseded }
     }
+
+    /// The one of the `snapshots` that must be complete before anything goes: the floor, or else the newest one.
+    pub fn relies_on(&self, snapshots: &[Snapshot]) -> Option<LogSeq> {
+        let newest = snapshots.last().filter(|_| !self.superseded.is_empty());
+        self.floor.or(newest.map(|snapshot| snapshot.position))
+    }
 }
 
 /// Removes what is over its retention, unless that is `None`, and the pieces that no snapshot names any more. What fails is tried
@@ -76,20 +81,25 @@ pub(crate) async fn tidy(
 
 /// Removes snapshots that nobody needs, and of the log what is older than `retention` and below a snapshot. Any number of
 /// shards may do it at once: what is removed is below the newest snapshot that each of them sees, and newer ones only
-/// come. The log is trimmed only to a snapshot of which every piece has been seen to be there.
+/// come. Only a snapshot of which every piece has been seen to be there is relied on: one that cannot be read is passed over as if it
+/// were not there, and goes once it is below another.
 ///
 /// # Errors
-/// When the broker does not answer, or refuses, or pieces of the snapshot are not there: nothing is removed then, and a later
-/// snapshot will do.
+/// When the broker does not answer, or refuses: what is left is removed the next time.
 pub async fn apply(connection: &Connection, partition: Partition, retention: Retention) -> Result<(), SnapshotError> {
-    let plan = Plan::of(&snapshots::list(connection, partition).await?, retention);
+    let mut there = snapshots::list(connection, partition).await?;
+    let plan = loop {
+        let plan = Plan::of(&there, retention);
+        let Some(relied_on) = plan.relies_on(&there) else { break plan };
+        match snapshots::is_complete(connection, partition, relied_on).await {
+            Ok(true) => break plan,
+            Ok(false) => tracing::warn!(%partition, %relied_on, "a snapshot is not complete"),
+            Err(error) => tracing::warn!(%partition, %relied_on, %error, "a snapshot cannot be read"),
+        }
+        there.retain(|snapshot| snapshot.position != relied_on);
+    };
     // The log first: between the two there is a snapshot too many, never one too few.
     if let Some(floor) = plan.floor {
-        let begins = beginning(connection, partition).await;
-        let is_behind = begins.is_some_and(|beginning| beginning.position < floor);
-        if is_behind && !snapshots::is_complete(connection, partition, floor).await? {
-            return Err(SnapshotError::Broker(format!("pieces of the snapshot at {floor} are not there")));
-        }
         trim(connection, partition, floor).await?;
     }
     for position in plan.superseded {

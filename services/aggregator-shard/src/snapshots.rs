@@ -282,7 +282,10 @@ pub async fn is_complete(
     partition: Partition,
     position: LogSeq,
 ) -> Result<bool, SnapshotError> {
-    let Some(manifest) = manifest(connection, partition, position).await? else { return Ok(true) };
+    let Some(manifest) = manifest(connection, partition, position).await? else {
+        let earlier = bucket(connection).await?.info(earlier_name(partition, position)).await;
+        return Ok(earlier.is_ok_and(|object| !object.deleted));
+    };
     let there = pieces_there(connection, partition).await?;
     Ok(manifest.names().all(|name| there.contains(&name)))
 }

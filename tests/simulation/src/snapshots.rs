@@ -256,17 +256,18 @@ impl Trimming {
 }
 
 fn over_retention(shell: &mut Shell, partition: Partition) -> VecDeque<Request> {
-    let known = try_list(shell, partition).unwrap_or_default();
-    let Plan { mut floor, superseded } = Plan::of(&known, shell.retention);
-    if let Some(floor) = floor
-        && !shell.breaks(Mutation::TrustTornSnapshot)
-    {
-        let manifest = manifest_of(&shell.broker, partition, floor);
-        if !manifest.is_some_and(|manifest| is_complete(&shell.broker, partition, &manifest)) {
-            shell.trace.note(|| format!("replica {partition}: pieces of the snapshot at {floor} are not there"));
-            return VecDeque::new();
+    let mut known = try_list(shell, partition).unwrap_or_default();
+    let Plan { mut floor, superseded } = loop {
+        let plan = Plan::of(&known, shell.retention);
+        let Some(relied_on) = plan.relies_on(&known) else { break plan };
+        let manifest = manifest_of(&shell.broker, partition, relied_on);
+        let is_there = manifest.is_some_and(|manifest| is_complete(&shell.broker, partition, &manifest));
+        if is_there || shell.breaks(Mutation::TrustTornSnapshot) {
+            break plan;
         }
-    }
+        shell.trace.note(|| format!("replica {partition}: pieces of the snapshot at {relied_on} are not there"));
+        known.retain(|snapshot| snapshot.position != relied_on);
+    };
     if shell.breaks(Mutation::TrimLogTooFar) && floor.is_some() {
         floor = shell.broker.newest(Stream::Events, partition).map(|end| LogSeq(end.sequence));
     }

@@ -271,7 +271,9 @@ async fn a_chain_of_457_stores_is_one_question() {
     let ids: Vec<String> = (0..CHAIN).map(|number| format!("store-{number:03}")).collect();
     let tenants: String = ids
         .iter()
-        .map(|id| format!("  - {{ id: {id}, zone: Europe/Zurich, cutoff: '05:00', first_day: 2024-03-02, clock: shop }}\n"))
+        .map(|id| {
+            format!("  - {{ id: {id}, zone: Europe/Zurich, cutoff: '05:00', first_day: 2024-03-02, clock: shop }}\n")
+        })
         .collect();
     let (definitions, _) = STORES.split_once("  - { name: of_one").unwrap();
     daybook.define(&format!("{definitions}tenants:\n{tenants}groups:\n  - {{ id: chain, tenants: {ids:?} }}\n")).await;
