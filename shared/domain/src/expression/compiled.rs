@@ -1,9 +1,11 @@
 //! What runs for each event: positions instead of names, integers instead of decimals.
 
 use super::relation::Relation;
+use super::syntax::joined;
 use crate::catalogue::Status;
 use crate::time::Instant;
 use compact_str::CompactString;
+use std::mem::take;
 
 /// What a predicate looks at: the columns of one entity or fact, by their positions in its kind.
 pub trait Row {
@@ -76,33 +78,14 @@ pub(super) enum Test {
 impl Test {
     /// All of one or more.
     pub(super) fn all(parts: Vec<Self>) -> Self {
-        let mut flat = Vec::with_capacity(parts.len());
-        for part in parts {
-            match part {
-                Self::All(inner) => flat.extend(inner),
-                other => flat.push(other),
-            }
-        }
-        Self::one_or(flat, Self::All)
+        let inner = |part: &mut Self| if let Self::All(inner) = part { Some(take(inner).into_vec()) } else { None };
+        joined(parts, inner, |parts| Self::All(parts.into()))
     }
 
     /// Any of one or more.
     pub(super) fn any(parts: Vec<Self>) -> Self {
-        let mut flat = Vec::with_capacity(parts.len());
-        for part in parts {
-            match part {
-                Self::Any(inner) => flat.extend(inner),
-                other => flat.push(other),
-            }
-        }
-        Self::one_or(flat, Self::Any)
-    }
-
-    fn one_or(mut parts: Vec<Self>, join: fn(Box<[Self]>) -> Self) -> Self {
-        match parts.len() {
-            1 => parts.remove(0),
-            _ => join(parts.into()),
-        }
+        let inner = |part: &mut Self| if let Self::Any(inner) = part { Some(take(inner).into_vec()) } else { None };
+        joined(parts, inner, |parts| Self::Any(parts.into()))
     }
 
     /// True where this is false, unknown where this is.

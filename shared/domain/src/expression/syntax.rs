@@ -8,6 +8,7 @@ use super::lexer::is_plain_word;
 use super::relation::Relation;
 use crate::value::Number;
 use std::fmt;
+use std::mem::take;
 
 /// A name as the user wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,36 +115,33 @@ pub(super) enum Condition {
     },
 }
 
+/// One or more parts joined. A part of the same sort, of which `inner` takes the parts out, joins as its parts; one alone stands for
+/// itself.
+pub(super) fn joined<T>(parts: Vec<T>, inner: impl Fn(&mut T) -> Option<Vec<T>>, join: impl FnOnce(Vec<T>) -> T) -> T {
+    let mut flat = Vec::with_capacity(parts.len());
+    for mut part in parts {
+        match inner(&mut part) {
+            Some(inner) => flat.extend(inner),
+            None => flat.push(part),
+        }
+    }
+    match flat.len() {
+        1 => flat.remove(0),
+        _ => join(flat),
+    }
+}
+
 impl Condition {
     /// One or more conditions that must all hold.
     pub(super) fn all(parts: Vec<Self>) -> Self {
-        let mut flat = Vec::with_capacity(parts.len());
-        for part in parts {
-            match part {
-                Self::All(inner) => flat.extend(inner),
-                other => flat.push(other),
-            }
-        }
-        Self::one_or(flat, Self::All)
+        let inner = |part: &mut Self| if let Self::All(inner) = part { Some(take(inner)) } else { None };
+        joined(parts, inner, Self::All)
     }
 
     /// One or more conditions of which one must hold.
     pub(super) fn any(parts: Vec<Self>) -> Self {
-        let mut flat = Vec::with_capacity(parts.len());
-        for part in parts {
-            match part {
-                Self::Any(inner) => flat.extend(inner),
-                other => flat.push(other),
-            }
-        }
-        Self::one_or(flat, Self::Any)
-    }
-
-    fn one_or(mut parts: Vec<Self>, join: fn(Vec<Self>) -> Self) -> Self {
-        match parts.len() {
-            1 => parts.remove(0),
-            _ => join(parts),
-        }
+        let inner = |part: &mut Self| if let Self::Any(inner) = part { Some(take(inner)) } else { None };
+        joined(parts, inner, Self::Any)
     }
 
     /// The opposite. With null it is unknown where this is, for every form of it.
