@@ -3,7 +3,7 @@
 mod connections;
 pub mod paced;
 
-pub use connections::{HEAD_TIMEOUT, MAX_CONNECTIONS};
+pub use connections::{CLOSING, HEAD_TIMEOUT, MAX_CONNECTIONS, converse_until};
 
 use axum::Router;
 use axum::extract::State;

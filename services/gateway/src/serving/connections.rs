@@ -4,6 +4,7 @@ use super::sending::Sending;
 use axum::Router;
 use axum::http::Request;
 use daybook_runtime::http::paced::{Pace, Paced};
+use daybook_runtime::http::{CLOSING, converse_until};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -29,8 +30,6 @@ const MAX_HEAD_BYTES: usize = 48 << 10;
 const MAX_HEADERS: usize = 64;
 /// How fast a client must read an answer that does not fit the buffers of its connection: 2 KiB a second.
 const PACE: Pace = Pace { bytes: 64 << 10, within: Duration::from_secs(30) };
-/// How long answers under way may take when the service ends.
-const CLOSING: Duration = Duration::from_secs(5);
 /// Pause after a connection could not be accepted, which happens when the process has no file handle left.
 const PAUSE: Duration = Duration::from_millis(100);
 /// File handles that every gateway needs for other things than connections.
@@ -215,21 +214,7 @@ where
         .max_buf_size(MAX_HEAD_BYTES)
         .max_headers(MAX_HEADERS)
         .serve_connection(TokioIo::new(Paced::new(stream, PACE)), service);
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = &mut connection => Some(ended),
-        () = leave.cancelled() => None,
-    };
-    let ended = match ended {
-        Some(ended) => ended,
-        None => {
-            connection.as_mut().graceful_shutdown();
-            tokio::time::timeout(CLOSING, connection).await.unwrap_or(Ok(()))
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended");
-    }
+    converse_until(connection, leave.cancelled()).await;
 }
 
 #[cfg(test)]

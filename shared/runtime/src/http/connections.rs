@@ -2,10 +2,14 @@
 //! of them in number: clients that send half a request take neither file handles nor memory from the service.
 
 use axum::Router;
+use hyper::body::{Body, Incoming};
+use hyper::rt::{Read, Write};
 use hyper::server::conn::http1;
+use hyper::service::HttpService;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::collections::VecDeque;
+use std::error::Error;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
@@ -20,7 +24,7 @@ const MAX_HEAD_BYTES: usize = 16 << 10;
 /// How long a connection is kept for further requests. Then it is closed, also where the client does not read the answers.
 const LIFETIME: Duration = Duration::from_secs(60);
 /// How long an answer under way may take when its connection is to be closed.
-const CLOSING: Duration = Duration::from_secs(5);
+pub const CLOSING: Duration = Duration::from_secs(5);
 /// Pause after a connection could not be accepted, which happens when the process has no file handle left.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -74,11 +78,27 @@ async fn converse(stream: TcpStream, router: Router, stop: CancellationToken) {
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let end = async {
+        tokio::select! {
+            () = tokio::time::sleep(LIFETIME) => {}
+            () = stop.cancelled() => {}
+        }
+    };
+    converse_until(connection, end).await;
+}
+
+/// Answers the requests of a connection until it ends, or until `end` does: then the answer under way may take [`CLOSING`].
+pub async fn converse_until<I, S, B>(connection: http1::Connection<I, S>, end: impl Future<Output = ()>)
+where
+    I: Read + Write + Unpin,
+    S: HttpService<Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body<Error: Into<Box<dyn Error + Send + Sync>>> + 'static,
+{
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => Some(ended),
-        () = tokio::time::sleep(LIFETIME) => None,
-        () = stop.cancelled() => None,
+        () = end => None,
     };
     let ended = match ended {
         Some(ended) => ended,
@@ -88,6 +108,6 @@ async fn converse(stream: TcpStream, router: Router, stop: CancellationToken) {
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, "a connection to the HTTP port ended");
+        tracing::debug!(%error, "a connection to an HTTP port ended");
     }
 }
