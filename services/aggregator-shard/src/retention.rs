@@ -7,6 +7,7 @@ use crate::sweep::SWEEP_DEADLINE;
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_runtime::append::stream_handle;
 use daybook_runtime::connection::Connection;
+use daybook_runtime::log::beginning;
 use daybook_runtime::retention::Retention;
 use std::time::Duration;
 use tokio::sync::Mutex;
@@ -88,9 +89,15 @@ pub(crate) async fn tidy(
 /// When the broker does not answer, or refuses: what is left is removed the next time.
 pub async fn apply(connection: &Connection, partition: Partition, retention: Retention) -> Result<(), SnapshotError> {
     let mut there = snapshots::list(connection, partition).await?;
+    let begins = beginning(connection, partition).await;
     let plan = loop {
         let plan = Plan::of(&there, retention);
         let Some(relied_on) = plan.relies_on(&there) else { break plan };
+        let is_trimmed = plan.floor.is_none_or(|floor| begins.is_some_and(|begins| begins.position >= floor));
+        // To look for all pieces of a snapshot would be for nothing.
+        if is_trimmed && plan.superseded.is_empty() {
+            break plan;
+        }
         match snapshots::is_complete(connection, partition, relied_on).await {
             Ok(true) => break plan,
             Ok(false) => tracing::warn!(%partition, %relied_on, "a snapshot is not complete"),
