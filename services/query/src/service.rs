@@ -21,7 +21,7 @@ use daybook_runtime::process::Context;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,8 +34,9 @@ use tokio_util::sync::CancellationToken;
 const MAX_ASKERS: usize = 4_096;
 /// Requests of one tenant under way at once: a few hundred listeners of a view may ask for its snapshot together.
 const MAX_ASKERS_OF_A_TENANT: usize = 1_024;
-/// Questions that one task works on, of those that arrived together: its parts go on when the first of their answers wakes it, and
-/// what they send goes out together. Few enough that the processors share them out.
+/// Questions of one tenant that one task works on, of those that arrived together: its parts go on when the first of their answers
+/// wakes it, and what they send goes out together. Few enough that the processors share them out. No two tenants share a task: one
+/// whose answers cost much would hold the other up.
 const MAX_OF_A_TASK: usize = 32;
 /// How long the questions that are here get when the process ends: two tries at the default time-out of a shard and what
 /// follows, and less than actors are given to end.
@@ -178,20 +179,22 @@ async fn serve(
             }
         };
         let Some(requests) = requests else { break };
-        let mut admitted = Vec::with_capacity(requests.len());
+        let mut admitted: BTreeMap<String, Vec<Admitted>> = BTreeMap::new();
         for request in requests.into_iter().filter(|request| may_answer(&context.connection, &request.message)) {
             let started = Instant::now();
-            match turns.begin(tokens(&request.message).0) {
+            let tenant = tokens(&request.message).0;
+            match turns.begin(tenant) {
                 Ok(turn) => {
                     // There are as many permits as turns.
                     let Ok(permit) = room.clone().acquire_owned().await else { break };
-                    admitted.push(Admitted { request, started, room: (permit, turn) });
+                    let of_tenant = admitted.entry(tenant.to_owned()).or_default();
+                    of_tenant.push(Admitted { request, started, room: (permit, turn) });
                 }
                 Err(busy) => respond(&context, request, Err(busy), started).await,
             }
         }
-        if !admitted.is_empty() {
-            tokio::spawn(work_on(context.clone(), answers.clone(), admitted));
+        for of_tenant in admitted.into_values() {
+            tokio::spawn(work_on(context.clone(), answers.clone(), of_tenant));
         }
     }
     let _ = room.acquire_many(MAX_ASKERS as u32).await;
