@@ -3,7 +3,7 @@
 
 use crate::hops::{AT_ONCE, Prompters, RELAYED};
 use crate::load::Load;
-use crate::reading::{Asked, Scene, What};
+use crate::reading::{Asked, Scene, SceneOptions, What};
 use crate::report::{Report, percentiles};
 use crate::system::System;
 use anyhow::Context as _;
@@ -29,18 +29,8 @@ pub struct Options {
     /// How often each is measured, in turn
     #[arg(long, default_value_t = 3)]
     pub rounds: usize,
-    /// Tenants with orders
-    #[arg(long, default_value_t = 1_000)]
-    pub tenants: usize,
-    /// Orders on the days before today
-    #[arg(long, default_value_t = 600_000)]
-    pub history: usize,
-    /// Members of each game
-    #[arg(long, value_delimiter = ',', default_value = "1000,100000,1000000")]
-    pub members: Vec<usize>,
-    /// Clients at once, each with a connection of its own
-    #[arg(long, default_value_t = 500)]
-    pub clients: usize,
+    #[command(flatten)]
+    pub scene: SceneOptions,
     /// Only days of tenants are asked for, not ranges and rankings
     #[arg(long)]
     pub days_only: bool,
@@ -80,7 +70,7 @@ pub async fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let http = gateway::Options { listen: "127.0.0.1:0".to_owned(), door };
     let system = System::start_with(|settings| settings.gateway = Some(http)).await?;
     let events = options.rate * (options.seconds * options.rounds * Whom::ALL.len() + SLACK);
-    let scene = Scene::set(&system, options.tenants, options.history, &options.members, events).await?;
+    let scene = Scene::set(&system, &options.scene, events).await?;
     let what = if options.days_only { What::Day } else { What::Mixed };
     let _prompters = prompters(&system, &scene.asked, what).await?;
     let clients = clients(&system, &scene.asked, what, options).await?;
@@ -138,8 +128,8 @@ struct Asker {
 
 async fn clients(system: &System, asked: &Arc<Asked>, what: What, options: &Options) -> anyhow::Result<Vec<Asker>> {
     let address = system.http().context("there is a gateway")?;
-    let mut clients = Vec::with_capacity(options.clients);
-    for seed in 0..options.clients as u64 {
+    let mut clients = Vec::with_capacity(options.scene.clients);
+    for seed in 0..options.scene.clients as u64 {
         let (nats, http) = (system.connect().await?, address.to_owned());
         clients.push(Asker { nats, http, asked: asked.clone(), what, seed });
     }

@@ -26,6 +26,13 @@ pub struct Options {
     /// Seconds of each question
     #[arg(long, default_value_t = 5)]
     pub seconds: usize,
+    #[command(flatten)]
+    pub scene: SceneOptions,
+}
+
+/// What is asked about, and by how many.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SceneOptions {
     /// Tenants with orders
     #[arg(long, default_value_t = 1_000)]
     pub tenants: usize,
@@ -116,17 +123,12 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    /// So many orders of so many tenants on the days before today, games of so many members today, and so many events to come.
+    /// Orders on the days before today, games today, and so many events to come.
     ///
     /// # Errors
     /// When the services do not take them.
-    pub(crate) async fn set(
-        system: &System,
-        tenants: usize,
-        history: usize,
-        members: &[usize],
-        events: usize,
-    ) -> anyhow::Result<Self> {
+    pub(crate) async fn set(system: &System, options: &SceneOptions, events: usize) -> anyhow::Result<Self> {
+        let SceneOptions { tenants, history, ref members, .. } = *options;
         let spread = orders::Spread { tenants, first_day: 0, days: i64::from(DAYS - 1), ids: "o", is_even: false };
         let before = orders::spread("orders", history, spread);
         let today = before.first_day.plus(DAYS - 1);
@@ -169,10 +171,10 @@ impl Scene {
 /// When something does not start, or answers are wrong.
 pub async fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let system = System::start().await?;
-    let Options { tenants, history, rate, .. } = *options;
-    let phases = 7 + 2 * options.members.len();
+    let Options { rate, ref scene, .. } = *options;
+    let phases = 7 + 2 * scene.members.len();
     let events = rate * (options.seconds * phases + SLACK);
-    let scene = Scene::set(&system, tenants, history, &options.members, events).await?;
+    let scene = Scene::set(&system, scene, events).await?;
     let load = Load::start(system.connect().await?.connection, scene.messages.clone(), rate);
     measure(&system, &load, &scene.asked, options, report).await?;
     anyhow::ensure!(!load.is_over(), "there were too few events: some answers were measured without any");
@@ -222,7 +224,7 @@ async fn measure(
     let reader = system.connect().await?;
     let mut questions =
         vec![("a tenant's day".to_owned(), What::Day), (format!("a tenant's {DAYS} days"), What::Range)];
-    for (game, members) in options.members.iter().enumerate() {
+    for (game, members) in options.scene.members.iter().enumerate() {
         let members = count(*members as u64);
         let began = Instant::now();
         let (tenant, view, query) = asked.question(What::Top(game), 0, &mut Random::new(0));
@@ -250,15 +252,16 @@ async fn measure(
         let client = Asker { client: reader.clone(), asked: asked.clone(), pause: Duration::ZERO, seed: 1 };
         rows(&name, load, phase, vec![client], what, report).await?;
     }
-    let mut clients = Vec::with_capacity(options.clients);
-    for _ in 0..options.clients {
+    let mut clients = Vec::with_capacity(options.scene.clients);
+    for _ in 0..options.scene.clients {
         clients.push(system.connect().await?);
     }
     for (name, pause) in [("each twice a second", PAUSE), ("each as fast as it can", Duration::ZERO)] {
         let client =
             |(client, seed): (&Client, u64)| Asker { client: client.clone(), asked: asked.clone(), pause, seed };
         let askers = clients.iter().zip(1..).map(client).collect();
-        rows(&format!("{} clients, mixed, {name}", options.clients), load, phase, askers, What::Mixed, report).await?;
+        rows(&format!("{} clients, mixed, {name}", options.scene.clients), load, phase, askers, What::Mixed, report)
+            .await?;
     }
     Ok(())
 }
