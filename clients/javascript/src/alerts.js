@@ -5,6 +5,8 @@
  * are. So a message that is lost, repeated or forged adds and hides no alert.
  */
 
+import { Sleep } from "./sleep.js";
+
 /** @typedef {import("./types.js").AlertPage} AlertPage */
 
 /** Without a message, for one may be lost. */
@@ -33,7 +35,8 @@ export class AlertFeed {
   #isClosed = false;
   /** Why the subscription has ended, such as a missing permission. @type {unknown} */
   #failure;
-  #wake = () => {};
+  /** Waits for a message or the end. */
+  #sleep = new Sleep();
   #subscription;
 
   /**
@@ -48,7 +51,7 @@ export class AlertFeed {
     const callback = (/** @type {unknown} */ error) => {
       if (error) this.#failure = error;
       else this.#isHeard = true;
-      this.#wake();
+      this.#sleep.wake();
     };
     this.#subscription = daybook.nc.subscribe(`${daybook.prefix}.alerts.${daybook.tenant}`, { callback });
   }
@@ -57,7 +60,7 @@ export class AlertFeed {
   close() {
     this.#isClosed = true;
     this.#subscription.unsubscribe();
-    this.#wake();
+    this.#sleep.wake();
   }
 
   /** @returns {AsyncIterator<AlertPage>} */
@@ -83,7 +86,10 @@ export class AlertFeed {
   /** Waits until it is time to ask, and asks. Returns undefined after a wait that ended early. */
   async #step() {
     const rest = this.#askAt - performance.now();
-    if (!this.#isHeard && rest > 0) return this.#sleep(rest);
+    if (!this.#isHeard && rest > 0) {
+      await this.#sleep.upTo(rest);
+      return undefined;
+    }
     const isHeard = this.#isHeard;
     this.#isHeard = false;
     this.#askAt = 0; // if the question fails, it is time to ask again
@@ -95,18 +101,5 @@ export class AlertFeed {
     this.place = page.newer;
     if (!hasMore) this.#askAt = performance.now() + (isHeard ? ASK_AGAIN_AFTER_MS : ASK_AFTER_MS);
     return page;
-  }
-
-  /** Waits for a message or the end, and not longer than so many milliseconds. */
-  async #sleep(/** @type {number} */ ms) {
-    await new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms);
-      this.#wake = () => {
-        clearTimeout(timer);
-        resolve(undefined);
-      };
-    });
-    this.#wake = () => {};
-    return undefined;
   }
 }

@@ -5,6 +5,7 @@
  */
 import { AskError } from "./errors.js";
 import { parse } from "./exact.js";
+import { Sleep } from "./sleep.js";
 
 /**
  * @typedef {import("./types.js").Row} Row
@@ -174,7 +175,8 @@ export class LiveView {
   #isClosed = false;
   /** Why the subscription has ended, such as a missing permission. @type {unknown} */
   #failure;
-  #wake = () => {};
+  /** Waits for a message, a reconnect or the end. */
+  #sleep = new Sleep();
   #subscription;
   #status;
 
@@ -244,7 +246,7 @@ export class LiveView {
     this.#isClosed = true;
     this.#subscription.unsubscribe();
     /** @type {any} */ (this.#status).stop?.();
-    this.#wake();
+    this.#sleep.wake();
   }
 
   /** @returns {AsyncIterator<Change>} */
@@ -270,7 +272,7 @@ export class LiveView {
   /** Waits for a message, or until the feed is to be renewed. */
   async #step() {
     if (this.#isReconnected || performance.now() >= this.#renewAt) return this.#renew();
-    if (!this.#waiting.length) await this.#sleep(this.#renewAt - performance.now());
+    if (!this.#waiting.length) await this.#sleep.upTo(this.#renewAt - performance.now());
     const payload = this.#waiting.shift();
     if (!payload) return undefined;
     this.#waitingBytes -= payload.length + MESSAGE_BYTES;
@@ -320,33 +322,21 @@ export class LiveView {
 
   #fail(/** @type {unknown} */ error) {
     this.#failure = error;
-    this.#wake();
+    this.#sleep.wake();
   }
 
   #keep(/** @type {Uint8Array} */ payload) {
     if (this.#waitingBytes + payload.length + MESSAGE_BYTES > MAX_WAITING_BYTES) return;
     this.#waitingBytes += payload.length + MESSAGE_BYTES;
     this.#waiting.push(payload);
-    this.#wake();
-  }
-
-  /** Waits for a message, a reconnect or the end, and not longer than so many milliseconds. */
-  async #sleep(/** @type {number} */ ms) {
-    await new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms);
-      this.#wake = () => {
-        clearTimeout(timer);
-        resolve(undefined);
-      };
-    });
-    this.#wake = () => {};
+    this.#sleep.wake();
   }
 
   async #noteReconnects() {
     for await (const { type } of this.#status) {
       if (type !== "reconnect") continue;
       this.#isReconnected = true;
-      this.#wake();
+      this.#sleep.wake();
     }
   }
 }
