@@ -21,13 +21,15 @@ pub const MAX_GROUPS: usize = 2_000_000;
 
 /// Adds up the groups of a view to the rows of an answer.
 ///
-/// Groups are borrowed. Accumulators are copied only where a second group merges into a first, so a question that
-/// rolls nothing up copies none; metrics are worked out for the rows of the page, and for the others only where the
+/// Groups are borrowed. Accumulators are made only where several groups make a row, of all of these at once, so a question that
+/// rolls nothing up makes none; metrics are worked out for the rows of the page, and for the others only where the
 /// order depends on them.
 pub struct Rollup<'a> {
     question: &'a Question,
     plan: &'a Plan,
     groups: Vec<Merged<'a>>,
+    /// What is yet to be merged into which of `groups`.
+    further: Vec<(u32, &'a [Accumulator])>,
     /// Where in `groups` a key's group is, found by the hash that stands beside it.
     places: HashTable<(u64, u32)>,
     /// How many cells of a group are read, from the first on. The others only tell when a score was reached. They hold whole
@@ -49,7 +51,15 @@ impl<'a> Rollup<'a> {
     /// Nothing added yet. `plan` is the one that the question was compiled with.
     pub fn new(question: &'a Question, plan: &'a Plan) -> Self {
         let cells_read = if question.orders_by_time_reached() { plan.cells.len() } else { plan.figure_cells() };
-        Self { question, plan, groups: Vec::new(), places: HashTable::new(), cells_read, max_groups: MAX_GROUPS }
+        Self {
+            question,
+            plan,
+            groups: Vec::new(),
+            further: Vec::new(),
+            places: HashTable::new(),
+            cells_read,
+            max_groups: MAX_GROUPS,
+        }
     }
 
     #[cfg(test)]
@@ -87,8 +97,7 @@ impl<'a> Rollup<'a> {
             other == hash && group.time == time && asked.iter().all(|&at| group.dims[at] == dims[at])
         });
         if let Some(&(_, index)) = found {
-            let merged = self.groups[index as usize].cells.to_mut();
-            merged.iter_mut().zip(cells).for_each(|(ours, theirs)| ours.merge(theirs));
+            self.further.push((index, cells));
             return Ok(());
         }
         if self.groups.len() == self.max_groups {
@@ -108,6 +117,7 @@ impl<'a> Rollup<'a> {
     /// [`AskErrorCode::UnknownMember`] when neighbours of a member are asked for that is not among the groups.
     pub fn finish(mut self) -> Asked<Page> {
         self.places = HashTable::new();
+        self.merge();
         if self.question.is_one_row() {
             let zero = || Merged { time: 0, dims: &[], cells: Cow::Owned(self.plan.zero().into_vec()) };
             if self.groups.is_empty() {
@@ -120,6 +130,18 @@ impl<'a> Rollup<'a> {
         match self.question.member() {
             Some(member) => self.around(member, &keys),
             None => Ok(self.behind_cursor(&keys)),
+        }
+    }
+
+    /// Merges what makes one group.
+    fn merge(&mut self) {
+        let mut further = std::mem::take(&mut self.further);
+        further.sort_by_key(|&(index, _)| index);
+        for parts in further.chunk_by(|(one, _), (other, _)| one == other) {
+            let group = &mut self.groups[parts[0].0 as usize];
+            let first = group.cells.iter().enumerate();
+            let merged = first.map(|(cell, first)| first.merged(parts.iter().map(|(_, cells)| &cells[cell]))).collect();
+            group.cells = Cow::Owned(merged);
         }
     }
 

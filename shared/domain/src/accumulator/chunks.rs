@@ -115,6 +115,11 @@ impl<K, const MOST: usize> Chunks<K, MOST> {
         self.len
     }
 
+    /// Piece by piece, in the order of keys.
+    pub(super) fn chunks(&self) -> impl Iterator<Item = &[(K, i64)]> {
+        self.chunks.iter().map(Vec::as_slice)
+    }
+
     /// In the order of keys.
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &(K, i64)> {
         self.chunks.iter().flatten()

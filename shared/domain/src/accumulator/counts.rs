@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 /// Counts by key; zero counts are not kept. Equal ones are so whatever they were before, and are stored the same.
 #[derive(Clone, Debug)]
 pub(super) enum Counts<K> {
+    /// Of those that grew, at most [`CHUNK`]; of those [merged](Counts::merged), any number.
     Few(Vec<(K, i64)>),
     /// In a box, so that both are of the same size.
     Many(Box<Many<K>>),
@@ -53,6 +54,31 @@ impl<K: Ord + Copy> Counts<K> {
                 many.counts.add(key, n);
             }
         }
+    }
+}
+
+impl<K: Ord + Copy> Counts<K> {
+    /// What several make together, in one list.
+    pub(super) fn merged<'a>(parts: impl Iterator<Item = &'a Self> + Clone) -> Self
+    where
+        K: 'a,
+    {
+        let mut list = Vec::with_capacity(parts.clone().map(Self::keys).sum());
+        for part in parts {
+            match part {
+                Self::Few(few) => list.extend_from_slice(few),
+                Self::Many(many) => many.counts.chunks().for_each(|chunk| list.extend_from_slice(chunk)),
+            }
+        }
+        // A stable sort makes use of the parts being in order.
+        list.sort_by_key(|(key, _)| *key);
+        list.dedup_by(|(next, n), (key, total)| {
+            let is_same = next == key;
+            *total += if is_same { *n } else { 0 };
+            is_same
+        });
+        list.retain(|(_, n)| *n != 0);
+        Self::Few(list)
     }
 }
 

@@ -4,6 +4,7 @@ use super::chunks::insert;
 use super::counts::list_of;
 use compact_str::CompactString;
 use hashbrown::HashMap;
+use hashbrown::hash_map::EntryRef;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Most texts of a list.
@@ -34,6 +35,13 @@ impl Distinct {
         for (value, n) in other.iter() {
             self.add(value, n);
         }
+    }
+
+    /// What several make together.
+    pub(super) fn merged<'a>(parts: impl Iterator<Item = &'a Self> + Clone) -> Self {
+        let mut values = Texts::merged(parts.map(|part| &part.values), |count, n| *count += n);
+        values.retain(|n| *n != 0);
+        Self { values }
     }
 
     pub(super) fn is_sane(&self) -> bool {
@@ -77,6 +85,11 @@ impl Seen {
         for value in other.iter() {
             self.add(value);
         }
+    }
+
+    /// What several have seen together.
+    pub(super) fn merged<'a>(parts: impl Iterator<Item = &'a Self> + Clone) -> Self {
+        Self { values: Texts::merged(parts.map(|part| &part.values), |(), ()| ()) }
     }
 
     pub(super) fn is_within(&self, wider: &Self) -> bool {
@@ -162,6 +175,32 @@ impl<N> Texts<N> {
         match self {
             Self::Few(list) => position(list, text).ok().map(|at| &mut list[at].1),
             Self::Many(map) => map.get_mut(text),
+        }
+    }
+}
+
+impl<N: Clone> Texts<N> {
+    /// All texts of several; `add` says what becomes of one that is in more than one of them.
+    fn merged<'a>(parts: impl Iterator<Item = &'a Self> + Clone, add: impl Fn(&mut N, &N)) -> Self
+    where
+        N: 'a,
+    {
+        // Most texts are in one part only, or there are few.
+        let most = parts.clone().map(Self::len).sum();
+        let mut map = HashMap::with_capacity_and_hasher(most, foldhash::fast::FixedState::default());
+        for (text, n) in parts.flat_map(Self::iter) {
+            match map.entry_ref(text) {
+                EntryRef::Occupied(mut entry) => add(entry.get_mut(), n),
+                EntryRef::Vacant(entry) => drop(entry.insert(n.clone())),
+            }
+        }
+        Self::Many(Box::new(map))
+    }
+
+    fn retain(&mut self, keeps: impl Fn(&N) -> bool) {
+        match self {
+            Self::Few(list) => list.retain(|(_, n)| keeps(n)),
+            Self::Many(map) => map.retain(|_, n| keeps(n)),
         }
     }
 }

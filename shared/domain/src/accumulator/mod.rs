@@ -292,7 +292,36 @@ impl Accumulator {
             (Self::DistinctTimes(ours), Self::DistinctTimes(theirs)) => ours.merge(theirs),
             (Self::SeenSince(ours), Self::SeenSince(theirs)) => ours.merge(theirs),
             (Self::Moments(ours), Self::Moments(theirs)) => ours.merge(theirs),
-            (ours, theirs) => unreachable!("merging {ours:?} with {theirs:?}: one plan makes both"),
+            (ours, theirs) => ours.differs_from(theirs),
+        }
+    }
+
+    fn differs_from(&self, other: &Self) -> ! {
+        unreachable!("merging {self:?} with {other:?}: one plan makes both")
+    }
+
+    /// What this and others of the same shape make together: what [merging](Self::merge) one after the other makes, made at once where
+    /// each keeps many values. It is to be read, and costs more to change than one that has grown.
+    pub fn merged<'a>(&'a self, others: impl Iterator<Item = &'a Self> + Clone) -> Self {
+        let all = std::iter::once(self).chain(others.clone());
+        match self {
+            Self::Multiset(_) => Self::Multiset(Multiset::merged(all.map(|one| match one {
+                Self::Multiset(multiset) => multiset,
+                other => self.differs_from(other),
+            }))),
+            Self::Distinct(_) => Self::Distinct(Distinct::merged(all.map(|one| match one {
+                Self::Distinct(distinct) => distinct,
+                other => self.differs_from(other),
+            }))),
+            Self::Seen(_) => Self::Seen(Seen::merged(all.map(|one| match one {
+                Self::Seen(seen) => seen,
+                other => self.differs_from(other),
+            }))),
+            _ => {
+                let mut merged = self.clone();
+                others.for_each(|other| merged.merge(other));
+                merged
+            }
         }
     }
 

@@ -28,6 +28,14 @@ impl<K: Ord + Copy> Multiset<K> {
         }
     }
 
+    /// What several make together.
+    pub(super) fn merged<'a>(parts: impl Iterator<Item = &'a Self> + Clone) -> Self
+    where
+        K: 'a,
+    {
+        Self { values: Counts::merged(parts.map(|part| &part.values)) }
+    }
+
     /// Whether it can have come about by [`Multiset::add`]: no zero is kept, and each count and their sum may be merged.
     pub(super) fn is_sane(&self) -> bool {
         let mut total = 0_i64;

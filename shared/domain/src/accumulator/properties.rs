@@ -109,6 +109,34 @@ proptest! {
         }
     }
 
+    /// Parts of which some take back what is in others, and of which one is large at times.
+    #[test]
+    fn what_is_merged_at_once_is_what_is_merged_one_by_one(
+        parts in prop::collection::vec((events(12), events(6), prop::bool::weighted(0.1)), 1..8),
+    ) {
+        let large: Vec<Event> = (0..300).map(|n| Event {
+            measure: Some(n % 200 - 10),
+            dimension: Some(format!("text {}", n % 150)),
+            at: Instant::from_millis(n % 170 - 10),
+        }).collect();
+        for shape in all() {
+            let parts: Vec<Accumulator> = parts.iter().map(|(rows, retracted, is_large)| {
+                let mut part = of(shape, rows);
+                update(&mut part, Sign::Add, shape, if *is_large { &large } else { &[] });
+                if GROUPS.contains(&shape) {
+                    update(&mut part, Sign::Retract, shape, retracted);
+                }
+                part
+            }).collect();
+            let mut expected = parts[0].clone();
+            parts[1..].iter().for_each(|part| expected.merge(part));
+            let merged = parts[0].merged(parts[1..].iter());
+            prop_assert_eq!(&merged, &expected);
+            prop_assert_eq!(merged.is_zero(), expected.is_zero());
+            prop_assert_eq!(rmp_serde::from_slice::<Accumulator>(&rmp_serde::to_vec(&merged).unwrap()).unwrap(), expected);
+        }
+    }
+
     #[test]
     fn what_is_retracted_was_never_there(kept in events(20), gone in events(20)) {
         for shape in GROUPS {
