@@ -12,7 +12,7 @@ up DATA="daybook-data":
     cargo run --release -- up --data {{DATA}}
 
 # Everything that must hold before a commit; CI runs fmt, lint and test
-verify: fmt-check lint test docs
+verify: fmt-check lint test docs deny
 
 test:
     cargo test --workspace
@@ -28,6 +28,11 @@ fmt-check:
 
 docs:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# Licences, sources and versions of dependencies, by deny.toml; with ADVISORIES=advisories known weaknesses too, which are fetched
+deny ADVISORIES="":
+    command -v cargo-deny > /dev/null || cargo install --locked cargo-deny
+    cargo deny --workspace check licenses bans sources {{ trim_start_match(ADVISORIES, "ADVISORIES=") }}
 
 # The end-to-end tests only, with what they print
 e2e FILTER="":

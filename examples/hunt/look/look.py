@@ -114,6 +114,7 @@ def look(url, token, pictures):
         eventually("the board", lambda: board.find_elements(By.CSS_SELECTOR, "tr[data-key='owls']"))
         act(organiser, "adjust", team="owls", points="5000", reason="They flew")
         eventually("first place", lambda: board.find_element(By.CSS_SELECTOR, "tr[data-key='owls'] .rank").text == "1")
+        time.sleep(1)  # Rows that change places take a moment.
         for page, name in [(board, "board"), (player, "player"), (organiser, "organiser")]:
             page.save_screenshot(f"{pictures}/hunt-{name}.png")
         width = player.execute_script("return document.documentElement.scrollWidth - innerWidth")
