@@ -25,11 +25,11 @@ const SIZES: Sizes = Sizes { usual: 3 << 10, most: 12 << 10 };
 /// A snapshot that is read breaks off, or the list of them does not come, once in so many times.
 const TORN_ONE_IN: usize = 4;
 /// When a snapshot is put, and how long its pieces may take to be sent.
-const PACE: Pace = Pace { interval: INTERVAL, deadline: Duration::from_secs(15) };
+const PACE: Pace = Pace { interval: INTERVAL, deadline: Duration::from_secs(25) };
 /// How long pieces stay that no snapshot names.
-const PATIENCE: Patience = Patience { released: Duration::from_secs(30), orphaned: Duration::from_secs(90) };
+const PATIENCE: Patience = Patience { released: Duration::from_secs(40), orphaned: Duration::from_secs(150) };
 /// A step goes on with the next action of a core, but once in so many times.
-const STOPS_ONE_IN: usize = 3;
+const STOPS_ONE_IN: usize = 12;
 
 /// The snapshots of a partition, in order of their positions.
 pub fn list(broker: &Broker, partition: Partition) -> Vec<Snapshot> {
