@@ -41,6 +41,7 @@ ONLY_WHEN_IT_HAPPENS = {
     "daybook_shard_rejects_total", "daybook_shard_alerts_total", "daybook_breaker_open", "daybook_breaker_transitions_total",
     "daybook_checkpoint_failures", "daybook_checkpoint_failures_total", "daybook_checkpoints_wiped_total",
     "daybook_checkpoint_rebuilds_total", "daybook_figures_too_large_total", "daybook_snapshots_fetched_total",
+    "daybook_snapshot_failures_total",
     "daybook_backfill_batches_total", "daybook_live_updates_total", "daybook_live_feeds", "daybook_views_capped_total",
     "daybook_shed_total", "daybook_actor_restarts_total", "daybook_log_batches_trimmed_total", "daybook_log_trimmed_below",
     "daybook_outputs_skipped_total", "daybook_foreign_messages_total", "daybook_account_lookups_total",

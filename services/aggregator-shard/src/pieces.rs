@@ -6,8 +6,12 @@
 //! Where a piece ends is decided by each row alone, by its key and its length: a change moves no boundary but its own. Long
 //! rows end a piece more often than short ones, so pieces are about equally large whatever the rows are.
 
+mod reuse;
+
+pub use reuse::{Cut, Found, Known, NewPiece};
+
 use crate::snapshots::error::SnapshotError;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{BufRead, Read};
 use std::str::FromStr;
@@ -22,10 +26,14 @@ const END: u32 = u32::MAX;
 const LEVEL: i32 = 1;
 /// The same for what differs from another piece: the first two levels do not find all that is alike in a piece of 100 kB.
 const LEVEL_OF_DIFFERENCE: i32 = 3;
+/// Length of a hash.
+const HASH_BYTES: usize = 32;
 /// Version of the form of a manifest.
 const FORMAT: u8 = 1;
 /// Largest piece as it is stored: one that does not shrink becomes a little longer.
 const MAX_STORED_BYTES: u32 = (1 << 18) + (1 << 12);
+/// Longest manifest, in bytes: that of a store of a hundred gigabytes. Longer ones are neither written nor read.
+pub const MAX_MANIFEST_BYTES: usize = 1 << 26;
 
 /// How large pieces are, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +59,7 @@ impl Sizes {
 
 /// The BLAKE3 hash of the bytes of a piece, before they are compressed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct PieceId([u8; 32]);
+pub struct PieceId([u8; HASH_BYTES]);
 
 impl PieceId {
     /// That of these bytes.
@@ -73,11 +81,21 @@ impl fmt::Debug for PieceId {
 }
 
 impl FromStr for PieceId {
-    type Err = blake3::HexError;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(*blake3::Hash::from_hex(text)?.as_bytes()))
+    type Err = NoPieceName;
+
+    /// Reads what [`fmt::Display`] writes. Upper case would be a second name of the same piece.
+    fn from_str(text: &str) -> Result<Self, NoPieceName> {
+        match blake3::Hash::from_hex(text) {
+            Ok(hash) if !text.bytes().any(|byte| byte.is_ascii_uppercase()) => Ok(Self(*hash.as_bytes())),
+            _ => Err(NoPieceName),
+        }
     }
 }
+
+/// A text that names no piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the name of a piece is one or two hashes in lower case")]
+pub struct NoPieceName;
 
 /// The name under which a piece is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,8 +122,8 @@ impl fmt::Display for PieceName {
 }
 
 impl FromStr for PieceName {
-    type Err = blake3::HexError;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
+    type Err = NoPieceName;
+    fn from_str(text: &str) -> Result<Self, NoPieceName> {
         match text.split_once('-') {
             None => Ok(Self::whole(text.parse()?)),
             Some((id, base)) => Ok(Self { id: id.parse()?, base: Some(base.parse()?) }),
@@ -132,6 +150,11 @@ impl Piece {
         let packed = zstd::bulk::compress(bytes, LEVEL)?;
         let name = PieceName::whole(PieceId::of(bytes));
         Ok((Self { name, bytes: bytes.len() as u32, stored: packed.len() as u32 }, packed))
+    }
+
+    /// How many bytes it takes in a [`Manifest`].
+    fn listed_bytes(&self) -> usize {
+        HASH_BYTES + 4 + 4 + 1 + self.name.base.map_or(0, |_| HASH_BYTES)
     }
 
     /// What differs in this piece, of which these are the bytes, from the bytes of another one. `None` unless that takes less than
@@ -195,6 +218,11 @@ impl Manifest {
         (!pieces.is_empty()).then_some(Self { pieces })
     }
 
+    /// Whether everything that it needs is among what is `there`.
+    pub fn is_complete(&self, there: &BTreeSet<PieceName>) -> bool {
+        self.names().all(|name| there.contains(&name))
+    }
+
     /// The names of everything that must be stored for it to be read; some may come more than once.
     pub fn names(&self) -> impl Iterator<Item = PieceName> {
         let bases = self.pieces.iter().filter_map(|piece| piece.name.base).map(PieceName::whole);
@@ -207,53 +235,50 @@ impl Manifest {
     }
 }
 
+/// A manifest that is being made, no longer than readers take.
+#[derive(Debug)]
+pub struct Listing {
+    manifest: Manifest,
+    bytes: usize,
+    most: usize,
+}
+
+impl Default for Listing {
+    fn default() -> Self {
+        Self::within(MAX_MANIFEST_BYTES)
+    }
+}
+
+impl Listing {
+    /// Of at most so many bytes.
+    fn within(most: usize) -> Self {
+        Self { manifest: Manifest::default(), bytes: 1, most }
+    }
+
+    /// Adds the next piece.
+    ///
+    /// # Errors
+    /// When the list would become too long.
+    pub fn add(&mut self, piece: Piece) -> Result<(), SnapshotError> {
+        self.bytes += piece.listed_bytes();
+        if self.bytes > self.most {
+            return Err(SnapshotError::TooLarge { pieces: self.manifest.pieces.len(), most: self.most });
+        }
+        self.manifest.pieces.push(piece);
+        Ok(())
+    }
+
+    /// The list of all that was added.
+    pub fn finish(self) -> Manifest {
+        self.manifest
+    }
+}
+
 /// Takes so many bytes off the beginning.
 fn take_first<'b, const N: usize>(rest: &mut &'b [u8]) -> Option<&'b [u8; N]> {
     let (first, others) = rest.split_first_chunk()?;
     *rest = others;
     Some(first)
-}
-
-/// The pieces of the newest snapshot, for the next one to be made of.
-#[derive(Debug, Default)]
-pub struct Known {
-    pieces: Vec<Piece>,
-    by_id: BTreeMap<PieceId, usize>,
-    there: BTreeSet<PieceName>,
-    /// Behind the one that was found last: pieces come in the order of their rows.
-    next: usize,
-}
-
-/// What is known of a piece.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
-    /// It need not be stored again.
-    There(Piece),
-    /// It is new. At its place there was something that it may be like, which is stored as a whole.
-    New { like: Option<PieceId> },
-}
-
-impl Known {
-    /// Of a manifest, as much of which can be read as is `there`.
-    pub fn new(manifest: Manifest, there: BTreeSet<PieceName>) -> Self {
-        let by_id = manifest.pieces.iter().enumerate().map(|(index, piece)| (piece.name.id, index)).collect();
-        Self { pieces: manifest.pieces, by_id, there, next: 0 }
-    }
-
-    /// What is known of the next piece.
-    pub fn find(&mut self, id: PieceId) -> Found {
-        let is_there = |name: PieceName| {
-            self.there.contains(&name) && name.base.is_none_or(|base| self.there.contains(&PieceName::whole(base)))
-        };
-        if let Some(index) = self.by_id.get(&id) {
-            self.next = index + 1;
-            let piece = self.pieces[*index];
-            return if is_there(piece.name) { Found::There(piece) } else { Found::New { like: None } };
-        }
-        let like = self.pieces.get(self.next).map(|piece| piece.name.base.unwrap_or(piece.name.id));
-        self.next += 1;
-        Found::New { like: like.filter(|like| is_there(PieceName::whole(*like))) }
-    }
 }
 
 /// Hands `take` the bytes of the rows piece by piece. Of each row they are the lengths of key and value in four bytes each, then

@@ -1,5 +1,6 @@
 //! How much of the log and which snapshots are kept: the log is trimmed below a snapshot that is on the broker, so that a
 //! shard that has lost its folder always finds a state and everything after it. See docs/decisions/0015-retention.md.
+//! [`Plan`] and [`Trim`] are the core; [`apply`] carries out what it asks for.
 
 use crate::reclaim::{Patience, Reclaiming};
 use crate::snapshots::{self, Snapshot, SnapshotError};
@@ -58,6 +59,93 @@ impl Plan {
     }
 }
 
+/// The next thing to do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum TrimAction {
+    /// List the partition's snapshots, and see where its log begins.
+    List,
+    /// Look whether all pieces of that snapshot are there.
+    Inspect(LogSeq),
+    /// Remove the log before that batch.
+    Trim(LogSeq),
+    /// Remove that snapshot.
+    Remove(LogSeq),
+    Done,
+}
+
+/// What came of an action.
+#[derive(Debug)]
+pub enum TrimHeard {
+    Listed {
+        /// In order of their positions.
+        snapshots: Vec<Snapshot>,
+        /// The position of the log's first batch.
+        begins: Option<LogSeq>,
+    },
+    /// Whether they all are; not, where nobody tells.
+    Inspected(bool),
+    Carried,
+}
+
+/// The core of removing what is over its retention: what goes, and in which order. No clock and no I/O. It ends where an action fails:
+/// what is left is removed the next time.
+///
+/// # Invariants
+/// The log is trimmed, and snapshots are removed, only once all pieces of the one that this relies on have been seen to be there.
+#[derive(Debug)]
+pub struct Trim {
+    retention: Retention,
+    snapshots: Vec<Snapshot>,
+    begins: Option<LogSeq>,
+    plan: Plan,
+}
+
+impl Trim {
+    pub fn begin(retention: Retention) -> (Self, TrimAction) {
+        (Self { retention, snapshots: Vec::new(), begins: None, plan: Plan::default() }, TrimAction::List)
+    }
+
+    /// Takes what came of the action.
+    pub fn heard(&mut self, heard: TrimHeard) -> TrimAction {
+        match heard {
+            TrimHeard::Listed { snapshots, begins } => {
+                (self.snapshots, self.begins) = (snapshots, begins);
+                self.plan()
+            }
+            TrimHeard::Inspected(true) => self.carry_out(),
+            // It is passed over as if it were not there, and goes once it is below another.
+            TrimHeard::Inspected(false) => {
+                let relied_on = self.plan.relies_on(&self.snapshots);
+                self.snapshots.retain(|snapshot| Some(snapshot.position) != relied_on);
+                self.plan()
+            }
+            TrimHeard::Carried => self.next_removal(),
+        }
+    }
+
+    fn plan(&mut self) -> TrimAction {
+        self.plan = Plan::of(&self.snapshots, self.retention);
+        let is_trimmed = self.plan.floor.is_none_or(|floor| self.begins.is_some_and(|begins| begins >= floor));
+        match self.plan.relies_on(&self.snapshots) {
+            // To look for all pieces of a snapshot would be for nothing.
+            Some(relied_on) if !is_trimmed || !self.plan.superseded.is_empty() => TrimAction::Inspect(relied_on),
+            _ => self.carry_out(),
+        }
+    }
+
+    /// The log first: between the two there is a snapshot too many, never one too few.
+    fn carry_out(&mut self) -> TrimAction {
+        self.plan.floor.map_or_else(|| self.next_removal(), TrimAction::Trim)
+    }
+
+    fn next_removal(&mut self) -> TrimAction {
+        if self.plan.superseded.is_empty() {
+            return TrimAction::Done;
+        }
+        TrimAction::Remove(self.plan.superseded.remove(0))
+    }
+}
+
 /// Removes what is over its retention, unless that is `None`, and the pieces that no snapshot names any more. What fails is tried
 /// again the next time.
 pub(crate) async fn tidy(
@@ -82,37 +170,42 @@ pub(crate) async fn tidy(
 
 /// Removes snapshots that nobody needs, and of the log what is older than `retention` and below a snapshot. Any number of
 /// shards may do it at once: what is removed is below the newest snapshot that each of them sees, and newer ones only
-/// come. Only a snapshot of which every piece has been seen to be there is relied on: one that cannot be read is passed over as if it
-/// were not there, and goes once it is below another.
+/// come. Only a snapshot of which every piece has been seen to be there is relied on, as [`Trim`] says.
 ///
 /// # Errors
 /// When the broker does not answer, or refuses: what is left is removed the next time.
 pub async fn apply(connection: &Connection, partition: Partition, retention: Retention) -> Result<(), SnapshotError> {
-    let mut there = snapshots::list(connection, partition).await?;
-    let begins = beginning(connection, partition).await;
-    let plan = loop {
-        let plan = Plan::of(&there, retention);
-        let Some(relied_on) = plan.relies_on(&there) else { break plan };
-        let is_trimmed = plan.floor.is_none_or(|floor| begins.is_some_and(|begins| begins.position >= floor));
-        // To look for all pieces of a snapshot would be for nothing.
-        if is_trimmed && plan.superseded.is_empty() {
-            break plan;
-        }
-        match snapshots::is_complete(connection, partition, relied_on).await {
-            Ok(true) => break plan,
-            Ok(false) => tracing::warn!(%partition, %relied_on, "a snapshot is not complete"),
-            Err(error) => tracing::warn!(%partition, %relied_on, %error, "a snapshot cannot be read"),
-        }
-        there.retain(|snapshot| snapshot.position != relied_on);
-    };
-    // The log first: between the two there is a snapshot too many, never one too few.
-    if let Some(floor) = plan.floor {
-        trim(connection, partition, floor).await?;
+    let (mut core, mut action) = Trim::begin(retention);
+    loop {
+        let heard = match action {
+            TrimAction::List => {
+                let snapshots = snapshots::list(connection, partition).await?;
+                let begins = beginning(connection, partition).await.map(|beginning| beginning.position);
+                TrimHeard::Listed { snapshots, begins }
+            }
+            TrimAction::Inspect(relied_on) => TrimHeard::Inspected(is_complete(connection, partition, relied_on).await),
+            TrimAction::Trim(floor) => {
+                trim(connection, partition, floor).await?;
+                TrimHeard::Carried
+            }
+            TrimAction::Remove(position) => {
+                snapshots::remove(connection, partition, position).await?;
+                TrimHeard::Carried
+            }
+            TrimAction::Done => return Ok(()),
+        };
+        action = core.heard(heard);
     }
-    for position in plan.superseded {
-        snapshots::remove(connection, partition, position).await?;
+}
+
+/// Whether all pieces of a snapshot are known to be there.
+async fn is_complete(connection: &Connection, partition: Partition, position: LogSeq) -> bool {
+    match snapshots::is_complete(connection, partition, position).await {
+        Ok(true) => return true,
+        Ok(false) => tracing::warn!(%partition, %position, "a snapshot is not complete"),
+        Err(error) => tracing::warn!(%partition, %position, %error, "a snapshot cannot be read"),
     }
-    Ok(())
+    false
 }
 
 /// Removes the partition's batches before the one at `floor`, which stays: so the last batch, which the fence needs, does.
@@ -141,6 +234,39 @@ mod tests {
     fn plan(snapshots: &[Snapshot], retention: &str) -> (Option<u64>, Vec<u64>) {
         let Plan { floor, superseded } = Plan::of(snapshots, retention.parse().unwrap());
         (floor.map(|floor| floor.0), superseded.into_iter().map(|position| position.0).collect())
+    }
+
+    /// What is done about these snapshots, of which the `broken` ones are not complete, one thing after the other.
+    fn done(snapshots: &[Snapshot], begins: u64, broken: &[u64], retention: &str) -> Vec<TrimAction> {
+        let (mut trim, mut action) = Trim::begin(retention.parse().unwrap());
+        let mut done = Vec::new();
+        loop {
+            let heard = match &action {
+                TrimAction::List => TrimHeard::Listed { snapshots: snapshots.to_vec(), begins: Some(LogSeq(begins)) },
+                TrimAction::Inspect(position) => TrimHeard::Inspected(!broken.contains(&position.0)),
+                TrimAction::Trim(_) | TrimAction::Remove(_) => TrimHeard::Carried,
+                TrimAction::Done => return done,
+            };
+            let next = trim.heard(heard);
+            done.push(std::mem::replace(&mut action, next));
+        }
+    }
+
+    #[test]
+    fn what_goes_is_removed_in_favour_of_a_snapshot_that_is_complete() {
+        let all = [snapshot(1, 300), snapshot(2, 200), snapshot(3, 100), snapshot(4, 90), snapshot(5, 10)];
+        let at = LogSeq;
+        let (list, trim) = (|| TrimAction::List, |position| TrimAction::Trim(at(position)));
+        let (inspect, remove) =
+            (|position| TrimAction::Inspect(at(position)), |position| TrimAction::Remove(at(position)));
+        assert_eq!(done(&all, 1, &[], "100s"), [list(), inspect(3), trim(3), remove(1), remove(2), remove(4)]);
+        // The floor is broken, and the next one is taken; the broken one goes later, below another.
+        assert_eq!(done(&all, 1, &[3], "100s"), [list(), inspect(3), inspect(2), trim(2), remove(1)]);
+        assert_eq!(done(&all[4..], 1, &[5], "1s"), [list(), inspect(5)]);
+        // It is trimmed already, and nothing goes.
+        assert_eq!(done(&all[2..3], 3, &[3], "100s"), [list(), trim(3)]);
+        assert_eq!(done(&all[3..], 1, &[], "0"), [list(), inspect(5), remove(4)]);
+        assert_eq!(done(&all[3..], 1, &[5], "0"), [list(), inspect(5)]);
     }
 
     #[test]

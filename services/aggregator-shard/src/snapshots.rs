@@ -2,19 +2,20 @@
 //! beginning of the log. As disposable as the store itself.
 //!
 //! A snapshot is an object, its [`Manifest`], and the [`pieces`](crate::pieces) that this names. Pieces are shared: what the snapshot
-//! before has is not stored again, and of what has changed a little only the difference. A manifest is told of only when all of its pieces are there, and the pieces are looked for again
-//! afterwards. Which snapshots are kept is said by [`crate::retention`], and which pieces by [`crate::reclaim`].
+//! before has is not stored again, and of what has changed a little only the difference. A manifest is told of only when all of its pieces are
+//! there, and the pieces are looked for again afterwards: [`uploading`] says in which order. Which snapshots are kept is said by [`crate::retention`], and which pieces by [`crate::reclaim`].
 
 pub(crate) mod error;
 mod fetching;
 mod sending;
+pub mod uploading;
 
 pub use error::SnapshotError;
 pub(crate) use error::broker;
 pub use fetching::fetch;
 pub use sending::{Of, PUT_DEADLINE, confirm, put};
 
-use crate::pieces::{Manifest, PieceName};
+use crate::pieces::{MAX_MANIFEST_BYTES, Manifest, PieceName};
 use async_nats::header::NATS_ROLLUP;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::object_store::{Config, DeleteErrorKind, GetErrorKind, ObjectInfo, ObjectStore};
@@ -33,17 +34,16 @@ use futures::TryStreamExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
+use tokio::task::spawn_blocking;
 
 /// Key in the metadata of an object whose state waits for no backfill.
 const WHOLE: &str = "daybook-whole";
 /// Key in the metadata of an object under which stands how far into INBOX its state reaches, in JSON.
 const THROUGH: &str = "daybook-through";
 /// How long the next part of a snapshot, or a list, may take to come.
-const READ_DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const READ_DEADLINE: Duration = Duration::from_secs(10);
 /// Size of an object's parts on the broker.
 const CHUNK_BYTES: usize = 128 * 1024;
-/// Largest manifest that is read, in bytes: that of a store of a hundred gigabytes.
-const MAX_MANIFEST_BYTES: usize = 1 << 26;
 /// Pieces that are sent or asked for at a time.
 pub(crate) const PIECES_AT_ONCE: usize = 8;
 /// Pieces that wait to be sent, or to be put into the store.
@@ -236,11 +236,25 @@ pub async fn manifest(
     partition: Partition,
     position: LogSeq,
 ) -> Result<Option<Manifest>, SnapshotError> {
+    Ok(numbered_manifest(connection, partition, position).await?.map(|(_, manifest)| manifest))
+}
+
+/// As [`manifest`], with the number of the object that it was read from. Where two processes put the snapshot of one position, that
+/// need not be the number which the leader told before.
+///
+/// # Errors
+/// As [`manifest`].
+pub(crate) async fn numbered_manifest(
+    connection: &Connection,
+    partition: Partition,
+    position: LogSeq,
+) -> Result<Option<(String, Manifest)>, SnapshotError> {
     let mut object = match bucket(connection).await?.get(object_name(partition, position)).await {
         Ok(object) => object,
         Err(error) if error.kind() == GetErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(broker(error)),
     };
+    let number = object.info().nuid.clone();
     let mut bytes = Vec::new();
     // An object that is removed while it is read never ends.
     loop {
@@ -253,7 +267,8 @@ pub async fn manifest(
             return Err(broker("its manifest is too long"));
         }
     }
-    Manifest::decode(&bytes).map(Some).ok_or_else(|| broker("its manifest cannot be read"))
+    let manifest = spawn_blocking(move || Manifest::decode(&bytes)).await?;
+    manifest.map(|manifest| Some((number, manifest))).ok_or_else(|| broker("its manifest cannot be read"))
 }
 
 /// The pieces of a partition that are there, as the leader of the bucket's stream has them.
@@ -266,7 +281,9 @@ pub(crate) async fn pieces_there(
         let stream = stream_handle(connection, &subjects.checkpoints_stream()).await.map_err(broker)?;
         let there = stream.info_with_subjects(subjects.checkpoint_piece(partition, "*")).await.map_err(broker)?;
         let there: Vec<(String, usize)> = there.try_collect().await.map_err(broker)?;
-        Ok(there.iter().filter_map(|(subject, _)| subjects.parse_checkpoint_piece(subject)?.1.parse().ok()).collect())
+        let subjects = subjects.clone();
+        let name = move |(subject, _): &(String, usize)| subjects.parse_checkpoint_piece(subject)?.1.parse().ok();
+        Ok(spawn_blocking(move || there.iter().filter_map(name).collect()).await?)
     };
     // A listing whose connection goes never ends.
     tokio::time::timeout(READ_DEADLINE, listing).await.map_err(|_| broker("the list of pieces does not come"))?
@@ -287,7 +304,7 @@ pub async fn is_complete(
         return Ok(earlier.is_ok_and(|object| !object.deleted));
     };
     let there = pieces_there(connection, partition).await?;
-    Ok(manifest.names().all(|name| there.contains(&name)))
+    Ok(spawn_blocking(move || manifest.is_complete(&there)).await?)
 }
 
 #[cfg(test)]

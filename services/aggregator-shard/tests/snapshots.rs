@@ -293,12 +293,14 @@ async fn a_snapshot_that_lacks_a_piece_is_taken_back_and_the_next_one_mends_thos
     shelf.change((0..10).map(|page| (page, 7)));
     let second = shelf.put().await;
     let manifest = snapshots::manifest(&shelf.connection, PARTITION, second).await.unwrap().unwrap();
-    snapshots::confirm(&shelf.connection, PARTITION, second, &manifest).await.unwrap();
+    let of = snapshots::Of { partition: PARTITION, position: second, through: Through::default(), is_whole: true };
+    let confirm = || snapshots::confirm(&shelf.connection, of, shelf.store.clone(), manifest.clone());
+    confirm().await.unwrap();
     let shared = shelf.named(first).await[PAGES as usize / 20];
     assert!(shelf.named(second).await.contains(&shared));
     // Others may have removed it while the snapshot was put.
     shelf.purge(shared).await;
-    let error = snapshots::confirm(&shelf.connection, PARTITION, second, &manifest).await.unwrap_err();
+    let error = confirm().await.unwrap_err();
     assert!(error.to_string().contains("pieces of the snapshot are gone"), "{error}");
     assert_eq!(shelf.positions().await, [first]);
     assert!(shelf.fetch(first).await.is_err());
@@ -355,6 +357,49 @@ async fn what_someone_else_wrote_behind_a_piece_is_passed_over() {
     let position = shelf.put().await;
     let subject = shelf.connection.subjects.checkpoint_piece(PARTITION, shelf.named(position).await[3]);
     shelf.connection.jetstream.publish(subject, "no piece".into()).await.unwrap().await.unwrap();
+    assert_eq!(shelf.fetch(position).await.unwrap(), rows(&shelf.store));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_belongs_to_nothing_is_swept() {
+    let mut shelf = Shelf::start().await;
+    let position = shelf.put().await;
+    let (pieces, bytes) = (shelf.pieces().await, shelf.bytes().await);
+    let some = shelf.named(position).await[0];
+    let upper = some.to_string().to_uppercase();
+    let contents = shelf.connection.subjects.checkpoint_contents();
+    let beyond = Partition(shelf.connection.partitions);
+    let odd = [
+        "a.b".to_owned(),
+        "a.b.c.d".to_owned(),
+        "nobody".to_owned(),
+        format!("pieces.{PARTITION}.{upper}"),
+        format!("pieces.{PARTITION}.odd"),
+        format!("pieces.{beyond}.{some}"),
+    ];
+    let store = async |rest: &str| {
+        let sent = shelf.connection.jetstream.publish(format!("{contents}{rest}"), "remains".into()).await.unwrap();
+        sent.await.unwrap();
+    };
+    for rest in &odd {
+        store(rest).await;
+    }
+    // It may be on its way to becoming something.
+    assert_eq!(sweep::sweep(&shelf.connection).await.unwrap(), 0);
+    // While a manifest of that partition is there, its pieces stay.
+    let bucket = shelf.connection.jetstream.get_object_store(shelf.connection.subjects.checkpoints_bucket()).await;
+    let bucket = bucket.unwrap();
+    let name = format!("manifest-{beyond}-7");
+    bucket.put(name.as_str(), &mut &b"of another log"[..]).await.unwrap();
+    assert_eq!(sweep::sweep_older(&shelf.connection, Instant::MAX).await.unwrap(), odd.len() - 1);
+    bucket.delete(&name).await.unwrap();
+    // The piece, and the word of the manifest.
+    assert_eq!(sweep::sweep_older(&shelf.connection, Instant::MAX).await.unwrap(), 2);
+    assert_eq!((shelf.pieces().await, shelf.bytes().await), (pieces, bytes));
+    assert_eq!(shelf.fetch(position).await.unwrap(), rows(&shelf.store));
+    // A subject that stands for others as a filter is left alone.
+    store("*").await;
+    assert_eq!(sweep::sweep_older(&shelf.connection, Instant::MAX).await.unwrap(), 0);
     assert_eq!(shelf.fetch(position).await.unwrap(), rows(&shelf.store));
 }
 

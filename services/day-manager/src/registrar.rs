@@ -453,7 +453,7 @@ impl Registrar {
             (Asked::Read, Heard::Read(streams)) => self.begin(job, streams),
             (Asked::Clocks, Heard::Clocks(clocks)) => {
                 self.known.read(Origin::Clocks, ends(&clocks));
-                self.registry.clocks = found(clocks).into_iter().collect();
+                self.set_clocks(found(clocks));
             }
             (Asked::Count, Heard::Counted(counted)) => job.counted = Some(counted),
             (Asked::Weigh, Heard::Weighed(state, stored)) => job.weighed = Some((state, stored)),
@@ -481,14 +481,19 @@ impl Registrar {
         let Assembled { registry, repairs, troubles } = assembled;
         self.registry = registry;
         self.troubles.extend(troubles);
-        // A clock never goes back, also not where someone else has written in the place of where it stands.
-        for (name, stood) in stood {
-            self.registry.clocks.entry(name).and_modify(|now| *now = stood.max(*now)).or_insert(stood);
-        }
+        self.set_clocks(stood);
         // Definitions and days come into INBOX from two streams: no day is published before its tenant is there.
         job.first([Work::AwaitEarlier { only_catalog: true }]);
         if !repairs.is_empty() {
             job.first([Work::Repair(repairs)]);
+        }
+    }
+
+    /// Sets clocks that do not stand later already. None goes back, also not where someone else has written in the place of where it
+    /// stands.
+    fn set_clocks(&mut self, clocks: impl IntoIterator<Item = (Name, Instant)>) {
+        for (name, time) in clocks {
+            self.registry.clocks.entry(name).and_modify(|stands| *stands = time.max(*stands)).or_insert(time);
         }
     }
 

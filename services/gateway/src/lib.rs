@@ -158,7 +158,8 @@ impl Bound {
         };
         let door_options = options.door;
         let haste = door_options.webhook_haste;
-        let sending = webhooks.as_ref().map_or(0, WebhooksFile::handles);
+        // However many targets the file comes to have.
+        let sending = webhooks.as_ref().map_or(0, |_| webhooks::MAX_TRIES.into());
         let bounds = Bounds::within_file_limit(door_options.max_connections, sending);
         // Each request and each live stream takes a connection.
         let share = u32::try_from(bounds.connections).unwrap_or(u32::MAX) / SHARES;

@@ -18,6 +18,7 @@ use daybook_runtime::log::{self, Logged};
 use daybook_runtime::written::{Message, NotWritten, header_number};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often a request is lost, its answer is, or it comes late: once in so many.
@@ -120,9 +121,11 @@ pub struct Object {
     pub position: LogSeq,
     /// No view waits for a backfill in it.
     pub is_whole: bool,
-    pub manifest: Rc<Manifest>,
+    pub manifest: Arc<Manifest>,
     /// Its sender had given up when the broker was told of it.
     pub is_late: bool,
+    /// Another one each time that the broker is told of it.
+    pub number: u64,
 }
 
 /// A piece of snapshots as it is stored.
@@ -354,7 +357,9 @@ impl Broker {
                     self.trimmed.push(partition);
                 }
             }
-            Request::Tell(object) => {
+            Request::Tell(mut object) => {
+                self.tickets += 1;
+                object.number = self.tickets;
                 let told_at = self.clock;
                 self.objects.insert((object.partition, object.position), (object, told_at));
             }

@@ -12,8 +12,7 @@ use crate::settings::{Place, Shell, Violation};
 use crate::snapshots::{self, Next, Trimming, Upload};
 use crate::store::Store;
 use aggregator_shard::outputs::{Maker, Recorded};
-use aggregator_shard::pieces::PieceName;
-use aggregator_shard::reclaim::Seen;
+use aggregator_shard::reclaim::Reclaim;
 use daybook_contracts::ask::ViewProgress;
 use daybook_contracts::log::{Batch, Event, Record, Restate};
 use daybook_domain::catalogue::{Definition, Earliest, Removal, View};
@@ -79,7 +78,7 @@ struct Running {
     snapshotted: LogSeq,
     trimming: Option<Trimming>,
     /// Which pieces of snapshots were named when it looked last.
-    seen: Seen<PieceName>,
+    reclaim: Reclaim,
     /// The position of a batch that waits for another's snapshot, and how often that was looked for.
     short_of: Option<(LogSeq, usize)>,
     was_level: bool,
@@ -246,7 +245,7 @@ impl Replica {
             snapshot_at: shell.broker.elapsed(),
             snapshotted: LogSeq(0),
             trimming: None,
-            seen: Seen::default(),
+            reclaim: Reclaim::default(),
             short_of: None,
             scratch: None,
             adding: false,
@@ -469,9 +468,9 @@ impl Running {
     /// A step of a checkpoint, or of the snapshot behind it.
     fn save(&mut self, shell: &mut Shell, partition: Partition, store: &mut Store) -> Result<Stepped, Ended> {
         if let Some(upload) = &mut self.upload {
-            match upload.step(shell) {
+            match upload.step(shell, store) {
                 Next::Goes => return Ok(Stepped::Nothing),
-                Next::Done => self.snapshotted = self.snapshotted.max(upload.position()),
+                Next::Done => self.snapshotted = self.snapshotted.max(upload.newest()),
                 // The next try may succeed.
                 Next::Unclear => {}
             }
@@ -529,17 +528,7 @@ impl Running {
         }
         self.state.stored();
         self.evict(shell, usize::MAX);
-        if let Some(is_whole) = snapshot
-            && let Some(known) = snapshots::try_list(shell, partition)
-        {
-            match known.last().filter(|newest| newest.position >= position || newest.age < snapshots::INTERVAL) {
-                Some(newest) => self.snapshotted = self.snapshotted.max(newest.position),
-                None => {
-                    let newest = known.last().map(|newest| newest.position);
-                    self.upload = Some(Upload::new(shell, partition, position, is_whole, newest, store));
-                }
-            }
-        }
+        self.upload = snapshot.map(|is_whole| Upload::new(shell, partition, position, is_whole));
         Ok(())
     }
 
@@ -548,9 +537,9 @@ impl Running {
     fn trim(&mut self, shell: &mut Shell, partition: Partition) {
         let mut trimming = match self.trimming.take() {
             Some(trimming) => trimming,
-            None => Trimming::new(shell, partition, self.state.needs_history()),
+            None => Trimming::new(shell, self.state.needs_history()),
         };
-        let next = trimming.step(shell, partition, &mut self.seen);
+        let next = trimming.step(shell, partition, &mut self.reclaim);
         self.trimming = matches!(next, Next::Goes).then_some(trimming);
     }
 

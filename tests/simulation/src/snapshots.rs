@@ -1,21 +1,21 @@
-//! Snapshots on the broker: what `aggregator_shard::snapshots`, `retention` and `reclaim` do with input and output, as steps. How
-//! rows are cut into pieces and read, what of the log and of snapshots is kept, and which pieces go, is said by their own code.
+//! Snapshots on the broker: what `aggregator_shard` does with input and output for the cores that put them (`snapshots::uploading`),
+//! remove them with the log (`retention`), and remove their pieces (`reclaim`). Between an action of a core and its outcome anything else
+//! may happen. How rows are cut into pieces and read is said by their own code, too.
 
 use crate::broker::{Answer, Broker, Object, Request, Stream, Ticket};
 use crate::fault::Fault;
 use crate::mutation::Mutation;
 use crate::settings::{Place, Shell};
 use crate::store::Store;
-use aggregator_shard::pieces::{Found, Known, Manifest, Piece, PieceId, PieceName, Sizes, cut, read_rows};
-use aggregator_shard::reclaim::{Patience, Seen};
-use aggregator_shard::retention::Plan;
+use aggregator_shard::pieces::{Cut, Known, Listing, Manifest, Piece, PieceId, PieceName, Sizes, cut, read_rows};
+use aggregator_shard::reclaim::{Due, Patience, Reclaim, ReclaimAction, ReclaimHeard};
+use aggregator_shard::retention::{Trim, TrimAction, TrimHeard};
+use aggregator_shard::snapshots::uploading::{self, Pace, UploadAction, UploadHeard};
 use aggregator_shard::snapshots::{Snapshot, SnapshotError};
 use daybook_domain::ids::{LogSeq, Partition};
-use daybook_domain::time::Instant;
 use daybook_machine::PartitionState;
 use daybook_runtime::store::Row;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Between two snapshots of a partition, by the broker's clock.
@@ -24,10 +24,12 @@ pub const INTERVAL: Duration = Duration::from_secs(3);
 const SIZES: Sizes = Sizes { usual: 3 << 10, most: 12 << 10 };
 /// A snapshot that is read breaks off, or the list of them does not come, once in so many times.
 const TORN_ONE_IN: usize = 4;
-/// How long a snapshot may take to be put.
-const PUT_DEADLINE: Duration = Duration::from_secs(15);
+/// When a snapshot is put, and how long its pieces may take to be sent.
+const PACE: Pace = Pace { interval: INTERVAL, deadline: Duration::from_secs(25) };
 /// How long pieces stay that no snapshot names.
-const PATIENCE: Patience = Patience { released: Duration::from_secs(30), orphaned: Duration::from_secs(90) };
+const PATIENCE: Patience = Patience { released: Duration::from_secs(40), orphaned: Duration::from_secs(150) };
+/// A step goes on with the next action of a core, but once in so many times.
+const STOPS_ONE_IN: usize = 12;
 
 /// The snapshots of a partition, in order of their positions.
 pub fn list(broker: &Broker, partition: Partition) -> Vec<Snapshot> {
@@ -59,10 +61,10 @@ pub fn is_usable(broker: &Broker, partition: Partition, position: LogSeq) -> boo
 
 /// Whether all pieces of a snapshot are there.
 pub fn is_complete(broker: &Broker, partition: Partition, manifest: &Manifest) -> bool {
-    manifest.names().all(|name| broker.piece(partition, name).is_some())
+    manifest.is_complete(&broker.pieces(partition).map(|(name, _)| name).collect())
 }
 
-fn manifest_of(broker: &Broker, partition: Partition, position: LogSeq) -> Option<Rc<Manifest>> {
+fn manifest_of(broker: &Broker, partition: Partition, position: LogSeq) -> Option<Arc<Manifest>> {
     let (object, _) = broker.snapshots(partition).find(|(object, _)| object.position == position)?;
     Some(object.manifest.clone())
 }
@@ -113,195 +115,265 @@ fn read_whole(broker: &Broker, partition: Partition, id: PieceId) -> Option<Vec<
     piece.unpack(&broker.piece(partition, piece.name)?.bytes, b"")
 }
 
-/// A snapshot on its way to the broker: the pieces that the newest one has not, then the word that it is there, then a look
-/// whether all of its pieces still are.
+/// A snapshot on its way to the broker: what the core asks for, and what came of it.
 pub struct Upload {
-    object: Object,
-    pieces: Vec<Request>,
+    core: uploading::Upload,
+    turn: UploadTurn,
+    partition: Partition,
+    position: LogSeq,
+    is_whole: bool,
+    /// Carried out before the core hears of them.
     under_way: Vec<Ticket>,
-    stage: Stage,
-    /// By how long the broker had run.
-    began: Duration,
+    newest: LogSeq,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Sending,
-    Telling,
-    TakingBack,
+enum UploadTurn {
+    Act(UploadAction),
+    Hear(UploadHeard),
+    Ended,
 }
 
 impl Upload {
     /// Of what a commit has just left in the store.
-    pub fn new(
-        shell: &mut Shell,
-        partition: Partition,
-        position: LogSeq,
-        is_whole: bool,
-        newest: Option<LogSeq>,
-        store: &Store,
-    ) -> Self {
-        let began = shell.broker.elapsed();
-        let mut known = known(shell, partition, newest);
-        let (mut manifest, mut pieces) = (Manifest::default(), Vec::new());
-        cut(store.scan().map(Ok::<_, SnapshotError>), SIZES, |bytes| {
-            let (mut piece, mut packed) = Piece::pack(bytes)?;
-            match known.find(piece.name.id) {
-                Found::There(there) => {
-                    manifest.pieces.push(there);
-                    shell.reach(Place::Reused);
-                    return Ok(());
-                }
-                Found::New { like: Some(like) } => {
-                    let of_base = read_whole(&shell.broker, partition, like);
-                    if let Some(smaller) = of_base.and_then(|of_base| piece.pack_against(bytes, like, &of_base)) {
-                        (piece, packed) = smaller;
-                        shell.reach(Place::Compared);
-                    }
-                }
-                Found::New { like: None } => {}
-            }
-            manifest.pieces.push(piece);
-            pieces.push(Request::Piece(partition, piece.name, packed.into()));
-            Ok(())
-        })
-        .expect("memory can be written");
-        let object = Object { partition, position, is_whole, manifest: Rc::new(manifest), is_late: false };
-        let mut upload = Self { object, pieces, under_way: Vec::new(), stage: Stage::Sending, began };
-        if shell.breaks(Mutation::TrustTornSnapshot) {
-            shell.broker.ask(Request::Tell(upload.object.clone()));
-        }
-        upload.send(shell);
-        upload
+    pub fn new(shell: &Shell, partition: Partition, position: LogSeq, is_whole: bool) -> Self {
+        let (core, action) = uploading::Upload::begin(position, PACE, shell.broker.elapsed());
+        let (turn, under_way) = (UploadTurn::Act(action), Vec::new());
+        Self { core, turn, partition, position, is_whole, under_way, newest: LogSeq(0) }
     }
 
-    fn send(&mut self, shell: &mut Shell) {
-        let sent = std::mem::take(&mut self.pieces).into_iter().map(|piece| shell.broker.ask(piece));
-        self.under_way.extend(sent);
+    /// One step; nothing has been committed to the store since this began. It is given up when the fate of a part is unclear.
+    pub fn step(&mut self, shell: &mut Shell, store: &Store) -> Next {
+        loop {
+            if let Some(unfinished) = all_stored(shell, &mut self.under_way) {
+                return unfinished;
+            }
+            self.turn = match std::mem::replace(&mut self.turn, UploadTurn::Ended) {
+                UploadTurn::Hear(heard) => UploadTurn::Act(self.core.heard(heard, shell.broker.elapsed())),
+                UploadTurn::Act(UploadAction::Done(newest)) => {
+                    self.newest = newest;
+                    return Next::Done;
+                }
+                UploadTurn::Act(action) => match self.carry_out(shell, store, action) {
+                    Some(heard) => UploadTurn::Hear(heard),
+                    None => return Next::Unclear,
+                },
+                UploadTurn::Ended => return Next::Unclear,
+            };
+            if shell.random.one_in(STOPS_ONE_IN) {
+                return Next::Goes;
+            }
+        }
     }
 
-    /// One step. It is given up when the fate of a part is unclear.
-    pub fn step(&mut self, shell: &mut Shell) -> Next {
-        let Object { partition, position, .. } = self.object;
-        if let Some(unfinished) = all_stored(shell, &mut self.under_way) {
-            return unfinished;
-        }
-        match self.stage {
-            Stage::Sending if shell.broker.elapsed() - self.began > PUT_DEADLINE => Next::Unclear,
-            Stage::Sending => {
-                self.under_way.push(shell.broker.ask(Request::Tell(self.object.clone())));
-                self.stage = Stage::Telling;
-                Next::Goes
+    /// The newest snapshot, once it is done.
+    pub fn newest(&self) -> LogSeq {
+        self.newest
+    }
+
+    fn carry_out(&mut self, shell: &mut Shell, store: &Store, action: UploadAction) -> Option<UploadHeard> {
+        let Self { partition, position, .. } = *self;
+        Some(match action {
+            UploadAction::ListSnapshots => UploadHeard::Snapshots(try_list(shell, partition)?),
+            UploadAction::ReadManifest(newest) => UploadHeard::Manifest(self.read_newest(shell, newest)),
+            UploadAction::ListPieces => {
+                if shell.strikes(Fault::TornSnapshot, TORN_ONE_IN) {
+                    return None;
+                }
+                let there = shell.broker.pieces(partition).map(|(name, _)| name);
+                let told = shell.broker.snapshots(partition).filter(|_| shell.breaks(Mutation::TrustTornSnapshot));
+                UploadHeard::Pieces(there.chain(told.flat_map(|(object, _)| object.manifest.names())).collect())
             }
-            Stage::Telling if shell.strikes(Fault::TornSnapshot, TORN_ONE_IN) => Next::Unclear,
-            Stage::Telling if is_complete(&shell.broker, partition, &self.object.manifest) => {
-                shell.trace.note(|| format!("replica {partition}: put a snapshot at {position}"));
-                Next::Done
+            UploadAction::Send(known) => {
+                let (manifest, pieces) = cut_pieces(shell, partition, store, known);
+                if shell.breaks(Mutation::TrustTornSnapshot) {
+                    self.tell(shell, Arc::new(manifest.clone()));
+                    self.under_way.clear();
+                }
+                self.under_way.extend(pieces.into_iter().map(|piece| shell.broker.ask(piece)));
+                UploadHeard::Sent(manifest)
             }
-            Stage::Telling => {
-                shell.trace.note(|| format!("replica {partition}: takes the snapshot at {position} back"));
+            UploadAction::Tell(manifest) => {
+                self.tell(shell, manifest);
+                UploadHeard::Told
+            }
+            UploadAction::TakeBack => {
                 self.under_way.push(shell.broker.ask(Request::Remove(partition, position)));
-                self.stage = Stage::TakingBack;
-                Next::Goes
+                UploadHeard::TakenBack
             }
-            Stage::TakingBack => Next::Unclear,
+            UploadAction::GiveUp(why) => {
+                shell.trace.note(|| format!("replica {partition}: gives up the snapshot at {position}: {why}"));
+                return None;
+            }
+            UploadAction::Done(_) => unreachable!("it is seen before"),
+        })
+    }
+
+    fn read_newest(&self, shell: &mut Shell, newest: LogSeq) -> Option<Manifest> {
+        if shell.strikes(Fault::TornSnapshot, TORN_ONE_IN) {
+            return None;
         }
+        let mut named = Manifest::clone(&*manifest_of(&shell.broker, self.partition, newest)?);
+        if shell.breaks(Mutation::ReuseUnnamed) {
+            let there = shell.broker.pieces(self.partition).map(|(name, _)| name);
+            let whole = there.filter(|name| name.base.is_none());
+            named.pieces.extend(whole.map(|name| Piece { name, bytes: SIZES.most as u32, stored: 0 }));
+        }
+        Some(named)
     }
 
-    pub fn position(&self) -> LogSeq {
-        self.object.position
+    fn tell(&mut self, shell: &mut Shell, manifest: Arc<Manifest>) {
+        let Self { partition, position, is_whole, .. } = *self;
+        shell.trace.note(|| format!("replica {partition}: tells of a snapshot at {position}"));
+        let object = Object { partition, position, is_whole, manifest, is_late: false, number: 0 };
+        self.under_way.push(shell.broker.ask(Request::Tell(object)));
     }
 }
 
-/// The pieces of the newest snapshot.
-fn known(shell: &mut Shell, partition: Partition, newest: Option<LogSeq>) -> Known {
-    let mut there: BTreeSet<PieceName> = shell.broker.pieces(partition).map(|(name, _)| name).collect();
-    if shell.strikes(Fault::TornSnapshot, TORN_ONE_IN) {
-        there.clear();
-    }
-    let mut named = newest.and_then(|newest| manifest_of(&shell.broker, partition, newest)).unwrap_or_default();
-    if shell.breaks(Mutation::ReuseUnnamed) {
-        let whole = there.iter().filter(|name| name.base.is_none());
-        let others = whole.map(|name| Piece { name: *name, bytes: SIZES.most as u32, stored: 0 });
-        Rc::make_mut(&mut named).pieces.extend(others);
-    }
-    Known::new(Manifest::clone(&named), there)
+/// The pieces of a store's rows, and requests to store those that are not known to be there.
+fn cut_pieces(shell: &mut Shell, partition: Partition, store: &Store, mut known: Known) -> (Manifest, Vec<Request>) {
+    let (mut listing, mut pieces) = (Listing::default(), Vec::new());
+    cut(store.scan().map(Ok::<_, SnapshotError>), SIZES, |bytes| {
+        let new = match Cut::of(bytes, &mut known)? {
+            Cut::There(there) => {
+                shell.reach(Place::Reused);
+                return listing.add(there);
+            }
+            Cut::New(new) => new,
+        };
+        let of_like = new.like.and_then(|like| read_whole(&shell.broker, partition, like));
+        let (piece, packed) = new.settle(of_like.as_deref());
+        if piece.name.base.is_some() {
+            shell.reach(Place::Compared);
+        }
+        pieces.push(Request::Piece(partition, piece.name, packed.into()));
+        listing.add(piece)
+    })
+    .expect("memory can be written");
+    (listing.finish(), pieces)
 }
 
-/// What is over its retention on its way out: the log first, then snapshots; and then pieces that none names any more.
+/// What is over its retention on its way out, and then pieces that no snapshot names any more.
 pub struct Trimming {
-    requests: VecDeque<Request>,
-    under_way: Option<Ticket>,
-    has_looked: bool,
+    core: Trim,
+    turn: TrimTurn,
+    /// Carried out before a core hears of them.
+    under_way: Vec<Ticket>,
+}
+
+enum TrimTurn {
+    Trim(TrimAction),
+    TrimHeard(TrimHeard),
+    Reclaim(ReclaimAction),
+    ReclaimHeard(ReclaimHeard),
+    Ended,
 }
 
 impl Trimming {
-    /// By what there is now; no snapshot goes while the state waits for a backfill.
-    pub fn new(shell: &mut Shell, partition: Partition, needs_history: bool) -> Self {
-        let requests = if needs_history { VecDeque::new() } else { over_retention(shell, partition) };
-        Self { requests, under_way: None, has_looked: false }
+    /// No snapshot goes while the state waits for a backfill.
+    pub fn new(shell: &Shell, needs_history: bool) -> Self {
+        let (core, action) = Trim::begin(shell.retention);
+        let action = if needs_history { TrimAction::Done } else { action };
+        Self { core, turn: TrimTurn::Trim(action), under_way: Vec::new() }
     }
 
     /// One step. The rest is left for the next time when the fate of a request is unclear.
-    pub fn step(&mut self, shell: &mut Shell, partition: Partition, seen: &mut Seen<PieceName>) -> Next {
-        match next(shell, &mut self.requests, &mut self.under_way) {
-            Next::Done if !self.has_looked => {
-                self.has_looked = true;
-                self.requests = unnamed(shell, partition, seen);
-                Next::Goes
+    pub fn step(&mut self, shell: &mut Shell, partition: Partition, reclaim: &mut Reclaim) -> Next {
+        loop {
+            match (all_stored(shell, &mut self.under_way), &self.turn) {
+                (Some(Next::Unclear), TrimTurn::TrimHeard(_)) => self.turn = TrimTurn::Trim(TrimAction::Done),
+                (Some(unfinished), _) => return unfinished,
+                (None, _) => {}
             }
-            next => next,
+            self.turn = match std::mem::replace(&mut self.turn, TrimTurn::Ended) {
+                TrimTurn::Trim(TrimAction::Done) => TrimTurn::Reclaim(reclaim.begin(PATIENCE)),
+                TrimTurn::Trim(action) => match self.trim(shell, partition, action) {
+                    Some(heard) => TrimTurn::TrimHeard(heard),
+                    None => TrimTurn::Trim(TrimAction::Done),
+                },
+                TrimTurn::TrimHeard(heard) => TrimTurn::Trim(self.core.heard(heard)),
+                TrimTurn::Reclaim(ReclaimAction::Done(_)) => return Next::Done,
+                TrimTurn::Reclaim(action) => match self.reclaim(shell, partition, action) {
+                    Some(heard) => TrimTurn::ReclaimHeard(heard),
+                    None => return Next::Unclear,
+                },
+                TrimTurn::ReclaimHeard(heard) => TrimTurn::Reclaim(reclaim.heard(heard, shell.broker.elapsed())),
+                TrimTurn::Ended => return Next::Unclear,
+            };
+            if shell.random.one_in(STOPS_ONE_IN) {
+                return Next::Goes;
+            }
         }
     }
-}
 
-fn over_retention(shell: &mut Shell, partition: Partition) -> VecDeque<Request> {
-    let mut known = try_list(shell, partition).unwrap_or_default();
-    let Plan { mut floor, superseded } = loop {
-        let plan = Plan::of(&known, shell.retention);
-        let Some(relied_on) = plan.relies_on(&known) else { break plan };
-        let manifest = manifest_of(&shell.broker, partition, relied_on);
-        let is_there = manifest.is_some_and(|manifest| is_complete(&shell.broker, partition, &manifest));
-        if is_there || shell.breaks(Mutation::TrustTornSnapshot) {
-            break plan;
+    fn trim(&mut self, shell: &mut Shell, partition: Partition, action: TrimAction) -> Option<TrimHeard> {
+        Some(match action {
+            TrimAction::List => {
+                let begins = shell.broker.next_batch(partition, 1).map(|(position, _)| position);
+                TrimHeard::Listed { snapshots: try_list(shell, partition)?, begins }
+            }
+            TrimAction::Inspect(relied_on) => {
+                let manifest = manifest_of(&shell.broker, partition, relied_on);
+                let is_there = manifest.is_some_and(|manifest| is_complete(&shell.broker, partition, &manifest));
+                TrimHeard::Inspected(is_there || shell.breaks(Mutation::TrustTornSnapshot))
+            }
+            TrimAction::Trim(floor) => {
+                let newest = shell.broker.newest(Stream::Events, partition);
+                let newest = newest.filter(|_| shell.breaks(Mutation::TrimLogTooFar));
+                let floor = newest.map_or(floor, |end| LogSeq(end.sequence));
+                shell.trace.note(|| format!("replica {partition}: trims the log to {floor}"));
+                self.under_way.push(shell.broker.ask(Request::Trim(partition, floor)));
+                TrimHeard::Carried
+            }
+            TrimAction::Remove(position) => {
+                shell.trace.note(|| format!("replica {partition}: removes the snapshot at {position}"));
+                self.under_way.push(shell.broker.ask(Request::Remove(partition, position)));
+                TrimHeard::Carried
+            }
+            TrimAction::Done => unreachable!("it is seen before"),
+        })
+    }
+
+    fn reclaim(&mut self, shell: &mut Shell, partition: Partition, action: ReclaimAction) -> Option<ReclaimHeard> {
+        Some(match action {
+            ReclaimAction::ListPieces if shell.strikes(Fault::TornSnapshot, TORN_ONE_IN) => return None,
+            ReclaimAction::ListPieces => {
+                ReclaimHeard::Pieces(shell.broker.pieces(partition).map(|(name, _)| name).collect())
+            }
+            ReclaimAction::ListManifests => {
+                let skipped = if shell.breaks(Mutation::ReclaimNamed) { 1 } else { 0 };
+                let there = shell.broker.snapshots(partition).skip(skipped);
+                ReclaimHeard::Manifests(there.map(|(it, _)| (it.position, it.number.to_string())).collect())
+            }
+            ReclaimAction::ReadManifest(position) => {
+                let mut there = shell.broker.snapshots(partition);
+                let found = there.find(|(object, _)| object.position == position);
+                ReclaimHeard::Manifest(found.map(|(it, _)| (it.number.to_string(), Manifest::clone(&it.manifest))))
+            }
+            ReclaimAction::Remove(due) => ReclaimHeard::Removed(self.remove(shell, partition, &due)),
+            ReclaimAction::Done(_) | ReclaimAction::GiveUp(_) => return None,
+        })
+    }
+
+    /// Removes pieces, but none that was stored since it was named last; how many.
+    fn remove(&mut self, shell: &mut Shell, partition: Partition, due: &[Due<PieceName>]) -> usize {
+        let is_old = |due: &&Due<PieceName>| {
+            let piece = shell.broker.piece(partition, due.piece);
+            piece.is_some_and(|piece| shell.broker.now().since(piece.stored_at) >= due.patience)
+        };
+        let pieces: Vec<PieceName> = due.iter().filter(is_old).map(|due| due.piece).collect();
+        if !pieces.is_empty() {
+            shell.reach(Place::Reclaimed);
+            shell.trace.note(|| format!("replica {partition}: removes {} pieces that no snapshot names", pieces.len()));
         }
-        shell.trace.note(|| format!("replica {partition}: pieces of the snapshot at {relied_on} are not there"));
-        known.retain(|snapshot| snapshot.position != relied_on);
-    };
-    if shell.breaks(Mutation::TrimLogTooFar) && floor.is_some() {
-        floor = shell.broker.newest(Stream::Events, partition).map(|end| LogSeq(end.sequence));
+        for piece in &pieces {
+            let sequence = shell.broker.piece(partition, *piece).expect("it was just there").sequence;
+            self.under_way.push(shell.broker.ask(Request::Reclaim(partition, *piece, sequence)));
+        }
+        pieces.len()
     }
-    if let Some(floor) = floor {
-        shell.trace.note(|| format!("replica {partition}: trims the log to {floor}, of snapshots {known:?}"));
-    }
-    let trim = floor.map(|floor| Request::Trim(partition, floor));
-    let removals = superseded.into_iter().map(|position| Request::Remove(partition, position));
-    trim.into_iter().chain(removals).collect()
 }
 
-/// The pieces that no snapshot has named for long enough, and none that was stored since.
-fn unnamed(shell: &mut Shell, partition: Partition, seen: &mut Seen<PieceName>) -> VecDeque<Request> {
-    if shell.strikes(Fault::TornSnapshot, TORN_ONE_IN) {
-        return VecDeque::new();
-    }
-    let broker = &shell.broker;
-    let there: BTreeMap<PieceName, (u64, Instant)> =
-        broker.pieces(partition).map(|(name, piece)| (name, (piece.sequence, piece.stored_at))).collect();
-    let names = there.keys().copied().collect();
-    let living = broker.snapshots(partition).map(|(object, _)| object);
-    let skipped = if shell.breaks(Mutation::ReclaimNamed) { 1 } else { 0 };
-    let named = living.skip(skipped).flat_map(|object| object.manifest.names()).collect();
-    let due = seen.look(&names, &named, broker.elapsed(), PATIENCE);
-    let due = due.into_iter().filter(|due| broker.now().since(there[&due.piece].1) >= due.patience);
-    let requests: VecDeque<_> = due.map(|due| Request::Reclaim(partition, due.piece, there[&due.piece].0)).collect();
-    if !requests.is_empty() {
-        shell.reach(Place::Reclaimed);
-        shell.trace.note(|| format!("replica {partition}: removes {} pieces that no snapshot names", requests.len()));
-    }
-    requests
-}
-
-/// How far requests are that are carried out one after the other.
+/// How far an upload or a trimming is.
 pub enum Next {
     Goes,
     Done,
@@ -324,17 +396,4 @@ fn all_stored(shell: &mut Shell, under_way: &mut Vec<Ticket>) -> Option<Next> {
         (false, false) => Some(Next::Goes),
         (false, true) => None,
     }
-}
-
-/// Looks at what became of the request under way, and sends the next one once it is carried out.
-fn next(shell: &mut Shell, requests: &mut VecDeque<Request>, under_way: &mut Option<Ticket>) -> Next {
-    if let Some(ticket) = *under_way {
-        match shell.broker.answer(ticket) {
-            None => return Next::Goes,
-            Some(Answer::Stored(_)) => {}
-            Some(Answer::Conflict | Answer::Unclear) => return Next::Unclear,
-        }
-    }
-    *under_way = requests.pop_front().map(|request| shell.broker.ask(request));
-    if under_way.is_some() { Next::Goes } else { Next::Done }
 }

@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -236,6 +237,38 @@ fn a_manifest_has_these_bytes() {
     let short = [&[1], &with_base[..60]].concat();
     for bytes in [&[][..], &[1], &[2], &entry, &short, &[&[1], &entry[1..]].concat(), &[&[2], &entry[..]].concat()] {
         assert_eq!(Manifest::decode(bytes), None);
+    }
+}
+
+#[test]
+fn a_manifest_is_never_longer_than_readers_take() {
+    let (whole, _) = Piece::pack(b"1").unwrap();
+    let other = Piece { name: PieceName { base: Some(PieceId::of(b"2")), ..whole.name }, ..whole };
+    let most = [&whole, &other, &whole].map(|piece| piece.listed_bytes()).iter().sum::<usize>() + 1;
+    for (limit, fits) in [(most, true), (most - 1, false)] {
+        let mut listing = Listing::within(limit);
+        listing.add(whole).and_then(|()| listing.add(other)).unwrap();
+        assert_eq!(listing.add(whole).is_ok(), fits);
+        let bytes = listing.finish().encode().len();
+        assert!(bytes <= limit && (bytes == limit) == fits, "{bytes} of {limit}");
+    }
+    let mut listing = Listing::within(most - 1);
+    let error = (0..3).find_map(|_| listing.add(whole).and_then(|()| listing.add(other)).err()).unwrap().to_string();
+    assert!(error.contains("after 2 pieces") && error.contains("keep days in correction"), "{error}");
+    assert_eq!(Listing::default().most, MAX_MANIFEST_BYTES);
+}
+
+#[test]
+fn a_piece_has_one_name() {
+    let id = PieceId::of(b"a piece");
+    let (lower, upper) = (id.to_string(), id.to_string().to_uppercase());
+    assert_eq!(lower.parse(), Ok(id));
+    assert_eq!(upper.parse::<PieceId>(), Err(NoPieceName));
+    assert_eq!(format!("{lower}-{lower}").parse(), Ok(PieceName { id, base: Some(id) }));
+    for odd in
+        [upper.clone(), format!("{lower}-{upper}"), format!("{upper}-{lower}"), format!("{lower}-"), String::new()]
+    {
+        assert_eq!(odd.parse::<PieceName>(), Err(NoPieceName), "{odd}");
     }
 }
 

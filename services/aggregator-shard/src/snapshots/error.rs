@@ -12,6 +12,11 @@ pub enum SnapshotError {
          trimmed (--log-retention)"
     )]
     Trim(String),
+    #[error(
+        "the list of its pieces would be longer than the {most} bytes that readers take, after {pieces} pieces; none is put until the \
+         partition's store is smaller: keep days in correction and ids remembered for less long, or install with more partitions"
+    )]
+    TooLarge { pieces: usize, most: usize },
     #[error("a file")]
     File(#[from] std::io::Error),
     #[error(transparent)]

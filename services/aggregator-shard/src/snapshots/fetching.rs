@@ -18,8 +18,10 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
-/// Rows that are put into the store at once when a snapshot is taken over.
+/// Rows that are put into the store at once when a snapshot is taken over, and their bytes: the row that reaches either is the last one.
 const ROWS_AT_ONCE: usize = 2_000;
+const BYTES_AT_ONCE: usize = 8 << 20;
+
 /// Puts the rows of the snapshot at `position` into `store`, which must be empty. `scratch` is a file that may be overwritten: what
 /// an earlier build put is written to it first.
 ///
@@ -151,24 +153,29 @@ async fn fetch_earlier(
 
 /// Puts rows into the store as they are read.
 pub(super) fn fill(store: &Store, reader: impl Read) -> Result<(), SnapshotError> {
-    filling(store, |take| read_rows(reader, take))
+    gather(|take| read_rows(reader, take), |changes| Ok(store.commit(Arc::new(changes))?))
 }
 
 /// Puts the rows of a file into the store.
 pub(super) fn fill_from_file(store: &Store, path: &Path) -> Result<(), SnapshotError> {
     let file = BufReader::new(File::open(path)?);
-    filling(store, |take| read_file(file, take))
+    gather(|take| read_file(file, take), |changes| Ok(store.commit(Arc::new(changes))?))
 }
 
-fn filling(store: &Store, read: impl FnOnce(Take<'_>) -> Result<(), SnapshotError>) -> Result<(), SnapshotError> {
-    let mut changes = Changes::default();
+/// Commits rows as they are read, many at once.
+pub(super) fn gather(
+    read: impl FnOnce(Take<'_>) -> Result<(), SnapshotError>,
+    mut commit: impl FnMut(Changes) -> Result<(), SnapshotError>,
+) -> Result<(), SnapshotError> {
+    let (mut changes, mut bytes) = (Changes::default(), 0);
     read(&mut |row| {
+        bytes += row.0.len() + row.1.len();
         changes.put.push(row);
-        if changes.put.len() == ROWS_AT_ONCE {
-            store.commit(Arc::new(std::mem::take(&mut changes)))?;
+        if changes.put.len() == ROWS_AT_ONCE || bytes >= BYTES_AT_ONCE {
+            bytes = 0;
+            commit(std::mem::take(&mut changes))?;
         }
         Ok(())
     })?;
-    store.commit(Arc::new(changes))?;
-    Ok(())
+    commit(changes)
 }

@@ -1,11 +1,12 @@
 //! Putting a snapshot on the broker: what the one before has not.
 
 use super::fetching::read_whole;
+use super::uploading::{Pace, Upload, UploadAction, UploadHeard};
 use super::{
     CHUNK_BYTES, PIECES_AHEAD, PIECES_AT_ONCE, SnapshotError, THROUGH, WHOLE, broker, bucket, list, manifest,
     object_name, pieces_there, remove,
 };
-use crate::pieces::{Found, Known, Manifest, Piece, PieceId, PieceName, Sizes, cut};
+use crate::pieces::{Cut, Known, Listing, Manifest, Piece, PieceName, Sizes, cut};
 use async_nats::HeaderMap;
 use async_nats::header::NATS_ROLLUP;
 use async_nats::jetstream::object_store::ObjectMetadata;
@@ -14,8 +15,11 @@ use daybook_domain::ids::{LogSeq, Partition};
 use daybook_runtime::connection::Connection;
 use daybook_runtime::store::Store;
 use futures::{StreamExt, TryStreamExt};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, timeout_at};
 
 /// How long a snapshot may take to be put: long enough for a gigabyte, and well below the [time](crate::sweep::ORPHANED) after
 /// which pieces that nothing names are removed.
@@ -37,53 +41,95 @@ pub struct Of {
 /// # Errors
 /// When anything fails; the next try may succeed.
 pub async fn put(connection: &Connection, of: Of, store: Store, interval: Duration) -> Result<LogSeq, SnapshotError> {
-    let Of { partition, position, .. } = of;
-    let known = list(connection, partition).await?;
-    if let Some(newest) = known.last().filter(|newest| newest.position >= position || newest.age < interval) {
-        return Ok(newest.position);
+    let pace = Pace { interval, deadline: PUT_DEADLINE };
+    let begun = Upload::begin(of.position, pace, Duration::ZERO);
+    let newest = drive(connection, of, store, begun).await;
+    if newest.is_err() {
+        metrics::counter!("daybook_snapshot_failures_total", "partition" => of.partition.to_string()).increment(1);
     }
-    let newest = known.last().map(|newest| newest.position);
-    let sending = tokio::time::timeout(PUT_DEADLINE, send(connection, of, store, newest));
-    let manifest = sending.await.map_err(|_| broker("it takes too long to put the snapshot"))??;
-    confirm(connection, partition, position, &manifest).await?;
-    metrics::counter!("daybook_snapshots_total").increment(1);
-    Ok(position)
+    newest
 }
 
-/// Makes sure that all pieces of a snapshot are there, once it has been told of. Whoever was held up for long may have counted on
-/// pieces that are gone since.
+/// Makes sure that all pieces of a snapshot are there which was just told of.
 ///
 /// # Errors
 /// When the broker does not answer, or pieces are gone: then the snapshot is taken back.
-pub async fn confirm(
-    connection: &Connection,
-    partition: Partition,
-    position: LogSeq,
-    manifest: &Manifest,
-) -> Result<(), SnapshotError> {
-    let there = pieces_there(connection, partition).await?;
-    if manifest.names().all(|name| there.contains(&name)) {
-        return Ok(());
-    }
-    remove(connection, partition, position).await?;
-    Err(broker("pieces of the snapshot are gone"))
+pub async fn confirm(connection: &Connection, of: Of, store: Store, manifest: Manifest) -> Result<(), SnapshotError> {
+    let pace = Pace { interval: Duration::ZERO, deadline: PUT_DEADLINE };
+    drive(connection, of, store, Upload::told(of.position, manifest, pace, Duration::ZERO)).await.map(drop)
 }
 
-/// Sends the pieces that the snapshot at `newest` does not have, and then the manifest.
-async fn send(
+/// Carries out what an upload asks for.
+async fn drive(
     connection: &Connection,
     of: Of,
     store: Store,
-    newest: Option<LogSeq>,
+    (mut upload, mut action): (Upload, UploadAction),
+) -> Result<LogSeq, SnapshotError> {
+    let Of { partition, position, .. } = of;
+    let began = Instant::now();
+    let deadline = began + PUT_DEADLINE;
+    let late = |_| broker("it takes too long to put the snapshot");
+    let mut is_told = false;
+    loop {
+        let heard = match action {
+            UploadAction::ListSnapshots => UploadHeard::Snapshots(list(connection, partition).await?),
+            UploadAction::ReadManifest(newest) => {
+                let read = manifest(connection, partition, newest).await;
+                UploadHeard::Manifest(read.unwrap_or_else(|error| {
+                    tracing::debug!(%partition, position = %newest, %error, "nothing of the newest snapshot can be used again");
+                    None
+                }))
+            }
+            UploadAction::ListPieces => UploadHeard::Pieces(pieces_there(connection, partition).await?),
+            UploadAction::Send(known) => {
+                let sending = send(connection, partition, store.clone(), known);
+                UploadHeard::Sent(timeout_at(deadline, sending).await.map_err(late)??)
+            }
+            UploadAction::Tell(manifest) => {
+                timeout_at(deadline, tell(connection, of, manifest)).await.map_err(late)??;
+                is_told = true;
+                UploadHeard::Told
+            }
+            UploadAction::TakeBack => {
+                remove(connection, partition, position).await?;
+                UploadHeard::TakenBack
+            }
+            UploadAction::Done(newest) => {
+                metrics::counter!("daybook_snapshots_total").increment(is_told.into());
+                return Ok(newest);
+            }
+            UploadAction::GiveUp(why) => return Err(broker(why)),
+        };
+        // Sets of many names take long.
+        let work = move || {
+            let action = upload.heard(heard, began.elapsed());
+            (upload, action)
+        };
+        (upload, action) = spawn_blocking(work).await?;
+    }
+}
+
+/// Sends the pieces that are not known to be there.
+async fn send(
+    connection: &Connection,
+    partition: Partition,
+    store: Store,
+    known: Known,
 ) -> Result<Manifest, SnapshotError> {
-    let Of { partition, position, through, is_whole } = of;
-    let known = known(connection, partition, newest).await?;
     let (sender, mut receiver) = mpsc::channel(PIECES_AHEAD);
-    let cutting = tokio::task::spawn_blocking(move || cut_store(&store, known, &sender));
+    let cutting = spawn_blocking(move || cut_store(&store, known, &sender));
     let pieces = futures::stream::poll_fn(move |context| receiver.poll_recv(context));
     let pieces = pieces.map(|cut| store_piece(connection, partition, cut)).buffered(PIECES_AT_ONCE);
-    let manifest = Manifest { pieces: pieces.try_collect().await? };
+    let list = |mut listing: Listing, piece| std::future::ready(listing.add(piece).map(|()| listing));
+    let listing = pieces.try_fold(Listing::default(), list).await?;
     cutting.await??;
+    Ok(listing.finish())
+}
+
+/// Tells that the snapshot is there.
+async fn tell(connection: &Connection, of: Of, manifest: Arc<Manifest>) -> Result<(), SnapshotError> {
+    let Of { partition, position, through, is_whole } = of;
     let whole = is_whole.then(|| (WHOLE.to_owned(), String::new()));
     let through = serde_json::to_string(&through).expect("two numbers");
     let metadata = ObjectMetadata {
@@ -92,68 +138,38 @@ async fn send(
         metadata: [(THROUGH.to_owned(), through)].into_iter().chain(whole).collect(),
         ..ObjectMetadata::default()
     };
-    let encoded = manifest.encode();
+    let encoded = spawn_blocking(move || manifest.encode()).await?;
     bucket(connection).await?.put(metadata, &mut encoded.as_slice()).await.map_err(broker)?;
     metrics::counter!("daybook_snapshot_bytes_total").increment(encoded.len() as u64);
-    Ok(manifest)
-}
-
-/// The pieces that need not be sent again: those of the newest snapshot that are there. Others that are there may go before this
-/// snapshot is told of.
-async fn known(connection: &Connection, partition: Partition, newest: Option<LogSeq>) -> Result<Known, SnapshotError> {
-    let Some(newest) = newest else { return Ok(Known::default()) };
-    let named = manifest(connection, partition, newest).await.unwrap_or_else(|error| {
-        tracing::debug!(%partition, position = %newest, %error, "nothing of the newest snapshot can be used again");
-        None
-    });
-    let Some(named) = named else { return Ok(Known::default()) };
-    Ok(Known::new(named, pieces_there(connection, partition).await?))
-}
-
-/// A piece of the rows.
-#[derive(Debug)]
-pub(super) enum Cut {
-    There(Piece),
-    New {
-        piece: Piece,
-        bytes: Vec<u8>,
-        packed: Vec<u8>,
-        /// It may be like this one.
-        like: Option<PieceId>,
-    },
+    Ok(())
 }
 
 /// Cuts the rows of the store into pieces, and hands them over. Blocking.
 pub(super) fn cut_store(store: &Store, mut known: Known, sender: &mpsc::Sender<Cut>) -> Result<(), SnapshotError> {
     cut(store.scan()?.map(|row| row.map_err(SnapshotError::from)), Sizes::STORED, |bytes| {
-        let cut = match known.find(PieceId::of(bytes)) {
-            Found::There(piece) => Cut::There(piece),
-            Found::New { like } => {
-                let (piece, packed) = Piece::pack(bytes)?;
-                Cut::New { piece, bytes: bytes.to_vec(), packed, like }
-            }
-        };
         // Who stores them has failed, and says so.
-        sender.blocking_send(cut).map_err(|_| broker("pieces are not stored any more"))
+        sender.blocking_send(Cut::of(bytes, &mut known)?).map_err(|_| broker("pieces are not stored any more"))
     })
 }
 
-/// Stores a piece if it is new: what differs from the one that it is like, or else all of it.
+/// Stores a piece if it is new.
 async fn store_piece(connection: &Connection, partition: Partition, cut: Cut) -> Result<Piece, SnapshotError> {
-    let (piece, bytes, packed, like) = match cut {
+    let new = match cut {
         Cut::There(piece) => {
             metrics::counter!("daybook_snapshot_bytes_reused_total").increment(piece.stored.into());
             return Ok(piece);
         }
-        Cut::New { piece, bytes, packed, like } => (piece, bytes, packed, like),
+        Cut::New(new) => new,
     };
-    let mut sent = (piece, packed);
-    if let Some(like) = like
-        && let Ok(of_base) = read_whole(connection, partition, like).await
-    {
-        sent = piece.pack_against(&bytes, like, &of_base).unwrap_or(sent);
-    }
-    let (piece, packed) = sent;
+    let of_like = match new.like {
+        Some(like) => read_whole(connection, partition, like).await.ok(),
+        None => None,
+    };
+    // To compare two large pieces takes milliseconds.
+    let (piece, packed) = match of_like {
+        Some(of_like) => spawn_blocking(move || new.settle(Some(&of_like))).await?,
+        None => new.settle(None),
+    };
     send_piece(connection, partition, piece.name, packed).await?;
     Ok(piece)
 }

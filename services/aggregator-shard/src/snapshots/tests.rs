@@ -1,7 +1,7 @@
-use super::fetching::{Arriving, fill, fill_from_file};
-use super::sending::{Cut, cut_store};
+use super::fetching::{Arriving, fill, fill_from_file, gather};
+use super::sending::cut_store;
 use super::*;
-use crate::pieces::{Known, Sizes, cut};
+use crate::pieces::{Cut, Known, NewPiece, Sizes, cut};
 use daybook_runtime::store::{Backend, Changes, Row, Store};
 use std::path::Path;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ fn rows_come_back_as_they_were_whatever_keeps_them() {
         let (other, _) = Store::open(backend, &folder.path().join(backend.name())).unwrap();
         let (sender, receiver) = mpsc::channel(cut.len());
         for cut in &cut {
-            let Cut::New { piece, packed, like: None, .. } = cut else { panic!("{cut:?}") };
+            let Cut::New(NewPiece { piece, packed, like: None, .. }) = cut else { panic!("{cut:?}") };
             sender.try_send(piece.unpack(packed, b"").unwrap().into()).unwrap();
         }
         drop(sender);
@@ -57,11 +57,30 @@ fn rows_come_back_as_they_were_whatever_keeps_them() {
 }
 
 #[test]
+fn what_is_taken_over_is_committed_by_rows_and_by_bytes() {
+    let mebibytes = |count: usize| vec![7_u8; count << 20];
+    let sizes = |values: Vec<Vec<u8>>| {
+        let mut committed = Vec::new();
+        let read = |take: crate::pieces::Take<'_>| values.into_iter().try_for_each(|value| take((vec![1], value)));
+        let commit = |changes: Changes| {
+            committed.push((changes.put.len(), changes.bytes() >> 20));
+            Ok(())
+        };
+        gather(read, commit).unwrap();
+        committed
+    };
+    // Three rows of 3 MiB have 8 MiB and more, and so has a large one.
+    let large = [3, 3, 3, 3, 20, 1].map(mebibytes).into();
+    assert_eq!(sizes(large), [(3, 9), (2, 23), (1, 1)]);
+    assert_eq!(sizes(vec![vec![1, 2]; 4_100]), [(2_000, 0), (2_000, 0), (100, 0)]);
+}
+
+#[test]
 fn what_is_known_is_not_stored_again() {
     let folder = tempfile::tempdir().unwrap();
     let mut put: Vec<_> = (0..50_000_u32).map(|n| (n.to_be_bytes().to_vec(), vec![n as u8; 100])).collect();
     let new = |cut: &Cut| match cut {
-        Cut::New { piece, like, .. } => Some((*piece, *like)),
+        Cut::New(NewPiece { piece, like, .. }) => Some((*piece, *like)),
         Cut::There(_) => None,
     };
     let before = pieces(store(&folder.path().join("one"), put.clone()), Known::default());

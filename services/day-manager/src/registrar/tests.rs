@@ -2,7 +2,7 @@ use super::*;
 use crate::failure::PublishError;
 use async_nats::jetstream::context::PublishErrorKind;
 use daybook_contracts::admin;
-use daybook_domain::catalogue::{Kind, Mode};
+use daybook_domain::catalogue::{Clocks, Kind, Mode};
 use daybook_runtime::append::{Found, Newest};
 
 const NOW: Instant = Instant::MIN;
@@ -137,4 +137,27 @@ fn a_tick_does_not_wait_for_a_broker_that_is_silent_but_an_asker_is_told() {
     assert!(matches!(registrar.heard(silence(), NOW), Action::Done(Reply::Looked(0))));
     assert!(matches!(registrar.ask(Request::Catalogue, NOW), Action::Look { clocks: true }));
     assert!(matches!(registrar.heard(silence(), NOW), Action::Failed(Failure::Look { .. })));
+}
+
+#[test]
+fn a_clock_never_goes_back_whatever_is_written_in_its_place() {
+    let mut registrar = registrar();
+    let (name, stands) = (Name::new("shop").unwrap(), Instant::from_millis(5_000));
+    let mut clocks = |end, found: Option<Instant>| {
+        registrar.ask(Request::Catalogue, NOW);
+        let asked = registrar.heard(Heard::Ends { catalog: 0, days: 0, clocks: Some(end) }, NOW);
+        assert!(matches!(asked, Action::ReadClocks), "{asked:?}");
+        let found = found.map(|time| Found { sequence: end, stored_at: NOW, value: (name.clone(), time) });
+        let read = Heard::Clocks(vec![("daybook.clocks.shop".to_owned(), Newest { end, found })]);
+        match registrar.heard(read, NOW) {
+            Action::Done(Reply::Catalogue(reply)) => reply.clocks,
+            action => panic!("{action:?}"),
+        }
+    };
+    let standing: Clocks = [(name.clone(), stands)].into();
+    assert_eq!(clocks(1, Some(stands)), standing);
+    // Foreign messages have taken the place of it, and then one that repeats an earlier time.
+    assert_eq!(clocks(17, None), standing);
+    assert_eq!(clocks(18, Some(Instant::from_millis(4_000))), standing);
+    assert_eq!(clocks(19, Some(Instant::from_millis(6_000)))[&name], Instant::from_millis(6_000));
 }

@@ -63,9 +63,43 @@ impl From<&Info> for TargetProgress {
     }
 }
 
+/// What a process saw of a target's consumer last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ConsumerSeen {
+    /// When it was made, in nanoseconds since 1970: one that is lost and made again is another one.
+    created: i128,
+    /// Everything up to this sequence of the stream is delivered or given up.
+    floor: u64,
+}
+
+impl From<&Info> for ConsumerSeen {
+    fn from(info: &Info) -> Self {
+        Self { created: info.created.unix_timestamp_nanos(), floor: info.ack_floor.stream_sequence }
+    }
+}
+
+impl ConsumerSeen {
+    /// The same consumer when the target is so far.
+    pub(super) fn at(self, progress: TargetProgress) -> Self {
+        Self { floor: progress.floor, ..self }
+    }
+
+    /// Whether the consumer that is there now is another one, and begins behind alerts which nobody has: a process that did not know
+    /// this one made it.
+    fn is_skipped_by(self, found: &Info) -> bool {
+        Self::from(found).created != self.created
+            && match found.config.deliver_policy {
+                DeliverPolicy::All => false,
+                DeliverPolicy::ByStartSequence { start_sequence } => start_sequence > self.floor + 1,
+                _ => true,
+            }
+    }
+}
+
 /// The consumer of a target, as it was found or made.
 pub(super) struct TargetConsumer {
     consumer: Consumer<pull::Config>,
+    opened: ConsumerSeen,
     /// As this process wants it.
     wanted: pull::Config,
     /// Whose alerts it has.
@@ -73,38 +107,54 @@ pub(super) struct TargetConsumer {
 }
 
 impl TargetConsumer {
-    /// Finds the consumer, or makes it. `floor` is how far this process saw it last: one that was lost meanwhile goes on there. One that
-    /// is new begins with the next alert.
+    /// Finds the consumer, or makes it. `seen` is what this process saw of it last: one that was lost meanwhile goes on there, also where
+    /// another process has made it again. One that is new begins with the next alert.
     ///
     /// # Errors
     /// When the broker does not do it.
     pub(super) async fn open(
         connection: &Connection,
         target: &WebhookTarget,
-        floor: Option<u64>,
+        seen: Option<ConsumerSeen>,
     ) -> Result<Self, ReadTrouble> {
         let stream = stream(connection).await?;
         let name = durable_name(connection, &target.name);
-        let config = config(connection, target, floor);
+        let config = config(connection, target, seen.map(|seen| seen.floor));
         let cannot =
             |what: &str, error: &dyn Error| ReadTrouble::new(&format!("cannot {what} the consumer {name}"), error);
-        let tenants = target.tenants.clone();
-        let found: Consumer<pull::Config> = match stream.get_consumer(&name).await {
-            Ok(found) => found,
-            Err(error) if is_absent(&error) => {
-                tracing::info!(webhook = %target.name, consumer = name, begin = ?config.deliver_policy, "making a target's consumer");
-                let consumer = stream.create_consumer(config.clone()).await.map_err(|error| cannot("make", &error))?;
-                return Ok(Self { consumer, wanted: config, tenants });
-            }
+        let opened = |consumer: Consumer<pull::Config>, wanted| {
+            let opened = consumer.cached_info().into();
+            Self { consumer, opened, wanted, tenants: target.tenants.clone() }
+        };
+        let found: Option<Consumer<pull::Config>> = match stream.get_consumer(&name).await {
+            Ok(found) => Some(found),
+            Err(error) if is_absent(&error) => None,
             Err(error) => return Err(cannot("find", error.as_ref())),
         };
+        let found = match found {
+            Some(found) if seen.is_some_and(|seen| seen.is_skipped_by(found.cached_info())) => {
+                remove(connection, &target.name).await?;
+                None
+            }
+            found => found,
+        };
+        let Some(found) = found else {
+            tracing::info!(webhook = %target.name, consumer = name, begin = ?config.deliver_policy, "making a target's consumer");
+            let made = stream.create_consumer(config.clone()).await.map_err(|error| cannot("make", &error))?;
+            return Ok(opened(made, config));
+        };
         if is_alike(&found.cached_info().config, &config) {
-            return Ok(Self { consumer: found, wanted: config, tenants });
+            return Ok(opened(found, config));
         }
         // The broker refuses another beginning. The position stays, so the beginning does not matter any more.
         let config = pull::Config { deliver_policy: found.cached_info().config.deliver_policy, ..config };
-        let consumer = stream.update_consumer(config.clone()).await.map_err(|error| cannot("change", &error))?;
-        Ok(Self { consumer, wanted: config, tenants })
+        let changed = stream.update_consumer(config.clone()).await.map_err(|error| cannot("change", &error))?;
+        Ok(opened(changed, config))
+    }
+
+    /// What was seen of it when it was opened.
+    pub(super) fn opened(&self) -> ConsumerSeen {
+        self.opened
     }
 
     /// Whether it has the alerts of these tenants, and no others.
@@ -133,6 +183,9 @@ impl TargetConsumer {
         let info = info.map_err(|error| ReadTrouble::new("cannot look at the target's consumer", &error))?;
         if !is_alike(&info.config, &self.wanted) {
             return Err(ReadTrouble("another process has changed the target's consumer".to_owned()));
+        }
+        if self.opened.is_skipped_by(&info) {
+            return Err(ReadTrouble("another process has made the target's consumer again".to_owned()));
         }
         Ok((&info).into())
     }

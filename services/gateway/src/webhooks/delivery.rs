@@ -5,6 +5,7 @@
 
 use super::posting::post;
 use super::retries::{TryEnding, TryOutcome, TryVerdict, judge};
+use super::room::TryRoom;
 use super::standing::TargetTeller;
 use super::targets::WebhookTarget;
 use async_nats::jetstream::message::Acker;
@@ -23,7 +24,7 @@ use std::time::Duration;
 const STRANGE_DELIVERIES: u64 = 8;
 /// Pause between two of them: processes read a changed file within seconds of each other.
 const STRANGE_PAUSE: Duration = Duration::from_secs(15);
-/// How often the broker hears that a try is still under way. It waits 40 s for that.
+/// How often the broker hears that a try is still under way, or waits for room. It waits 40 s for that.
 const PROGRESS: Duration = Duration::from_secs(10);
 /// How often a word to the broker is repeated until it confirms it. Each takes up to 5 s; then the broker delivers the alert again.
 const TELLINGS: u32 = 5;
@@ -36,6 +37,8 @@ pub(super) struct Deliverer {
     pub connection: Connection,
     /// Pauses between tries are shorter by this factor, and so is the time for which there are any.
     pub haste: u32,
+    /// What the tries of all targets share.
+    pub room: TryRoom,
     pub teller: TargetTeller,
 }
 
@@ -76,7 +79,10 @@ impl Deliverer {
 
     async fn send(&self, target: &WebhookTarget, alert: &Alert, delivery: &Delivery) {
         let outcome = {
-            let mut posting = pin!(post(target, &alert.id, delivery.payload.clone()));
+            let mut posting = pin!(async {
+                let _pass = self.room.enter(self.teller.is_failing()).await;
+                post(target, &alert.id, delivery.payload.clone()).await
+            });
             loop {
                 tokio::select! {
                     posted = &mut posting => break posted.outcome,

@@ -1,6 +1,5 @@
 //! Follows the file of webhooks and the secrets that it names. A change is checked as a whole, and taken or refused as a whole.
 
-use super::sender::TRIES_AT_ONCE;
 use super::targets::{self, WebhookTarget, WebhooksError};
 use daybook_runtime::followed_file::{LOOK, TwoLooks};
 use std::path::PathBuf;
@@ -33,11 +32,6 @@ impl WebhooksFile {
     /// The targets that it had when it was opened.
     pub(super) fn first(&self) -> Targets {
         self.first.clone()
-    }
-
-    /// File handles that its targets take at most.
-    pub(crate) fn handles(&self) -> u64 {
-        self.first.len() as u64 * u64::from(TRIES_AT_ONCE)
     }
 
     /// Looks at the files for ever, and tells `newest` of targets that it can use.

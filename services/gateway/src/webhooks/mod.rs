@@ -2,7 +2,7 @@
 //!
 //! [`targets`] is what the file says, [`file`] follows it. Each target has a [`sender`] and a durable consumer on the broker
 //! ([`consumers`]), which all processes of the gateway share. [`delivery`] follows one alert; [`posting`] is one try, [`signature`] signs
-//! it, and [`retries`] decides what follows. [`standing`] tells of a target; [`trying`] sends a test alert for the command line.
+//! it, and [`retries`] decides what follows. All tries of the process share the [`room`] for connections. [`standing`] tells of a target; [`trying`] sends a test alert for the command line.
 //!
 //! Nothing is kept here: the broker knows what is delivered and when each further try is due. So a process may end at any point.
 
@@ -11,6 +11,7 @@ mod delivery;
 mod file;
 mod posting;
 mod retries;
+mod room;
 mod sender;
 mod signature;
 mod standing;
@@ -18,6 +19,7 @@ pub mod targets;
 pub mod trying;
 
 pub(crate) use file::WebhooksFile;
+pub(crate) use room::MAX_TRIES;
 pub(crate) use sender::SenderEnd;
 pub use targets::WebhooksError;
 
@@ -25,8 +27,11 @@ use consumers::ReadTrouble;
 use daybook_domain::ids::Name;
 use daybook_runtime::connection::Connection;
 use daybook_runtime::membership::Board;
+use delivery::Deliverer;
 use file::Targets;
+use room::TryRoom;
 use sender::Sender;
+use standing::TargetTeller;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -57,6 +62,7 @@ pub(crate) async fn run(file: WebhooksFile, connection: Connection, board: Board
         connection,
         board,
         haste,
+        room: TryRoom::default(),
         end,
         running: BTreeMap::new(),
         removing: BTreeSet::new(),
@@ -75,6 +81,7 @@ struct Senders {
     /// Where other processes learn how the targets stand.
     board: Board,
     haste: u32,
+    room: TryRoom,
     end: SenderEnd,
     /// Those that are about to end, too.
     running: BTreeMap<Name, RunningSender>,
@@ -148,7 +155,13 @@ impl Senders {
         let (newest, following) = watch::channel(target.clone());
         let gone = self.end.stop.child_token();
         let end = SenderEnd { leave: self.end.leave.clone(), stop: gone.clone() };
-        let sender = Sender::new(self.connection.clone(), self.board.clone(), self.haste, following, end);
+        let deliverer = Deliverer {
+            connection: self.connection.clone(),
+            haste: self.haste,
+            room: self.room.clone(),
+            teller: TargetTeller::begin(&target.name, self.board.clone()),
+        };
+        let sender = Sender::new(deliverer, following, end);
         let name = target.name.clone();
         self.ended.spawn(async move {
             sender.run().await;

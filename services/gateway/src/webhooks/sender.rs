@@ -1,11 +1,9 @@
-//! Sends the alerts of one target, a few at a time. Nothing here is shared with other targets, so that none holds up another.
+//! Sends the alerts of one target, a few at a time. Nothing is shared with other targets but the room for tries, of which those that
+//! fail have a part, so that none holds up another.
 
-use super::consumers::{ReadTrouble, TargetConsumer};
+use super::consumers::{ConsumerSeen, ReadTrouble, TargetConsumer};
 use super::delivery::Deliverer;
-use super::standing::TargetTeller;
 use super::targets::WebhookTarget;
-use daybook_runtime::connection::Connection;
-use daybook_runtime::membership::Board;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -14,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Tries of one target at a time in this process. While the target fails there is one.
-pub(super) const TRIES_AT_ONCE: u32 = 4;
+const TRIES_AT_ONCE: u32 = 4;
 /// How often the broker is asked how many alerts wait.
 const LOOK: Duration = Duration::from_secs(30);
 /// First and longest pause while alerts cannot be read.
@@ -51,28 +49,14 @@ pub(super) struct Sender {
     places: Arc<Semaphore>,
     tries: JoinSet<()>,
     /// How far the target was seen to be last.
-    floor: Option<u64>,
+    seen: Option<ConsumerSeen>,
     looked: Option<Instant>,
 }
 
 impl Sender {
-    pub(super) fn new(
-        connection: Connection,
-        board: Board,
-        haste: u32,
-        target: watch::Receiver<Arc<WebhookTarget>>,
-        end: SenderEnd,
-    ) -> Self {
-        let teller = TargetTeller::begin(&target.borrow().name, board);
-        Self {
-            deliverer: Deliverer { connection, haste, teller },
-            target,
-            end,
-            places: Arc::new(Semaphore::new(TRIES_AT_ONCE as usize)),
-            tries: JoinSet::new(),
-            floor: None,
-            looked: None,
-        }
+    pub(super) fn new(deliverer: Deliverer, target: watch::Receiver<Arc<WebhookTarget>>, end: SenderEnd) -> Self {
+        let places = Arc::new(Semaphore::new(TRIES_AT_ONCE as usize));
+        Self { deliverer, target, end, places, tries: JoinSet::new(), seen: None, looked: None }
     }
 
     /// Sends alerts until it is to end.
@@ -107,8 +91,9 @@ impl Sender {
     /// Opens the consumer and begins tries until the target has other tenants. Cancel safe: an alert that is on its way here comes again.
     async fn read(&mut self) -> Result<(), ReadTrouble> {
         let target = self.target.borrow().clone();
-        let consumer = TargetConsumer::open(&self.deliverer.connection, &target, self.floor).await?;
+        let consumer = TargetConsumer::open(&self.deliverer.connection, &target, self.seen).await?;
         // At once: a consumer that is lost before the first look is made again from here.
+        self.seen = Some(consumer.opened());
         self.look(&consumer).await?;
         while consumer.is_of(self.target.borrow().tenants.as_ref()) {
             if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
@@ -143,7 +128,7 @@ impl Sender {
     async fn look(&mut self, consumer: &TargetConsumer) -> Result<(), ReadTrouble> {
         let progress = consumer.progress().await?;
         self.looked = Some(Instant::now());
-        self.floor = Some(progress.floor);
+        self.seen = Some(consumer.opened().at(progress));
         self.deliverer.teller.progress(progress);
         Ok(())
     }
