@@ -5,12 +5,12 @@
 use crate::snapshots::{self, Snapshot, SnapshotError};
 use daybook_contracts::log::Through;
 use daybook_domain::ids::{LogSeq, Partition};
-use daybook_machine::PartitionState;
+use daybook_machine::{PartitionState, checkpoint};
 use daybook_runtime::append::last_message;
 use daybook_runtime::connection::Connection;
 use daybook_runtime::log::{Beginning, beginning, through_at};
 use daybook_runtime::memory;
-use daybook_runtime::store::{Backend, Changes, Row, Store, StoreError, wipe};
+use daybook_runtime::store::{Backend, Changes, Reading, Row, Store, StoreError, wipe};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
@@ -236,7 +236,7 @@ async fn take_over(
         // As they come: those of a snapshot are read once, and need not be there together.
         let mut failure = None;
         let rows = empty.scan()?.map_while(|row| row.map_err(|error| failure = Some(error)).ok());
-        let state = restore(partition, rows, closed_bytes, given_up);
+        let state = restore(partition, rows, Reading::Whole, closed_bytes, given_up);
         failure.map_or(Ok(state.map(|state| (empty, state))), Err)
     });
     Ok(restored.await?.and_then(|(store, state)| match state.position() == position {
@@ -282,8 +282,13 @@ fn open_blocking(
     closed_bytes: Option<u64>,
     given_up: &CancellationToken,
 ) -> Result<Option<(Store, PartitionState)>, StoreError> {
-    let read = |rows: &mut dyn Iterator<Item = Row>| restore(partition, rows, closed_bytes, given_up);
-    let why = match Store::open_with(place.backend, &place.folder, read) {
+    let read = |rows: &mut dyn Iterator<Item = Row>, reading| restore(partition, rows, reading, closed_bytes, given_up);
+    let opened = match closed_bytes {
+        Some(_) => Store::open_passing(place.backend, &place.folder, checkpoint::pass, read),
+        // Nothing leaves memory, so everything is read.
+        None => Store::open_with(place.backend, &place.folder, |rows| read(rows, Reading::Whole)),
+    };
+    let why = match opened {
         Ok(found) => return Ok(Some(found)),
         // An earlier actor of this process has not let go of it yet, or it cannot be opened for want of room: the next
         // start may find that changed.
@@ -301,6 +306,7 @@ fn open_blocking(
 fn restore(
     partition: Partition,
     rows: impl IntoIterator<Item = Row>,
+    reading: Reading,
     closed_bytes: Option<u64>,
     given_up: &CancellationToken,
 ) -> Result<PartitionState, String> {
@@ -312,8 +318,11 @@ fn restore(
         row
     });
     let rows = rows.take_while(|_| !given_up.is_cancelled());
-    let restored = PartitionState::restore_limited(partition, rows, closed_bytes).map_err(|error| error.to_string())?;
-    let mut state = restored.unwrap_or_else(|| empty(partition));
+    let restored = match (reading, closed_bytes) {
+        (Reading::Passing, Some(bytes)) => PartitionState::restore_passing(partition, rows, bytes),
+        _ => PartitionState::restore_limited(partition, rows, closed_bytes),
+    };
+    let mut state = restored.map_err(|error| error.to_string())?.unwrap_or_else(|| empty(partition));
     // Here, and not in the actor: all of the state is looked at.
     state.keep_digests();
     Ok(state)

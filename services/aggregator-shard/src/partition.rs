@@ -424,7 +424,7 @@ impl State {
             self.state.end_upkeep(kept);
         }
         for (page, stored) in fetched? {
-            self.state.supply(&page, &stored)?;
+            self.state.supply(&page, &stored).inspect_err(|_| self.saving.store().doubt())?;
         }
         self.apply_waiting(myself)?;
         self.evict(myself);

@@ -3,7 +3,7 @@
 
 use crate::checkpoints::{chain, commit, rebuild_if_bloated};
 use crate::partition::{Intervals, Message};
-use crate::snapshots;
+use crate::snapshots::{self, SnapshotError};
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_machine::PartitionState;
 use daybook_runtime::connection::Connection;
@@ -189,7 +189,7 @@ impl Saving {
                 return;
             }
             let started = Instant::now();
-            let outcome = commit(store.clone(), changes.clone()).await;
+            let mut outcome = commit(store.clone(), changes.clone()).await;
             metrics::histogram!("daybook_checkpoint_seconds").record(started.elapsed().as_secs_f64());
             if outcome.is_ok() {
                 let _ = actor.cast(Message::Committed);
@@ -204,6 +204,8 @@ impl Saving {
             if let (Ok(()), Some((connection, of, interval))) = (&outcome, snapshot) {
                 match snapshots::put(&connection, of, store, interval).await {
                     Ok(newest) => there = Some(newest),
+                    // No snapshot can be made of it any more: what is in the folder is looked at when the actor begins again.
+                    Err(SnapshotError::Store(error @ StoreError::Damaged { .. })) => outcome = Err(error),
                     Err(error) => tracing::warn!(%partition, %error, "no snapshot was put on the broker"),
                 }
             }

@@ -39,7 +39,7 @@ pub async fn run(partition: Partition, store: Store, upkeep: Upkeep, actor: Acto
     let work = tokio::task::spawn_blocking(move || {
         let kept = upkeep.run(|keys| read(&store, keys).map_err(ActorProcessingErr::from));
         drop(reservation);
-        kept
+        kept.inspect_err(|_| store.doubt())
     });
     let kept = match work.await {
         Ok(kept) => kept,

@@ -5,6 +5,38 @@ use std::collections::BTreeSet;
 /// A key and its value.
 pub type Row = (Vec<u8>, Vec<u8>);
 
+/// Bytes of a row's hash.
+pub const HASH_BYTES: usize = 16;
+
+/// A row is known by this without its being held: one that has it is that row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowSum {
+    /// Of key and value; of a row that is larger than this number can tell, the largest number.
+    pub bytes: u32,
+    /// 128 bits of BLAKE3. As bytes, for a number would have to be aligned.
+    pub hash: [u8; HASH_BYTES],
+}
+
+impl RowSum {
+    pub fn of(key: &[u8], value: &[u8]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&(key.len() as u64).to_be_bytes()).update(key).update(value);
+        let hash = *hasher.finalize().as_bytes().first_chunk().expect("a hash has 32 bytes");
+        Self { bytes: u32::try_from(key.len() + value.len()).unwrap_or(u32::MAX), hash }
+    }
+}
+
+/// Rows that need not be read when a store is opened, because the row before them says what they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passed {
+    pub rows: Vec<(Vec<u8>, RowSum)>,
+    /// No other row is before this key.
+    pub next: Vec<u8>,
+}
+
+/// Tells which rows behind a row need not be read.
+pub type Pass = fn(&Row) -> Option<Passed>;
+
 /// What a checkpoint changes. A key that is both put and removed is put.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Changes {

@@ -4,10 +4,14 @@
 mod dirty;
 mod ids;
 mod restore;
+mod summary;
 
 pub use self::dirty::Dirty;
 pub(crate) use self::ids::id_page_key;
+use self::restore::{damaged, decode};
 pub(crate) use self::restore::{page_of_keys, stored_page};
+pub(crate) use self::summary::hash_row_key;
+pub use self::summary::{HASH_CUT, HashCut, Summary, pass};
 
 use super::alerts::Marks;
 use super::day::{Day, Sealed};
@@ -20,7 +24,7 @@ use daybook_contracts::ask::DayState;
 use daybook_contracts::day::DayMarker;
 use daybook_contracts::log::Through;
 use daybook_contracts::report::{Account, Change, Coverage};
-use daybook_contracts::rows::Changes;
+use daybook_contracts::rows::{Changes, RowSum};
 use daybook_domain::calendar::CalendarTable;
 use daybook_domain::catalogue::{Kind, Tenant, View};
 use daybook_domain::ids::{LogSeq, Name, Partition, TenantId};
@@ -239,7 +243,10 @@ impl PartitionState {
             let room = Room { page: self.small_page_bytes, head: self.small_page_bytes * SMALL_PAGES };
             let is_apart = self.residency.takes(day) && day.entities.len() >= LEAST_APART;
             let entities = Room { page: if is_apart { 0 } else { room.page }, ..room };
-            write_day(&day_prefix(&id, date), day, tenant.windows.days.get_mut(&date), [entities, room], &mut changes);
+            let prefix = day_prefix(&id, date);
+            write_day(&prefix, day, tenant.windows.days.get_mut(&date), [entities, room], &mut changes);
+            let are_known = !tenant.unread.contains_key(&date);
+            summary::write(&prefix, day, self.residency.takes(day), are_known, self.hash_cut, &mut changes);
             self.residency.renew(&id, date, day);
         }
         self.write_ids(dirty.ids, &mut changes);
@@ -270,6 +277,11 @@ impl PartitionState {
     /// [`SMALL_PAGE_BYTES`]: for tests, whose days are small.
     pub fn with_small_pages(self, bytes: usize) -> Self {
         Self { small_page_bytes: bytes, ..self }
+    }
+
+    /// The same state, which cuts the hashes of a day's entities into small rows: for tests, whose days are small.
+    pub fn with_small_summaries(self) -> Self {
+        Self { hash_cut: summary::SMALL_HASH_CUT, ..self }
     }
 
     /// Forgets what changed: for machines of which no checkpoint is made and no digest kept, so that it does not gather.
@@ -365,12 +377,12 @@ fn view_key(prefix: &[u8], view: &Name, page: u32) -> Vec<u8> {
     [prefix, b"v", view.as_str().as_bytes(), b"\0", &page.to_be_bytes()].concat()
 }
 
-/// Puts a page, and returns how many bytes it has.
-fn put(key: Vec<u8>, rows: &impl Serialize, changes: &mut Changes) -> usize {
+/// Puts a page, and returns what its row is known by.
+fn put(key: Vec<u8>, rows: &impl Serialize, changes: &mut Changes) -> RowSum {
     let bytes = encode(rows);
-    let length = bytes.len();
+    let row = RowSum::of(&key, &bytes);
     changes.put.push((key, bytes));
-    length
+    row
 }
 
 fn encode(row: &impl Serialize) -> Vec<u8> {

@@ -1,6 +1,7 @@
 //! One business day of one tenant: its entities and the account of its events. Its figures are in the tenant's
 //! [`Windows`](super::window::Windows).
 
+use super::checkpoint::Summary;
 use super::entity::{Entity, EntityKey, KindId};
 use super::pages::Pages;
 use super::residency::Counted;
@@ -44,6 +45,8 @@ pub struct Day {
     pub counted: Counted,
     /// It is among what changed since the last checkpoint. Not part of the state.
     pub is_noted: bool,
+    /// Of its entities, where the store has one. Not part of the state.
+    pub summary: Option<Box<Summary>>,
 }
 
 impl Day {
@@ -62,6 +65,7 @@ impl Day {
             digest: 0,
             counted: Counted::default(),
             is_noted: false,
+            summary: None,
         }
     }
 
@@ -98,6 +102,18 @@ impl Kinds {
             Some(of) => (of.count, of.sum) = (of.count + 1, of.sum.wrapping_add(sum)),
             None => self.0.push(OfKind { kind, count: 1, sum }),
         }
+    }
+
+    /// Puts a kind in, of which there are some; false, and nothing done, if it is there.
+    pub fn put(&mut self, of: OfKind) -> bool {
+        let is_new = of.count > 0 && !self.has(of.kind);
+        self.0.extend(is_new.then_some(of));
+        is_new
+    }
+
+    /// How many entities there are.
+    pub fn count(&self) -> u64 {
+        self.0.iter().map(|of| of.count).fold(0, u64::saturating_add)
     }
 
     /// Takes one away that was added.

@@ -177,6 +177,8 @@ pub struct PartitionState {
     reused: Reused,
     /// Up to so many bytes a page is stored in its day's head. Not part of the state.
     small_page_bytes: usize,
+    /// How hashes of entities are cut. Not part of the state.
+    hash_cut: checkpoint::HashCut,
     /// Which pages of closed days are in memory. Not part of the state.
     residency: residency::Residency,
     /// What is to be done to remembered ids. Not part of the state.
@@ -210,6 +212,7 @@ impl PartitionState {
             is_scratch: false,
             reused: Reused::default(),
             small_page_bytes: checkpoint::SMALL_PAGE_BYTES,
+            hash_cut: checkpoint::HASH_CUT,
             residency: residency::Residency::default(),
             agenda: remembered::upkeep::Agenda::default(),
             id_cut: remembered::CUT,

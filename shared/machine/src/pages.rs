@@ -3,6 +3,7 @@
 
 use super::digest::{self, Canonical};
 use super::rows::{Entry, Rows};
+use daybook_contracts::rows::{HASH_BYTES, RowSum};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
@@ -65,13 +66,44 @@ pub struct Pages<K, V> {
     is_apart: bool,
 }
 
+/// What is known of the row in which a page was stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Of key and value.
+    bytes: u32,
+    /// `None` where nobody asked for it.
+    hash: Option<[u8; HASH_BYTES]>,
+}
+
+impl Stored {
+    /// A row of so many bytes.
+    pub fn sized(bytes: usize) -> Self {
+        Self { bytes: u32::try_from(bytes).unwrap_or(u32::MAX), hash: None }
+    }
+}
+
+impl From<RowSum> for Stored {
+    fn from(RowSum { bytes, hash }: RowSum) -> Self {
+        Self { bytes, hash: Some(hash) }
+    }
+}
+
+/// What is known of a page that is out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageSum {
+    pub rows: u32,
+    pub stored: RowSum,
+    /// The sum of its rows' hashes.
+    pub sum: u128,
+}
+
 #[derive(Debug, Clone)]
 struct Page<K, V> {
     rows: Rows<K, V>,
     /// How many rows it has that are out; 0 when it is in memory.
     out: u32,
-    /// How many bytes it had when it was stored last.
-    stored_bytes: u32,
+    /// As it was stored last.
+    stored: Stored,
     /// Changed since it was written.
     dirty: bool,
     /// The sum of its rows' hashes, unless it changed since that was asked for.
@@ -97,7 +129,7 @@ impl<K, V> Page<K, V> {
         const BESIDE_A_ROW: usize = size_of::<u32>() + 2;
         let rows = self.rows.len() * (size_of::<(K, V)>() + BESIDE_A_ROW);
         // Texts that are too long for their row take about as much as they do on disk.
-        if self.out == 0 { rows as u64 + u64::from(self.stored_bytes) } else { 0 }
+        if self.out == 0 { rows as u64 + u64::from(self.stored.bytes) } else { 0 }
     }
 }
 
@@ -111,7 +143,7 @@ impl<K: PageKey + Canonical, V: Canonical> Page<K, V> {
 
 impl<K, V> Default for Page<K, V> {
     fn default() -> Self {
-        Self { rows: Rows::default(), out: 0, stored_bytes: 0, dirty: false, sum: None }
+        Self { rows: Rows::default(), out: 0, stored: Stored::default(), dirty: false, sum: None }
     }
 }
 
@@ -280,14 +312,14 @@ impl<K: PageKey, V: Canonical> Pages<K, V> {
         }
     }
 
-    /// Hands every changed page to `write` as its number and rows, which returns how many bytes they take, and takes them for written:
-    /// from now on each is stored by itself.
-    pub fn take_dirty(&mut self, mut write: impl FnMut(u32, PageRows<'_, K, V>) -> usize) {
+    /// Hands every changed page to `write` as its number and rows, which returns what the row is known by that it makes of them, and takes
+    /// them for written: from now on each is stored by itself.
+    pub fn take_dirty(&mut self, mut write: impl FnMut(u32, PageRows<'_, K, V>) -> RowSum) {
         let are_new = !self.is_apart && !self.pages.is_empty();
         self.is_apart |= are_new;
         for (index, page) in self.pages.iter_mut().enumerate() {
             if std::mem::take(&mut page.dirty) || are_new {
-                page.stored_bytes = saturated(write(index as u32, PageRows(&page.rows)));
+                page.stored = write(index as u32, PageRows(&page.rows)).into();
             }
         }
     }
@@ -300,21 +332,50 @@ impl<K: PageKey, V: Canonical> Pages<K, V> {
 
     /// Puts the next stored page back. All of them must come, in their order; false, and nothing done, for any other: so a
     /// number that was damaged costs no memory.
-    pub fn restore(&mut self, index: u32, page: StoredPage<K, V>, stored_bytes: usize) -> bool {
+    pub fn restore(&mut self, index: u32, page: StoredPage<K, V>, stored: Stored) -> bool {
         if index as usize != self.pages.len() {
             return false;
         }
         self.len += page.0.len();
-        self.pages.push(Page { rows: page.0, stored_bytes: saturated(stored_bytes), ..Page::default() });
+        self.pages.push(Page { rows: page.0, stored, ..Page::default() });
         self.is_apart = true;
         true
     }
 
     /// Likewise the only page, which was stored [with other things](Pages::together).
     pub fn restore_together(&mut self, page: StoredPage<K, V>) -> bool {
-        let is_first = self.restore(0, page, 0);
+        let is_first = self.restore(0, page, Stored::default());
         self.is_apart &= !is_first;
         is_first
+    }
+
+    /// Puts pages back that are out; false, and nothing done, unless they can be all pages of a map that nothing was put in.
+    pub fn restore_out(&mut self, pages: &[PageSum]) -> bool {
+        let is_sound = pages.iter().all(|page| page.rows > 0 || page.sum == 0);
+        if !self.pages.is_empty() || !pages.len().is_power_of_two() || !is_sound {
+            return false;
+        }
+        let page = |page: &PageSum| Page {
+            out: page.rows,
+            stored: page.stored.into(),
+            sum: Some(page.sum),
+            ..Page::default()
+        };
+        self.pages = pages.iter().map(page).collect();
+        self.len = pages.iter().map(|page| page.rows as usize).sum();
+        self.out = pages.iter().filter(|page| page.rows > 0).count() as u32;
+        self.is_apart = true;
+        true
+    }
+
+    /// What is known of each page, if all of them are stored by themselves, as they are, in rows that are known.
+    pub fn sums(&mut self) -> Option<Vec<PageSum>> {
+        let sum = |page: &mut Page<K, V>| {
+            let stored = RowSum { bytes: page.stored.bytes, hash: page.stored.hash.filter(|_| !page.dirty)? };
+            let rows = if page.out == 0 { page.rows.len() as u32 } else { page.out };
+            Some(PageSum { rows, stored, sum: page.sum() })
+        };
+        self.pages.iter_mut().map(sum).collect::<Option<_>>().filter(|_| self.is_apart)
     }
 
     /// Whether no page is out.
@@ -374,15 +435,16 @@ impl<K: PageKey, V: Canonical> Pages<K, V> {
         gone
     }
 
-    /// Brings a page back that is out; false for any other than the one that went.
-    pub fn supply(&mut self, index: u32, stored: StoredPage<K, V>, stored_bytes: usize) -> bool {
+    /// Brings a page back that is out, from a row that is known by `row`; false for any other than the one that went.
+    pub fn supply(&mut self, index: u32, stored: StoredPage<K, V>, row: RowSum) -> bool {
         let count = self.pages.len();
         let Some(page) = self.pages.get_mut(index as usize) else { return false };
         let is_in_place = |(key, _): &(K, V)| page_of(key.page_hash(), count) == index as usize;
-        if page.out == 0 || page.out as usize != stored.0.len() || !stored.0.iter().all(is_in_place) {
+        let is_it = page.stored.hash.is_none_or(|hash| hash == row.hash);
+        if page.out == 0 || page.out as usize != stored.0.len() || !is_it || !stored.0.iter().all(is_in_place) {
             return false;
         }
-        (page.rows, page.out, page.stored_bytes) = (stored.0, 0, saturated(stored_bytes));
+        (page.rows, page.out, page.stored) = (stored.0, 0, row.into());
         self.out -= 1;
         true
     }
@@ -416,10 +478,6 @@ pub struct Residence {
     pub bytes: u64,
 }
 
-fn saturated(bytes: usize) -> u32 {
-    u32::try_from(bytes).unwrap_or(u32::MAX)
-}
-
 fn row_hash(key: &impl Canonical, value: &impl Canonical) -> u128 {
     let mut bytes = Vec::with_capacity(128);
     key.write(&mut bytes);
@@ -450,6 +508,11 @@ impl<K: Serialize, V: Serialize> Serialize for PageRows<'_, K, V> {
 pub struct StoredPage<K, V>(Rows<K, V>);
 
 impl<K, V> StoredPage<K, V> {
+    /// Its rows, in no particular order.
+    pub fn rows(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.0.iter().map(|(key, value)| (key, value))
+    }
+
     /// Its keys, in no particular order.
     pub fn into_keys(self) -> impl Iterator<Item = K> {
         self.0.into_list().into_iter().map(|(key, _)| key)
@@ -529,9 +592,13 @@ mod tests {
         assert_eq!(other.sum(), sorted.sum());
     }
 
+    fn row(page: u32, value: &[u8]) -> RowSum {
+        RowSum::of(&page.to_be_bytes(), value)
+    }
+
     fn bring(pages: &mut Pages<u64, u64>, stored: &BTreeMap<u32, Vec<u8>>, page: u32) {
         let rows = &stored[&page];
-        assert!(pages.supply(page, rmp_serde::from_slice(rows).unwrap(), rows.len()), "page {page}");
+        assert!(pages.supply(page, rmp_serde::from_slice(rows).unwrap(), row(page, rows)), "page {page}");
     }
 
     /// A few pages that are stored, and what is stored.
@@ -540,7 +607,7 @@ mod tests {
         let mut stored = BTreeMap::new();
         pages.take_dirty(|index, rows| {
             stored.insert(index, rmp_serde::to_vec(&rows).unwrap());
-            stored[&index].len()
+            row(index, &stored[&index])
         });
         (pages, stored)
     }
@@ -562,10 +629,12 @@ mod tests {
         assert_eq!(pages.sum(), sum, "of those that are out too");
         let page = |index: u32| rmp_serde::from_slice::<StoredPage<u64, u64>>(&stored[&index]).unwrap();
         let (one, other) = (u32::from(dirty == 0), u32::from(dirty <= 1) + 1);
-        assert!(!pages.supply(dirty, page(dirty), 1), "it is here");
-        assert!(!pages.supply(count, page(one), 1), "there is none of that number");
-        assert!(!pages.supply(one, page(other), 1), "another one");
-        assert!(!pages.supply(one, StoredPage(Rows::default()), 1), "one that has lost its rows");
+        let of = |index: u32| row(index, &stored[&index]);
+        assert!(!pages.supply(dirty, page(dirty), of(dirty)), "it is here");
+        assert!(!pages.supply(count, page(one), of(one)), "there is none of that number");
+        assert!(!pages.supply(one, page(other), of(one)), "another one");
+        assert!(!pages.supply(one, page(one), of(other)), "from another row");
+        assert!(!pages.supply(one, StoredPage(Rows::default()), of(one)), "one that has lost its rows");
         for index in (0..count).filter(|index| *index != dirty) {
             bring(&mut pages, &stored, index);
         }
@@ -629,10 +698,8 @@ mod tests {
                 *small = pages.together().map(|rows| rmp_serde::to_vec(&rows).unwrap()).filter(|bytes| bytes.len() < 100);
                 if small.is_none() {
                     pages.take_dirty(|index, rows| {
-                        let bytes = rmp_serde::to_vec(&rows).unwrap();
-                        let length = bytes.len();
-                        stored.insert(index, bytes);
-                        length
+                        stored.insert(index, rmp_serde::to_vec(&rows).unwrap());
+                        row(index, &stored[&index])
                     });
                 }
             };
@@ -662,15 +729,28 @@ mod tests {
             prop_assert_eq!(pages.len(), model.len());
             prop_assert_eq!(pages.stored().count(), stored.len());
             let mut restored = Pages::<u64, u64>::default();
-            prop_assert!(!restored.restore(1, StoredPage(Rows::default()), 0), "the first comes first");
+            prop_assert!(!restored.restore(1, StoredPage(Rows::default()), Stored::default()), "the first comes first");
             if let Some(rows) = small {
                 let again = || rmp_serde::from_slice(&rows).unwrap();
                 prop_assert!(stored.is_empty() && restored.restore_together(again()) && !restored.restore_together(again()));
                 prop_assert_eq!(restored.stored().count(), 0);
             }
-            for (index, rows) in stored {
-                prop_assert!(restored.restore(index, rmp_serde::from_slice(&rows).unwrap(), rows.len()));
+            for (index, rows) in &stored {
+                prop_assert!(restored.restore(*index, rmp_serde::from_slice(rows).unwrap(), row(*index, rows).into()));
                 prop_assert!(restored.together().is_none());
+            }
+            let sums = pages.sums();
+            prop_assert_eq!(sums.is_some(), !stored.is_empty());
+            if let Some(sums) = sums {
+                prop_assert_eq!(restored.sums(), Some(sums.clone()));
+                let mut out = Pages::<u64, u64>::default();
+                prop_assert!(out.restore_out(&sums) && !out.restore_out(&sums));
+                prop_assert_eq!((out.len(), out.sum()), (restored.len(), restored.sum()));
+                prop_assert_eq!(out.sums(), Some(sums));
+                for page in out.out_pages().collect::<Vec<_>>() {
+                    bring(&mut out, &stored, page);
+                }
+                prop_assert!(out.is_here() && out.iter().all(|(key, value)| model.get(key) == Some(value)));
             }
             prop_assert!(restored.is_sound());
             prop_assert_eq!(restored.len(), model.len());

@@ -10,23 +10,31 @@
 //! ([`PartitionState::stored`]), and only what is here changes.
 
 use super::PartitionState;
-use super::checkpoint::{RestoreError, id_page_key, page_key, page_of_keys, stored_page};
+use super::checkpoint::{RestoreError, hash_row_key, id_page_key, page_key, page_of_keys, stored_page};
 use super::day::Day;
 use super::entity::KindId;
 use super::pages::{Residence, stable_hash};
 use super::remembered::{SMALL_CUT, Spot};
 use super::tenant::TenantState;
+use super::{KEEP_DAYS, soundness};
+use daybook_contracts::day::Edge;
 use daybook_contracts::log::{Batch, Event, Record};
+use daybook_contracts::rows::RowSum;
 use daybook_domain::catalogue::{Definition, Removal};
 use daybook_domain::ids::{Name, TenantId};
 use daybook_domain::time::Date;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Bytes of hashes that come back at once, beyond the first row: half a million of them or so.
+const HASHES_AT_ONCE: u64 = 4 << 20;
 
 /// A page that may be on disk only.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PageId {
     /// Of a day's entities.
     Entities { tenant: TenantId, date: Date, page: u32 },
+    /// Of hashes of a day's entities: a row by itself, which stays in memory in another form.
+    Hashes { tenant: TenantId, date: Date, part: u32 },
     /// Of remembered ids.
     Ids { tenant: TenantId, kind: KindId, spot: Spot },
 }
@@ -50,6 +58,8 @@ pub struct Residency {
     is_storing: bool,
     /// Remembered ids may be on disk only.
     pub(super) lacks_ids: bool,
+    /// Hashes of entities may have to be read.
+    pub(super) lacks_hashes: bool,
     /// Pages of remembered ids that came back: they leave again when the batch has been applied.
     ids_here: Vec<PageId>,
     /// Runs of remembered ids that were handed out to be stored, by tenant, kind, bucket and number: their pages leave when they are.
@@ -75,8 +85,11 @@ impl Residency {
 
     /// A closed day was stored, or some of it came back: it leaves behind those of which that was earlier.
     pub(super) fn renew(&mut self, tenant: &TenantId, date: Date, day: &mut Day) {
-        if self.takes(day) {
+        let takes = self.takes(day);
+        if takes || !day.entities.is_here() {
             self.count(day);
+        }
+        if takes {
             self.put_behind(tenant, date, day);
         }
     }
@@ -220,6 +233,7 @@ impl PartitionState {
                     let ids = tenant.and_then(|tenant| tenant.remembered.get_mut(&kind));
                     ids.into_iter().for_each(|ids| ids.evict_page(spot));
                 }
+                PageId::Hashes { .. } => unreachable!("hashes stay"),
             }
         }
     }
@@ -251,10 +265,11 @@ impl PartitionState {
         (self.residency.out, self.residency.bytes)
     }
 
-    /// The pages that must come back before the batch is applied, which is to be the next one.
+    /// The pages that must come back before the batch is applied, which is to be the next one. When they have come it may need others:
+    /// hashes tell which pages of entities these are.
     pub fn needs(&self, batch: &Batch) -> BTreeSet<PageId> {
         let mut needs = Needs::default();
-        if self.residency.out == 0 && !self.residency.lacks_ids {
+        if self.residency.out == 0 && !self.residency.lacks_ids && !self.residency.lacks_hashes {
             return needs.pages;
         }
         // A kind that is defined in this batch may get any of the next numbers, or keep the one it has.
@@ -268,13 +283,28 @@ impl PartitionState {
             match record {
                 Record::Events(events) => {
                     let Some(tenant) = self.tenants.get(&events.tenant) else { continue };
+                    if !tenant.unread.is_empty() && events.events.iter().any(|event| event.id.is_some()) {
+                        needs.hashes(&events.tenant, tenant, Date::MAX);
+                        continue;
+                    }
                     let known = self.kind_id(&events.kind);
                     let kinds: Vec<KindId> = known.into_iter().chain(coming.iter().copied()).collect();
                     needs.events(&events.tenant, tenant, &kinds, &events.events);
                 }
                 Record::Define(Definition::Removal(Removal::Kind { name, .. })) => self.needs_of_kind(name, &mut needs),
+                Record::Day(marker) if marker.edge == Edge::Closed => {
+                    if let Some(tenant) = self.tenants.get(&marker.tenant) {
+                        // Ids of days that leave correction are looked up where they were.
+                        needs.hashes(&marker.tenant, tenant, marker.day.date.plus(-KEEP_DAYS));
+                    }
+                }
                 Record::Rejected(_) | Record::Day(_) | Record::Define(_) | Record::Restate(_) => {}
             }
+        }
+        if needs.hash_bytes > 0 {
+            // Pages would have to come back once more.
+            needs.pages.retain(|page| matches!(page, PageId::Hashes { .. }));
+            return needs.pages;
         }
         needs.pages_that_grow(self)
     }
@@ -283,7 +313,10 @@ impl PartitionState {
     fn needs_of_kind(&self, name: &Name, needs: &mut Needs) {
         let Some(kind) = self.kind_id(name) else { return };
         for (id, tenant) in &self.tenants {
-            let days = tenant.days.iter().filter(|(_, day)| day.kinds.has(kind));
+            let mut days = tenant.days.iter().filter(|(_, day)| day.kinds.has(kind)).peekable();
+            if days.peek().is_some() {
+                needs.hashes(id, tenant, Date::MAX);
+            }
             days.for_each(|(date, day)| needs.whole_day(id, *date, day));
         }
     }
@@ -295,6 +328,20 @@ impl PartitionState {
     pub fn supply(&mut self, page: &PageId, stored: &[u8]) -> Result<(), RestoreError> {
         match page {
             PageId::Entities { tenant, date, page } => self.supply_entities(tenant, *date, *page, stored),
+            PageId::Hashes { tenant: id, date, part } => {
+                let tenant = self.tenants.get_mut(id);
+                let is_unread = |tenant: &&mut TenantState| tenant.unread.get(date).is_some_and(|of| of.contains(part));
+                let Some(tenant) = tenant.map(|tenant| &mut **tenant).filter(is_unread) else { return Ok(()) };
+                let summary = tenant.days.get(date).and_then(|day| day.summary.as_ref());
+                let hashes = summary.and_then(|summary| summary.read(*part, &page.key(), stored));
+                let hashes = hashes.ok_or_else(|| {
+                    RestoreError::Row(format!(
+                        "row {part} of hashes of {id}'s day {date} is not the one that was stored"
+                    ))
+                })?;
+                tenant.read_hashes(*date, *part, hashes.into_iter());
+                Ok(())
+            }
             PageId::Ids { tenant: id, kind, spot } => {
                 let tenant = self.tenants.get_mut(id);
                 let ids = tenant.and_then(|tenant| tenant.remembered.get_mut(kind));
@@ -318,7 +365,9 @@ impl PartitionState {
         let day = tenant.days.get_mut(&date);
         let Some(day) = day.filter(|day| day.entities.is_out(page)) else { return Ok(()) };
         let rows = stored_page(id, date, page, stored)?;
-        if !day.entities.supply(page, rows, stored.len()) {
+        let unsound = |what| RestoreError::Unsound(format!("tenant {id}: {date}: {what}"));
+        rows.rows().try_for_each(soundness::check_entity).map_err(unsound)?;
+        if !day.entities.supply(page, rows, RowSum::of(&page_key(id, date, page), stored)) {
             return Err(RestoreError::Row(format!("page {page} of {id}'s day {date} is not the one that was stored")));
         }
         let bytes = day.entities.bytes_of(page);
@@ -332,6 +381,7 @@ impl PageId {
     pub fn key(&self) -> Vec<u8> {
         match self {
             Self::Entities { tenant, date, page } => page_key(tenant, *date, *page),
+            Self::Hashes { tenant, date, part } => hash_row_key(tenant, *date, *part),
             Self::Ids { tenant, kind, spot } => id_page_key(tenant, *kind, *spot),
         }
     }
@@ -341,6 +391,8 @@ impl PageId {
 #[derive(Debug, Default)]
 struct Needs {
     pages: BTreeSet<PageId>,
+    /// Of rows of hashes among them.
+    hash_bytes: u64,
     /// How many entities at most come to days some of whose pages are out.
     coming: BTreeMap<(TenantId, Date), usize>,
 }
@@ -374,6 +426,21 @@ impl Needs {
         let of_leaving = || tenant.leaving.get(&date)?.out_page(hash);
         if let Some(page) = of_day().or_else(of_leaving) {
             self.pages.insert(PageId::Entities { tenant: id.clone(), date, page });
+        }
+    }
+
+    /// The hashes of days before `before` that are to be read, or the first of them.
+    fn hashes(&mut self, id: &TenantId, tenant: &TenantState, before: Date) {
+        for (date, parts) in tenant.unread.range(..before) {
+            let summary =
+                tenant.days[date].summary.as_ref().expect("a day with hashes that are to be read has a summary");
+            for part in parts {
+                if self.hash_bytes >= HASHES_AT_ONCE {
+                    return;
+                }
+                self.hash_bytes += summary.bytes_of(*part);
+                self.pages.insert(PageId::Hashes { tenant: id.clone(), date: *date, part: *part });
+            }
         }
     }
 

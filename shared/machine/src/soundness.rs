@@ -4,7 +4,7 @@
 
 use super::alerts::Fired;
 use super::day::Day;
-use super::entity::{Entity, KindId};
+use super::entity::{Entity, EntityKey, KindId};
 use super::tenant::TenantState;
 use super::window::Views;
 use super::{Model, PartitionState};
@@ -115,15 +115,12 @@ fn check_day(state: &PartitionState, id: &TenantId, date: Date, day: &Day) -> Re
     }
 }
 
-/// Whether what is held of the day's entities is no more than a version. Their kinds are looked at with the state.
-pub(super) fn check_entities(day: &Day) -> Result<(), String> {
-    let is_sound = |entity: &Entity| {
-        let held = entity.held.as_ref().and_then(|held| held.version.as_ref());
-        held.is_none_or(|(_, version)| version.held.is_none())
-    };
-    match day.entities.iter().find(|(_, entity)| !is_sound(entity)) {
-        Some((key, _)) => Err(format!("entity {:?}", key.id)),
-        None => Ok(()),
+/// Whether what is held of an entity is no more than a version. Its kind is looked at with the state.
+pub(super) fn check_entity((key, entity): (&EntityKey, &Entity)) -> Result<(), String> {
+    let held = entity.held.as_ref().and_then(|held| held.version.as_ref());
+    match held.is_none_or(|(_, version)| version.held.is_none()) {
+        true => Ok(()),
+        false => Err(format!("entity {:?}", key.id)),
     }
 }
 

@@ -46,6 +46,8 @@ pub struct TenantState {
     kept: Vec<u64>,
     /// Which day holds an entity. Made anew on restoring.
     whereabouts: Whereabouts,
+    /// The rows of hashes that are to be read before `whereabouts` are asked, by day and number.
+    pub(super) unread: BTreeMap<Date, BTreeSet<u32>>,
     /// Ids of days that can no longer be corrected, by kind.
     pub remembered: BTreeMap<KindId, Remembered>,
     /// Days whose ids are remembered and still on disk as they were there. It is not state which these are.
@@ -147,6 +149,7 @@ impl TenantState {
             latest_at: Instant::MIN,
             kept: Vec::new(),
             whereabouts: Whereabouts::default(),
+            unread: BTreeMap::new(),
             remembered: BTreeMap::new(),
             leaving: BTreeMap::new(),
             digest: TenantDigest::default(),
@@ -541,6 +544,7 @@ impl TenantState {
 
     /// The days that may hold an entity with that hash, each once.
     pub(super) fn days_of(&self, hash: u64) -> impl Iterator<Item = Date> {
+        assert!(self.unread.is_empty(), "all hashes are read before anyone asks where an entity is");
         let span = || {
             let first = self.days.keys().next().into_iter().chain(self.leaving.keys().next()).min()?;
             let last = self.days.keys().next_back().into_iter().chain(self.leaving.keys().next_back()).max()?;
@@ -558,7 +562,20 @@ impl TenantState {
     fn remember(&mut self, kind: KindId, hash: u64, date: Date) {
         count_kept(&mut self.kept, kind, 1);
         self.whereabouts.add(hash, date);
-        self.days.get_mut(&date).expect("the day that holds it").kinds.add(kind, id_sum(hash, date));
+        let day = self.days.get_mut(&date).expect("the day that holds it");
+        day.kinds.add(kind, id_sum(hash, date));
+        day.summary.iter_mut().for_each(|summary| summary.add(hash));
+    }
+
+    /// Takes the hashes of a row in, that were to be read.
+    pub(super) fn read_hashes(&mut self, date: Date, part: u32, hashes: impl Iterator<Item = u64>) {
+        let Some(parts) = self.unread.get_mut(&date) else { return };
+        if parts.remove(&part) {
+            hashes.for_each(|hash| self.whereabouts.add(hash, date));
+        }
+        if parts.is_empty() {
+            self.unread.remove(&date);
+        }
     }
 
     /// Takes note that the day no longer holds an entity.
@@ -570,6 +587,7 @@ impl TenantState {
 
     /// Takes a day out, with its entities; its windows are the caller's to take, and what is known of where entities are.
     pub(super) fn take_day(&mut self, date: Date) -> Day {
+        assert!(!self.unread.contains_key(&date), "the hashes of a day are read before it leaves correction");
         let day = self.days.remove(&date).expect("a day that is kept");
         for of in day.kinds.iter() {
             self.kept[usize::from(of.kind)] -= of.count;

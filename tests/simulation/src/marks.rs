@@ -1,4 +1,4 @@
-//! Takes what has fired out of stored rows of days, whatever else is in them: for a mutation.
+//! Takes what has fired out of stored rows of days, or an entity out of their summaries, whatever else is in them: for mutations.
 
 use daybook_contracts::rows::Changes;
 use serde::de::{MapAccess, SeqAccess, Visitor};
@@ -27,6 +27,25 @@ pub(crate) fn forget(changes: &mut Changes) {
     for (key, row) in &mut changes.put {
         if key.first() == Some(&b'd') && key.ends_with(b"\0h") {
             *row = without_marks(row);
+        }
+    }
+}
+
+/// Where a summary has the hashes that are in no row of their own, and bytes of a hash.
+const MORE: usize = 4;
+const HASH_BYTES: usize = 6;
+
+/// Summaries without the hash of the entity that came last.
+pub(crate) fn forget_hash(changes: &mut Changes) {
+    for (key, row) in &mut changes.put {
+        if key.first() == Some(&b'd') && key.ends_with(b"\0c") {
+            let mut summary: Value = rmp_serde::from_slice(row).expect("a stored row");
+            if let Value::List(fields) = &mut summary
+                && let Some(Value::Bytes(more)) = fields.get_mut(MORE)
+            {
+                more.truncate(more.len().saturating_sub(HASH_BYTES));
+            }
+            *row = rmp_serde::to_vec(&summary).expect("it was MessagePack before");
         }
     }
 }

@@ -12,6 +12,7 @@ use aggregator_shard::snapshots::Snapshot;
 use daybook_contracts::log::Through;
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_machine::PartitionState;
+use daybook_runtime::store::Reading;
 
 /// The part of the log that is there.
 #[derive(Clone, Copy)]
@@ -118,8 +119,12 @@ fn stored(
     store: &mut Store,
     closed_bytes: Option<u64>,
 ) -> Result<Option<PartitionState>, Violation> {
-    let Some(rows) = store.open(shell, name)? else { return Ok(None) };
-    match PartitionState::restore_limited(partition, rows, closed_bytes) {
+    let Some((rows, reading)) = store.open(shell, name, closed_bytes.is_some())? else { return Ok(None) };
+    let restored = match (reading, closed_bytes) {
+        (Reading::Passing, Some(bytes)) => PartitionState::restore_passing(partition, rows, bytes),
+        _ => PartitionState::restore_limited(partition, rows, closed_bytes),
+    };
+    match restored {
         Ok(state) => Ok(Some(state.unwrap_or_else(|| PartitionState::new(partition)))),
         Err(error) => {
             shell.trace.note(|| format!("replica {name}: its store cannot be used: {error}"));

@@ -187,16 +187,14 @@ impl Replica {
             10..13 => running.save(shell, partition, &mut self.store),
             13 => {
                 running.evict(shell, 1);
-                running.keep_up(shell, &self.store);
-                if running.was_level || !running.waiting.is_empty() {
-                    running.begin_backfill();
-                }
-                Ok(Stepped::Nothing)
+                running.keep_up(shell, &self.store).map(|()| {
+                    if running.was_level || !running.waiting.is_empty() {
+                        running.begin_backfill();
+                    }
+                    Stepped::Nothing
+                })
             }
-            14..16 => {
-                running.keep_up(shell, &self.store);
-                running.backfill(shell, partition)
-            }
+            14..16 => running.keep_up(shell, &self.store).and_then(|()| running.backfill(shell, partition)),
             _ => {
                 running.trim(shell, partition);
                 Ok(Stepped::Nothing)
@@ -214,7 +212,7 @@ impl Replica {
         let limit = closed_bytes(shell, self.number);
         let Some(state) = open(shell, self.partition, &name, &mut self.store, limit)? else { return Ok(()) };
         let small = SMALL_PAGE_BYTES[shell.settings.seed as usize % SMALL_PAGE_BYTES.len()];
-        let mut state = state.with_small_pages(small).with_small_ids();
+        let mut state = state.with_small_pages(small).with_small_ids().with_small_summaries();
         if !shell.settings.seed.is_multiple_of(4) {
             // Runs are short, and few days close in them.
             state = state.with_open_days_limited();
@@ -254,6 +252,21 @@ impl Replica {
         }));
         Ok(())
     }
+}
+
+/// A row as it was committed last.
+///
+/// # Errors
+/// When it is damaged.
+///
+/// # Panics
+/// When it is not in the store though nothing is damaged there.
+fn read(shell: &mut Shell, store: &Store, key: &[u8]) -> Result<Vec<u8>, Ended> {
+    store.read(shell, key).ok_or_else(|| {
+        assert!(store.doubt(), "a row that is read is in the store");
+        shell.reach(Place::Doubted);
+        Ended
+    })
 }
 
 /// How many bytes entities of closed days may take in memory: nothing, little, or all of them, and something else in the other
@@ -347,7 +360,7 @@ impl Running {
             shell.trace.note(|| format!("replica {partition}/{number}: goes on at {position} with what it has"));
             stepped = Stepped::Apart;
         }
-        if !self.has_pages(shell, store, &batch) {
+        if !self.has_pages(shell, store, &batch)? {
             self.waiting.push_front((recorded, batch));
             return Ok(Stepped::Nothing);
         }
@@ -390,9 +403,12 @@ impl Running {
 
     /// Whether the pages that the batch needs are here. Those that are not are read at one step and come back at a later one.
     ///
+    /// # Errors
+    /// When one is damaged.
+    ///
     /// # Panics
     /// When one that is out is not in the store as it went.
-    fn has_pages(&mut self, shell: &mut Shell, store: &Store, batch: &Batch) -> bool {
+    fn has_pages(&mut self, shell: &mut Shell, store: &Store, batch: &Batch) -> Result<bool, Ended> {
         for (page, stored) in self.fetched.take().into_iter().flatten() {
             self.state.supply(&page, &stored).expect("a page comes back as it went");
         }
@@ -401,38 +417,46 @@ impl Running {
             needs.pop_last();
         }
         if needs.is_empty() {
-            return true;
+            return Ok(true);
         }
         shell.reach(Place::Fetched);
-        let read = |page: PageId| {
-            let stored = store.read(shell, &page.key()).expect("a page that is out is in the store");
-            (page, stored)
-        };
-        self.fetched = Some(needs.into_iter().map(read).collect());
-        false
+        if needs.iter().any(|page| matches!(page, PageId::Hashes { .. })) {
+            shell.reach(Place::Hashes);
+        }
+        let mut fetched = Vec::new();
+        for page in needs {
+            let stored = read(shell, store, &page.key())?;
+            fetched.push((page, stored));
+        }
+        self.fetched = Some(fetched);
+        Ok(false)
     }
 
     /// A step of the upkeep of remembered ids: a piece is done at one, and put in place at a later one.
     ///
+    /// # Errors
+    /// When a row that it reads is damaged.
+    ///
     /// # Panics
-    /// When a row that it reads is not in the store as it went.
-    fn keep_up(&mut self, shell: &mut Shell, store: &Store) {
+    /// When one is not in the store as it went.
+    fn keep_up(&mut self, shell: &mut Shell, store: &Store) -> Result<(), Ended> {
         if let Some(kept) = self.kept.take() {
             match self.fetched {
                 Some(_) => self.kept = Some(kept),
                 None => self.state.end_upkeep(kept),
             }
-            return;
+            return Ok(());
         }
-        let Some(upkeep) = self.state.begin_upkeep() else { return };
+        let Some(upkeep) = self.state.begin_upkeep() else { return Ok(()) };
         if !upkeep.keys().is_empty() {
             shell.reach(Place::KeptUp);
         }
-        let read = |keys: Vec<Vec<u8>>| -> Result<Vec<Vec<u8>>, RestoreError> {
-            let read = |key: &Vec<u8>| store.read(shell, key).expect("a row that is read is in the store");
-            Ok(keys.iter().map(read).collect())
-        };
+        let rows: Vec<Vec<u8>> = upkeep.keys().iter().map(|key| read(shell, store, key)).collect::<Result<_, _>>()?;
+        let mut rows = rows.into_iter();
+        let read =
+            |keys: Vec<Vec<u8>>| -> Result<Vec<Vec<u8>>, RestoreError> { Ok(rows.by_ref().take(keys.len()).collect()) };
         self.kept = Some(upkeep.run(read).expect("rows are as they went"));
+        Ok(())
     }
 
     /// Lets go of pages of closed days, of so many rows at most.
@@ -471,6 +495,10 @@ impl Running {
             match upload.step(shell, store) {
                 Next::Goes => return Ok(Stepped::Nothing),
                 Next::Done => self.snapshotted = self.snapshotted.max(upload.newest()),
+                Next::Damaged => {
+                    assert!(store.doubt(), "a row that was committed is in the store");
+                    return Err(Ended);
+                }
                 // The next try may succeed.
                 Next::Unclear => {}
             }
@@ -500,6 +528,9 @@ impl Running {
         let (outputs, mut changes) = (self.outbox.accepted(), self.state.checkpoint());
         if shell.breaks(Mutation::ForgetMarks) {
             marks::forget(&mut changes);
+        }
+        if shell.breaks(Mutation::ForgetHash) {
+            marks::forget_hash(&mut changes);
         }
         self.checkpoint = Some(Checkpoint { position, outputs, changes, snapshot });
     }

@@ -104,6 +104,12 @@ named! {
     Place {
         /// Batches were removed from the log.
         Trimmed = "log trimmed",
+        /// A replica began with summaries in the place of pages.
+        Passed = "pages passed",
+        /// A row of hashes was read.
+        Hashes = "hashes read",
+        /// A row that was passed was damaged.
+        Doubted = "store doubted",
         /// A replica began with a snapshot.
         TookOver = "snapshot taken over",
         /// A snapshot that was read could not be used.

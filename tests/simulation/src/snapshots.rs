@@ -153,6 +153,8 @@ impl Upload {
                     self.newest = newest;
                     return Next::Done;
                 }
+                // The store checks each row that a snapshot reads.
+                UploadTurn::Act(UploadAction::Send(_)) if !store.is_as_committed() => return Next::Damaged,
                 UploadTurn::Act(action) => match self.carry_out(shell, store, action) {
                     Some(heard) => UploadTurn::Hear(heard),
                     None => return Next::Unclear,
@@ -378,6 +380,8 @@ pub enum Next {
     Goes,
     Done,
     Unclear,
+    /// A row of the store is not what was committed.
+    Damaged,
 }
 
 /// `None` once all requests are carried out.

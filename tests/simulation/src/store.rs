@@ -3,10 +3,12 @@
 
 use crate::fault::Fault;
 use crate::mutation::Mutation;
-use crate::settings::{Invariant, Shell, Violation, ensure};
-use daybook_runtime::store::ledger::{self, Ledger};
-use daybook_runtime::store::{Batch, Changes, Row, batch};
-use std::collections::BTreeMap;
+use crate::settings::{Invariant, Place, Shell, Violation, ensure};
+use daybook_machine::checkpoint::pass;
+use daybook_runtime::store::ledger::{self, Checking, Ledger};
+use daybook_runtime::store::{Batch, Changes, Passed, Reading, Row, batch};
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A commit of more than a few rows is broken off once in so many times: there is a crash at every other place already.
 const TORN_ONE_IN: usize = 2;
@@ -23,39 +25,103 @@ pub struct Store {
     rows: Rows,
     /// What was there some commits ago.
     earlier: Rows,
-    /// What a commit left that was made whole, where that is no longer what is there.
-    torn: Option<Rows>,
+    /// What may be there of one commit, where something else may be.
+    torn: Option<Vec<Rows>>,
     /// Of what was committed, while it is open.
     ledger: Ledger,
+    /// A row may not be what was committed.
+    is_damaged: bool,
+    /// It is read whole when it is opened next.
+    is_doubted: Cell<bool>,
 }
 
 impl Store {
-    /// The rows; `None` if what is there must not be used, which is left as it is.
+    /// The rows, but for those that others speak for if it `passes` them, and whether it did; `None` if what is there must not be used,
+    /// which is left as it is.
     ///
     /// # Errors
     /// When the ledger lets rows pass that are not those of one commit.
-    pub fn open(&mut self, shell: &mut Shell, name: &str) -> Result<Option<Vec<Row>>, Violation> {
+    pub fn open(
+        &mut self,
+        shell: &mut Shell,
+        name: &str,
+        passes: bool,
+    ) -> Result<Option<(Vec<Row>, Reading)>, Violation> {
         self.damage(shell, name);
-        let mut rows: Vec<Row> = self.rows.clone().into_iter().collect();
-        match Ledger::check(&mut rows) {
+        let passes = passes && !self.is_doubted.get();
+        let reading = if passes { Reading::Passing } else { Reading::Whole };
+        let (mut rows, checking, passed) = self.read_all(passes);
+        match checking.finish() {
             Ok(ledger) => {
                 // With nothing left it is as if it had never been. What one fault puts there another may take away.
-                let is_whole = self.torn.take().is_none_or(|whole| whole == self.rows) || rows.is_empty();
-                ensure(is_whole, Invariant::Checkpoints, || format!("replica {name}: a torn store adds up"))?;
+                let wholes = self.torn.take().filter(|wholes| !rows.is_empty() && !wholes.contains(&self.rows));
+                let is_whole = |whole: &Rows| without(whole, &passed) == without(&self.rows, &passed);
+                ensure(
+                    wholes.as_ref().is_none_or(|wholes| wholes.iter().any(is_whole)),
+                    Invariant::Checkpoints,
+                    || format!("replica {name}: a torn store adds up"),
+                )?;
+                // What was not read may still be damaged.
+                self.torn = wholes;
+                if !passes {
+                    self.is_doubted.set(false);
+                }
+                if shell.breaks(Mutation::StaleSummary) && passes {
+                    self.make_summaries_stale(&mut rows);
+                }
                 self.ledger = ledger;
-                Ok(Some(rows))
+                if !passed.is_empty() {
+                    shell.reach(Place::Passed);
+                }
+                Ok(Some((rows, reading)))
             }
             Err(_) if shell.breaks(Mutation::TrustTornCommit) => {
-                rows.retain(|(key, _)| key != ledger::KEY);
                 (self.ledger, self.torn) = (Ledger::default(), None);
+                let rows: Vec<Row> = self.scan().map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
                 self.ledger.apply(&rows.iter().map(|(key, value)| (&**key, Some(&**value))).collect());
-                Ok(Some(rows))
+                Ok(Some((rows, Reading::Whole)))
             }
             Err(why) => {
                 shell.trace.note(|| format!("replica {name}: the store cannot be used: {why}"));
                 Ok(None)
             }
         }
+    }
+
+    /// What `runtime::store` reads of it, and the keys that it passes.
+    fn read_all(&self, passes: bool) -> (Vec<Row>, Checking, BTreeSet<Vec<u8>>) {
+        let (mut rows, mut checking, mut passed) = (Vec::new(), Checking::default(), BTreeSet::new());
+        let mut from = Vec::new();
+        while let Some((key, value)) = self.rows.range(from.clone()..).next() {
+            let row = (key.clone(), value.clone());
+            from = [key.as_slice(), b"\0"].concat();
+            if let Some(Passed { rows, next }) = pass(&row).filter(|_| passes) {
+                rows.iter().for_each(|(key, row)| checking.pass(key, *row));
+                passed.extend(rows.into_iter().map(|(key, _)| key));
+                from = next;
+            }
+            rows.extend(checking.take(row));
+        }
+        (rows, checking, passed)
+    }
+
+    fn make_summaries_stale(&self, rows: &mut [Row]) {
+        for row in rows.iter_mut().filter(|row| pass(row).is_some()) {
+            if let Some(earlier) = self.earlier.get(&row.0) {
+                row.1.clone_from(earlier);
+            }
+        }
+    }
+
+    /// Whether every row is what was committed.
+    pub fn is_as_committed(&self) -> bool {
+        self.scan().all(|(key, value)| self.ledger.has(key, value))
+    }
+
+    /// Whether a row may not be what was committed. If so it is read whole when it is opened next.
+    pub fn doubt(&self) -> bool {
+        self.is_doubted.set(self.is_damaged);
+        self.is_damaged
     }
 
     /// Puts a store with these rows in the place of this one.
@@ -89,6 +155,8 @@ impl Store {
         self.rows.clear();
         self.ledger = Ledger::default();
         self.torn = None;
+        self.is_damaged = false;
+        self.is_doubted.set(false);
     }
 
     /// Commits, and tells whether that came to its end: if not, whoever did it is gone.
@@ -117,7 +185,7 @@ impl Store {
         }
         write(&mut self.rows, &batch);
         if self.rows != before && self.rows != after {
-            self.torn.get_or_insert(before);
+            (self.torn, self.is_damaged) = (Some(vec![before, after]), true);
         }
         false
     }
@@ -130,8 +198,9 @@ impl Store {
         let index = shell.random.below(self.rows.len());
         let key = self.rows.keys().nth(index).expect("there are so many").clone();
         shell.trace.note(|| format!("replica {name}: damage {what} to its store"));
-        if what >= 2 && self.torn.is_none() {
-            self.torn = Some(self.rows.clone());
+        if what >= 2 {
+            self.torn.get_or_insert(vec![self.rows.clone()]);
+            self.is_damaged = true;
         }
         match what {
             0 => self.wipe(),
@@ -146,6 +215,10 @@ impl Store {
             }
         }
     }
+}
+
+fn without(rows: &Rows, keys: &BTreeSet<Vec<u8>>) -> Vec<(Vec<u8>, Vec<u8>)> {
+    rows.iter().filter(|(key, _)| !keys.contains(*key)).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 fn write(rows: &mut Rows, batch: &Batch) {

@@ -1,8 +1,8 @@
 //! Kills, and what was found after them.
 
-use crate::rows::{Model, number};
+use crate::rows::{Model, PASS, number};
 use daybook_random::Random;
-use daybook_runtime::store::{Backend, Store, StoreError, wipe};
+use daybook_runtime::store::{Backend, Reading, Row, Store, StoreError, wipe};
 use std::io::{BufRead, BufReader, Lines};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -105,13 +105,21 @@ pub fn torture(binary: &Path, backend: Backend, seed: u64, mut go_on: impl FnMut
         outcome.rows += rows - first.1;
         outcome.checkpoints += checkpoints;
         let began = Instant::now();
-        match Store::open(backend, &path) {
-            Ok((store, rows)) => {
+        match open(backend, &path, outcome.kills.is_multiple_of(2)) {
+            Ok((store, rows, reading)) => {
                 outcome.restoring += began.elapsed();
                 let there = number(&rows);
                 outcome.lost += u64::from(there < told);
                 model.go_to(there.max(told));
-                outcome.torn += u64::from(there >= told && !model.is(&rows));
+                let is_whole = match reading {
+                    Reading::Whole => model.is(&rows),
+                    Reading::Passing => {
+                        let keys = model.keys();
+                        let read = store.read(keys.clone());
+                        read.is_ok_and(|values| model.is(&keys.into_iter().zip(values).collect::<Vec<_>>()))
+                    }
+                };
+                outcome.torn += u64::from(there >= told && !is_whole);
                 outcome.disk_bytes = store.disk_bytes();
                 outcome.live_bytes = store.live_bytes().unwrap();
             }
@@ -127,6 +135,15 @@ pub fn torture(binary: &Path, backend: Backend, seed: u64, mut go_on: impl FnMut
         }
     }
     outcome
+}
+
+/// Opens a store, of which all rows are read, or those that no summary speaks for.
+fn open(backend: Backend, path: &Path, passes: bool) -> Result<(Store, Vec<Row>, Reading), StoreError> {
+    let (store, (rows, reading)) = match passes {
+        true => Store::open_passing(backend, path, PASS, |rows, reading| Ok((rows.collect(), reading)))?,
+        false => Store::open_with(backend, path, |rows| Ok((rows.collect(), Reading::Whole)))?,
+    };
+    Ok((store, rows, reading))
 }
 
 /// Of a process that lives; 0 where there is no such file.

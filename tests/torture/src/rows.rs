@@ -1,8 +1,8 @@
 //! The rows of a checkpoint, from its number alone.
 
 use daybook_random::Random;
-use daybook_runtime::store::{Changes, Row};
-use std::collections::BTreeMap;
+use daybook_runtime::store::{Changes, Pass, Passed, Row, RowSum};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Keys there are.
 pub const KEYS: u64 = 4_000;
@@ -10,9 +10,84 @@ pub const KEYS: u64 = 4_000;
 pub const NUMBER: &[u8] = b"number";
 /// Of how many checkpoints one removes some rows.
 const REMOVING: u64 = 5;
+/// Keys of a group, whose rows one summary speaks for.
+const GROUP: u64 = 16;
+
+/// Bytes of a row in a summary: the number of its key, its length and its hash.
+const SUMMARY_BYTES: usize = 8 + 4 + 16;
 
 fn key(number: u64) -> Vec<u8> {
-    [b"d", &number.to_be_bytes()[..]].concat()
+    [&group_key(number / GROUP, b'e')[..], &number.to_be_bytes()].concat()
+}
+
+fn group_key(group: u64, what: u8) -> Vec<u8> {
+    [b"d", &group.to_be_bytes()[..], &[what]].concat()
+}
+
+/// The group that a key's row is a summary of, or else is in, and which of both.
+fn group_of(key: &[u8]) -> Option<(u64, bool)> {
+    let (group, rest) = key.strip_prefix(b"d")?.split_first_chunk()?;
+    Some((u64::from_be_bytes(*group), rest == b"c"))
+}
+
+/// Passes the rows of a group behind its summary.
+pub const PASS: Pass = |(key, value)| {
+    let (group, true) = group_of(key)? else { return None };
+    let rows = summarized(value);
+    Some(Passed { rows: rows.into_iter().collect(), next: group_key(group, b'f') })
+};
+
+fn summarized(value: &[u8]) -> BTreeMap<Vec<u8>, RowSum> {
+    let row = |row: &[u8; SUMMARY_BYTES]| {
+        let (number, rest) = row.split_first_chunk().unwrap();
+        let (bytes, hash) = rest.split_first_chunk().unwrap();
+        let sum = RowSum { bytes: u32::from_be_bytes(*bytes), hash: hash.try_into().unwrap() };
+        (key(u64::from_be_bytes(*number)), sum)
+    };
+    value.as_chunks().0.iter().map(row).collect()
+}
+
+/// What is known of the rows of each group.
+#[derive(Default)]
+pub struct Summaries(BTreeMap<u64, BTreeMap<Vec<u8>, RowSum>>);
+
+impl Summaries {
+    /// Of a store in which these rows were read, all of them or those that are not passed.
+    pub fn of(rows: &[Row]) -> Self {
+        let mut summaries = Self::default();
+        for (key, value) in rows {
+            match group_of(key) {
+                Some((group, true)) => summaries.0.entry(group).or_default().extend(summarized(value)),
+                Some((group, false)) => {
+                    summaries.0.entry(group).or_default().insert(key.clone(), RowSum::of(key, value));
+                }
+                None => {}
+            }
+        }
+        summaries
+    }
+
+    /// Adds the summaries of the groups that are changed.
+    pub fn add_to(&mut self, changes: &mut Changes) {
+        let mut changed = BTreeSet::new();
+        for key in &changes.remove {
+            let (group, _) = group_of(key).unwrap();
+            self.0.entry(group).or_default().remove(key);
+            changed.insert(group);
+        }
+        for (key, value) in &changes.put {
+            let Some((group, _)) = group_of(key) else { continue };
+            self.0.entry(group).or_default().insert(key.clone(), RowSum::of(key, value));
+            changed.insert(group);
+        }
+        for group in changed {
+            let row = |(key, row): (&Vec<u8>, &RowSum)| {
+                [&key.last_chunk::<8>().unwrap()[..], &row.bytes.to_be_bytes(), &row.hash].concat()
+            };
+            let summary: Vec<u8> = self.0[&group].iter().flat_map(row).collect();
+            changes.put.push((group_key(group, b'c'), summary));
+        }
+    }
 }
 
 /// The number of the checkpoint that a row is of, and bytes that do not compress, a few of them or many.
@@ -68,10 +143,15 @@ impl Model {
         }
     }
 
-    /// Whether these are the rows of its checkpoint.
+    /// Whether these are the rows of its checkpoint, beside summaries.
     pub fn is(&self, rows: &[Row]) -> bool {
-        rows.len() == self.rows.len()
-            && rows.iter().zip(&self.rows).all(|((k, v), (key, value))| k == key && v == value)
+        let is_summary = |key: &[u8]| group_of(key).is_some_and(|(_, is_summary)| is_summary);
+        rows.iter().filter(|(key, _)| !is_summary(key)).map(|(key, value)| (key, value)).eq(&self.rows)
+    }
+
+    /// The keys of the rows of its checkpoint.
+    pub fn keys(&self) -> Vec<Vec<u8>> {
+        self.rows.keys().cloned().collect()
     }
 }
 

@@ -59,6 +59,7 @@ impl Dirty {
     pub fn left_day(&mut self, tenant: &TenantId, date: Date, day: &Day, windows: &Views, stays: impl Fn(u32) -> bool) {
         let prefix = day_prefix(tenant, date);
         self.removed.push(head_key(&prefix));
+        self.removed.extend(day.summary.iter().flat_map(|summary| summary.keys(&prefix)));
         let pages = day.entities.stored().filter(|page| !stays(*page));
         self.removed.extend(pages.map(|page| entity_key(&prefix, page)));
         self.removed_views(&prefix, windows);

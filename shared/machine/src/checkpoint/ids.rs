@@ -1,5 +1,5 @@
 //! Remembered ids in the store. Keys are `i`, the tenant, a zero byte and the kind, and then: `d` for days, 32 of them in a
-//! row; `h` for how the hashes are divided; `p` for pages. Of days that are being converted, the key is that of the day and `a`.
+//! row; `h` for how the hashes are divided; `p` for pages, and for the summary of a run before its pages. Of days that are being converted, the key is that of the day and `a`.
 
 use super::{Dirty, WAITING_KEY, day_prefix, encode};
 use crate::PartitionState;
@@ -7,8 +7,9 @@ use crate::entity::KindId;
 use crate::remembered::days::row_of;
 use crate::remembered::leaving::Leaving;
 use crate::remembered::run::Run;
+use crate::remembered::summary::{Summary, row_of as row_of_run};
 use crate::remembered::{Remembered, Spot};
-use daybook_contracts::rows::Changes;
+use daybook_contracts::rows::{Changes, Passed, Row, RowSum};
 use daybook_domain::ids::TenantId;
 use daybook_domain::time::Date;
 use serde_bytes::ByteBuf;
@@ -49,12 +50,46 @@ pub(crate) fn id_page_key(tenant: &TenantId, kind: KindId, spot: Spot) -> Vec<u8
     [prefix(tenant, kind, b"p"), [start, run, page].map(u32::to_be_bytes).concat()].concat()
 }
 
-/// The spot that the rest of a page's key names.
-pub(super) fn spot_of(rest: &[u8]) -> Option<Spot> {
-    let (numbers, []) = rest.as_chunks::<4>() else { return None };
-    let [start, run, page] = *<&[[u8; 4]; 3]>::try_from(numbers).ok()?;
-    let [start, run, page] = [start, run, page].map(u32::from_be_bytes);
-    Some(Spot { start, run, page })
+/// The key of the summary of a run.
+fn run_key(tenant: &TenantId, kind: KindId, start: u32, run: u32) -> Vec<u8> {
+    [prefix(tenant, kind, b"p"), [start, run].map(u32::to_be_bytes).concat()].concat()
+}
+
+/// What the rest of a key behind `p` names.
+pub(super) enum OfRun {
+    /// A page.
+    Page(Spot),
+    /// The summary of a run, in the bucket that begins there.
+    Summary { start: u32, run: u32 },
+}
+
+impl OfRun {
+    pub(super) fn read(rest: &[u8]) -> Option<Self> {
+        let (numbers, []) = rest.as_chunks::<4>() else { return None };
+        match *numbers {
+            [start, run, page] => {
+                let [start, run, page] = [start, run, page].map(u32::from_be_bytes);
+                Some(Self::Page(Spot { start, run, page }))
+            }
+            [start, run] => {
+                let [start, run] = [start, run].map(u32::from_be_bytes);
+                Some(Self::Summary { start, run })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The pages of ids that need not be read behind the summary of their run.
+pub(super) fn pass((key, value): &Row) -> Option<Passed> {
+    let of_tenant = key.strip_prefix(b"i")?;
+    let end = of_tenant.iter().position(|byte| *byte == 0)?;
+    let of_run = of_tenant[end + 1..].get(size_of::<KindId>()..)?.strip_prefix(b"p")?;
+    let Some(OfRun::Summary { .. }) = OfRun::read(of_run) else { return None };
+    let summary = Summary::read(value)?;
+    let page_key = |page: u32| [&key[..], &page.to_be_bytes()].concat();
+    let rows = (0..).zip(&summary.pages).map(|(number, page)| (page_key(number), page.row)).collect();
+    Some(Passed { rows, next: page_key(summary.pages.len() as u32) })
 }
 
 pub(super) fn leaving_key(tenant: &TenantId, date: Date) -> Vec<u8> {
@@ -92,6 +127,7 @@ impl Dirty {
     /// A run is no more.
     pub fn removed_run(&mut self, tenant: &TenantId, kind: KindId, start: u32, run: &Run) {
         if run.is_handed_out {
+            self.removed.push(run_key(tenant, kind, start, run.number));
             let spots = (0..run.pages.len() as u32).map(|page| Spot { start, run: run.number, page });
             self.removed.extend(spots.map(|spot| id_page_key(tenant, kind, spot)));
         }
@@ -138,10 +174,16 @@ impl PartitionState {
             }
             let residency = &mut self.residency;
             ids.hand_out(|start, run| {
+                let mut rows = Vec::with_capacity(run.pages.len());
                 for (number, page) in (0..).zip(&run.pages) {
                     let spot = Spot { start, run: run.number, page: number };
                     let bytes = page.bytes.as_ref().expect("a run that is not stored is in memory");
-                    changes.put.push((id_page_key(&id, kind, spot), bytes.to_vec()));
+                    let key = id_page_key(&id, kind, spot);
+                    rows.push(RowSum::of(&key, bytes));
+                    changes.put.push((key, bytes.to_vec()));
+                }
+                if residency.is_limited() {
+                    changes.put.push((run_key(&id, kind, start, run.number), encode(&row_of_run(run, &rows))));
                 }
                 residency.stores_run(&id, kind, start, run.number);
             });

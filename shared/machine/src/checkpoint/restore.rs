@@ -1,12 +1,13 @@
 //! Brings a state back from what was stored, day by day: of closed days only as much stays in memory as is to.
 
-use super::ids::{leaving_key, spot_of};
+use super::ids::{OfRun, leaving_key};
+use super::summary::Summarized;
 use super::{
     Canonical, DayRow, Dirty, FORMAT, META_KEY, MetaRow, RestoreError, TenantRow, ViewRow, page_key, tenant_key,
 };
 use crate::day::Day;
 use crate::entity::{Entity, EntityKey, KindId};
-use crate::pages::{PageKey, Pages, StoredPage, page_of};
+use crate::pages::{PageKey, Pages, Stored, StoredPage, page_of};
 use crate::remembered::leaving::LeavingRow;
 use crate::remembered::restore::Restoring;
 use crate::remembered::{Cut, id_sum};
@@ -15,6 +16,7 @@ use crate::whereabouts::Whereabouts;
 use crate::window::{Group, GroupKey, Views, Windows};
 use crate::{Model, PartitionState, soundness};
 use daybook_contracts::report::Coverage;
+use daybook_contracts::rows::RowSum;
 use daybook_domain::catalogue::{Kind, View};
 use daybook_domain::ids::{LogSeq, Name, Partition, TenantId};
 use daybook_domain::plan::Plan;
@@ -59,6 +61,8 @@ struct LooseIds {
     cut: Cut,
     /// Pages stay in memory.
     keeps: bool,
+    /// Of runs that have a summary, no pages come.
+    passes: bool,
 }
 
 impl LooseIds {
@@ -69,12 +73,15 @@ impl LooseIds {
         let (kind, rest) = rest.split_first_chunk::<2>().ok_or_else(bad)?;
         let kind = KindId::from_be_bytes(*kind);
         let of = (TenantId::new(tenant).map_err(|_| bad())?, kind);
-        let (cut, keeps) = (self.cut, self.keeps);
+        let (cut, keeps, passes) = (self.cut, self.keeps, self.passes);
         let ids = self.ids.entry(of).or_insert_with(|| Restoring::new(kind, cut, keeps));
         let taken = match rest.split_first().ok_or_else(bad)? {
             (b'd', _) => ids.days(decode(key, value)?),
             (b'h', []) => ids.divisions(&decode::<ByteBuf>(key, value)?),
-            (b'p', rest) => ids.page(spot_of(rest).ok_or_else(bad)?, value),
+            (b'p', rest) => match OfRun::read(rest).ok_or_else(bad)? {
+                OfRun::Page(spot) => ids.page(spot, key, value),
+                OfRun::Summary { start, run } => ids.summary(start, run, value, passes),
+            },
             _ => return Err(bad()),
         };
         taken.map_err(|what| damaged(key, what))
@@ -124,6 +131,15 @@ struct Loose {
     day: Day,
     entities: u64,
     views: LooseViews,
+    summary: Option<LooseSummary>,
+}
+
+/// The summary of a day that is being read back.
+struct LooseSummary {
+    says: Summarized,
+    /// The rows of hashes that were read, and the hashes.
+    parts: u32,
+    hashes: Vec<u64>,
 }
 
 impl Loose {
@@ -149,6 +165,10 @@ struct LooseDays {
     here: VecDeque<(Date, TenantId)>,
     /// Days that were being converted: what is stored of each, and the ids of its pages so far.
     leaving: BTreeMap<(Date, TenantId), (LeavingRow, Vec<EntityKey>)>,
+    /// Of days that have a summary, neither pages nor hashes come.
+    passes: bool,
+    /// The rows of hashes that are still to be read.
+    unread: BTreeMap<TenantId, BTreeMap<Date, BTreeSet<u32>>>,
 }
 
 impl LooseDays {
@@ -179,27 +199,47 @@ impl LooseDays {
             // Until the head is read, more than there can be.
             entities: u64::MAX,
             views: LooseViews::default(),
+            summary: None,
         });
-        loose.row(key, rest, value)
+        loose.row(key, rest, value, self.passes, self.limit.is_some())
     }
 
     /// No more rows come of the day that is being read.
     fn finish(&mut self) -> Result<(), RestoreError> {
         let Some(name) = self.reading.take() else { return Ok(()) };
         let (date, tenant) = &name;
-        let Loose { day, .. } = self
-            .days
-            .get_mut(&name)
-            .filter(|loose| loose.is_whole())
-            .ok_or_else(|| damaged(tenant.as_str().as_bytes(), "rows of a day are missing"))?;
-        let unsound = |what| RestoreError::Unsound(format!("tenant {tenant}: {date}: {what}"));
-        soundness::check_entities(day).map_err(unsound)?;
-        count_drafts(day);
+        let loose = self.days.get_mut(&name).filter(|loose| loose.is_whole());
+        let loose = loose.ok_or_else(|| damaged(tenant.as_str().as_bytes(), "rows of a day are missing"))?;
+        let (day, summary) = (&mut loose.day, loose.summary.take());
+        let unsound = |what: String| RestoreError::Unsound(format!("tenant {tenant}: {date}: {what}"));
         let whereabouts = self.whereabouts.entry(tenant.clone()).or_default();
-        for (key, _) in day.entities.iter() {
-            let hash = key.page_hash();
-            day.kinds.add(key.kind, id_sum(hash, *date));
-            whereabouts.add(hash, *date);
+        match summary {
+            Some(LooseSummary { says: Summarized { kinds, summary, .. }, .. }) if self.passes => {
+                if kinds.count() != loose.entities || uncounted_drafts(day) > 0 {
+                    return Err(unsound("its summary".to_owned()));
+                }
+                day.kinds = kinds;
+                summary.more().iter().for_each(|hash| whereabouts.add(*hash, *date));
+                if summary.parts() > 0 {
+                    self.unread.entry(tenant.clone()).or_default().insert(*date, (0..summary.parts()).collect());
+                }
+                day.summary = Some(Box::new(summary));
+            }
+            summary => {
+                day.entities.iter().try_for_each(soundness::check_entity).map_err(unsound)?;
+                count_drafts(day);
+                for (key, _) in day.entities.iter() {
+                    let hash = key.page_hash();
+                    day.kinds.add(key.kind, id_sum(hash, *date));
+                    whereabouts.add(hash, *date);
+                }
+                if let Some(LooseSummary { says, parts, hashes }) = summary {
+                    if parts != says.summary.parts() || !says.is_of(day, hashes) {
+                        return Err(unsound("its summary".to_owned()));
+                    }
+                    day.summary = Some(Box::new(says.summary));
+                }
+            }
         }
         if self.limit.is_some() && day.is_closed() {
             self.bytes += day.entities.residence().bytes;
@@ -236,11 +276,28 @@ fn leaving_page(
 }
 
 impl Loose {
-    /// Takes in a row of the day; `rest` is what the key has behind the day.
-    fn row(&mut self, key: &[u8], rest: &[u8], value: &[u8]) -> Result<(), RestoreError> {
+    /// Takes in a row of the day; `rest` is what the key has behind the day. The row of a page is to be known later if `knows`.
+    fn row(&mut self, key: &[u8], rest: &[u8], value: &[u8], passes: bool, knows: bool) -> Result<(), RestoreError> {
         let bad = || damaged(key, "a day's key");
         let day = &mut self.day;
         match rest.split_first().ok_or_else(bad)? {
+            (b'c', []) => {
+                let says = Summarized::decode(key, value)?;
+                if passes && !day.entities.restore_out(&says.pages) {
+                    return Err(damaged(key, "a summary"));
+                }
+                self.summary = Some(LooseSummary { says, parts: 0, hashes: Vec::new() });
+            }
+            (b'd' | b'e', _) if passes && self.summary.is_some() => {
+                return Err(damaged(key, "a row of which a summary does not know"));
+            }
+            (b'd', part) => {
+                let summary = self.summary.as_mut().ok_or_else(bad)?;
+                let is_next = part == summary.parts.to_be_bytes();
+                let hashes = summary.says.summary.read(summary.parts, key, value).filter(|_| is_next);
+                summary.hashes.extend(hashes.ok_or_else(|| damaged(key, "hashes of which a summary does not know"))?);
+                summary.parts += 1;
+            }
             (b'h', []) => {
                 let row: DayRow = decode(key, value)?;
                 (day.state, day.is_restating) = row.state.parts();
@@ -264,7 +321,11 @@ impl Loose {
                     return Err(damaged(key, "a page that is there twice"));
                 }
             }
-            (b'e', page) => restore_page::<EntityKey, Entity>(&mut day.entities, key, page, value)?,
+            (b'e', page) => {
+                let is_known = knows || self.summary.is_some();
+                let stored = if is_known { RowSum::of(key, value).into() } else { Stored::sized(value.len()) };
+                restore_page::<EntityKey, Entity>(&mut day.entities, key, page, value, stored)?;
+            }
             (b'v', rest) => read_view_page(key, rest, value, &mut self.views)?,
             _ => return Err(bad()),
         }
@@ -295,13 +356,36 @@ impl PartitionState {
         rows: impl IntoIterator<Item = (K, V)>,
         closed_bytes: Option<u64>,
     ) -> Result<Option<Self>, RestoreError> {
+        Self::restore_from(partition, rows, closed_bytes, false)
+    }
+
+    /// As [`PartitionState::restore_limited`], of rows of which those do not come that [`pass`](super::pass) tells: pages of entities
+    /// are out, and come back when they are needed.
+    ///
+    /// # Errors
+    /// As those of [`PartitionState::restore`].
+    pub fn restore_passing<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        partition: Partition,
+        rows: impl IntoIterator<Item = (K, V)>,
+        closed_bytes: u64,
+    ) -> Result<Option<Self>, RestoreError> {
+        Self::restore_from(partition, rows, Some(closed_bytes), true)
+    }
+
+    fn restore_from<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        partition: Partition,
+        rows: impl IntoIterator<Item = (K, V)>,
+        closed_bytes: Option<u64>,
+        passes: bool,
+    ) -> Result<Option<Self>, RestoreError> {
         let mut state = Self::new(partition);
         let mut meta = None;
         let mut waiting: BTreeSet<Vec<u8>> = BTreeSet::new();
         let mut any = false;
-        let mut loose_days = LooseDays { limit: closed_bytes, ..LooseDays::default() };
+        let mut loose_days = LooseDays { limit: closed_bytes, passes, ..LooseDays::default() };
         let mut loose_seasons: BTreeMap<(TenantId, Name), LooseViews> = BTreeMap::new();
-        let mut loose_ids = LooseIds { cut: state.id_cut, keeps: closed_bytes.is_none(), ..LooseIds::default() };
+        let mut loose_ids =
+            LooseIds { cut: state.id_cut, keeps: closed_bytes.is_none(), passes, ..LooseIds::default() };
         for (key, value) in rows {
             any = true;
             let (key, value) = (key.as_ref(), value.as_ref());
@@ -342,7 +426,7 @@ impl PartitionState {
             }
         }
         loose_days.finish()?;
-        let LooseDays { days, whereabouts, leaving, .. } = loose_days;
+        let LooseDays { days, whereabouts, leaving, unread, .. } = loose_days;
         let Some(meta) = meta else {
             return if any { Err(RestoreError::NoMeta) } else { Ok(None) };
         };
@@ -363,6 +447,10 @@ impl PartitionState {
         }
         for (id, whereabouts) in whereabouts {
             state.tenants.get_mut(&id).expect("the tenant of a day that was put in").restore_whereabouts(whereabouts);
+        }
+        for (id, unread) in unread {
+            state.residency.lacks_hashes = true;
+            state.tenants.get_mut(&id).expect("the tenant of a day that was put in").unread = unread;
         }
         for ((id, season), loose) in loose_seasons {
             let tenant = state.tenants.get_mut(&id).filter(|_| loose.is_whole());
@@ -411,11 +499,17 @@ fn adopt(models: &[Model], tenants: &mut BTreeMap<TenantId, Box<TenantState>>) {
     }
 }
 
+/// Drafts of a day that an earlier build counted as pending, whatever followed.
+fn uncounted_drafts(day: &Day) -> u64 {
+    if day.account.drafts == 0 { day.account.pending } else { 0 }
+}
+
 /// Earlier builds counted every draft as pending for good. Now only those are that nothing newer has followed.
 fn count_drafts(day: &mut Day) {
+    let uncounted = uncounted_drafts(day);
     let account = &mut day.account;
-    if account.drafts == 0 && account.pending > 0 {
-        account.drafts = account.pending;
+    if uncounted > 0 {
+        account.drafts = uncounted;
         let open = day.entities.iter().filter(|(_, entity)| entity.is_pending()).count() as u64;
         account.pending = open.min(account.drafts);
         // Saturates only for a damaged account, which is refused for its balance.
@@ -459,17 +553,24 @@ fn read_view_page(key: &[u8], rest: &[u8], value: &[u8], views: &mut LooseViews)
     let bad = || damaged(key, "a view's key");
     let (name, page) = split_name(rest).ok_or_else(bad)?;
     let name = Name::new(name).map_err(|_| bad())?;
-    restore_page::<GroupKey, Group>(&mut views.windows.entry(name).or_default().groups, key, page, value)
+    let groups = &mut views.windows.entry(name).or_default().groups;
+    restore_page::<GroupKey, Group>(groups, key, page, value, Stored::sized(value.len()))
 }
 
-fn restore_page<K, V>(pages: &mut Pages<K, V>, key: &[u8], page: &[u8], value: &[u8]) -> Result<(), RestoreError>
+fn restore_page<K, V>(
+    pages: &mut Pages<K, V>,
+    key: &[u8],
+    page: &[u8],
+    value: &[u8],
+    stored: Stored,
+) -> Result<(), RestoreError>
 where
     K: PageKey + DeserializeOwned,
     V: DeserializeOwned + Canonical,
 {
     let page: [u8; 4] = page.try_into().map_err(|_| damaged(key, "a page number"))?;
     let rows = decode::<StoredPage<K, V>>(key, value)?;
-    match pages.restore(u32::from_be_bytes(page), rows, value.len()) {
+    match pages.restore(u32::from_be_bytes(page), rows, stored) {
         true => Ok(()),
         false => Err(damaged(key, "a page whose predecessor is missing")),
     }
@@ -512,10 +613,10 @@ pub(crate) fn stored_page(
     decode(&page_key(tenant, date, page), stored)
 }
 
-fn decode<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, RestoreError> {
+pub(super) fn decode<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, RestoreError> {
     rmp_serde::from_slice(value).map_err(|error| damaged(key, &error.to_string()))
 }
 
-fn damaged(key: &[u8], what: &str) -> RestoreError {
+pub(super) fn damaged(key: &[u8], what: &str) -> RestoreError {
     RestoreError::Row(format!("{} ({what})", String::from_utf8_lossy(key)))
 }

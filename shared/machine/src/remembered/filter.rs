@@ -3,6 +3,9 @@
 //! It is a binary fuse filter of four segments (Graf and Lemire, "Binary Fuse Filters", 2022) with fingerprints of ten bits. A set of
 //! 200,000 takes some 11 bits a hash; smaller sets take more. It is made once, of all hashes, and never changes.
 
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
 /// Bits of a fingerprint; even, so that one lies in two bytes.
 const BITS: usize = 10;
 const MASK: u16 = (1 << BITS) - 1;
@@ -12,6 +15,29 @@ const PLACES: usize = 4;
 const MAX_SEEDS: u64 = 100;
 /// Bits of the longest segment.
 const MAX_SEGMENT_BITS: u32 = 18;
+
+/// A filter as it is stored.
+#[derive(Serialize, Deserialize)]
+pub struct FilterRow {
+    seed: u64,
+    segment_bits: u32,
+    firsts: u32,
+    fingerprints: ByteBuf,
+}
+
+impl FilterRow {
+    /// The filter; `None` if it is none.
+    pub fn read(self) -> Option<Filter> {
+        let Self { seed, segment_bits, firsts, fingerprints } = self;
+        let filter = Filter { seed, segment_bits, firsts, fingerprints: fingerprints.into_vec().into() };
+        // So that every place is one of its own.
+        let is_sound = segment_bits <= MAX_SEGMENT_BITS
+            && firsts > 0
+            && firsts.is_multiple_of(1 << segment_bits)
+            && (filter.fingerprints.is_empty() || filter.fingerprints.len() == filter.packed_bytes());
+        is_sound.then_some(filter)
+    }
+}
 
 /// The filter.
 #[derive(Clone, Debug)]
@@ -52,6 +78,12 @@ impl Filter {
         self.get(a) ^ self.get(b) ^ self.get(c) ^ self.get(d) == fingerprint(mixed)
     }
 
+    /// As it is stored.
+    pub fn row(&self) -> FilterRow {
+        let Self { seed, segment_bits, firsts, fingerprints } = self.clone();
+        FilterRow { seed, segment_bits, firsts, fingerprints: fingerprints.into_vec().into() }
+    }
+
     /// Bytes of memory beside itself.
     pub fn bytes(&self) -> usize {
         self.fingerprints.len()
@@ -71,6 +103,11 @@ impl Filter {
     /// How many places there are.
     fn places(&self) -> usize {
         self.firsts as usize + ((PLACES - 1) << self.segment_bits)
+    }
+
+    /// Bytes of all fingerprints.
+    fn packed_bytes(&self) -> usize {
+        (self.places() * BITS).div_ceil(8) + 1
     }
 
     fn mixed(&self, hash: u64) -> u64 {
@@ -110,7 +147,7 @@ impl Filter {
 
     /// Gives each hash its fingerprint, the one that was peeled last first: none of those after it uses the place that it has alone.
     fn fill(&mut self, peeled: &[(u64, u8)]) {
-        self.fingerprints = vec![0; (self.places() * BITS).div_ceil(8) + 1].into();
+        self.fingerprints = vec![0; self.packed_bytes()].into();
         for (mixed, alone) in peeled.iter().rev() {
             let places = self.places_of(*mixed);
             let others = (0..PLACES).filter(|place| place != &usize::from(*alone));

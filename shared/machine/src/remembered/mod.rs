@@ -14,6 +14,7 @@ pub mod leaving;
 pub mod page;
 pub mod restore;
 pub mod run;
+pub mod summary;
 pub mod upkeep;
 
 pub use self::days::{Days, id_sum};
@@ -259,7 +260,7 @@ impl Remembered {
         for (start, number) in std::mem::take(&mut self.unsaved) {
             let run = self.run_mut(start, number).expect("runs that are no more are not unsaved");
             store(start, run);
-            run.is_handed_out = true;
+            (run.is_handed_out, run.sums) = (true, Vec::new());
         }
     }
 

@@ -1,8 +1,10 @@
 //! Runs: ids of some days in pages, by their hashes, with a filter. A run never changes.
 
+use super::days::{DayOfIds, id_sum};
 use super::filter::Filter;
 use super::page::{Entries, Id, encode};
 use daybook_domain::time::Date;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -18,6 +20,8 @@ pub struct Run {
     pub pages: Vec<Page>,
     /// A checkpoint has handed it out to be stored.
     pub is_handed_out: bool,
+    /// Until then: how many ids of each day it has, and what they sum up to.
+    pub sums: Vec<DayOfIds>,
 }
 
 /// A page of a run.
@@ -39,6 +43,11 @@ impl Run {
         hashes.dedup();
         let dates = || ids.iter().map(|id| id.date);
         let days = dates().min().zip(dates().max()).expect("a run has an id");
+        let mut sums: BTreeMap<Date, (u64, u128)> = BTreeMap::new();
+        for id in ids {
+            let (count, sum) = sums.entry(id.date).or_default();
+            (*count, *sum) = (*count + 1, sum.wrapping_add(id_sum(id.hash, id.date)));
+        }
         Self {
             number,
             days,
@@ -46,6 +55,7 @@ impl Run {
             filter: Filter::of(&hashes),
             pages: ids.chunks(page_ids).map(page).collect(),
             is_handed_out: false,
+            sums: sums.into_iter().map(|(date, (count, sum))| DayOfIds { date, count, sum }).collect(),
         }
     }
 

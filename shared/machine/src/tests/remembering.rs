@@ -346,7 +346,10 @@ fn ids_that_are_not_all_that_there_were_are_refused() {
     for key in &of_ids {
         let mut rows = twins.rows.clone();
         let row = rows.remove(key).unwrap();
-        assert!(PartitionState::restore(PARTITION, &rows).is_err(), "without {:?}", String::from_utf8_lossy(key));
+        // Without a summary it is a run of an earlier build.
+        let is_summary = key.len() == b"iABQ\0kkpbbbbrrrr".len();
+        let refused = PartitionState::restore(PARTITION, &rows).is_err();
+        assert!(refused != is_summary, "without {:?}", String::from_utf8_lossy(key));
         if key.contains(&b'p') {
             let last = row.len() - 1;
             let other = [&row[..last], &[row[last] ^ 1]].concat();

@@ -2,12 +2,12 @@
 
 use super::fixtures::*;
 use crate::backfill::Found;
-use crate::checkpoint::RestoreError;
+use crate::checkpoint::{RestoreError, pass};
 use crate::remembered::upkeep::{Kept, Upkeep};
 use crate::residency::PageId;
 use crate::{Effect, PartitionState};
 use daybook_contracts::log::{Batch, FORMAT, Record, Through};
-use daybook_contracts::rows::Changes;
+use daybook_contracts::rows::{Changes, Passed, Row, RowSum};
 use daybook_domain::ids::{InboxSeq, LogSeq};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,18 +45,41 @@ pub(super) fn commit(rows: &mut BTreeMap<Vec<u8>, Vec<u8>>, changes: Changes) {
     rows.extend(changes.put);
 }
 
-/// Has the pages come back that the batch needs, and returns which.
+/// The rows that a store reads when it passes those that others speak for, and these.
+pub(super) fn passing(rows: &BTreeMap<Vec<u8>, Vec<u8>>) -> (Vec<Row>, Vec<(Vec<u8>, RowSum)>) {
+    let (mut read, mut passed) = (Vec::new(), Vec::new());
+    let mut from = Vec::new();
+    while let Some((key, value)) = rows.range(from.clone()..).next() {
+        let row = (key.clone(), value.clone());
+        from = [key.as_slice(), b"\0"].concat();
+        if let Some(Passed { rows, next }) = pass(&row) {
+            passed.extend(rows);
+            from = next;
+        }
+        read.push(row);
+    }
+    (read, passed)
+}
+
+/// Has the pages come back that the batch needs, and returns which, but for rows of hashes.
 pub(super) fn bring_back(
     state: &mut PartitionState,
     rows: &BTreeMap<Vec<u8>, Vec<u8>>,
     batch: &Batch,
 ) -> BTreeSet<PageId> {
-    let needs = state.needs(batch);
-    for page in &needs {
-        let stored = rows.get(&page.key()).expect("a page that is out is stored");
-        state.supply(page, stored).expect("it is the one that went");
+    let mut pages = BTreeSet::new();
+    loop {
+        let needs = state.needs(batch);
+        if needs.is_empty() {
+            return pages;
+        }
+        for page in &needs {
+            let stored = rows.get(&page.key()).expect("a page that is out is stored");
+            state.supply(page, stored).expect("it is the one that went");
+        }
+        assert!(pages.is_disjoint(&needs), "a page that has come is needed again");
+        pages.extend(needs.into_iter().filter(|page| !matches!(page, PageId::Hashes { .. })));
     }
-    needs
 }
 
 /// Does a piece of upkeep, with what is stored.
@@ -192,8 +215,13 @@ impl<'l> Replica<'l> {
     pub(super) fn crash(&mut self) -> Vec<(usize, Vec<Effect>)> {
         let applied = self.applied;
         let limit = (!self.applied.is_multiple_of(2)).then_some(0);
-        let restored =
-            PartitionState::restore_limited(PARTITION, &self.rows, limit).expect("what was stored can be read");
+        let restored = match limit {
+            Some(bytes) if self.applied % 4 == 1 => {
+                PartitionState::restore_passing(PARTITION, passing(&self.rows).0, bytes)
+            }
+            limit => PartitionState::restore_limited(PARTITION, &self.rows, limit),
+        };
+        let restored = restored.expect("what was stored can be read");
         self.state = restored.unwrap_or_else(|| PartitionState::new(PARTITION));
         self.state.keep_digests();
         self.stage = Stage::Idle;

@@ -2,7 +2,7 @@
 //! everything.
 
 use super::fixtures::*;
-use super::replica::{bring_back, commit};
+use super::replica::{bring_back, commit, passing};
 use crate::residency::PageId;
 use crate::{Effect, PartitionState};
 use daybook_contracts::log::{Batch, Event, FORMAT, Record, Through};
@@ -25,6 +25,8 @@ pub(super) struct Twins {
     /// What the other has stored.
     pub(super) rows: Rows,
     position: u64,
+    /// Open days leave memory like closed ones.
+    has_open: bool,
     /// What the last batch caused.
     pub(super) effects: Vec<Effect>,
 }
@@ -35,12 +37,12 @@ impl Twins {
         whole.keep_digests();
         sparse.keep_digests();
         sparse.limit_closed(Some(0));
-        let mut twins = Self { whole, sparse, rows: Rows::new(), position: 0, effects: Vec::new() };
+        let mut twins = Self { whole, sparse, rows: Rows::new(), position: 0, has_open: false, effects: Vec::new() };
         twins.apply(definitions());
         twins
     }
 
-    fn batch(&self, records: Vec<Record>) -> Batch {
+    pub(super) fn batch(&self, records: Vec<Record>) -> Batch {
         let through = Through { inbox: InboxSeq(self.position * 10), events: 0 };
         Batch { format: FORMAT, through, records }
     }
@@ -95,10 +97,20 @@ impl Twins {
     pub(super) fn restart(&mut self) {
         self.store(usize::MAX);
         let out = self.sparse.closed_residence().0;
-        self.sparse = PartitionState::restore_limited(PARTITION, &self.rows, Some(0)).unwrap().unwrap();
-        self.sparse.keep_digests();
-        assert!(self.sparse.closed_residence().0 <= out, "of closed days all that was out, of others nothing");
-        self.agree();
+        let restored = [
+            PartitionState::restore_limited(PARTITION, &self.rows, Some(0)),
+            PartitionState::restore_passing(PARTITION, passing(&self.rows).0, 0),
+        ];
+        for state in restored {
+            self.sparse = state.unwrap().unwrap();
+            if self.has_open {
+                self.sparse =
+                    std::mem::replace(&mut self.sparse, PartitionState::new(PARTITION)).with_open_days_limited();
+            }
+            self.sparse.keep_digests();
+            assert!(self.sparse.closed_residence().0 <= out, "of closed days all that was out, of others nothing");
+            self.agree();
+        }
     }
 
     pub(super) fn out(&self) -> usize {
@@ -113,7 +125,7 @@ pub(super) fn many(day: i32) -> Vec<Event> {
 fn dates(pages: &BTreeSet<PageId>) -> BTreeSet<i32> {
     let date = |page: &PageId| match page {
         PageId::Entities { date, .. } => date.as_days(),
-        PageId::Ids { .. } => panic!("no ids are remembered"),
+        PageId::Hashes { .. } | PageId::Ids { .. } => panic!("these are pages of entities"),
     };
     pages.iter().map(date).collect()
 }
@@ -212,6 +224,7 @@ fn a_kind_is_removed_from_days_that_are_out() {
     twins.close(1);
     twins.store(usize::MAX);
     let pages = twins.out();
+    twins.restart();
     // One of the kind comes to a day that has none, and the kind comes again, with another number.
     let before = twins.events("click", vec![click(Some("x"), 1)]);
     let removal = Record::Define(Definition::Removal(Removal::Kind { name: name("click"), revision: 2 }));
@@ -231,7 +244,7 @@ fn a_tenant_is_removed_and_days_expire_while_they_are_out() {
     twins.close(0);
     twins.orders(many(1));
     twins.close(1);
-    twins.store(usize::MAX);
+    twins.restart();
     assert!(twins.out() > 0);
     let needs = twins.apply(vec![Record::Day(marker("ABQ", daybook_contracts::day::Edge::Closed, 36))]);
     assert_eq!(needs, BTreeSet::new());
@@ -291,6 +304,7 @@ proptest! {
     fn pages_that_come_and_go_change_nothing(steps in steps(), of_open_days in any::<bool>()) {
         let mut twins = Twins::new();
         if of_open_days {
+            twins.has_open = true;
             twins.sparse = twins.sparse.with_open_days_limited();
         }
         for step in steps {

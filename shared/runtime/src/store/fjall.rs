@@ -51,8 +51,10 @@ impl Engine for Fjall {
         Ok(self.rows.get(key)?.map(|value| value.to_vec()))
     }
 
-    fn scan(&self) -> Rows {
-        Box::new(self.rows.iter().map(|row| {
+    fn scan(&self, from: &[u8]) -> Rows {
+        // Only one of all rows is of one moment.
+        let rows = if from.is_empty() { self.rows.iter() } else { self.rows.range(from.to_vec()..) };
+        Box::new(rows.map(|row| {
             let (key, value) = row.into_inner()?;
             Ok((key.to_vec(), value.to_vec()))
         }))

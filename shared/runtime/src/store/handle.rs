@@ -2,7 +2,10 @@
 
 use super::ledger::{self, Checking, Ledger, Stored};
 use super::watch::{watched, watched_items};
-use super::{Backend, Changes, Engine, EngineError, Row, StoreError, batch, marker, remove, room};
+use super::{
+    Backend, Changes, Engine, EngineError, Pass, Passed, Row, RowSum, Rows, StoreError, batch, doubt, marker, remove,
+    room,
+};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,6 +37,17 @@ pub(super) const ASKING: &str = "asking the disk for room";
 const OPENING: &str = "opening or reading it";
 const READING: &str = "reading some of its rows";
 const REBUILDING: &str = "rebuilding it";
+/// In [`StoreError::Damaged`].
+const NOT_COMMITTED: &str = "a row is not what was committed";
+
+/// Which rows are read when a store is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// All of them.
+    Whole,
+    /// Those that no other row speaks for.
+    Passing,
+}
 
 /// The checkpoint store of one partition. Clones are the same store. One at a time may commit.
 #[derive(Clone)]
@@ -100,10 +114,44 @@ impl Store {
         path: &Path,
         read: impl FnOnce(&mut dyn Iterator<Item = Row>) -> Result<T, String>,
     ) -> Result<(Self, T), StoreError> {
+        Self::opened(backend, path, None, |rows, _| read(rows))
+    }
+
+    /// As [`Self::open_with`], but does not read the rows that `pass` tells, which are what the row before them says: each is checked
+    /// against that when it is [read](Self::read). A store of which someone had [doubts](Self::doubt) is read whole.
+    ///
+    /// # Errors
+    /// As [`Self::open_with`].
+    pub fn open_passing<T>(
+        backend: Backend,
+        path: &Path,
+        pass: Pass,
+        read: impl FnOnce(&mut dyn Iterator<Item = Row>, Reading) -> Result<T, String>,
+    ) -> Result<(Self, T), StoreError> {
+        Self::opened(backend, path, Some(pass), read)
+    }
+
+    fn opened<T>(
+        backend: Backend,
+        path: &Path,
+        pass: Option<Pass>,
+        read: impl FnOnce(&mut dyn Iterator<Item = Row>, Reading) -> Result<T, String>,
+    ) -> Result<(Self, T), StoreError> {
         finish_rebuild(path)?;
-        let (open, made) = Open::read(backend, path, read)?;
+        let pass = pass.filter(|_| !doubt::is_there(path));
+        let reading = if pass.is_some() { Reading::Passing } else { Reading::Whole };
+        let (open, made) = Open::read(backend, path, pass, |rows| read(rows, reading))?;
+        if reading == Reading::Whole {
+            doubt::end(path);
+        }
         let state = Arc::new(Mutex::new(State::of(open)));
         Ok((Self { backend, path: path.to_owned(), state }, made))
+    }
+
+    /// What was read of it cannot be what it holds: from now on, until all of it has been read and found to be whole, it is not opened
+    /// by less than all of its rows. Blocking.
+    pub fn doubt(&self) {
+        doubt::begin(&self.path);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -164,7 +212,7 @@ impl Store {
     fn open_anew(&self) -> Result<Open, StoreError> {
         self.lock().reading = None;
         self.wait_until_released();
-        let (open, ()) = Open::read(self.backend, &self.path, |rows| {
+        let (open, ()) = Open::read(self.backend, &self.path, None, |rows| {
             rows.for_each(drop);
             Ok(())
         })?;
@@ -197,8 +245,8 @@ impl Store {
     /// way or failed. Blocking.
     ///
     /// # Errors
-    /// When a row is not there or not what was committed: the store is damaged then. One that is being rebuilt is
-    /// [locked](StoreError::is_locked) for a while.
+    /// When a row is not there or not what was committed: the store is damaged then, and [doubted](Self::doubt). One that is being
+    /// rebuilt is [locked](StoreError::is_locked) for a while.
     pub fn read(&self, keys: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, StoreError> {
         let open = self.lock().reading.clone().ok_or_else(|| StoreError::Locked(self.path.clone()))?;
         let path = self.path.clone();
@@ -211,26 +259,37 @@ impl Store {
                 let damaged = |why: String| StoreError::Damaged { path: path.clone(), why };
                 let value = open.engine.get(key).map_err(|error| damaged(error.to_string()))?;
                 let value = value.filter(|value| open.ledger().has(key, value));
-                values.push(value.ok_or_else(|| damaged("a row is not what was committed".to_owned()))?);
+                values.push(value.ok_or_else(|| damaged(NOT_COMMITTED.to_owned()))?);
             }
             Ok(values)
         });
-        read.unwrap_or_else(|| Err(StoreError::Hung { path: self.path.clone(), doing: READING }))
+        let read = read.unwrap_or_else(|| Err(StoreError::Hung { path: self.path.clone(), doing: READING }));
+        read.inspect_err(|_| self.doubt())
     }
 
     /// Every row in order of keys, as of the last commit if none is made meanwhile. Blocking.
     ///
     /// # Errors
-    /// When the store is not open; its rows may be errors too, the last one if the engine hangs or panics.
+    /// When the store is not open; its rows may be errors too, the last one if the engine hangs or panics. A row that is not what was
+    /// committed is one: it may never have been read before.
     pub fn scan(&self) -> Result<impl Iterator<Item = Result<Row, StoreError>> + use<>, StoreError> {
         let path = self.path.clone();
-        let engine = self.lock().open.as_ref().map(|open| open.engine.clone());
-        let engine = engine.ok_or_else(|| StoreError::Locked(path.clone()))?;
+        let open = self.lock().open.clone().ok_or_else(|| StoreError::Locked(path.clone()))?;
         let is_own = |row: &Result<Row, EngineError>| matches!(row, Ok((key, _)) if key == ledger::KEY);
-        let rows = watched_items(OPEN_DEADLINE, move || engine.scan().filter(move |row| !is_own(row)));
-        Ok(rows.map(move |row| match row {
-            Some(row) => row.map_err(|error| StoreError::Damaged { path: path.clone(), why: error.to_string() }),
-            None => Err(StoreError::Hung { path: path.clone(), doing: OPENING }),
+        let engine = open.engine.clone();
+        let rows = watched_items(OPEN_DEADLINE, move || engine.scan(&[]).filter(move |row| !is_own(row)));
+        Ok(rows.map(move |row| {
+            let damaged = |why: String| StoreError::Damaged { path: path.clone(), why };
+            let row = match row {
+                Some(Ok((key, value))) if !open.ledger().has(&key, &value) => Err(damaged(NOT_COMMITTED.to_owned())),
+                Some(row) => row.map_err(|error| damaged(error.to_string())),
+                None => Err(StoreError::Hung { path: path.clone(), doing: OPENING }),
+            };
+            row.inspect_err(|error| {
+                if matches!(error, StoreError::Damaged { .. }) {
+                    doubt::begin(&path);
+                }
+            })
         }))
     }
 
@@ -340,6 +399,7 @@ impl Open {
     fn read<T>(
         backend: Backend,
         path: &Path,
+        pass: Option<Pass>,
         read: impl FnOnce(&mut dyn Iterator<Item = Row>) -> Result<T, String>,
     ) -> Result<(Self, T), StoreError> {
         marker::claim(backend, path)?;
@@ -352,7 +412,7 @@ impl Open {
             false => StoreError::Open { path: path.to_owned(), source },
         })?;
         let scanned = engine.clone();
-        let rows = watched_items(OPEN_DEADLINE, move || scanned.scan());
+        let rows = watched_items(OPEN_DEADLINE, move || Scan::new(scanned, pass));
         let (mut checking, mut failure) = (Checking::default(), None);
         let mut rows = rows
             .map_while(|row| {
@@ -364,7 +424,13 @@ impl Open {
                     }
                 }
             })
-            .filter_map(|row| checking.take(row));
+            .filter_map(|scanned| match scanned {
+                Scanned::Row(row) => checking.take(row),
+                Scanned::Passed(rows) => {
+                    rows.iter().for_each(|(key, row)| checking.pass(key, *row));
+                    None
+                }
+            });
         let made = read(&mut rows);
         if made.is_ok() {
             rows.by_ref().for_each(drop);
@@ -377,6 +443,39 @@ impl Open {
         let made = made.map_err(|why| StoreError::Unusable { path: path.to_owned(), why })?;
         let ledger = checking.finish().map_err(|why| damaged(why.to_owned()))?;
         Ok((Self { engine, ledger: Arc::new(Mutex::new(ledger)) }, made))
+    }
+}
+
+/// The rows of an engine, but for those that are passed.
+struct Scan {
+    engine: Arc<dyn Engine>,
+    pass: Option<Pass>,
+    rows: Rows,
+    passed: Option<Passed>,
+}
+
+enum Scanned {
+    Row(Row),
+    Passed(Vec<(Vec<u8>, RowSum)>),
+}
+
+impl Scan {
+    fn new(engine: Arc<dyn Engine>, pass: Option<Pass>) -> Self {
+        Self { rows: engine.scan(&[]), engine, pass, passed: None }
+    }
+}
+
+impl Iterator for Scan {
+    type Item = Result<Scanned, EngineError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(Passed { rows, next }) = self.passed.take() {
+            self.rows = self.engine.scan(&next);
+            return Some(Ok(Scanned::Passed(rows)));
+        }
+        let row = self.rows.next()?;
+        self.passed = row.as_ref().ok().and_then(|row| self.pass?(row));
+        Some(row.map(Scanned::Row))
     }
 }
 

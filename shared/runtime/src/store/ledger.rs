@@ -1,7 +1,8 @@
 //! The sum of all rows, kept with them in every commit. Rows that come back from disk must add up to it, or they are not
 //! those of one commit: one is missing, or is that of an earlier commit.
 
-use super::{Batch, Row};
+use super::{Batch, Row, RowSum};
+use daybook_contracts::rows::HASH_BYTES;
 use std::collections::HashMap;
 
 /// Where a store keeps its ledger. Callers' keys never begin with a zero byte.
@@ -18,63 +19,32 @@ pub type Stored = [u8; STORED_BYTES];
 #[derive(Debug, Default, Clone)]
 pub struct Ledger {
     /// By the hash of the key.
-    rows: HashMap<Hash, Entry>,
+    rows: HashMap<[u8; HASH_BYTES], RowSum>,
     /// Of keys and values.
     bytes: u64,
     /// The sum of the rows' hashes; addition makes their order meaningless, and a row can be taken out again.
     digest: u128,
 }
 
-/// 128 bits of BLAKE3. As bytes, for a number would have to be aligned.
-type Hash = [u8; 16];
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Entry {
-    bytes: u64,
-    hash: Hash,
+/// By which a row is found.
+fn id_of(key: &[u8]) -> [u8; HASH_BYTES] {
+    *blake3::hash(key).as_bytes().first_chunk().expect("a hash has 32 bytes")
 }
 
-impl Entry {
-    fn of(key: &[u8], value: &[u8]) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&(key.len() as u64).to_be_bytes()).update(key).update(value);
-        Self { bytes: (key.len() + value.len()) as u64, hash: half(&hasher.finalize()) }
-    }
-
-    fn digest(&self) -> u128 {
-        u128::from_be_bytes(self.hash)
-    }
-}
-
-/// By which a row is known.
-fn id_of(key: &[u8]) -> Hash {
-    half(&blake3::hash(key))
-}
-
-fn half(hash: &blake3::Hash) -> Hash {
-    *hash.as_bytes().first_chunk().expect("a hash has 32 bytes")
+fn digest_of(row: &RowSum) -> u128 {
+    u128::from_be_bytes(row.hash)
 }
 
 impl Ledger {
-    /// The ledger of these rows and whether `stored` says the same. The row of the ledger itself is taken out of them.
-    ///
-    /// # Errors
-    /// Why the rows are not those of one commit.
-    pub fn check(rows: &mut Vec<Row>) -> Result<Self, &'static str> {
-        let mut checking = Checking::default();
-        *rows = std::mem::take(rows).into_iter().filter_map(|row| checking.take(row)).collect();
-        checking.finish()
-    }
-
     /// Whether this is the row that was committed last under that key.
     pub fn has(&self, key: &[u8], value: &[u8]) -> bool {
-        self.rows.get(&id_of(key)) == Some(&Entry::of(key, value))
+        self.rows.get(&id_of(key)) == Some(&RowSum::of(key, value))
     }
 
     /// Whether the commit changes nothing.
     pub fn holds(&self, batch: &Batch) -> bool {
         batch.iter().all(|(key, value)| {
-            let new = value.map(|value| Entry::of(key, value));
+            let new = value.map(|value| RowSum::of(key, value));
             self.rows.get(&id_of(key)).copied() == new
         })
     }
@@ -85,19 +55,22 @@ impl Ledger {
     }
 
     fn set(&mut self, key: &[u8], value: Option<&[u8]>) {
-        let entry = value.map(|value| Entry::of(key, value));
+        self.set_sum(key, value.map(|value| RowSum::of(key, value)));
+    }
+
+    fn set_sum(&mut self, key: &[u8], row: Option<RowSum>) {
         let id = id_of(key);
-        let before = match entry {
-            Some(entry) => self.rows.insert(id, entry),
+        let before = match row {
+            Some(row) => self.rows.insert(id, row),
             None => self.rows.remove(&id),
         };
         if let Some(before) = before {
-            self.bytes -= before.bytes;
-            self.digest = self.digest.wrapping_sub(before.digest());
+            self.bytes -= u64::from(before.bytes);
+            self.digest = self.digest.wrapping_sub(digest_of(&before));
         }
-        if let Some(entry) = entry {
-            self.bytes += entry.bytes;
-            self.digest = self.digest.wrapping_add(entry.digest());
+        if let Some(row) = row {
+            self.bytes += u64::from(row.bytes);
+            self.digest = self.digest.wrapping_add(digest_of(&row));
         }
     }
 
@@ -133,6 +106,11 @@ impl Checking {
         }
         self.ledger.set(&row.0, Some(&row.1));
         Some(row)
+    }
+
+    /// Takes note of a row that is not read, of which another row says what it is.
+    pub fn pass(&mut self, key: &[u8], row: RowSum) {
+        self.ledger.set_sum(key, Some(row));
     }
 
     /// The ledger of all rows.

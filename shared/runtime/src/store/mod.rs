@@ -6,6 +6,7 @@
 //! [`watch`] that outlasts hangs and panics, asked to write only where there is [`room`], and the [`ledger`] that goes with
 //! every commit tells whether the rows that come back are those of one commit.
 
+mod doubt;
 mod fjall;
 mod handle;
 pub mod ledger;
@@ -16,8 +17,8 @@ mod sled;
 mod tests;
 mod watch;
 
-pub use daybook_contracts::rows::{Changes, Row};
-pub use handle::{BLOATED_BYTES, BLOATED_RATIO, Store};
+pub use daybook_contracts::rows::{Changes, Pass, Passed, Row, RowSum};
+pub use handle::{BLOATED_BYTES, BLOATED_RATIO, Reading, Store};
 
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -72,8 +73,8 @@ trait Engine: Send + Sync {
     /// The value of a key, as of a commit that has returned; commits may be under way.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError>;
 
-    /// Every row in order of keys.
-    fn scan(&self) -> Rows;
+    /// Every row from that key on, in order of keys.
+    fn scan(&self, from: &[u8]) -> Rows;
 }
 
 /// By key, each once: engines differ in what they make of a key that is there twice. Keys that are the store's own are

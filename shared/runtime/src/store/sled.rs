@@ -59,8 +59,8 @@ impl Engine for Sled {
         Ok(self.db.get(key)?.map(|value| value.to_vec()))
     }
 
-    fn scan(&self) -> Rows {
-        Box::new(self.db.iter().map(|row| {
+    fn scan(&self, from: &[u8]) -> Rows {
+        Box::new(self.db.range(from.to_vec()..).map(|row| {
             let (key, value) = row?;
             Ok((key.to_vec(), value.to_vec()))
         }))

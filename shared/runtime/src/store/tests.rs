@@ -125,6 +125,85 @@ fn rows_are_read_one_by_one_unless_they_are_not_what_was_committed() {
     });
 }
 
+/// A row under `s` speaks for the row under `t` that it is of.
+fn pass_one((key, value): &Row) -> Option<Passed> {
+    let of = key.strip_prefix(b"s")?;
+    let passed = [b"t", of].concat();
+    let (bytes, hash) = value.split_first_chunk()?;
+    let row = RowSum { bytes: u32::from_be_bytes(*bytes), hash: hash.try_into().ok()? };
+    Some(Passed { rows: vec![(passed.clone(), row)], next: [&passed[..], b"\0"].concat() })
+}
+
+/// What speaks for a row.
+fn speaking_for(key: &[u8], value: &[u8]) -> Row {
+    let RowSum { bytes, hash } = RowSum::of(key, value);
+    ([b"s", &key[1..]].concat(), [&bytes.to_be_bytes()[..], &hash].concat())
+}
+
+fn open_passing(backend: Backend, path: &Path) -> Result<(Store, (Vec<Row>, Reading)), StoreError> {
+    wait_until_released(backend, path);
+    Store::open_passing(backend, path, pass_one, |rows, reading| Ok((rows.collect(), reading)))
+}
+
+#[test]
+fn rows_that_others_speak_for_are_passed_and_checked_when_they_are_read() {
+    for_each(|backend, path| {
+        let (store, _) = Store::open(backend, path).unwrap();
+        let row = |key: &[u8], value: &[u8]| (key.to_vec(), value.to_vec());
+        let read = [row(b"a", b"1"), speaking_for(b"t1", b"one"), row(b"t3", b"3"), row(b"u", b"4")];
+        let passed = row(b"t1", b"one");
+        let all = Changes { put: read.iter().chain([&passed]).cloned().collect(), remove: vec![] };
+        store.commit(Arc::new(all)).unwrap();
+        let live = store.live_bytes();
+        drop(store);
+
+        let (store, (rows, reading)) = open_passing(backend, path).unwrap();
+        assert_eq!((rows, reading, store.live_bytes()), (read.to_vec(), Reading::Passing, live));
+        assert_eq!(store.read(vec![b"t1".to_vec(), b"t3".to_vec()]).unwrap(), [b"one".to_vec(), b"3".to_vec()]);
+        assert_eq!(scan(&store).len(), 5);
+        store.commit(put(&[(b"u", b"5")])).unwrap();
+        store.tamper(b"t1", Some(b"two"));
+        drop(store);
+
+        // It is not looked at, but neither given out.
+        let (store, (_, reading)) = open_passing(backend, path).unwrap();
+        assert_eq!(reading, Reading::Passing);
+        let scanned: Vec<_> = store.scan().unwrap().collect();
+        assert_eq!(scanned.iter().filter(|row| matches!(row, Err(StoreError::Damaged { .. }))).count(), 1);
+        store.tamper(b"t1", None);
+        assert!(matches!(store.read(vec![b"t1".to_vec()]), Err(StoreError::Damaged { .. })));
+        drop(store);
+
+        // From now on the store is read whole, until it is what it should be.
+        let error = open_passing(backend, path).unwrap_err();
+        assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+        wait_until_released(backend, path);
+        wipe(path).unwrap();
+        let (store, (rows, reading)) = open_passing(backend, path).unwrap();
+        assert_eq!((rows, reading), (vec![], Reading::Passing));
+        store.doubt();
+        store.commit(put(&[(b"a", b"1")])).unwrap();
+        drop(store);
+        for reading in [Reading::Whole, Reading::Passing] {
+            let (_, (_, how)) = open_passing(backend, path).unwrap();
+            assert_eq!(how, reading);
+        }
+    });
+}
+
+#[test]
+fn a_row_that_speaks_for_another_than_is_there_is_damage() {
+    for_each(|backend, path| {
+        let (store, _) = Store::open(backend, path).unwrap();
+        let (key, value) = speaking_for(b"t1", b"two");
+        store.commit(put(&[(&key, &value), (b"t1", b"one")])).unwrap();
+        drop(store);
+        let error = open_passing(backend, path).unwrap_err();
+        assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+        assert_eq!(reopen(backend, path).unwrap().1.len(), 2);
+    });
+}
+
 #[test]
 fn rows_that_cannot_be_used_leave_the_store_as_it_is() {
     for_each(|backend, path| {
@@ -243,22 +322,28 @@ fn a_folder_of_the_other_backend_or_of_an_earlier_version_is_of_unknown_format()
 fn a_row_of_an_earlier_commit_or_an_unknown_ledger_is_damage() {
     let value = |ledger: &ledger::Ledger| ledger.stored().to_vec();
     let rows = || vec![(b"a".to_vec(), b"2".to_vec()), (b"b".to_vec(), b"2".to_vec())];
-    let good = ledger::Ledger::check(&mut rows_with(rows(), vec![])).unwrap_err();
+    let good = check(&mut rows_with(rows(), vec![])).unwrap_err();
     assert_eq!(good, "its rows do not add up to its ledger");
     let mut ledger = ledger::Ledger::default();
     ledger.apply(&batch(&put(&[(b"a", b"1"), (b"b", b"2"), (b"c", b"1")])));
     ledger.apply(&batch(&Changes { put: vec![(b"a".to_vec(), b"2".to_vec())], remove: vec![b"c".to_vec()] }));
     let mut whole = rows_with(rows(), value(&ledger));
-    assert_eq!(ledger::Ledger::check(&mut whole).unwrap().bytes(), 4);
+    assert_eq!(check(&mut whole).unwrap().bytes(), 4);
     assert_eq!(whole, rows());
     let mut stale = rows_with(vec![(b"a".to_vec(), b"1".to_vec()), rows()[1].clone()], value(&ledger));
-    assert_eq!(ledger::Ledger::check(&mut stale).unwrap_err(), "its rows do not add up to its ledger");
+    assert_eq!(check(&mut stale).unwrap_err(), "its rows do not add up to its ledger");
     let mut missing = rows_with(rows()[1..].to_vec(), value(&ledger));
-    assert!(ledger::Ledger::check(&mut missing).is_err());
+    assert!(check(&mut missing).is_err());
     let mut unknown = value(&ledger);
     unknown[0] = 2;
-    assert_eq!(ledger::Ledger::check(&mut rows_with(rows(), unknown)).unwrap_err(), "its ledger has an unknown format");
-    assert_eq!(ledger::Ledger::check(&mut rows()).unwrap_err(), "it has rows without a ledger");
+    assert_eq!(check(&mut rows_with(rows(), unknown)).unwrap_err(), "its ledger has an unknown format");
+    assert_eq!(check(&mut rows()).unwrap_err(), "it has rows without a ledger");
+}
+
+fn check(rows: &mut Vec<Row>) -> Result<ledger::Ledger, &'static str> {
+    let mut checking = ledger::Checking::default();
+    *rows = std::mem::take(rows).into_iter().filter_map(|row| checking.take(row)).collect();
+    checking.finish()
 }
 
 fn rows_with(rows: Vec<Row>, ledger: Vec<u8>) -> Vec<Row> {

@@ -35,6 +35,10 @@ pub fn run(data: &[u8]) {
 
 /// Restores a state from rows of any origin and uses it in every way.
 pub fn restore(rows: &Rows) {
+    // Of such a state no batch can be applied without its pages.
+    if let Ok(Some(mut state)) = PartitionState::restore_passing(PARTITION, rows, 0) {
+        ask(&mut state);
+    }
     let Ok(Some(mut state)) = PartitionState::restore(PARTITION, rows) else { return };
     ask(&mut state);
     go_on(&mut state);
