@@ -3,9 +3,8 @@
 
 use super::generated::{Plan, answer, yaml};
 use super::players::{HINTS, pause, team};
-use super::reference::Entry;
 use crate::game::ask::decide;
-use crate::game::{Ask, Decision, Record, World};
+use crate::game::{Ask, Decision, Entry, Record, World};
 use crate::rules::read::read;
 use daybook_random::Random;
 use std::cmp::Reverse;

@@ -3,8 +3,8 @@
 use super::check::Comparison;
 use super::generated::{Plan, yaml};
 use super::http::Http;
-use super::reference::{Entry, recompute};
-use crate::game::Record;
+use super::reference::recompute;
+use crate::game::{Entry, Record};
 use crate::rules::read::read;
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
