@@ -1,10 +1,10 @@
 //! Finds what a request may do, by its token.
 
+use super::fetching;
 use super::grant::Grant;
 use super::jwks::{self, KeySetError};
 use super::jwt::{self, Expected, JwtError, Verifier};
 use super::keys::{KeyFileError, Keys};
-use super::{fetching, watching};
 use crate::options::DoorOptions;
 use crate::problem::{Code, Problem};
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -12,7 +12,6 @@ use daybook_domain::time::Instant;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use tokio_util::sync::CancellationToken;
 
 /// Why the keys cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +53,8 @@ impl Doorkeeper {
         Self { is_open: true, ..Self::new(&DoorOptions::default()) }
     }
 
-    fn new(options: &DoorOptions) -> Self {
+    /// Knows where keys come from, and none yet.
+    pub(super) fn new(options: &DoorOptions) -> Self {
         Self {
             is_open: false,
             api_keys_file: options.api_keys.clone(),
@@ -71,25 +71,6 @@ impl Doorkeeper {
             misses_a_key: AtomicBool::new(false),
             generation: AtomicU64::new(0),
         }
-    }
-
-    /// Reads the keys that the options name, and keeps them current until `stop`. A URL that does not answer is asked again
-    /// later.
-    ///
-    /// # Errors
-    /// When a file cannot be used.
-    pub(crate) async fn load(options: &DoorOptions, stop: CancellationToken) -> Result<Arc<Self>, DoorError> {
-        let door = Arc::new(Self::new(options));
-        let seen = watching::SeenFiles::of(&door);
-        if door.api_keys_file.is_some() {
-            door.read_api_keys().await?;
-        }
-        match (&door.jwt_source, door.read_jwt_keys().await) {
-            (JwtSource::Url(_), Err(error)) => tracing::warn!(%error, "no JWT is valid until they come"),
-            (_, read) => drop(read?),
-        }
-        tokio::spawn(watching::watch(door.clone(), seen, stop));
-        Ok(door)
     }
 
     /// Whether everyone is let in.

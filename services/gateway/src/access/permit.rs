@@ -68,7 +68,7 @@ impl Permit {
 mod tests {
     use super::*;
     use crate::access::keys::{KeyFile, new_key};
-    use crate::access::{Scope, Tenants};
+    use crate::access::{Scope, Tenants, watching};
     use crate::options::DoorOptions;
     use tokio_util::sync::CancellationToken;
 
@@ -84,7 +84,7 @@ mod tests {
         KeyFile { keys: vec![stored.clone()] }.write(&path).unwrap();
         let options = DoorOptions { api_keys: Some(path.clone()), ..DoorOptions::default() };
         let stop = CancellationToken::new();
-        let door = Doorkeeper::load(&options, stop.clone()).await.unwrap();
+        let door = watching::load(&options, stop.clone()).await.unwrap();
         stop.cancel();
         let mut headers = HeaderMap::new();
         headers.insert(header::AUTHORIZATION, format!("Bearer {text}").parse().unwrap());
