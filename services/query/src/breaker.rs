@@ -9,6 +9,7 @@
 //! replied in good time, and asking it costs no waiting. Pure: the caller passes the clock in.
 
 use compact_str::CompactString;
+use daybook_runtime::backoff::Backoff;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -54,8 +55,8 @@ pub struct Breaker {
     state: State,
     /// In a row, while closed.
     failures: u32,
-    /// How long the next opening lasts.
-    pause: Duration,
+    /// How long the next openings last.
+    pauses: Backoff,
     /// The replicas that told that they serve the partition, when a question was last lost or wanted to be asked.
     serving: BTreeSet<CompactString>,
 }
@@ -69,7 +70,12 @@ enum State {
 
 impl Default for Breaker {
     fn default() -> Self {
-        Self { state: State::Closed, failures: 0, pause: FIRST_PAUSE, serving: BTreeSet::new() }
+        Self {
+            state: State::Closed,
+            failures: 0,
+            pauses: Backoff::new(FIRST_PAUSE, MAX_PAUSE),
+            serving: BTreeSet::new(),
+        }
     }
 }
 
@@ -126,8 +132,7 @@ impl Breaker {
     }
 
     fn open(&mut self, now: Instant) {
-        self.state = State::Open { until: now + self.pause };
-        self.pause = (self.pause * 2).min(MAX_PAUSE);
+        self.state = State::Open { until: now + self.pauses.next_pause() };
     }
 }
 

@@ -4,6 +4,7 @@ use super::consumers::{ReadTrouble, TargetConsumer};
 use super::delivery::Deliverer;
 use super::standing::TargetTeller;
 use super::targets::WebhookTarget;
+use daybook_runtime::backoff::Backoff;
 use daybook_runtime::connection::Connection;
 use daybook_runtime::membership::Board;
 use std::sync::Arc;
@@ -17,9 +18,8 @@ use tokio_util::sync::CancellationToken;
 pub(super) const TRIES_AT_ONCE: u32 = 4;
 /// How often the broker is asked how many alerts wait.
 const LOOK: Duration = Duration::from_secs(30);
-/// First and longest pause while alerts cannot be read.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const MAX_PAUSE: Duration = Duration::from_secs(10);
+/// Pauses while alerts cannot be read.
+const UNREADABLE: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
 
 /// When a sender ends.
 #[derive(Clone)]
@@ -77,7 +77,7 @@ impl Sender {
 
     /// Sends alerts until it is to end.
     pub(super) async fn run(mut self) {
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = UNREADABLE;
         let end = self.end.clone();
         while !end.is_asked() {
             let read = tokio::select! {
@@ -85,14 +85,13 @@ impl Sender {
                 () = end.asked() => break,
             };
             match read {
-                Ok(()) => pause = FIRST_PAUSE,
+                Ok(()) => backoff.reset(),
                 Err(trouble) => {
                     self.deliverer.teller.trouble(trouble);
                     tokio::select! {
-                        () = tokio::time::sleep(pause) => {}
+                        () = tokio::time::sleep(backoff.next_pause()) => {}
                         () = end.asked() => {}
                     }
-                    pause = (pause * 2).min(MAX_PAUSE);
                 }
             }
         }
