@@ -70,6 +70,13 @@ pub struct Cut {
     pub marks: Marks,
 }
 
+/// A message of events, with whom and what it is for.
+struct Addressed<'a> {
+    tenant: TenantId,
+    kind: Arc<Kind>,
+    events: event::Message<'a>,
+}
+
 /// The sequencer of one partition.
 ///
 /// # Invariants
@@ -313,62 +320,66 @@ impl Sequencer {
         let sequence = InboxSeq(message.sequence);
         // The part of this message that an earlier batch covers.
         let through = self.marks.through;
-        let skip = if through.inbox == sequence { through.events } else { 0 };
+        let covered = if through.inbox == sequence { through.events } else { 0 };
         let origin = Origin { tenant: tenant_token, kind: kind_token, inbox: sequence };
-        let split = || match message.unmapped {
-            Some(why) => event::Message::unmapped(message.payload, why),
-            None => event::Message::split(message.payload, message.encoding),
-        };
-        let tenant = self.tenant(tenant_token).map_err(|problem| match message.unmapped {
-            // Nobody could tell whose it is: the door's reason says more.
-            Some(_) if tenant_token == UNMAPPED_TENANT => split().problem().cloned().unwrap_or(problem),
-            _ => problem,
-        });
-        let addressee = tenant.and_then(|tenant| {
-            let events = split();
-            // What an earlier batch covers a part of has been let in.
-            match skip == 0 && self.refuses(&tenant, &origin, events.events(), &message) {
-                true => Ok(None),
-                false => Ok(Some((tenant, self.kind(kind_token)?, events))),
-            }
-        });
+        let addressed = self.address(&message, &origin, covered > 0);
         // A report rests on all of its batch: what its tenant sends after the close goes into the next one.
-        if let Ok(Some((tenant, ..))) = &addressee
+        if let Ok(Some(Addressed { tenant, .. })) = &addressed
             && self.closing.contains(tenant)
         {
             self.close_batch(self.marks);
         }
-        match addressee {
+        match addressed {
             // What was refused unread is in the batch at hand by now: that must not be closed before the mark is moved.
             Ok(None) => self.bytes += 1,
             _ => self.make_room(message.payload),
         }
-        let (tenant, kind, events) = match addressee {
-            Ok(Some(found)) => found,
+        match addressed {
+            Ok(Some(addressed)) => self.take_addressed(&message, &origin, covered, addressed),
             refused => {
                 if let Err(problem) = refused {
                     self.push_reject(origin.reject(0, message.payload, problem));
                 }
                 self.marks.through = Through { inbox: sequence, events: 0 };
                 self.cut_when_full();
-                return;
             }
+        }
+    }
+
+    /// Finds out whose events they are; none when the tenant is over its quota. A message that is begun was let in before.
+    fn address<'a>(
+        &mut self,
+        message: &Inbound<'a>,
+        origin: &Origin<'_>,
+        is_begun: bool,
+    ) -> Result<Option<Addressed<'a>>, Problem> {
+        let split = || match message.unmapped {
+            Some(why) => event::Message::unmapped(message.payload, why),
+            None => event::Message::split(message.payload, message.encoding),
         };
+        let tenant = self.tenant(origin.tenant).map_err(|problem| match message.unmapped {
+            // Nobody could tell whose it is: the door's reason says more.
+            Some(_) if origin.tenant == UNMAPPED_TENANT => split().problem().cloned().unwrap_or(problem),
+            _ => problem,
+        })?;
+        let events = split();
+        if !is_begun && self.refuses(&tenant, origin, events.events(), message) {
+            return Ok(None);
+        }
+        Ok(Some(Addressed { tenant, kind: self.kind(origin.kind)?, events }))
+    }
+
+    /// Takes in the events of a message but for the first ones, which an earlier batch covers.
+    fn take_addressed(&mut self, message: &Inbound<'_>, origin: &Origin<'_>, covered: u32, addressed: Addressed<'_>) {
+        let Addressed { tenant, kind, events } = addressed;
         let customer = &self.tenants[&tenant];
-        // A named clock does not run by itself: the shard, which knows the open day, judges by that.
-        let max_ahead = customer.tenant.max_ahead().filter(|_| customer.tenant.is_by_system_clock());
-        let days = Days {
-            tenant: customer.tenant.clone(),
-            table: customer.table.clone(),
-            published_at: message.stored_at,
-            max_ahead,
-        };
+        let days = Days::of(customer, message.stored_at);
         let (closed, is_gathered) = (customer.closed, customer.tenant.restate_after().is_some());
         let count = events.events() as usize;
         self.alike = Alike::of(message.payload.len());
-        let mut read = events.read(tenant_token, &kind).zip(0_u32..);
+        let mut read = events.read(origin.tenant, &kind).zip(0_u32..);
         // What an earlier batch covers is told there, and which rejects are told together hangs on it.
-        for (event, index) in read.by_ref().take(skip as usize) {
+        for (event, index) in read.by_ref().take(covered as usize) {
             let stamped = event.outcome.and_then(|valid| days.stamp(valid.at));
             if let Err(problem) = stamped {
                 self.alike.tell(origin.reject(index, event.original, problem), 0);
@@ -386,14 +397,14 @@ impl Sequencer {
                         self.restating.note(&tenant);
                     }
                     let event = Event { index, date, at, id, version, status, dims, measures };
-                    self.push_event(sequence, &tenant, &kind.name, event, room);
+                    self.push_event(origin.inbox, &tenant, &kind.name, event, room);
                 }
                 Err(problem) => self.push_alike(origin.reject(index, event.original, problem)),
             }
-            self.marks.through = Through { inbox: sequence, events: index + 1 };
+            self.marks.through = Through { inbox: origin.inbox, events: index + 1 };
             self.cut_when_full();
         }
-        self.marks.through = Through { inbox: sequence, events: 0 };
+        self.marks.through = Through { inbox: origin.inbox, events: 0 };
         // A cut right behind the last event left the mark inside the message; the next batch moves it on.
         if self.records.is_empty() {
             self.bytes = self.bytes.max(1);

@@ -1,5 +1,6 @@
 //! The business day of an event, by the published calendar of its tenant and the limits of that.
 
+use super::customer::Customer;
 use daybook_contracts::event::Problem;
 use daybook_contracts::reject::Code;
 use daybook_domain::calendar::{CalendarTable, Lookup};
@@ -10,16 +11,24 @@ use std::time::Duration;
 
 /// The business days that events of a tenant may be of.
 pub(super) struct Days {
-    pub(super) tenant: Arc<Tenant>,
+    tenant: Arc<Tenant>,
     /// Absent while it has not arrived.
-    pub(super) table: Option<Arc<CalendarTable>>,
+    table: Option<Arc<CalendarTable>>,
     /// When the events were published.
-    pub(super) published_at: Instant,
+    published_at: Instant,
     /// How far ahead of that they may be; `None` where ingest sets no limit.
-    pub(super) max_ahead: Option<Duration>,
+    max_ahead: Option<Duration>,
 }
 
 impl Days {
+    /// Those of a tenant, for events that were published at that time.
+    pub(super) fn of(customer: &Customer, published_at: Instant) -> Self {
+        let Customer { tenant, table, .. } = customer;
+        // A named clock does not run by itself: the shard, which knows the open day, judges by that.
+        let max_ahead = tenant.max_ahead().filter(|_| tenant.is_by_system_clock());
+        Self { tenant: tenant.clone(), table: table.clone(), published_at, max_ahead }
+    }
+
     /// The business day of an event at that time.
     ///
     /// # Errors
