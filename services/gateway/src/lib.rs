@@ -26,8 +26,8 @@ mod serving;
 pub mod webhooks;
 
 pub use access::doorkeeper::DoorError;
-pub use access::{Grant, Scope, Tenants, is_local, keys};
-pub use options::{DoorOptions, Options, Origins};
+pub use access::{Grant, Scope, ScopeError, Tenants, is_local, keys};
+pub use options::{DoorOptions, Options, Origins, OriginsError};
 pub use routes::document;
 pub use serving::TlsError;
 
@@ -39,6 +39,7 @@ use crate::definitions::Definitions;
 use crate::events::post::ROOM_OF_A_STREAM;
 use crate::gateway::Gateway;
 use crate::live::Hub;
+use crate::outgoing::Outgoing;
 use crate::room::{ALL_STREAMS, Rooms, SHARES};
 use crate::serving::{Bounds, Server, TlsFiles};
 use crate::webhooks::{SenderEnd, WebhooksError, WebhooksFile};
@@ -156,9 +157,10 @@ impl Bound {
         let Self { options, listener, tls, is_open, webhooks, beside } = self;
         let Context { connection, health, board, leave, stop } = context;
         health.set("gateway", false);
+        let outgoing = Outgoing::default();
         let door = match is_open {
             true => Arc::new(Doorkeeper::open()),
-            false => watching::load(&options.door, leave.clone()).await?,
+            false => watching::load(&options.door, outgoing.clone(), leave.clone()).await?,
         };
         let door_options = options.door;
         let haste = door_options.webhook_haste;
@@ -193,7 +195,7 @@ impl Bound {
             Membership::join(&connection, "gateway", env!("CARGO_PKG_VERSION"), board.clone(), leave.clone()).await?;
         let server = tokio::spawn(Server { listener, tls, router, bounds }.serve(leave.clone()));
         let end = SenderEnd { leave: leave.clone(), stop };
-        let webhooks = webhooks.map(|file| tokio::spawn(webhooks::run(file, connection, board, haste, end)));
+        let webhooks = webhooks.map(|file| tokio::spawn(webhooks::run(file, connection, outgoing, board, haste, end)));
         tokio::select! {
             () = definitions.level() => {
                 health.set("gateway", true);

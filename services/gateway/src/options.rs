@@ -107,23 +107,30 @@ impl Origins {
     }
 }
 
-impl FromStr for Origins {
-    type Err = String;
+/// Texts that are no origins.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OriginsError {
+    #[error("{0} origins; at most {MAX_ORIGINS} can be named")]
+    TooMany(usize),
+    #[error("{0:?} is no origin: use a scheme and a host, such as https://app.example or http://localhost:8080")]
+    NoOrigin(String),
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for Origins {
+    type Err = OriginsError;
+
+    fn from_str(text: &str) -> Result<Self, OriginsError> {
         let origins: Vec<String> =
             text.split(',').map(str::trim).filter(|origin| !origin.is_empty()).map(str::to_owned).collect();
         if origins.len() > MAX_ORIGINS {
-            return Err(format!("{} origins; at most {MAX_ORIGINS} can be named", origins.len()));
+            return Err(OriginsError::TooMany(origins.len()));
         }
         let is_origin = |origin: &String| {
             let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
             host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', '?', '#', '@', ' ']))
         };
         match origins.iter().find(|origin| !is_origin(origin)) {
-            Some(bad) => Err(format!(
-                "{bad:?} is no origin: use a scheme and a host, such as https://app.example or http://localhost:8080"
-            )),
+            Some(bad) => Err(OriginsError::NoOrigin(bad.clone())),
             None => Ok(Self(origins)),
         }
     }

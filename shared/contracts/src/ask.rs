@@ -15,7 +15,7 @@ mod shard;
 pub use self::answer::{Answer, AsOf, DayAccount, DayState, Days, Feed, Position};
 pub use self::days::{DaySelector, DaysError};
 pub use self::error::{AskError, AskErrorCode, Asked};
-pub use self::order::Order;
+pub use self::order::{Order, OrderError};
 pub use self::pieces::Pieces;
 pub use self::query::{Numbers, Query, RankQuery};
 pub use self::shard::{Backfilling, ShardQuestion, ViewProgress};

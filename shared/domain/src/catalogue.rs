@@ -13,7 +13,7 @@ mod view;
 pub use self::group::{MAX_GROUP_TENANTS, TenantGroup};
 pub use self::kind::{
     DEFAULT_REMEMBER_DAYS, Dimension, Kind, LARGEST_REMEMBER_DAYS, LEAST_REMEMBER_DAYS, MAX_COLUMNS, MAX_SCALE,
-    Measure, Mode, Status,
+    Measure, Mode, RememberError, Status,
 };
 pub use self::ranking::{Direction, Earliest, MAX_RANKED_BY, RankedBy, Ranking, Ties};
 pub use self::removal::Removal;

@@ -6,6 +6,7 @@ use super::jwks::{self, KeySetError};
 use super::jwt::{self, Expected, JwtError, Verifier};
 use super::keys::{KeyFileError, Keys};
 use crate::options::DoorOptions;
+use crate::outgoing::Outgoing;
 use crate::problem::{Code, Problem};
 use axum::http::{HeaderMap, HeaderValue, header};
 use daybook_domain::time::Instant;
@@ -41,6 +42,8 @@ pub(crate) struct Doorkeeper {
     jwt_source: JwtSource,
     verifiers: RwLock<Arc<Vec<Verifier>>>,
     expected: Expected,
+    /// Gets the keys that a URL has.
+    outgoing: Outgoing,
     /// A token named a key that is not known, or the URL did not answer.
     misses_a_key: AtomicBool,
     /// Rises each time that keys were read, once they are in force.
@@ -50,11 +53,11 @@ pub(crate) struct Doorkeeper {
 impl Doorkeeper {
     /// Lets everyone in.
     pub(crate) fn open() -> Self {
-        Self { is_open: true, ..Self::new(&DoorOptions::default()) }
+        Self { is_open: true, ..Self::new(&DoorOptions::default(), Outgoing::default()) }
     }
 
     /// Knows where keys come from, and none yet.
-    pub(super) fn new(options: &DoorOptions) -> Self {
+    pub(super) fn new(options: &DoorOptions, outgoing: Outgoing) -> Self {
         Self {
             is_open: false,
             api_keys_file: options.api_keys.clone(),
@@ -68,6 +71,7 @@ impl Doorkeeper {
             },
             verifiers: RwLock::default(),
             expected: Expected { issuer: options.jwt_issuer.clone(), audience: options.jwt_audience.clone() },
+            outgoing,
             misses_a_key: AtomicBool::new(false),
             generation: AtomicU64::new(0),
         }
@@ -153,7 +157,7 @@ impl Doorkeeper {
             }
             JwtSource::Url(url) => {
                 self.misses_a_key.store(true, Ordering::Relaxed);
-                let fetched = fetching::get(url).await;
+                let fetched = fetching::get(&self.outgoing, url).await;
                 let text = fetched.map_err(|reason| DoorError::Fetch { url: without_secrets(url), reason })?;
                 (text, without_secrets(url))
             }

@@ -20,6 +20,6 @@ pub(crate) mod watching;
 
 pub(crate) use caller::check_caller;
 pub use caller::is_local;
-pub use grant::{Grant, Scope, Tenants};
+pub use grant::{Grant, Scope, ScopeError, Tenants};
 pub(crate) use meter::{Meter, Rate, Turn, UnderWay, Use};
 pub(crate) use permit::Permit;

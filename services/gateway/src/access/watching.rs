@@ -2,6 +2,7 @@
 
 use super::doorkeeper::{DoorError, Doorkeeper};
 use crate::options::DoorOptions;
+use crate::outgoing::Outgoing;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,8 +22,12 @@ const ASK_SOON: Duration = Duration::from_secs(15);
 ///
 /// # Errors
 /// When a file cannot be used.
-pub(crate) async fn load(options: &DoorOptions, stop: CancellationToken) -> Result<Arc<Doorkeeper>, DoorError> {
-    let door = Arc::new(Doorkeeper::new(options));
+pub(crate) async fn load(
+    options: &DoorOptions,
+    outgoing: Outgoing,
+    stop: CancellationToken,
+) -> Result<Arc<Doorkeeper>, DoorError> {
+    let door = Arc::new(Doorkeeper::new(options, outgoing));
     let seen = SeenFiles::of(&door);
     door.read_api_keys().await?;
     match door.read_jwt_keys().await {

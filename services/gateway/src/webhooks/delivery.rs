@@ -7,6 +7,7 @@ use super::posting::post;
 use super::retries::{TryEnding, TryOutcome, TryVerdict, judge};
 use super::standing::TargetTeller;
 use super::targets::WebhookTarget;
+use crate::outgoing::Outgoing;
 use async_nats::jetstream::message::Acker;
 use async_nats::jetstream::{self, AckKind};
 use async_nats::{HeaderMap, Subject};
@@ -34,6 +35,7 @@ const TELLING_PAUSE: Duration = Duration::from_millis(500);
 #[derive(Clone)]
 pub(super) struct Deliverer {
     pub connection: Connection,
+    pub outgoing: Outgoing,
     /// Pauses between tries are shorter by this factor, and so is the time for which there are any.
     pub haste: u32,
     pub teller: TargetTeller,
@@ -76,7 +78,7 @@ impl Deliverer {
 
     async fn send(&self, target: &WebhookTarget, alert: &Alert, delivery: &Delivery) {
         let outcome = {
-            let mut posting = pin!(post(target, &alert.id, delivery.payload.clone()));
+            let mut posting = pin!(post(&self.outgoing, target, &alert.id, delivery.payload.clone()));
             loop {
                 tokio::select! {
                     posted = &mut posting => break posted.outcome,

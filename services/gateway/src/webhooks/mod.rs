@@ -21,6 +21,7 @@ pub(crate) use file::WebhooksFile;
 pub(crate) use sender::SenderEnd;
 pub use targets::WebhooksError;
 
+use crate::outgoing::Outgoing;
 use consumers::ReadTrouble;
 use daybook_domain::ids::Name;
 use daybook_runtime::connection::Connection;
@@ -48,13 +49,21 @@ pub fn check(path: &Path) -> Result<(), WebhooksError> {
 }
 
 /// Sends alerts to the targets of the file until the end. All of its times are shorter by the factor `haste`.
-pub(crate) async fn run(file: WebhooksFile, connection: Connection, board: Board, haste: u32, end: SenderEnd) {
+pub(crate) async fn run(
+    file: WebhooksFile,
+    connection: Connection,
+    outgoing: Outgoing,
+    board: Board,
+    haste: u32,
+    end: SenderEnd,
+) {
     let first = file.first();
     tracing::info!(targets = first.len(), "sending alerts to webhooks");
     file::tell_refusal(false);
     let (newest, targets) = watch::channel(first);
     let senders = Senders {
         connection,
+        outgoing,
         board,
         haste,
         end,
@@ -72,6 +81,7 @@ pub(crate) async fn run(file: WebhooksFile, connection: Connection, board: Board
 /// The targets that alerts are sent to, and those of which the consumers are to be removed.
 struct Senders {
     connection: Connection,
+    outgoing: Outgoing,
     /// Where other processes learn how the targets stand.
     board: Board,
     haste: u32,
@@ -148,7 +158,8 @@ impl Senders {
         let (newest, following) = watch::channel(target.clone());
         let gone = self.end.stop.child_token();
         let end = SenderEnd { leave: self.end.leave.clone(), stop: gone.clone() };
-        let sender = Sender::new(self.connection.clone(), self.board.clone(), self.haste, following, end);
+        let (connection, outgoing) = (self.connection.clone(), self.outgoing.clone());
+        let sender = Sender::new(connection, outgoing, self.board.clone(), self.haste, following, end);
         let name = target.name.clone();
         self.ended.spawn(async move {
             sender.run().await;

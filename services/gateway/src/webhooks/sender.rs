@@ -4,6 +4,7 @@ use super::consumers::{ReadTrouble, TargetConsumer};
 use super::delivery::Deliverer;
 use super::standing::TargetTeller;
 use super::targets::WebhookTarget;
+use crate::outgoing::Outgoing;
 use daybook_runtime::backoff::Backoff;
 use daybook_runtime::connection::Connection;
 use daybook_runtime::membership::Board;
@@ -58,6 +59,7 @@ pub(super) struct Sender {
 impl Sender {
     pub(super) fn new(
         connection: Connection,
+        outgoing: Outgoing,
         board: Board,
         haste: u32,
         target: watch::Receiver<Arc<WebhookTarget>>,
@@ -65,7 +67,7 @@ impl Sender {
     ) -> Self {
         let teller = TargetTeller::begin(&target.borrow().name, board);
         Self {
-            deliverer: Deliverer { connection, haste, teller },
+            deliverer: Deliverer { connection, outgoing, haste, teller },
             target,
             end,
             places: Arc::new(Semaphore::new(TRIES_AT_ONCE as usize)),

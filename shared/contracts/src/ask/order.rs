@@ -1,7 +1,7 @@
 //! The order of rows, as a text.
 
 use daybook_domain::catalogue::Direction;
-use daybook_domain::ids::Name;
+use daybook_domain::ids::{Name, NameError};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 use std::str::FromStr;
@@ -13,20 +13,30 @@ pub struct Order {
     pub direction: Direction,
 }
 
+/// A text that is no order.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OrderError {
+    #[error("the column to order by {0}")]
+    Column(NameError),
+    #[error("{0:?} is no direction; use asc or desc")]
+    Direction(String),
+    #[error("{0:?} is too much; write a column and asc or desc")]
+    TooMuch(String),
+}
+
 impl FromStr for Order {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
+    type Err = OrderError;
+    fn from_str(text: &str) -> Result<Self, OrderError> {
         let mut words = text.split_ascii_whitespace();
-        let by =
-            Name::new(words.next().unwrap_or_default()).map_err(|error| format!("the column to order by {error}"))?;
+        let by = Name::new(words.next().unwrap_or_default()).map_err(OrderError::Column)?;
         let direction = match words.next().map(str::to_ascii_lowercase).as_deref() {
             None | Some("asc") => Direction::Asc,
             Some("desc") => Direction::Desc,
-            Some(other) => return Err(format!("{other:?} is no direction; use asc or desc")),
+            Some(other) => return Err(OrderError::Direction(other.to_owned())),
         };
         match words.next() {
             None => Ok(Self { by, direction }),
-            Some(more) => Err(format!("{more:?} is too much; write a column and asc or desc")),
+            Some(more) => Err(OrderError::TooMuch(more.to_owned())),
         }
     }
 }

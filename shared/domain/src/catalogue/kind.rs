@@ -73,6 +73,11 @@ pub struct Kind {
     pub remember: Option<u16>,
 }
 
+/// A `remember` that no kind may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("remember is {LEAST_REMEMBER_DAYS} to {LARGEST_REMEMBER_DAYS} days, found {0}")]
+pub struct RememberError(u16);
+
 /// The last fields are left out when they are empty. By position a field can be left out only together with all that follow it.
 impl Serialize for Kind {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -102,10 +107,10 @@ impl Kind {
     ///
     /// # Errors
     /// Says what it may be.
-    pub fn check_remember(days: u16) -> Result<(), String> {
+    pub fn check_remember(days: u16) -> Result<(), RememberError> {
         match (LEAST_REMEMBER_DAYS..=LARGEST_REMEMBER_DAYS).contains(&days) {
             true => Ok(()),
-            false => Err(format!("remember is {LEAST_REMEMBER_DAYS} to {LARGEST_REMEMBER_DAYS} days, found {days}")),
+            false => Err(RememberError(days)),
         }
     }
 
