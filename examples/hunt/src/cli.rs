@@ -6,7 +6,7 @@ use crate::node::log::read_log;
 use crate::node::tokens::salts;
 use crate::node::{Node, clock};
 use crate::play::check::{MAX_SHOWN, compare};
-use crate::play::generated::{self, Plan};
+use crate::play::generated::{self, HuntPlan};
 use crate::play::recording::to_line;
 use crate::play::{demo, load, rehearse};
 use crate::rules::hashing::hash_answers;
@@ -256,7 +256,7 @@ fn rules(command: RulesCommand) -> anyhow::Result<()> {
             let end = start + i64::from(seconds.max(1)) * 1_000;
             print!(
                 "{}",
-                generated::yaml(&Plan {
+                generated::yaml(&HuntPlan {
                     hunt,
                     seed,
                     challenges: challenges as usize,

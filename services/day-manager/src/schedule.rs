@@ -19,9 +19,9 @@
 pub mod change;
 mod clock;
 pub mod closing;
-mod plan;
+mod progress;
 
-pub use self::plan::Plan;
+pub use self::progress::Progress;
 
 use self::clock::{Calendar, Clock};
 use daybook_contracts::day::DayMarker;
@@ -77,7 +77,7 @@ pub enum Observed {
 /// The deadlines of all tenants. Changing one tenant costs `O(log tenants)`, asking for `k` markers `O(k log tenants)`.
 #[derive(Debug, Default)]
 pub struct Schedule {
-    plans: BTreeMap<TenantId, Plan>,
+    tenants: BTreeMap<TenantId, Progress>,
     clocks: BTreeMap<Name, Clock>,
 }
 
@@ -103,9 +103,9 @@ impl Schedule {
             Some(calendar) if calendar.table.revision > table.revision => Arc::clone(&calendar.table),
             _ => table,
         };
-        let known = self.plans.get(&tenant.id);
-        let (opened, closed) = known.map_or((None, None), |plan| (plan.opened, plan.closed));
-        let closed_due_at = known.and_then(|plan| plan.closed_due_at);
+        let known = self.tenants.get(&tenant.id);
+        let (opened, closed) = known.map_or((None, None), |progress| (progress.opened, progress.closed));
+        let closed_due_at = known.and_then(|progress| progress.closed_due_at);
         check_table(&tenant, &table, [opened, closed])?;
 
         let id = tenant.id.clone();
@@ -118,11 +118,11 @@ impl Schedule {
             waiting: BTreeSet::new(),
         });
         calendar.users += 1;
-        let mut plan = Plan { tenant, table: table.name.clone(), opened, closed, closed_due_at, queued: None };
+        let mut progress = Progress { tenant, table: table.name.clone(), opened, closed, closed_due_at, queued: None };
         let woken = clock.publish(&table);
-        clock.enqueue(&mut plan);
-        self.plans.insert(id, plan);
-        Self::wake(&mut self.plans, clock, woken);
+        clock.enqueue(&mut progress);
+        self.tenants.insert(id, progress);
+        Self::wake(&mut self.tenants, clock, woken);
         Ok(())
     }
 
@@ -130,31 +130,31 @@ impl Schedule {
     pub fn publish(&mut self, table: &Arc<CalendarTable>) {
         for clock in self.clocks.values_mut() {
             let woken = clock.publish(table);
-            Self::wake(&mut self.plans, clock, woken);
+            Self::wake(&mut self.tenants, clock, woken);
         }
     }
 
     /// Takes note of a marker that stands in the log, in any order and any number of times.
     pub fn observe(&mut self, marker: &DayMarker) -> Observed {
-        let Some(plan) = self.plans.get_mut(&marker.tenant) else {
+        let Some(progress) = self.tenants.get_mut(&marker.tenant) else {
             return Observed::Unknown;
         };
-        let clock = self.clocks.get_mut(&plan.tenant.clock).expect("a clock lives while it has tenants");
-        let calendar = clock.calendars.get(&plan.table).expect("a calendar lives while it has users");
-        if marker.generation != plan.tenant.generation {
+        let clock = self.clocks.get_mut(&progress.tenant.clock).expect("a clock lives while it has tenants");
+        let calendar = clock.calendars.get(&progress.table).expect("a calendar lives while it has users");
+        if marker.generation != progress.tenant.generation {
             // It is of a tenant that was removed.
             return Observed::Stale;
         }
         let date = marker.day.date;
         let differs = date < last_published(&calendar.table) && calendar.table.day(date) != Some(marker.day);
-        if differs || date < plan.tenant.first_day {
+        if differs || date < progress.tenant.first_day {
             return Observed::Contradicts;
         }
-        if !plan.note(marker.edge, date, marker.due_at) {
+        if !progress.note(marker.edge, date, marker.due_at) {
             return Observed::Stale;
         }
-        clock.unqueue(plan);
-        clock.enqueue(plan);
+        clock.unqueue(progress);
+        clock.enqueue(progress);
         Observed::Applied
     }
 
@@ -200,24 +200,24 @@ impl Schedule {
     }
 
     /// How a tenant stands.
-    pub fn get(&self, tenant: &TenantId) -> Option<&Plan> {
-        self.plans.get(tenant)
+    pub fn get(&self, tenant: &TenantId) -> Option<&Progress> {
+        self.tenants.get(tenant)
     }
 
     /// The table that a tenant goes by, in its newest revision.
     pub fn table(&self, tenant: &TenantId) -> Option<&Arc<CalendarTable>> {
-        let plan = self.plans.get(tenant)?;
-        let calendar = self.clocks.get(&plan.tenant.clock)?.calendars.get(&plan.table)?;
+        let progress = self.tenants.get(tenant)?;
+        let calendar = self.clocks.get(&progress.tenant.clock)?.calendars.get(&progress.table)?;
         Some(&calendar.table)
     }
 
     /// How many tenants have an open day, and how many have one in its grace besides.
     pub fn open_and_closing(&self) -> (u64, u64) {
         let mut counts = (0, 0);
-        for plan in self.plans.values() {
-            let first_closed = |closed: Option<Date>| closed.unwrap_or(plan.tenant.first_day.plus(-1));
-            if let Some(opened) = plan.opened {
-                let unclosed = opened.days_since(first_closed(plan.closed));
+        for progress in self.tenants.values() {
+            let first_closed = |closed: Option<Date>| closed.unwrap_or(progress.tenant.first_day.plus(-1));
+            if let Some(opened) = progress.opened {
+                let unclosed = opened.days_since(first_closed(progress.closed));
                 counts.0 += u64::from(unclosed > 0);
                 counts.1 += u64::from(unclosed > 1);
             }
@@ -227,47 +227,47 @@ impl Schedule {
 
     /// The tenants, in order.
     pub fn tenants(&self) -> impl Iterator<Item = &TenantId> {
-        self.plans.keys()
+        self.tenants.keys()
     }
 
     /// How many tenants there are.
     pub fn len(&self) -> usize {
-        self.plans.len()
+        self.tenants.len()
     }
 
     /// Whether there is no tenant.
     pub fn is_empty(&self) -> bool {
-        self.plans.is_empty()
+        self.tenants.is_empty()
     }
 
     fn next_marker(&self, clock: &Clock, tenant: &TenantId) -> DayMarker {
-        let plan = self.plans.get(tenant).expect("what is queued is planned");
-        let table = &clock.calendars.get(&plan.table).expect("a calendar lives while it has users").table;
-        let (due_at, edge, day) = plan.next(table).expect("published days stay published");
-        plan.marker(table, edge, day, due_at)
+        let progress = self.tenants.get(tenant).expect("what is queued is planned");
+        let table = &clock.calendars.get(&progress.table).expect("a calendar lives while it has users").table;
+        let (due_at, edge, day) = progress.next(table).expect("published days stay published");
+        progress.marker(table, edge, day, due_at)
     }
 
     /// Removes a tenant, and its calendar and clock if it was their last.
     pub fn remove(&mut self, tenant: &TenantId) {
-        let Some(mut plan) = self.plans.remove(tenant) else {
+        let Some(mut progress) = self.tenants.remove(tenant) else {
             return;
         };
-        let name = &plan.tenant.clock.clone();
+        let name = &progress.tenant.clock.clone();
         let clock = self.clocks.get_mut(name).expect("a clock lives while it has tenants");
-        clock.unqueue(&mut plan);
-        let calendar = clock.calendars.get_mut(&plan.table).expect("a calendar lives while it has users");
+        clock.unqueue(&mut progress);
+        let calendar = clock.calendars.get_mut(&progress.table).expect("a calendar lives while it has users");
         calendar.users -= 1;
         if calendar.users == 0 {
-            clock.calendars.remove(&plan.table);
+            clock.calendars.remove(&progress.table);
         }
         if clock.calendars.is_empty() {
             self.clocks.remove(name);
         }
     }
 
-    fn wake(plans: &mut BTreeMap<TenantId, Plan>, clock: &mut Clock, woken: BTreeSet<TenantId>) {
+    fn wake(tenants: &mut BTreeMap<TenantId, Progress>, clock: &mut Clock, woken: BTreeSet<TenantId>) {
         for tenant in woken {
-            clock.enqueue(plans.get_mut(&tenant).expect("what waits is planned"));
+            clock.enqueue(tenants.get_mut(&tenant).expect("what waits is planned"));
         }
     }
 }

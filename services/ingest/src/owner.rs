@@ -1,7 +1,7 @@
 //! The core of a partition's owner: messages of INBOX in, appends to the log out, one at a time. While a batch is being appended,
 //! the next one is gathered. No clock and no I/O: whoever drives it carries out each [`Request`] and hands its [`Answer`] in.
 
-use crate::fence::{self, Standing, Tip};
+use crate::fence::{self, AppendFate, Tip};
 use crate::quota::Rates;
 use crate::sequencer::{Inbound, Sequencer, Stop};
 use async_nats::{HeaderMap, HeaderValue};
@@ -220,17 +220,17 @@ impl Owner {
     pub fn answered(&mut self, answer: Answer) -> Progress {
         let appending = self.appending.as_mut().expect("only an append asks");
         let standing = match answer {
-            Answer::Appended(sequence) => Standing::Stored(Tip::at(sequence)),
+            Answer::Appended(sequence) => AppendFate::Stored(Tip::at(sequence)),
             Answer::Conflict => return Progress::Ask(Request::End { pause: Duration::ZERO }),
             Answer::Unclear => return Progress::Ask(Request::End { pause: appending.pauses.next_pause() }),
             Answer::End(last) => match fence::at_end(self.tip, last) {
                 Some(standing) => standing,
                 None => return Progress::Ask(Request::Next(self.tip.end + 1)),
             },
-            Answer::Next(None) => Standing::Absent(self.tip),
+            Answer::Next(None) => AppendFate::Absent(self.tip),
             Answer::Next(Some(NextMessage { sequence, payload, read })) => {
                 match fence::behind(self.tip, &appending.payload, sequence, &payload, &read) {
-                    Standing::Absent(further) => {
+                    AppendFate::Absent(further) => {
                         self.tip = further;
                         return Progress::Ask(Request::Next(sequence + 1));
                     }
@@ -239,16 +239,16 @@ impl Owner {
             }
         };
         match standing {
-            Standing::Absent(tip) => {
+            AppendFate::Absent(tip) => {
                 self.tip = tip;
                 Progress::Ask(appending.behind(tip))
             }
-            Standing::Stored(tip) => {
+            AppendFate::Stored(tip) => {
                 self.tip = tip;
                 self.appending = None;
                 Progress::Stored
             }
-            Standing::Lost => Progress::Lost,
+            AppendFate::Lost => Progress::Lost,
         }
     }
 }

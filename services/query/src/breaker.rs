@@ -23,13 +23,13 @@ pub const MAX_PAUSE: Duration = Duration::from_secs(15);
 
 /// Where a breaker stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Position {
+pub enum BreakerPosition {
     Closed,
     Open,
     HalfOpen,
 }
 
-impl Position {
+impl BreakerPosition {
     /// As a metric's label.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -80,11 +80,11 @@ impl Default for Breaker {
 }
 
 impl Breaker {
-    pub fn position(&self) -> Position {
+    pub fn position(&self) -> BreakerPosition {
         match self.state {
-            State::Closed => Position::Closed,
-            State::Open { .. } => Position::Open,
-            State::HalfOpen => Position::HalfOpen,
+            State::Closed => BreakerPosition::Closed,
+            State::Open { .. } => BreakerPosition::Open,
+            State::HalfOpen => BreakerPosition::HalfOpen,
         }
     }
 
@@ -146,7 +146,7 @@ mod tests {
             assert_eq!(breaker.admit(now), Admission::Ask);
             breaker.silent(Admission::Ask, now);
         }
-        assert_eq!(breaker.position(), Position::Open);
+        assert_eq!(breaker.position(), BreakerPosition::Open);
         breaker
     }
 
@@ -159,7 +159,7 @@ mod tests {
             breaker.silent(Admission::Ask, now);
             breaker.replied();
         }
-        assert_eq!((breaker.position(), breaker.admit(now)), (Position::Closed, Admission::Ask));
+        assert_eq!((breaker.position(), breaker.admit(now)), (BreakerPosition::Closed, Admission::Ask));
         opened(now);
     }
 
@@ -169,10 +169,10 @@ mod tests {
         let mut breaker = opened(now);
         assert_eq!(breaker.admit(now + FIRST_PAUSE - Duration::from_millis(1)), Admission::Refuse);
         assert_eq!(breaker.admit(now + FIRST_PAUSE), Admission::Probe);
-        assert_eq!(breaker.position(), Position::HalfOpen);
+        assert_eq!(breaker.position(), BreakerPosition::HalfOpen);
         assert_eq!(breaker.admit(now + MAX_PAUSE), Admission::Refuse, "while the probe is under way");
         breaker.replied();
-        assert_eq!((breaker.position(), breaker.admit(now + FIRST_PAUSE)), (Position::Closed, Admission::Ask));
+        assert_eq!((breaker.position(), breaker.admit(now + FIRST_PAUSE)), (BreakerPosition::Closed, Admission::Ask));
     }
 
     #[test]
@@ -184,7 +184,7 @@ mod tests {
             now += Duration::from_secs(pause);
             assert_eq!(breaker.admit(now), Admission::Probe);
             breaker.silent(Admission::Probe, now);
-            assert_eq!(breaker.position(), Position::Open);
+            assert_eq!(breaker.position(), BreakerPosition::Open);
         }
         assert_eq!(breaker.admit(now + MAX_PAUSE), Admission::Probe);
         breaker.replied();
@@ -224,11 +224,11 @@ mod tests {
         breaker.silent(Admission::Ask, now + Duration::from_millis(900));
         assert_eq!(breaker.admit(now + FIRST_PAUSE), Admission::Probe, "the pause is not longer for it");
         breaker.silent(Admission::Ask, now + FIRST_PAUSE);
-        assert_eq!(breaker.position(), Position::HalfOpen, "the probe decides");
+        assert_eq!(breaker.position(), BreakerPosition::HalfOpen, "the probe decides");
         breaker.replied();
-        assert_eq!(breaker.position(), Position::Closed);
+        assert_eq!(breaker.position(), BreakerPosition::Closed);
         let mut breaker = opened(now);
         breaker.replied();
-        assert_eq!((breaker.position(), breaker.failures), (Position::Closed, 0));
+        assert_eq!((breaker.position(), breaker.failures), (BreakerPosition::Closed, 0));
     }
 }

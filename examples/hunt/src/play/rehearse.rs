@@ -2,7 +2,7 @@
 
 use super::check::{MAX_SHOWN, compare};
 use super::figures::Figures;
-use super::generated::Plan;
+use super::generated::HuntPlan;
 use super::http::Http;
 use super::profile::{self, Profile};
 use super::recording::{MAX_RECORDS, Recording, from_lines};
@@ -370,7 +370,7 @@ async fn recorded(arguments: &Arguments, client: &async_nats::Client) -> anyhow:
         "this hunt would have up to {submissions:.0} submissions, and a rehearsal plays at most {MAX_RECORDS}: make it shorter"
     );
     let start = clock::now();
-    let plan = Plan {
+    let plan = HuntPlan {
         hunt: "made-up".to_owned(),
         seed: arguments.seed,
         challenges: 100,

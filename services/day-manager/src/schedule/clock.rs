@@ -1,6 +1,6 @@
 //! The tenants of one clock, by their next deadlines.
 
-use super::plan::Plan;
+use super::progress::Progress;
 use daybook_contracts::day::Edge;
 use daybook_domain::calendar::CalendarTable;
 use daybook_domain::catalogue::CalendarRule;
@@ -29,24 +29,24 @@ pub(super) struct Clock {
 
 impl Clock {
     /// Takes a tenant out of the queue, or from those that wait.
-    pub(super) fn unqueue(&mut self, plan: &mut Plan) {
-        if let Some((due_at, edge)) = plan.queued.take() {
-            self.queue.remove(&(due_at, plan.tenant.id.clone(), edge));
-        } else if let Some(calendar) = self.calendars.get_mut(&plan.table) {
-            calendar.waiting.remove(&plan.tenant.id);
+    pub(super) fn unqueue(&mut self, progress: &mut Progress) {
+        if let Some((due_at, edge)) = progress.queued.take() {
+            self.queue.remove(&(due_at, progress.tenant.id.clone(), edge));
+        } else if let Some(calendar) = self.calendars.get_mut(&progress.table) {
+            calendar.waiting.remove(&progress.tenant.id);
         }
     }
 
     /// Puts a tenant that is not queued where its next marker belongs.
-    pub(super) fn enqueue(&mut self, plan: &mut Plan) {
-        let calendar = self.calendars.get_mut(&plan.table).expect("a calendar lives while it has users");
-        match plan.next(&calendar.table) {
+    pub(super) fn enqueue(&mut self, progress: &mut Progress) {
+        let calendar = self.calendars.get_mut(&progress.table).expect("a calendar lives while it has users");
+        match progress.next(&calendar.table) {
             Some((due_at, edge, _)) => {
-                self.queue.insert((due_at, plan.tenant.id.clone(), edge));
-                plan.queued = Some((due_at, edge));
+                self.queue.insert((due_at, progress.tenant.id.clone(), edge));
+                progress.queued = Some((due_at, edge));
             }
             None => {
-                calendar.waiting.insert(plan.tenant.id.clone());
+                calendar.waiting.insert(progress.tenant.id.clone());
             }
         }
     }

@@ -85,8 +85,8 @@ fn the_next_day_opens_at_the_cutoff_and_the_last_closes_after_its_grace() {
     assert_eq!(schedule.next_deadline(&name("system")), Some(hour(36)));
     assert_eq!(run(&mut schedule, 36), [(Closed, 0, 36)]);
     assert_eq!(run(&mut schedule, 60), [(Opened, 3, 58), (Closed, 2, 60)]);
-    let plan = schedule.get(&TenantId::new("a").unwrap()).unwrap();
-    assert_eq!((plan.opened(), plan.closed()), (Some(Date::from_days(3)), Some(Date::from_days(2))));
+    let progress = schedule.get(&TenantId::new("a").unwrap()).unwrap();
+    assert_eq!((progress.opened(), progress.closed()), (Some(Date::from_days(3)), Some(Date::from_days(2))));
 }
 
 #[test]

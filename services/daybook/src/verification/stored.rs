@@ -123,7 +123,7 @@ pub struct Key {
 
 /// What REPORTS had when it was read, by tenant and date, in the order of the stream.
 #[derive(Debug, Default)]
-pub struct Stored {
+pub struct StoredReports {
     pub days: BTreeMap<Key, Vec<StoredReport>>,
     /// Messages that no shard wrote: every reader passes over them.
     pub foreign: ForeignList,
@@ -133,7 +133,7 @@ pub struct Stored {
     pub gone_before: Option<Instant>,
 }
 
-impl Stored {
+impl StoredReports {
     /// Everything that `filter` matches in REPORTS now.
     pub async fn read(connection: &Connection, filter: String, bar: &ProgressBar) -> Self {
         let stream = connection.subjects.reports_stream();

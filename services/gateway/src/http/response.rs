@@ -4,7 +4,7 @@ use super::call::Reply;
 use super::negotiation::{self, Format};
 use crate::access::Turn;
 use crate::gateway::Gateway;
-use crate::room::Place;
+use crate::room::HeldBytes;
 use axum::body::{Body, HttpBody};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
@@ -20,7 +20,7 @@ const SHORT: usize = 16 << 10;
 struct Held {
     body: Body,
     _turn: Option<Turn>,
-    _place: Option<Place>,
+    _place: Option<HeldBytes>,
 }
 
 impl HttpBody for Held {

@@ -91,7 +91,7 @@ impl Serialize for Kind {
         kind.serialize_field("measures", &self.measures)?;
         kind.serialize_field("revision", &self.revision)?;
         match has_mappings {
-            true => kind.serialize_field("mappings", &crate::mapping::Stored(&self.mappings))?,
+            true => kind.serialize_field("mappings", &crate::mapping::StoredMappings(&self.mappings))?,
             false => kind.skip_field("mappings")?,
         }
         match self.remember {

@@ -121,19 +121,19 @@ impl Simulation {
     }
 
     fn deadlines(&self) -> Vec<Option<Instant>> {
-        self.schedule.plans.values().map(Plan::next_deadline).collect()
+        self.schedule.tenants.values().map(Progress::next_deadline).collect()
     }
 
     /// Closes a day by hand, which must succeed if the day has begun and is still open when all is published that is
     /// due.
     fn close(&mut self, now: Instant, tenant: usize, newest: bool) -> Result<(), TestCaseError> {
         let id = self.tenants[tenant % self.tenants.len()].id.clone();
-        let plan = self.schedule.get(&id).unwrap().clone();
+        let progress = self.schedule.get(&id).unwrap().clone();
         let table = Arc::clone(self.schedule.table(&id).unwrap());
-        let date = if newest { plan.opened() } else { plan.unclosed(&table).map(|day| day.date) };
+        let date = if newest { progress.opened() } else { progress.unclosed(&table).map(|day| day.date) };
         let Some(date) = date else { return Ok(()) };
         let day = table.day(date).unwrap();
-        let grace = Duration::from_millis(plan.tenant().grace_ms);
+        let grace = Duration::from_millis(progress.tenant().grace_ms);
         match self.schedule.close_by_hand(&id, date, now) {
             Ok(closing) => {
                 prop_assert!(day.opens_at <= now && now < day.closes_at.after(grace));

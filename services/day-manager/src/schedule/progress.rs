@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// One tenant's place in the sequence of its markers.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct Progress {
     pub(super) tenant: Tenant,
     pub(super) table: Name,
     pub(super) opened: Option<Date>,
@@ -20,7 +20,7 @@ pub struct Plan {
     pub(super) queued: Option<(Instant, Edge)>,
 }
 
-impl Plan {
+impl Progress {
     /// The definition in effect.
     pub fn tenant(&self) -> &Tenant {
         &self.tenant
