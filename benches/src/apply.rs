@@ -3,6 +3,7 @@
 use crate::bare;
 use crate::check::check;
 use crate::report::{Report, per_second, quantile_ms};
+use crate::timing::{measured, median};
 use crate::work::{Work, nexmark, orders};
 use daybook_contracts::log::Batch;
 use daybook_domain::ids::{LogSeq, Partition};
@@ -147,23 +148,6 @@ pub fn apply(log: &[Vec<u8>]) -> PartitionState {
         assert!(effects.is_empty(), "nothing is wrong with these events: {effects:?}");
     }
     state
-}
-
-/// What `work` made, and the processor time that this thread spent on it: other programs do not count.
-pub fn measured<T>(work: impl FnOnce() -> T) -> (Duration, T) {
-    let now = || {
-        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-    };
-    let began = now();
-    let made = work();
-    (now() - began, made)
-}
-
-/// The middle one.
-pub fn median(times: &mut [Duration]) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
 }
 
 #[cfg(test)]

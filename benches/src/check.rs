@@ -1,7 +1,7 @@
 //! Whether what Daybook answers is what the [`bare`] loop found, group by group.
 
-use crate::apply::measured;
 use crate::bare::{BEST, Fold, Groups};
+use crate::timing::measured;
 use crate::work::Work;
 use anyhow::ensure;
 use compact_str::CompactString;

@@ -1,10 +1,10 @@
 //! End to end and durable: from producers through INBOX, ingest, EVENTS and a shard to an answer, all on this machine;
 //! and the broker alone moving the same bytes through the same hops.
 
-use crate::apply::median;
 use crate::bare;
 use crate::report::{Report, per_second};
 use crate::system::{Outgoing, System, broker, define, of_day, outgoing, publish, rows_and_sum};
+use crate::timing::median;
 use crate::work::{Work, orders};
 use async_nats::jetstream::{self, consumer, stream};
 use futures::StreamExt;

@@ -3,6 +3,7 @@
 
 use crate::report::{Report, percentile};
 use crate::system::{CLOCK, System, define_tenants, define_yaml, open_day};
+use crate::timing::median;
 use daybook::asker::Asker;
 use daybook_contracts::ask::{AskErrorCode, DaySelector, Query};
 use daybook_domain::ids::{Partition, TenantId};
@@ -69,7 +70,7 @@ pub async fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
         for share in [0.5, 0.99] {
             let [quiet, beside, apart] = [&quiet, &beside, &apart].map(|rounds| {
                 let mut all: Vec<_> = rounds.iter().filter_map(|times| percentile(times, share)).collect();
-                crate::apply::median(&mut all)
+                median(&mut all)
             });
             let shown = |time: Duration| format!("{:.2}", time.as_secs_f64() * 1_000.0);
             let ratio = |base: Duration| format!("{:.2}", beside.as_secs_f64() / base.as_secs_f64());

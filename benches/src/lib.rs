@@ -1,6 +1,6 @@
 //! What Daybook's benchmarks are made of: [`work`] to be done, the [`bare`] loop that bounds it, the [`system`] that does
 //! it, also with a shard [`apart`] as [`services`] with identities of their own, or as a [`fleet`] of processes, the measurements ([`apply`], [`durable`], [`live`],
-//! [`reading`], [`askers`], [`listeners`], [`tenants`], [`day_end`], [`recovery`], [`backfill`], [`secured`], [`fairness`]), and the [`report`] of them.
+//! [`reading`], [`askers`], [`listeners`], [`tenants`], [`day_end`], [`recovery`], [`backfill`], [`secured`], [`fairness`], [`peers`]), and the [`report`] of them.
 
 pub mod apart;
 pub mod apply;
@@ -9,7 +9,6 @@ pub mod backfill;
 pub mod bare;
 pub mod check;
 pub mod day_end;
-pub mod daybook_peer;
 pub mod durable;
 pub mod export;
 pub mod fairness;
@@ -30,4 +29,5 @@ pub mod services;
 pub mod subscribers;
 pub mod system;
 pub mod tenants;
+pub mod timing;
 pub mod work;

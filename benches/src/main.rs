@@ -59,121 +59,96 @@ enum Part {
     Shard(apart::ShardOptions),
 }
 
-/// Titles of tables.
-const DURABLE: &str = "End to end and durable, on this machine with broker and producer";
-const LIVE: &str = "At a fixed rate, on this machine with broker and producer";
-const READING: &str = "Reading, with events at a fixed rate, on this machine with broker and producer";
-const ASKERS: &str = "Many askers, with events at a fixed rate, on this machine with broker and producer";
-const LISTENERS: &str = "Listeners, on this machine with broker and producer";
-const TENANTS: &str = "Many tenants, on this machine with broker and producer";
-const DAY_END: &str = "The day's end, of all tenants at once";
-const RECOVERY: &str = "A shard killed in the middle of a day";
-const BACKFILL: &str = "Backfill beside live work";
-const MONTH: &str = "A month of closed days, the machine and its store alone";
-const SECURED: &str = "Accounts and TLS, on this machine with broker and producers";
-const FAIRNESS: &str = "A tenant beside another one's flood of questions";
+impl Part {
+    /// Those of `all`, with their defaults.
+    fn all() -> [Self; 13] {
+        [
+            Self::Apply(defaults()),
+            Self::Durable(defaults()),
+            Self::Live(defaults()),
+            Self::Reading(defaults()),
+            Self::Askers(defaults()),
+            Self::Listeners(defaults()),
+            Self::Tenants(defaults()),
+            Self::DayEnd(defaults()),
+            Self::Recovery(defaults()),
+            Self::Backfill(defaults()),
+            Self::Month(defaults()),
+            Self::Secured(defaults()),
+            Self::Fairness(defaults()),
+        ]
+    }
+
+    /// The title of its table, if it has just one.
+    fn title(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Apply(_) => "Apply alone, one core",
+            Self::Durable(_) => "End to end and durable, on this machine with broker and producer",
+            Self::Live(_) => "At a fixed rate, on this machine with broker and producer",
+            Self::Reading(_) => "Reading, with events at a fixed rate, on this machine with broker and producer",
+            Self::Askers(_) => "Many askers, with events at a fixed rate, on this machine with broker and producer",
+            Self::Listeners(_) => "Listeners, on this machine with broker and producer",
+            Self::Tenants(_) => "Many tenants, on this machine with broker and producer",
+            Self::DayEnd(_) => "The day's end, of all tenants at once",
+            Self::Recovery(_) => "A shard killed in the middle of a day",
+            Self::Backfill(_) => "Backfill beside live work",
+            Self::Month(_) => "A month of closed days, the machine and its store alone",
+            Self::Secured(_) => "Accounts and TLS, on this machine with broker and producers",
+            Self::Fairness(_) => "A tenant beside another one's flood of questions",
+            Self::All | Self::Quick | Self::Peers(_) | Self::Export(_) | Self::Shard(_) => return None,
+        })
+    }
+}
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     let mut report = Report::default();
     match &cli.part {
-        Part::All => {
-            report.part("Apply alone, one core");
-            apply::run(&defaults(), &mut report)?;
-            report.part(DURABLE);
-            durable::run(&defaults(), &mut report).await?;
-            report.part(LIVE);
-            live::run(&defaults(), &mut report).await?;
-            report.part(READING);
-            reading::run(&defaults(), &mut report).await?;
-            report.part(ASKERS);
-            askers::run(&defaults(), &mut report).await?;
-            report.part(LISTENERS);
-            listeners::run(&defaults(), &mut report).await?;
-            report.part(TENANTS);
-            tenants::run(&defaults(), &mut report).await?;
-            report.part(DAY_END);
-            day_end::run(&defaults(), &mut report).await?;
-            report.part(RECOVERY);
-            recovery::run(&defaults(), &mut report).await?;
-            report.part(BACKFILL);
-            backfill::run(&defaults(), &mut report).await?;
-            report.part(MONTH);
-            month::run(&defaults(), &mut report)?;
-            report.part(SECURED);
-            secured::run(&defaults(), &mut report).await?;
-            report.part(FAIRNESS);
-            fairness::run(&defaults(), &mut report).await?;
-        }
-        Part::Apply(options) => {
-            report.part("Apply alone, one core");
-            apply::run(options, &mut report)?;
-        }
-        Part::Quick => {
-            report.part("Shares of the bare loop, one core");
-            apply::guard(500_000, &mut report)?;
-            report.part(DURABLE);
-            let options = durable::Options { events: 300_000, single: 50_000, tenants: 1_000, rounds: 1 };
-            durable::run(&options, &mut report).await?;
-        }
-        Part::Durable(options) => {
-            report.part(DURABLE);
-            durable::run(options, &mut report).await?;
-        }
-        Part::Live(options) => {
-            report.part(LIVE);
-            live::run(options, &mut report).await?;
-        }
-        Part::Reading(options) => {
-            report.part(READING);
-            reading::run(options, &mut report).await?;
-        }
-        Part::Askers(options) => {
-            report.part(ASKERS);
-            askers::run(options, &mut report).await?;
-        }
-        Part::Listeners(options) => {
-            report.part(LISTENERS);
-            listeners::run(options, &mut report).await?;
-        }
-        Part::Tenants(options) => {
-            report.part(TENANTS);
-            tenants::run(options, &mut report).await?;
-        }
-        Part::DayEnd(options) => {
-            report.part(DAY_END);
-            day_end::run(options, &mut report).await?;
-        }
-        Part::Recovery(options) => {
-            report.part(RECOVERY);
-            recovery::run(options, &mut report).await?;
-        }
-        Part::Backfill(options) => {
-            report.part(BACKFILL);
-            backfill::run(options, &mut report).await?;
-        }
-        Part::Month(options) => {
-            report.part(MONTH);
-            month::run(options, &mut report)?;
-        }
-        Part::Secured(options) => {
-            report.part(SECURED);
-            secured::run(options, &mut report).await?;
-        }
-        Part::Fairness(options) => {
-            report.part(FAIRNESS);
-            fairness::run(options, &mut report).await?;
-        }
-        Part::Peers(options) => peers::run(options, &mut report).await?,
         Part::Export(options) => return export::run(options),
         Part::Shard(options) => return apart::shard(options).await,
+        part => measure(part, &mut report).await?,
     }
     let markdown = report.markdown();
     println!("{markdown}");
     if let Some(out) = &cli.out {
         std::fs::write(out.with_extension("md"), &markdown)?;
         std::fs::write(out.with_extension("json"), format!("{:#}\n", report.json()))?;
+    }
+    Ok(())
+}
+
+async fn measure(part: &Part, report: &mut Report) -> anyhow::Result<()> {
+    if let Some(title) = part.title() {
+        report.part(title);
+    }
+    match part {
+        Part::All => {
+            for part in Part::all() {
+                Box::pin(measure(&part, report)).await?;
+            }
+        }
+        Part::Quick => {
+            report.part("Shares of the bare loop, one core");
+            apply::guard(500_000, report)?;
+            let options = durable::Options { events: 300_000, single: 50_000, tenants: 1_000, rounds: 1 };
+            Box::pin(measure(&Part::Durable(options), report)).await?;
+        }
+        Part::Apply(options) => apply::run(options, report)?,
+        Part::Durable(options) => durable::run(options, report).await?,
+        Part::Live(options) => live::run(options, report).await?,
+        Part::Reading(options) => reading::run(options, report).await?,
+        Part::Askers(options) => askers::run(options, report).await?,
+        Part::Listeners(options) => listeners::run(options, report).await?,
+        Part::Tenants(options) => tenants::run(options, report).await?,
+        Part::DayEnd(options) => day_end::run(options, report).await?,
+        Part::Recovery(options) => recovery::run(options, report).await?,
+        Part::Backfill(options) => backfill::run(options, report).await?,
+        Part::Month(options) => month::run(options, report)?,
+        Part::Secured(options) => secured::run(options, report).await?,
+        Part::Fairness(options) => fairness::run(options, report).await?,
+        Part::Peers(options) => peers::run(options, report).await?,
+        Part::Export(_) | Part::Shard(_) => unreachable!("these measure nothing, and are run by themselves"),
     }
     Ok(())
 }

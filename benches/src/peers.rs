@@ -1,13 +1,17 @@
 //! Others on the same work, in the same run: each loads the files of [`export`](crate::export), is checked, and asked.
 //!
 //! A peer is a program that prints its rows, one JSON object a line: `{"table": …, "name": …, "figures": {…}}`. Those in
-//! `peers/` are of one Python program; `peers/dbsp` is a Rust package of its own, which takes minutes to build.
+//! `benches/peers/` are of one Python program; `benches/peers/dbsp` is a Rust package of its own, which takes minutes to build.
+//! [`mod@daybook`] is Daybook on the same work; [`row`] is what a peer prints.
 
+pub mod daybook;
+pub mod row;
+
+use self::row::Row;
+use crate::apply;
 use crate::export::{self, Exported};
 use crate::report::Report;
-use crate::{apply, daybook_peer};
 use anyhow::Context as _;
-use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -35,21 +39,6 @@ pub const TABLES: [(&str, &str); 3] = [
     ("orders", "Orders of many tenants with corrections, by peer"),
     ("rows", "Hot rows, and a ranking of a million, by peer"),
 ];
-
-/// A row of a table, with its figures in their order.
-#[derive(Debug, Deserialize)]
-pub struct Row {
-    pub table: String,
-    pub name: String,
-    pub figures: Vec<(String, String)>,
-}
-
-impl Row {
-    pub fn new(table: &str, name: &str, figures: &[(&str, String)]) -> Self {
-        let figures = figures.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
-        Self { table: table.to_owned(), name: name.to_owned(), figures }
-    }
-}
 
 /// # Errors
 /// When the files cannot be written or Daybook's figures are wrong; what is wrong with a peer stands in its row.
@@ -85,8 +74,8 @@ async fn daybook(exported: &Exported, options: &Options) -> anyhow::Result<Vec<R
         let rate = apply::rate(work, options.work.events)?;
         rows.push(Row::new(table, &format!("Daybook, apply alone, {work}"), &[("per busy core", rate)]));
     }
-    rows.push(daybook_peer::bids(exported).await?);
-    rows.push(daybook_peer::orders(exported).await?);
+    rows.push(self::daybook::bids(exported).await?);
+    rows.push(self::daybook::orders(exported).await?);
     rows.iter().for_each(say);
     Ok(rows)
 }

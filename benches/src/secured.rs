@@ -1,12 +1,12 @@
 //! What accounts and TLS cost: the same events and questions on an open broker, and on one that `daybook nats config` has
 //! configured with an account for each tenant and TLS, in turn.
 
-use crate::apply::median;
 use crate::load::Load;
 use crate::probe::Probe;
 use crate::report::{Report, per_second, percentile};
 use crate::services::{self, Services};
 use crate::system::{INBOX_MAX_BYTES, Outgoing, define, outgoing, publish};
+use crate::timing::median;
 use crate::work::{Work, orders};
 use anyhow::Context as _;
 use daybook::client::Client;

@@ -1,40 +1,28 @@
 //! The command line.
 
-use crate::game::Record;
-use crate::node::daybook::{Daybook, SEASON, TEAMS};
-use crate::node::log::Log;
-use crate::node::state::{self, Replaced};
-use crate::node::tokens::{Secret, salts};
-use crate::node::{Node, changing, clock};
-use crate::play::check::{MAX_SHOWN, compare, read_log};
-use crate::play::generated::{self, Plan};
+use crate::broker::Broker;
+use crate::lifecycle::{end_hunt, init_hunt, read_rules, remove_hunt, secret};
+use crate::node::log::read_log;
+use crate::node::tokens::salts;
+use crate::node::{Node, clock};
+use crate::play::check::{MAX_SHOWN, compare};
+use crate::play::generated::{self, HuntPlan};
 use crate::play::recording::to_line;
 use crate::play::{demo, load, rehearse};
-use crate::rules::Rules;
 use crate::rules::hashing::hash_answers;
-use crate::rules::read::read;
 use crate::web::Door;
 use crate::web::serving::serve;
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use daybook_runtime::config::OperationsOptions;
 use daybook_runtime::http::metrics_handle;
 use daybook_runtime::telemetry;
 use daybook_yaml::Source;
-use serde_json::json;
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::time::Instant;
 
-/// How long the broker may take to be reached.
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-/// How long Daybook may take to seal a day.
-const SEAL_LIMIT: Duration = Duration::from_secs(60);
-/// Messages that a connection may hold for a subscriber that is slow.
-const SUBSCRIPTION_CAPACITY: usize = 16_384;
 /// How often the registry of metrics is tidied.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -156,20 +144,6 @@ struct Traces {
     trace_ratio: f64,
 }
 
-/// How the broker is reached.
-#[derive(Debug, clap::Args)]
-pub struct Broker {
-    /// The broker on which Daybook runs
-    #[arg(long, env = "HUNT_NATS", default_value = "nats://127.0.0.1:4222", value_name = "URL")]
-    nats: String,
-    /// Credentials of a user of the account that has JetStream
-    #[arg(long, env = "HUNT_NATS_CREDENTIALS", value_name = "FILE")]
-    nats_credentials: Option<PathBuf>,
-    /// Certificates of the authority that signed those of the broker; the system's when absent
-    #[arg(long, env = "HUNT_NATS_CA", value_name = "FILE")]
-    nats_ca: Option<PathBuf>,
-}
-
 /// Runs the command line.
 pub fn main() -> ExitCode {
     let command = Cli::parse().command;
@@ -248,7 +222,9 @@ async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Remove { hunt, yes, broker } => {
             anyhow::ensure!(yes, "this removes the hunt {hunt}, its log and its reports for good; say --yes to do it");
-            remove_hunt(&broker.connect().await?, &hunt).await
+            remove_hunt(&broker.connect().await?, &hunt).await?;
+            println!("the hunt {hunt} is removed");
+            Ok(())
         }
         Command::Rehearse(arguments) => until_stopped(rehearse::run(*arguments)).await,
         Command::Demo(arguments) => until_stopped(demo::run(arguments)).await,
@@ -280,7 +256,7 @@ fn rules(command: RulesCommand) -> anyhow::Result<()> {
             let end = start + i64::from(seconds.max(1)) * 1_000;
             print!(
                 "{}",
-                generated::yaml(&Plan {
+                generated::yaml(&HuntPlan {
                     hunt,
                     seed,
                     challenges: challenges as usize,
@@ -291,99 +267,6 @@ fn rules(command: RulesCommand) -> anyhow::Result<()> {
                 })
             );
         }
-    }
-    Ok(())
-}
-
-/// Reads rules; all mistakes are one error.
-fn read_rules(file: &Path, text: &str) -> anyhow::Result<Rules> {
-    let mut salts = salts()?;
-    read(file, text, &mut salts).map_err(|mistakes| anyhow::anyhow!("{} has mistakes\n{mistakes}", file.display()))
-}
-
-/// The secret of a hunt.
-///
-/// # Errors
-/// When there is no such hunt.
-pub async fn secret(client: &async_nats::Client, hunt: &str) -> anyhow::Result<Secret> {
-    let jetstream = async_nats::jetstream::new(client.clone());
-    Log::open(&jetstream, hunt).await?;
-    Secret::get(&state::bucket(&jetstream, hunt).await?).await
-}
-
-/// Connects to a broker that lets everyone in.
-///
-/// # Errors
-/// When it cannot be reached.
-pub async fn connect(nats: &str) -> anyhow::Result<async_nats::Client> {
-    Broker { nats: nats.to_owned(), nats_credentials: None, nats_ca: None }.connect().await
-}
-
-impl Broker {
-    /// These settings as arguments of another process.
-    pub fn arguments(&self) -> Vec<OsString> {
-        let files = [("--nats-credentials", &self.nats_credentials), ("--nats-ca", &self.nats_ca)];
-        let files = files.into_iter().filter_map(|(flag, file)| Some([flag.into(), file.as_ref()?.clone().into()]));
-        ["--nats".into(), OsString::from(&self.nats)].into_iter().chain(files.flatten()).collect()
-    }
-
-    /// Connects.
-    ///
-    /// # Errors
-    /// When a file cannot be read or the broker cannot be reached.
-    pub async fn connect(&self) -> anyhow::Result<async_nats::Client> {
-        let mut options = async_nats::ConnectOptions::new().name("hunt").subscription_capacity(SUBSCRIPTION_CAPACITY);
-        if let Some(file) = &self.nats_credentials {
-            let read = options.credentials_file(file).await;
-            options = read.with_context(|| format!("cannot read the credentials {}", file.display()))?;
-        }
-        if let Some(file) = &self.nats_ca {
-            options = options.add_root_certificates(file.clone());
-        }
-        let connected = tokio::time::timeout(CONNECT_LIMIT, options.connect(&self.nats)).await;
-        let connected =
-            connected.with_context(|| format!("no connection to {} within {CONNECT_LIMIT:?}", self.nats))?;
-        connected.with_context(|| format!("cannot connect to {}", self.nats))
-    }
-}
-
-/// Makes a hunt of rules in YAML, or changes one, and defines it in Daybook.
-///
-/// # Errors
-/// When the rules have mistakes, or the broker or Daybook refuses.
-pub async fn init_hunt(client: &async_nats::Client, text: &str, replicas: usize) -> anyhow::Result<()> {
-    init(client, read_rules(Path::new("rules"), text)?, replicas).await
-}
-
-/// The same with rules that were read.
-///
-/// # Errors
-/// As [`init_hunt`].
-pub async fn init(client: &async_nats::Client, rules: Rules, replicas: usize) -> anyhow::Result<()> {
-    let jetstream = async_nats::jetstream::new(client.clone());
-    let bucket = state::create_bucket(&jetstream, &rules.hunt, replicas).await?;
-    let daybook = Daybook::new(client, &rules.hunt);
-    // In this order: whoever makes the log notes its name afterwards.
-    let known = state::known_log(&bucket).await?;
-    let log = match Log::find(&jetstream, &rules.hunt).await? {
-        Some(log) => log,
-        // What the bucket belongs to is not made again.
-        None if known.is_some() => return Err(Replaced::Gone { hunt: rules.hunt }.into()),
-        None if daybook.has_events().await? => return Err(Replaced::Counted { hunt: rules.hunt }.into()),
-        None => Log::create(&jetstream, &rules.hunt, replicas).await?,
-    };
-    state::check(&bucket, &rules.hunt, &log).await?;
-    let running = Node::start(client.clone(), &rules.hunt, false).await?;
-    let hunt = rules.hunt.clone();
-    let is_new = running.node.world().rules.is_none();
-    let put = changing::put_rules(&running.node, rules).await;
-    let defined = if put.is_ok() { changing::define(&running.node).await.map(drop) } else { Ok(()) };
-    running.stop().await;
-    let changed = put?;
-    defined.context("the rules are in force, and Daybook has not taken their definitions; run `hunt init` again")?;
-    if !is_new {
-        let changed = if changed.is_empty() { "none".to_owned() } else { changed.join(", ") };
-        eprintln!("the rules of {hunt} are in force; keys that changed: {changed}");
     }
     Ok(())
 }
@@ -436,51 +319,5 @@ async fn check(hunt: &str, client: &async_nats::Client) -> anyhow::Result<()> {
         println!("  {difference}");
     }
     anyhow::ensure!(comparison.differences.is_empty(), "{} figures are wrong", comparison.differences.len());
-    Ok(())
-}
-
-/// Closes the day in which the hunt ended, if it is open, and waits for its report. Returns its date.
-///
-/// # Errors
-/// When the hunt is not over, or Daybook does not seal the day in time.
-pub async fn end_hunt(client: &async_nats::Client, hunt: &str) -> anyhow::Result<String> {
-    let daybook = Daybook::new(client, hunt);
-    let question = json!({"days": format!("season:{SEASON}")});
-    let answer = daybook.ask(TEAMS, &question, SEAL_LIMIT).await?;
-    let date = answer["to"].as_str().context("Daybook names no day")?.to_owned();
-    let days = daybook.ask("~days", &json!({"from": date, "to": date}), SEAL_LIMIT).await?;
-    let day = days["days"].as_array().and_then(|days| days.first()).cloned().unwrap_or_default();
-    let rules = read_log(client, hunt).await?.into_iter().rev().find_map(|(_, _, record)| match record {
-        Record::Rules { rules, .. } => Some(rules),
-        _ => None,
-    });
-    if rules.is_none_or(|rules| clock::now() < rules.end) {
-        bail!("the hunt {hunt} is not over");
-    }
-    if day["day"] == "open" {
-        daybook.admin("close", &json!({"tenant": hunt, "date": date})).await?;
-    }
-    let began = Instant::now();
-    while began.elapsed() < SEAL_LIMIT {
-        let reports = daybook.ask("~reports", &json!({"from": date, "to": date}), SEAL_LIMIT).await?;
-        if reports["reports"].as_array().is_some_and(|reports| !reports.is_empty()) {
-            return Ok(date);
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    bail!("the day {date} was not sealed within {SEAL_LIMIT:?}")
-}
-
-/// Removes a hunt. Its log goes first: from then on no process plays it, and it cannot be made again before all of it is gone.
-/// Repeated, it removes what is left.
-///
-/// # Errors
-/// When the broker or Daybook refuses.
-pub async fn remove_hunt(client: &async_nats::Client, hunt: &str) -> anyhow::Result<()> {
-    let jetstream = async_nats::jetstream::new(client.clone());
-    Log::remove(&jetstream, hunt).await?;
-    Daybook::new(client, hunt).remove().await?;
-    state::remove_bucket(&jetstream, hunt).await?;
-    println!("the hunt {hunt} is removed");
     Ok(())
 }

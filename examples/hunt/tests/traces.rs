@@ -7,11 +7,12 @@ use daybook_runtime::config::OperationsOptions;
 use daybook_runtime::telemetry;
 use daybook_tests::collector::{Collector, Span, hex, outline};
 use daybook_tests::{Daybook, eventually};
-use hunt::cli::{connect, init_hunt, secret};
+use hunt::broker::connect;
 use hunt::game::Ask;
+use hunt::lifecycle::{init_hunt, secret};
 use hunt::node::teams::{self, Request};
 use hunt::node::{Node, clock};
-use hunt::play::generated::{Plan, answer, yaml};
+use hunt::play::generated::{HuntPlan, answer, yaml};
 use std::sync::Arc;
 
 const HUNT: &str = "traced";
@@ -80,7 +81,7 @@ async fn submit_at_another_process() -> String {
     let mut daybook = Daybook::start().await;
     let client = connect(daybook.broker.broker.client_url()).await.unwrap();
     let start = clock::now() + 1_000;
-    let plan = Plan {
+    let plan = HuntPlan {
         hunt: HUNT.to_owned(),
         seed: SEED,
         challenges: 3,

@@ -6,14 +6,15 @@ use daybook::commands::replay::progress;
 use daybook::verification::verify::{Scope, verify};
 use daybook_tests::{Daybook, PrivateBroker, eventually};
 use futures::{StreamExt as _, TryStreamExt as _};
-use hunt::cli::{connect, end_hunt, init, init_hunt, remove_hunt, secret};
+use hunt::broker::connect;
 use hunt::game::{Ask, Record, Refusal};
-use hunt::node::log::Log;
+use hunt::lifecycle::{end_hunt, init, init_hunt, remove_hunt, secret};
+use hunt::node::log::{Log, read_log};
 use hunt::node::teams::{self, Request};
 use hunt::node::waiting::MAX_WAITING;
 use hunt::node::{Node, clock};
-use hunt::play::check::{compare, read_log};
-use hunt::play::generated::{Plan, answer, yaml};
+use hunt::play::check::compare;
+use hunt::play::generated::{HuntPlan, answer, yaml};
 use hunt::play::http::Http;
 use hunt::play::load::{Against, Run, Sizes};
 use hunt::play::profile::{self, Profile};
@@ -35,7 +36,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 struct Arena {
     daybook: Daybook,
     client: async_nats::Client,
-    plan: Plan,
+    plan: HuntPlan,
     engines: Vec<Engine>,
     organiser: String,
 }
@@ -58,7 +59,7 @@ impl Arena {
         let nats = daybook.broker.broker.client_url().to_owned();
         let client = connect(&nats).await.unwrap();
         let start = clock::now() + 2_000;
-        let plan = Plan {
+        let plan = HuntPlan {
             hunt: HUNT.to_owned(),
             seed: SEED,
             challenges: 12,
@@ -379,7 +380,7 @@ async fn a_ranking_that_is_kept_has_a_bound() {
 async fn a_rehearsal_plays_a_hunt_again_and_judges_the_set_up() {
     const TRY: &str = "try";
     let arena = Arena::stage(600).await;
-    let plan = Plan { hunt: "earlier".to_owned(), end: arena.plan.start + 8_000, ..arena.plan.clone() };
+    let plan = HuntPlan { hunt: "earlier".to_owned(), end: arena.plan.start + 8_000, ..arena.plan.clone() };
     let profile = Profile { players: 20, teams: 4, think_ms: 900.0, right: 30 };
     let recording = Recording::of(&profile::log(&plan, &profile).unwrap()).unwrap();
     let recorded = recording.submissions;

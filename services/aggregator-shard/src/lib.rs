@@ -30,7 +30,7 @@ mod tasks;
 pub mod upkeep;
 
 use daybook_domain::ids::Partition;
-use daybook_runtime::append::retry;
+use daybook_runtime::backoff::retry;
 use daybook_runtime::membership::{Membership, Sharing, run_owned};
 use daybook_runtime::process::Context;
 use daybook_runtime::retention::Retention;

@@ -13,6 +13,7 @@ use crate::sources::SourceSpec;
 use crate::standing::SourceTeller;
 use crate::translation::Translator;
 use daybook_mapping::{MappingName, RecordMapper};
+use daybook_runtime::backoff::Backoff;
 use daybook_runtime::process::Context;
 use daybook_runtime::telemetry;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
@@ -33,9 +34,9 @@ const LOOK: Duration = Duration::from_secs(2);
 const MAX_LINKS: usize = 8;
 /// How long messages of core subjects get to be published when the process ends.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-/// First and longest pause while a source cannot be read or INBOX takes nothing.
+/// Pauses while a source cannot be read or INBOX takes nothing.
+const PAUSES: Backoff = Backoff::new(FIRST_PAUSE, Duration::from_secs(2));
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const MAX_PAUSE: Duration = Duration::from_secs(2);
 
 /// Starts the reader of `source` as a child of `supervisor`. It hurries to an end once `context.leave` is cancelled.
 ///
@@ -82,7 +83,7 @@ struct State {
     looked: Instant,
     /// When the broker heard last that the messages of the batch wait.
     held: Instant,
-    pause: Duration,
+    pauses: Backoff,
 }
 
 /// Whether the source's broker takes acknowledgements. Only a confirmed one shows that: the broker drops others silently.
@@ -121,13 +122,13 @@ impl Actor for ReaderActor {
             pace,
             looked: Instant::now(),
             held: Instant::now(),
-            pause: FIRST_PAUSE,
+            pauses: PAUSES,
         })
     }
 
     async fn handle(&self, myself: ActorRef<Step>, Step: Step, state: &mut State) -> Result<(), ActorProcessingErr> {
         match state.step().await {
-            Ok(()) => state.pause = FIRST_PAUSE,
+            Ok(()) => state.pauses.reset(),
             Err(trouble) => {
                 state.standing.trouble(&trouble);
                 state.rest().await;
@@ -371,9 +372,8 @@ impl State {
     async fn rest(&mut self) {
         let leave = self.context.leave.clone();
         tokio::select! {
-            () = tokio::time::sleep(self.pause) => {}
+            () = tokio::time::sleep(self.pauses.next_pause()) => {}
             () = leave.cancelled() => {}
         }
-        self.pause = (self.pause * 2).min(MAX_PAUSE);
     }
 }

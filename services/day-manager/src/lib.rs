@@ -43,7 +43,7 @@ use std::time::Duration;
 #[command(next_help_heading = "Day manager")]
 pub struct Options {
     /// Milliseconds between two looks at the system clock [10..=60000]
-    #[arg(long, env = "DAYBOOK_TICK_INTERVAL_MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(10..=60_000))]
+    #[arg(long, env = "DAYBOOK_TICK_INTERVAL_MS", default_value_t = Self::default().tick_interval_ms, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     pub tick_interval_ms: u64,
     #[command(flatten)]
     #[serde(flatten)]

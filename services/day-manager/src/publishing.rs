@@ -5,6 +5,7 @@ use crate::publication::{Arrival, Outgoing};
 use async_nats::HeaderMap;
 use daybook_contracts::headers::{self, Source};
 use daybook_runtime::append::{Appended, append, last_message, stream_handle};
+use daybook_runtime::backoff::Backoff;
 use daybook_runtime::connection::Connection;
 use daybook_runtime::log;
 use futures::{StreamExt, TryStreamExt};
@@ -15,6 +16,8 @@ const IN_FLIGHT: usize = 256;
 /// How long a published message may take to come through to INBOX before its asker is told that it does not. The broker needs
 /// milliseconds, and some seconds when a leader has just gone; the command line waits 8 s for a reply.
 const ARRIVAL_DEADLINE: Duration = Duration::from_secs(5);
+/// Pauses between two looks for it: mostly it is there within a millisecond.
+const NOT_THERE: Backoff = Backoff::new(Duration::from_micros(500), Duration::from_millis(50));
 
 /// The last sequence of a stream.
 ///
@@ -55,10 +58,9 @@ pub(crate) async fn publish(
 /// When it does not come through in time.
 pub(crate) async fn arrived(connection: &Connection, arrival: &Arrival) -> Result<(), PublishError> {
     let seen = async {
-        let mut pause = Duration::from_micros(500);
+        let mut backoff = NOT_THERE;
         while !has_arrived(connection, arrival).await {
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_millis(50));
+            tokio::time::sleep(backoff.next_pause()).await;
         }
     };
     tokio::time::timeout(ARRIVAL_DEADLINE, seen)

@@ -24,6 +24,7 @@ use daybook_domain::calendar::CalendarTable;
 use daybook_domain::catalogue::{Activation, Definition, SYSTEM_CLOCK};
 use daybook_domain::ids::{Name, Partition, TenantId};
 use daybook_domain::time::Instant;
+use daybook_runtime::backoff::Backoff;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -31,9 +32,10 @@ use std::time::Duration;
 
 /// How often something is begun in all while another day-manager comes in between.
 const MAX_ATTEMPTS: u32 = 8;
-/// The first pause before something is begun again, and the longest: all of them together let the other one finish what
-/// takes some seconds.
-const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
+/// Pauses before something is begun again: all of them together let the other one finish what takes some seconds.
+const OVERTAKEN: Backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// What day-manager is asked.
 #[derive(Clone, Debug)]
@@ -158,8 +160,8 @@ pub struct Registrar {
 struct Job {
     request: Arc<Request>,
     attempts: u32,
-    /// Before the next attempt.
-    pause: Duration,
+    /// Before the next attempts.
+    pauses: Backoff,
     work: VecDeque<Work>,
     /// What is being waited for.
     asked: Option<Asked>,
@@ -250,7 +252,7 @@ impl Job {
         Self {
             request,
             attempts: 1,
-            pause: PAUSES[0],
+            pauses: OVERTAKEN,
             work: [Work::Refresh, Work::Decide].into(),
             asked: None,
             last: None,
@@ -262,8 +264,8 @@ impl Job {
 
     /// The same from the beginning.
     fn again(&mut self) {
-        let (attempts, pause) = (self.attempts + 1, (self.pause * 2).min(PAUSES[1]));
-        *self = Self { attempts, pause, ..Self::new(self.request.clone()) };
+        let (attempts, pauses) = (self.attempts + 1, self.pauses);
+        *self = Self { attempts, pauses, ..Self::new(self.request.clone()) };
     }
 
     /// Puts work before what is there.
@@ -350,7 +352,7 @@ impl Registrar {
         if job.attempts >= MAX_ATTEMPTS || !failure.is_conflict() {
             return Action::Failed(failure);
         }
-        let pause = job.pause;
+        let pause = job.pauses.next_pause();
         job.again();
         job.asked = Some(Asked::Pause);
         self.job = Some(job);

@@ -58,7 +58,7 @@ pub struct Registry {
 
 /// A change that has been found sound.
 #[derive(Debug, Default)]
-pub struct Change {
+pub struct CheckedChange {
     /// What is to be published, in this order.
     pub definitions: Vec<Definition>,
     pub applied: Vec<Applied>,
@@ -210,8 +210,8 @@ impl Registry {
         apply: &Apply,
         counted: &BTreeMap<TenantId, Counted>,
         system_now: Instant,
-    ) -> Result<Change, Vec<Refusal>> {
-        let (change, refusals, tables) = (Change::default(), Vec::new(), BTreeMap::new());
+    ) -> Result<CheckedChange, Vec<Refusal>> {
+        let (change, refusals, tables) = (CheckedChange::default(), Vec::new(), BTreeMap::new());
         let mut check = Check { registry: self, counted, change, refusals, tables };
         let count = apply.kinds.len() + apply.views.len() + apply.tenants.len() + apply.groups.len();
         if count > MAX_DEFINITIONS {
@@ -255,7 +255,7 @@ impl Registry {
 struct Check<'a> {
     registry: &'a Registry,
     counted: &'a BTreeMap<TenantId, Counted>,
-    change: Change,
+    change: CheckedChange,
     refusals: Vec<Refusal>,
     /// Tables that this change makes or extends.
     tables: BTreeMap<Name, CalendarTable>,

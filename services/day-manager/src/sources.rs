@@ -5,6 +5,7 @@
 //! asks at once, so the cure is another election.
 
 use async_nats::jetstream::stream::Info;
+use daybook_runtime::backoff::Backoff;
 use daybook_runtime::connection::Connection;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -15,8 +16,10 @@ const LOOK: Duration = Duration::from_millis(500);
 const SILENT: Duration = Duration::from_secs(3);
 /// How long a new leader gets to reach its sources: it needs some hundred milliseconds.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long to wait between two elections, doubled up to the longest: an election by itself holds INBOX up for a moment.
-const PAUSES: [Duration; 2] = [Duration::from_secs(4), Duration::from_secs(60)];
+/// The longest pause between two elections.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Pauses between two elections: an election by itself holds INBOX up for a moment.
+const PAUSES: Backoff = Backoff::new(Duration::from_secs(4), LONGEST_PAUSE);
 /// How long the broker may take to answer.
 const ANSWER: Duration = Duration::from_secs(2);
 
@@ -29,12 +32,12 @@ struct Judge {
     heard_since: Option<Instant>,
     silent_since: Option<Instant>,
     not_before: Option<Instant>,
-    pause: Duration,
+    pauses: Backoff,
 }
 
 impl Default for Judge {
     fn default() -> Self {
-        Self { heard_since: None, silent_since: None, not_before: None, pause: PAUSES[0] }
+        Self { heard_since: None, silent_since: None, not_before: None, pauses: PAUSES }
     }
 }
 
@@ -43,7 +46,7 @@ impl Judge {
     fn judge(&mut self, is_silent: bool, now: Instant) -> bool {
         if !is_silent {
             let since = *self.heard_since.get_or_insert(now);
-            if now.duration_since(since) > PAUSES[1] {
+            if now.duration_since(since) > LONGEST_PAUSE {
                 *self = Self { heard_since: Some(since), ..Self::default() };
             }
             self.silent_since = None;
@@ -56,8 +59,7 @@ impl Judge {
 
     /// Notes that an election was asked for.
     fn asked(&mut self, now: Instant) {
-        self.not_before = Some(now + self.pause);
-        self.pause = (self.pause * 2).min(PAUSES[1]);
+        self.not_before = Some(now + self.pauses.next_pause());
     }
 }
 

@@ -345,7 +345,7 @@ struct Fields<'f> {
 }
 
 #[derive(Default)]
-struct Found<'de> {
+struct FoundFields<'de> {
     tenant: Option<Cow<'de, str>>,
     clock: Option<Cow<'de, str>>,
     kind: Option<Cow<'de, str>>,
@@ -355,21 +355,21 @@ struct Found<'de> {
 }
 
 impl<'de> serde::de::DeserializeSeed<'de> for Fields<'_> {
-    type Value = Found<'de>;
+    type Value = FoundFields<'de>;
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
 impl<'de> serde::de::Visitor<'de> for Fields<'_> {
-    type Value = Found<'de>;
+    type Value = FoundFields<'de>;
 
     fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         f.write_str("an event as an object")
     }
 
-    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Found<'de>, A::Error> {
-        let mut found = Found::default();
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<FoundFields<'de>, A::Error> {
+        let mut found = FoundFields::default();
         while let Some(name) = map.next_key::<Cow<'de, str>>()? {
             let is_tenant = name == self.tenant;
             let is_clock = self.clock.is_some_and(|clock| name == clock);

@@ -1,6 +1,6 @@
 //! Records of a file, to try a mapping on: as `daybook replay` reads them, and JSON values of many lines besides.
 
-use crate::source::{Columns, Record, Source};
+use crate::source::{Columns, EventSource, Record};
 use std::path::Path;
 
 /// The first records of a file, `most` of them at most; those that are none say why.
@@ -9,7 +9,7 @@ use std::path::Path;
 /// When the file cannot be read.
 pub fn read(path: &Path, most: usize) -> anyhow::Result<Vec<Record>> {
     let columns = Columns { as_they_are: true, ..Columns::default() };
-    let mut source = Source::open(path)?.with_columns(columns);
+    let mut source = EventSource::open(path)?.with_columns(columns);
     let mut samples = Vec::new();
     while samples.len() < most
         && let Some(record) = source.next_record()?

@@ -9,7 +9,7 @@ use std::fmt;
 
 /// How the newest revision of a view stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct ViewStanding {
     partitions: usize,
     /// Partitions whose shard does not answer.
     pub away: usize,
@@ -21,7 +21,7 @@ pub struct Standing {
     partial: Option<(LogSeq, String)>,
 }
 
-impl Standing {
+impl ViewStanding {
     /// How `view` stands in the partitions.
     pub fn of(view: &View, partitions: &[Option<Vec<ViewProgress>>]) -> Self {
         let mut standing =
@@ -72,7 +72,7 @@ impl Standing {
 }
 
 /// `active`, `backfilling 43 %`, `2 of 4 partitions away`, or `active, from log position 7 on: …`.
-impl fmt::Display for Standing {
+impl fmt::Display for ViewStanding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
         if self.unread > 0 || self.backfilled_percent.is_some() {
@@ -91,8 +91,8 @@ impl fmt::Display for Standing {
 }
 
 /// How every view stands, in the order of the reply.
-pub fn standings(reply: &ViewsReply) -> impl Iterator<Item = (&View, Standing)> {
-    reply.views.iter().map(|view| (view, Standing::of(view, &reply.partitions)))
+pub fn standings(reply: &ViewsReply) -> impl Iterator<Item = (&View, ViewStanding)> {
+    reply.views.iter().map(|view| (view, ViewStanding::of(view, &reply.partitions)))
 }
 
 #[cfg(test)]
@@ -149,7 +149,7 @@ mod tests {
             (vec![partial(7), backfilling(1)], false, 1, "backfilling 1 %"),
             (vec![partial(7), None], false, 100, "1 of 2 partitions away"),
         ] {
-            let standing = Standing::of(&view(), &partitions);
+            let standing = ViewStanding::of(&view(), &partitions);
             assert_eq!(standing.to_string(), shown);
             assert_eq!((standing.is_active(), standing.percent()), (is_active, percent), "{shown}");
         }

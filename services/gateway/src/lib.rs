@@ -1,16 +1,19 @@
 //! The gateway: Daybook over HTTP, for clients that speak no NATS. It is itself a client of Daybook: it publishes events,
 //! asks the query service and follows live feeds, and holds nothing that could not be lost.
 //!
-//! Follow a request: [`serving`] accepts the connection and bounds it; [`http`] has the one table of routes, and finds out
-//! who asks and for what; [`access`] knows the tokens. Then [`events`] publishes, [`questions`] asks, or [`live`] follows.
+//! Follow a request: [`serving`] accepts the connection and bounds it; [`routes`] has the one table of routes, and finds out
+//! who asks and for what; [`access`] knows the tokens, [`http`] the protocol. Then [`events`] publishes, [`questions`] asks, or
+//! [`live`] follows.
 //! [`console`] answers people with pages, from the same questions.
 //! [`webhooks`] sends alerts to the receivers that the operator names; [`outgoing`] makes the requests that begin here.
-//! [`definitions`] knows kinds, mappings and tenants; [`room`] bounds memory; [`problem`] is how errors are told.
+//! [`asker`] asks the query service; [`definitions`] knows kinds, mappings and tenants; [`gateway`] is what requests share; [`room`] bounds memory; [`problem`] is how errors are told.
 
 mod access;
+mod asker;
 mod console;
 mod definitions;
 mod events;
+mod gateway;
 mod http;
 mod live;
 mod options;
@@ -18,23 +21,25 @@ mod outgoing;
 mod problem;
 mod questions;
 mod room;
+mod routes;
 mod serving;
 pub mod webhooks;
 
 pub use access::doorkeeper::DoorError;
-pub use access::{Grant, Scope, Tenants, keys};
-pub use http::{document, is_local};
-pub use options::{DoorOptions, Options, Origins};
+pub use access::{Grant, Scope, ScopeError, Tenants, is_local, keys};
+pub use options::{DoorOptions, Options, Origins, OriginsError};
+pub use routes::document;
 pub use serving::TlsError;
 
 use crate::access::doorkeeper::Doorkeeper;
-use crate::access::{Meter, Rate, UnderWay};
+use crate::access::{Meter, Rate, UnderWay, watching};
+use crate::asker::Asker;
 use crate::console::{Console, MAX_LIVE};
 use crate::definitions::Definitions;
 use crate::events::post::ROOM_OF_A_STREAM;
-use crate::http::Gateway;
+use crate::gateway::Gateway;
 use crate::live::Hub;
-use crate::questions::Asker;
+use crate::outgoing::Outgoing;
 use crate::room::{ALL_STREAMS, Rooms, SHARES};
 use crate::serving::{Bounds, Server, TlsFiles};
 use crate::webhooks::{SenderEnd, WebhooksError, WebhooksFile};
@@ -152,9 +157,10 @@ impl Bound {
         let Self { options, listener, tls, is_open, webhooks, beside } = self;
         let Context { connection, health, board, leave, stop } = context;
         health.set("gateway", false);
+        let outgoing = Outgoing::default();
         let door = match is_open {
             true => Arc::new(Doorkeeper::open()),
-            false => Doorkeeper::load(&options.door, leave.clone()).await?,
+            false => watching::load(&options.door, outgoing.clone(), leave.clone()).await?,
         };
         let door_options = options.door;
         let haste = door_options.webhook_haste;
@@ -185,12 +191,12 @@ impl Bound {
             connection: connection.clone(),
         });
         let console = Console::new(gateway.clone(), tls.is_some(), leave.clone());
-        let router = http::router(gateway, console.router().merge(beside));
+        let router = routes::router(gateway, console.router().merge(beside));
         let membership =
             Membership::join(&connection, "gateway", env!("CARGO_PKG_VERSION"), board.clone(), leave.clone()).await?;
         let server = tokio::spawn(Server { listener, tls, router, bounds }.serve(leave.clone()));
         let end = SenderEnd { leave: leave.clone(), stop };
-        let webhooks = webhooks.map(|file| tokio::spawn(webhooks::run(file, connection, board, haste, end)));
+        let webhooks = webhooks.map(|file| tokio::spawn(webhooks::run(file, connection, outgoing, board, haste, end)));
         tokio::select! {
             () = definitions.level() => {
                 health.set("gateway", true);

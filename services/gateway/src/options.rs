@@ -43,20 +43,20 @@ pub struct DoorOptions {
     #[arg(long, env = "DAYBOOK_JWT_AUDIENCE")]
     pub jwt_audience: Option<String>,
     /// Origins of web pages that may use the gateway, such as https://app.example, separated by commas
-    #[arg(long, env = "DAYBOOK_CORS_ORIGINS", default_value_t)]
+    #[arg(long, env = "DAYBOOK_CORS_ORIGINS", default_value_t = Self::default().cors_origins)]
     pub cors_origins: Origins,
     /// Connections at a time; for one more, the longest idle one is closed [16..=1000000]
-    #[arg(long, env = "DAYBOOK_MAX_CONNECTIONS", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(16..=1_000_000))]
+    #[arg(long, env = "DAYBOOK_MAX_CONNECTIONS", default_value_t = Self::default().max_connections, value_parser = clap::value_parser!(u32).range(16..=1_000_000))]
     pub max_connections: u32,
     /// Longest body that is held in memory as a whole, in bytes; NDJSON is read as a stream [65536..=67108864]
-    #[arg(long, env = "DAYBOOK_MAX_BODY_BYTES", default_value_t = 8 << 20, value_parser = clap::value_parser!(u32).range(65_536..=67_108_864))]
+    #[arg(long, env = "DAYBOOK_MAX_BODY_BYTES", default_value_t = Self::default().max_body_bytes, value_parser = clap::value_parser!(u32).range(65_536..=67_108_864))]
     pub max_body_bytes: u32,
     /// Most bytes of a message of events, as for tenants' NATS accounts; a larger event is refused. Messages of a tenant and kind
     /// times kinds times this should fit half of INBOX [1024..=1048576]
-    #[arg(long, env = "DAYBOOK_TENANT_PAYLOAD_BYTES", default_value_t = 128 << 10, value_parser = clap::value_parser!(u32).range(1_024..=1_048_576))]
+    #[arg(long, env = "DAYBOOK_TENANT_PAYLOAD_BYTES", default_value_t = Self::default().tenant_payload_bytes, value_parser = clap::value_parser!(u32).range(1_024..=1_048_576))]
     pub tenant_payload_bytes: u32,
     /// Requests a second of one token, with a burst of twice as many; more are refused [1..=1000000]
-    #[arg(long, env = "DAYBOOK_TOKEN_REQUESTS_PER_SECOND", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, env = "DAYBOOK_TOKEN_REQUESTS_PER_SECOND", default_value_t = Self::default().token_requests_per_second, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub token_requests_per_second: u32,
     /// YAML file with the webhooks that alerts are sent to, the same for all processes of gateway; none are sent when absent. A change
     /// takes effect within seconds
@@ -64,7 +64,7 @@ pub struct DoorOptions {
     pub webhooks: Option<PathBuf>,
     /// Pauses between the tries of an alert, and the three days of them, are shorter by this factor. For tests: no process can be told
     /// so.
-    #[arg(skip = 1_u32)]
+    #[arg(skip = Self::default().webhook_haste)]
     #[serde(skip)]
     pub webhook_haste: u32,
 }
@@ -107,23 +107,30 @@ impl Origins {
     }
 }
 
-impl FromStr for Origins {
-    type Err = String;
+/// Texts that are no origins.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OriginsError {
+    #[error("{0} origins; at most {MAX_ORIGINS} can be named")]
+    TooMany(usize),
+    #[error("{0:?} is no origin: use a scheme and a host, such as https://app.example or http://localhost:8080")]
+    NoOrigin(String),
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for Origins {
+    type Err = OriginsError;
+
+    fn from_str(text: &str) -> Result<Self, OriginsError> {
         let origins: Vec<String> =
             text.split(',').map(str::trim).filter(|origin| !origin.is_empty()).map(str::to_owned).collect();
         if origins.len() > MAX_ORIGINS {
-            return Err(format!("{} origins; at most {MAX_ORIGINS} can be named", origins.len()));
+            return Err(OriginsError::TooMany(origins.len()));
         }
         let is_origin = |origin: &String| {
             let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
             host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', '?', '#', '@', ' ']))
         };
         match origins.iter().find(|origin| !is_origin(origin)) {
-            Some(bad) => Err(format!(
-                "{bad:?} is no origin: use a scheme and a host, such as https://app.example or http://localhost:8080"
-            )),
+            Some(bad) => Err(OriginsError::NoOrigin(bad.clone())),
             None => Ok(Self(origins)),
         }
     }

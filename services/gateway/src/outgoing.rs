@@ -1,6 +1,7 @@
 //! Requests that the gateway makes by HTTP or HTTPS. Each has a connection of its own and bounds of time and size. No redirect is followed.
 
 use axum::body::{Body, BodyDataStream};
+use axum::http::header::InvalidHeaderValue;
 use axum::http::uri::{PathAndQuery, Scheme};
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
 use futures::StreamExt as _;
@@ -12,10 +13,11 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
+use tokio::task::JoinError;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring::default_provider;
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::pki_types::{InvalidDnsNameError, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 /// How long the authorities of this machine are taken from memory before they are read again.
@@ -55,62 +57,102 @@ pub(crate) fn port(url: &Uri) -> Option<u16> {
     }
 }
 
-/// Sends `request`, whose URI is absolute.
-///
-/// # Errors
-/// When no head of an answer comes: the reason, for people.
-pub(crate) async fn send(request: Request<Body>, bounds: AnswerBounds) -> Result<HttpAnswer, String> {
-    let deadline = Instant::now() + bounds.head;
-    let late = |_| format!("no answer within {:?}", bounds.head);
-    let host = request.uri().host().ok_or("the URL has no host")?.to_owned();
-    let is_tls = request.uri().scheme() == Some(&Scheme::HTTPS);
-    let port = port(request.uri()).ok_or("the URL has a port that cannot be")?;
-    // A host in brackets is an IPv6 address.
-    let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let connecting = timeout_at(deadline, TcpStream::connect((bare.as_str(), port))).await;
-    let stream = connecting.map_err(late)?.map_err(|error| format!("no connection: {error}"))?;
-    if !is_tls {
-        return exchange(stream, addressed(request, &host)?, deadline, bounds).await;
-    }
-    let name = ServerName::try_from(bare).map_err(|error| error.to_string())?;
-    let connector = TlsConnector::from(timeout_at(deadline, trusting()).await.map_err(late)??);
-    let greeting = timeout_at(deadline, connector.connect(name, stream)).await;
-    let stream = greeting.map_err(late)?.map_err(|error| format!("TLS: {error}"))?;
-    exchange(stream, addressed(request, &host)?, deadline, bounds).await
+/// Why no head of an answer came.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SendError {
+    #[error("the URL has no host")]
+    NoHost,
+    #[error("the URL has a port that cannot be")]
+    Port,
+    #[error("no answer within {0:?}")]
+    Late(Duration),
+    #[error("no connection: {0}")]
+    Connect(std::io::Error),
+    #[error("TLS: {0}")]
+    Greeting(std::io::Error),
+    #[error("this machine has no certificates of authorities")]
+    NoAuthorities,
+    #[error(transparent)]
+    Name(#[from] InvalidDnsNameError),
+    #[error(transparent)]
+    Tls(#[from] tokio_rustls::rustls::Error),
+    #[error(transparent)]
+    Header(#[from] InvalidHeaderValue),
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+    #[error(transparent)]
+    Reading(#[from] JoinError),
 }
 
-/// TLS that trusts the authorities of this machine.
-async fn trusting() -> Result<Arc<ClientConfig>, String> {
-    static READ: Mutex<Option<(Instant, Arc<ClientConfig>)>> = Mutex::const_new(None);
-    let mut read = READ.lock().await;
-    if let Some((at, config)) = &*read
-        && at.elapsed() < ROOTS_FRESH
-    {
-        return Ok(config.clone());
+/// The authorities of this machine, when they were read last.
+#[derive(Debug)]
+struct ReadAuthorities {
+    at: Instant,
+    config: Arc<ClientConfig>,
+}
+
+/// Sends requests. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outgoing {
+    /// TLS that trusts the authorities of this machine.
+    trusting: Arc<Mutex<Option<ReadAuthorities>>>,
+}
+
+impl Outgoing {
+    /// Sends `request`, whose URI is absolute.
+    ///
+    /// # Errors
+    /// When no head of an answer comes.
+    pub(crate) async fn send(&self, request: Request<Body>, bounds: AnswerBounds) -> Result<HttpAnswer, SendError> {
+        let deadline = Instant::now() + bounds.head;
+        let late = |_| SendError::Late(bounds.head);
+        let host = request.uri().host().ok_or(SendError::NoHost)?.to_owned();
+        let is_tls = request.uri().scheme() == Some(&Scheme::HTTPS);
+        let port = port(request.uri()).ok_or(SendError::Port)?;
+        // A host in brackets is an IPv6 address.
+        let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let connecting = timeout_at(deadline, TcpStream::connect((bare.as_str(), port))).await;
+        let stream = connecting.map_err(late)?.map_err(SendError::Connect)?;
+        if !is_tls {
+            return exchange(stream, addressed(request, &host)?, deadline, bounds).await;
+        }
+        let name = ServerName::try_from(bare)?;
+        let connector = TlsConnector::from(timeout_at(deadline, self.trusting()).await.map_err(late)??);
+        let greeting = timeout_at(deadline, connector.connect(name, stream)).await;
+        let stream = greeting.map_err(late)?.map_err(SendError::Greeting)?;
+        exchange(stream, addressed(request, &host)?, deadline, bounds).await
     }
-    let mut roots = RootCertStore::empty();
-    let found = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs).await;
-    roots.add_parsable_certificates(found.map_err(|error| error.to_string())?.certs);
-    if roots.is_empty() {
-        // They may be about to be replaced: those that were there last are better than none, for a while.
-        let known = read.as_ref().map(|(_, config)| config.clone());
-        return known.ok_or("this machine has no certificates of authorities".to_owned());
+
+    /// TLS that trusts the authorities of this machine.
+    async fn trusting(&self) -> Result<Arc<ClientConfig>, SendError> {
+        let mut read = self.trusting.lock().await;
+        if let Some(ReadAuthorities { at, config }) = &*read
+            && at.elapsed() < ROOTS_FRESH
+        {
+            return Ok(config.clone());
+        }
+        let mut roots = RootCertStore::empty();
+        let found = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs).await;
+        roots.add_parsable_certificates(found?.certs);
+        if roots.is_empty() {
+            // They may be about to be replaced: those that were there last are better than none, for a while.
+            let known = read.as_ref().map(|known| known.config.clone());
+            return known.ok_or(SendError::NoAuthorities);
+        }
+        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let config = Arc::new(config);
+        *read = Some(ReadAuthorities { at: Instant::now(), config: config.clone() });
+        Ok(config)
     }
-    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let config = Arc::new(config);
-    *read = Some((Instant::now(), config.clone()));
-    Ok(config)
 }
 
 /// The request in the form that goes over a connection to its host.
-fn addressed(mut request: Request<Body>, host: &str) -> Result<Request<Body>, String> {
+fn addressed(mut request: Request<Body>, host: &str) -> Result<Request<Body>, SendError> {
     let host = request.uri().port_u16().map_or(host.to_owned(), |port| format!("{host}:{port}"));
-    let host = HeaderValue::from_str(&host).map_err(|error| error.to_string())?;
-    request.headers_mut().insert(header::HOST, host);
+    request.headers_mut().insert(header::HOST, HeaderValue::from_str(&host)?);
     request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     let path = request.uri().path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
     *request.uri_mut() = Uri::from(path);
@@ -122,17 +164,16 @@ async fn exchange<S>(
     request: Request<Body>,
     deadline: Instant,
     bounds: AnswerBounds,
-) -> Result<HttpAnswer, String>
+) -> Result<HttpAnswer, SendError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let handshake = http1::Builder::new().max_buf_size(MAX_HEAD_BYTES).handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = handshake.map_err(|error| error.to_string())?;
+    let (mut sender, connection) =
+        http1::Builder::new().max_buf_size(MAX_HEAD_BYTES).handshake(TokioIo::new(stream)).await?;
     // Within this future, so that whoever drops it closes the connection.
     let mut answered = pin!(async move {
         let response = timeout_at(deadline, sender.send_request(request)).await;
-        let response = response.map_err(|_| format!("no answer within {:?}", bounds.head))?;
-        let (head, body) = response.map_err(|error| error.to_string())?.into_parts();
+        let (head, body) = response.map_err(|_| SendError::Late(bounds.head))??.into_parts();
         let mut read = Vec::new();
         let reading = read_body(Body::new(body).into_data_stream(), bounds.bytes, &mut read);
         let is_whole = timeout(bounds.body, reading).await.unwrap_or(false);

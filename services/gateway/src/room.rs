@@ -72,7 +72,7 @@ impl Room {
     }
 
     /// A place of the tenant, which holds nothing yet.
-    pub(crate) fn place(&self, tenant: Option<&TenantId>) -> Place {
+    pub(crate) fn place(&self, tenant: Option<&TenantId>) -> HeldBytes {
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         let Tenants { left, forget_at } = &mut *tenants;
         let tenant = tenant.cloned();
@@ -86,14 +86,14 @@ impl Room {
             left.insert(tenant, Arc::downgrade(&share));
             share
         });
-        Place { all: self.all.clone(), share, bytes: 0, permits: 0 }
+        HeldBytes { all: self.all.clone(), share, bytes: 0, permits: 0 }
     }
 
     /// A place for so many bytes; waits a moment for others to leave.
     ///
     /// # Errors
     /// [`Code::Busy`].
-    pub(crate) async fn take(&self, tenant: Option<&TenantId>, bytes: usize) -> Result<Place, Problem> {
+    pub(crate) async fn take(&self, tenant: Option<&TenantId>, bytes: usize) -> Result<HeldBytes, Problem> {
         let mut place = self.place(tenant);
         place.grow(bytes).await?;
         Ok(place)
@@ -103,7 +103,7 @@ impl Room {
     ///
     /// # Errors
     /// [`Code::Busy`].
-    pub(crate) fn try_take(&self, tenant: Option<&TenantId>, bytes: usize) -> Result<Place, Problem> {
+    pub(crate) fn try_take(&self, tenant: Option<&TenantId>, bytes: usize) -> Result<HeldBytes, Problem> {
         let mut place = self.place(tenant);
         let permits = permits(bytes);
         let own = place.share.try_acquire_many(permits).map_err(|_| too_much_of_the_tenant())?;
@@ -115,14 +115,14 @@ impl Room {
 }
 
 /// Bytes that are held; given back when it is dropped.
-pub(crate) struct Place {
+pub(crate) struct HeldBytes {
     all: Arc<Semaphore>,
     share: Arc<Semaphore>,
     bytes: usize,
     permits: usize,
 }
 
-impl Place {
+impl HeldBytes {
     /// Takes so many bytes more; waits a moment for others to leave.
     ///
     /// # Errors
@@ -142,7 +142,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for HeldBytes {
     fn drop(&mut self) {
         self.share.add_permits(self.permits);
         self.all.add_permits(self.permits);

@@ -30,7 +30,7 @@ impl From<&End> for Tip {
 
 /// What became of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum AppendFate {
     /// It is not there, and no other batch is: append it behind this tip.
     Absent(Tip),
     /// It is there, and this is the tip now.
@@ -41,11 +41,11 @@ pub(crate) enum Standing {
 
 /// What became of a batch that was to be appended behind `tip`, as the last message on the partition's subject tells by its
 /// sequence alone (`None` when there is none). `None` when messages stand behind the tip: then [`behind`] looks at each.
-pub(crate) fn at_end(tip: Tip, last: Option<u64>) -> Option<Standing> {
+pub(crate) fn at_end(tip: Tip, last: Option<u64>) -> Option<AppendFate> {
     match last.unwrap_or(0) {
-        last if last == tip.end => Some(Standing::Absent(tip)),
+        last if last == tip.end => Some(AppendFate::Absent(tip)),
         // A log that ends before what was known is another log.
-        last if last < tip.end => Some(Standing::Lost),
+        last if last < tip.end => Some(AppendFate::Lost),
         _ => None,
     }
 }
@@ -60,12 +60,12 @@ pub(crate) fn behind(
     sequence: u64,
     stored: &[u8],
     read: &Result<Logged, NotWritten>,
-) -> Standing {
+) -> AppendFate {
     match read {
         // Someone else's message: the log goes on behind it.
-        Err(NotWritten::Foreign(_)) => Standing::Absent(Tip { end: sequence, ..tip }),
-        Ok(logged) if stored == payload && logged.follows == tip.batch => Standing::Stored(Tip::at(sequence)),
-        Ok(_) | Err(NotWritten::Unreadable(_)) => Standing::Lost,
+        Err(NotWritten::Foreign(_)) => AppendFate::Absent(Tip { end: sequence, ..tip }),
+        Ok(logged) if stored == payload && logged.follows == tip.batch => AppendFate::Stored(Tip::at(sequence)),
+        Ok(_) | Err(NotWritten::Unreadable(_)) => AppendFate::Lost,
     }
 }
 
@@ -85,29 +85,29 @@ mod tests {
 
     #[test]
     fn a_log_that_ends_where_it_did_has_not_the_batch() {
-        assert_eq!(at_end(tip(0, 0), None), Some(Standing::Absent(tip(0, 0))));
-        assert_eq!(at_end(tip(4, 5), Some(5)), Some(Standing::Absent(tip(4, 5))));
+        assert_eq!(at_end(tip(0, 0), None), Some(AppendFate::Absent(tip(0, 0))));
+        assert_eq!(at_end(tip(4, 5), Some(5)), Some(AppendFate::Absent(tip(4, 5))));
         assert_eq!(at_end(tip(4, 5), Some(6)), None);
         // A log that ends before what was known is another log.
-        assert_eq!(at_end(tip(4, 4), None), Some(Standing::Lost));
-        assert_eq!(at_end(tip(4, 4), Some(3)), Some(Standing::Lost));
+        assert_eq!(at_end(tip(4, 4), None), Some(AppendFate::Lost));
+        assert_eq!(at_end(tip(4, 4), Some(3)), Some(AppendFate::Lost));
     }
 
     #[test]
     fn what_stands_behind_the_tip_tells_what_became_of_an_append() {
-        assert_eq!(behind(tip(4, 4), b"a", 6, b"a", &logged(4)), Standing::Stored(tip(6, 6)));
-        assert_eq!(behind(tip(4, 5), b"a", 6, b"a", &logged(4)), Standing::Stored(tip(6, 6)));
-        assert_eq!(behind(tip(0, 0), b"a", 6, b"b", &logged(0)), Standing::Lost);
+        assert_eq!(behind(tip(4, 4), b"a", 6, b"a", &logged(4)), AppendFate::Stored(tip(6, 6)));
+        assert_eq!(behind(tip(4, 5), b"a", 6, b"a", &logged(4)), AppendFate::Stored(tip(6, 6)));
+        assert_eq!(behind(tip(0, 0), b"a", 6, b"b", &logged(0)), AppendFate::Lost);
         // It looks the same, but another owner's batch stands between.
-        assert_eq!(behind(tip(4, 4), b"a", 6, b"a", &logged(5)), Standing::Lost);
+        assert_eq!(behind(tip(4, 4), b"a", 6, b"a", &logged(5)), AppendFate::Lost);
     }
 
     #[test]
     fn a_batch_is_appended_behind_what_someone_else_wrote() {
         let foreign = Err(NotWritten::Foreign("".into()));
-        assert_eq!(behind(tip(4, 4), b"a", 6, b"a", &foreign), Standing::Absent(tip(4, 6)));
+        assert_eq!(behind(tip(4, 4), b"a", 6, b"a", &foreign), AppendFate::Absent(tip(4, 6)));
         // A newer ingest has taken over.
         let newer = Err(NotWritten::Unreadable(String::new()));
-        assert_eq!(behind(tip(4, 4), b"a", 6, b"a", &newer), Standing::Lost);
+        assert_eq!(behind(tip(4, 4), b"a", 6, b"a", &newer), AppendFate::Lost);
     }
 }

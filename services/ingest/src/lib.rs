@@ -36,10 +36,10 @@ use std::time::Duration;
 #[command(next_help_heading = "Ingest")]
 pub struct Options {
     /// Milliseconds that a batch waits for company before it is appended [0..=1000]
-    #[arg(long, env = "DAYBOOK_LINGER_MS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=1000))]
+    #[arg(long, env = "DAYBOOK_LINGER_MS", default_value_t = Self::default().linger_ms, value_parser = clap::value_parser!(u64).range(0..=1000))]
     pub linger_ms: u64,
     /// Milliseconds between two trims of INBOX [100..=600000]
-    #[arg(long, env = "DAYBOOK_TRIM_INTERVAL_MS", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(100..=600_000))]
+    #[arg(long, env = "DAYBOOK_TRIM_INTERVAL_MS", default_value_t = Self::default().trim_interval_ms, value_parser = clap::value_parser!(u64).range(100..=600_000))]
     pub trim_interval_ms: u64,
     /// Events a second of a tenant that has no such quota of its own; none when absent [1..=10000000]
     #[arg(long, env = "DAYBOOK_TENANT_EVENTS_PER_SECOND", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]

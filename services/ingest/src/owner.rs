@@ -1,7 +1,7 @@
 //! The core of a partition's owner: messages of INBOX in, appends to the log out, one at a time. While a batch is being appended,
 //! the next one is gathered. No clock and no I/O: whoever drives it carries out each [`Request`] and hands its [`Answer`] in.
 
-use crate::fence::{self, Standing, Tip};
+use crate::fence::{self, AppendFate, Tip};
 use crate::quota::Rates;
 use crate::sequencer::{Inbound, Sequencer, Stop};
 use async_nats::{HeaderMap, HeaderValue};
@@ -14,6 +14,7 @@ use daybook_contracts::subjects::Subjects;
 use daybook_domain::catalogue::Definition;
 use daybook_domain::ids::LogSeq;
 use daybook_domain::time::Instant;
+use daybook_runtime::backoff::Backoff;
 use daybook_runtime::log::{self, End, Logged};
 use daybook_runtime::written::{Message, NotWritten};
 use std::collections::BTreeMap;
@@ -21,8 +22,8 @@ use std::time::Duration;
 
 /// Time between two looks for restatements that are due: a look goes through all tenants that wait for one.
 const LOOK: Duration = Duration::from_millis(50);
-/// The first pause before the owner looks at the log when an append's fate is unclear, and the longest.
-const PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(2)];
+/// Pauses before the owner looks at the log while an append's fate is unclear.
+const UNCLEAR: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(2));
 
 /// Settings of an owner.
 #[derive(Clone, Copy, Debug, Default)]
@@ -113,8 +114,8 @@ pub struct Owner {
 struct Appending {
     headers: HeaderMap,
     payload: Bytes,
-    /// Before the next look at the log.
-    pause: Duration,
+    /// Before the next looks at the log.
+    pauses: Backoff,
 }
 
 impl Appending {
@@ -209,7 +210,7 @@ impl Owner {
         let records = cut.batch.records.len();
         let payload = Bytes::from(cut.batch.encode());
         let bytes = payload.len();
-        let appending = Appending { headers: log::headers_of(self.tip.batch, cut.marks), payload, pause: PAUSES[0] };
+        let appending = Appending { headers: log::headers_of(self.tip.batch, cut.marks), payload, pauses: UNCLEAR };
         let request = self.appending.insert(appending).behind(self.tip);
         let rejected = self.sequencer.take_rejected();
         Ok(Some(Begun { request, records, bytes, through: cut.marks.through, rejected }))
@@ -219,21 +220,17 @@ impl Owner {
     pub fn answered(&mut self, answer: Answer) -> Progress {
         let appending = self.appending.as_mut().expect("only an append asks");
         let standing = match answer {
-            Answer::Appended(sequence) => Standing::Stored(Tip::at(sequence)),
+            Answer::Appended(sequence) => AppendFate::Stored(Tip::at(sequence)),
             Answer::Conflict => return Progress::Ask(Request::End { pause: Duration::ZERO }),
-            Answer::Unclear => {
-                let pause = appending.pause;
-                appending.pause = (pause * 2).min(PAUSES[1]);
-                return Progress::Ask(Request::End { pause });
-            }
+            Answer::Unclear => return Progress::Ask(Request::End { pause: appending.pauses.next_pause() }),
             Answer::End(last) => match fence::at_end(self.tip, last) {
                 Some(standing) => standing,
                 None => return Progress::Ask(Request::Next(self.tip.end + 1)),
             },
-            Answer::Next(None) => Standing::Absent(self.tip),
+            Answer::Next(None) => AppendFate::Absent(self.tip),
             Answer::Next(Some(NextMessage { sequence, payload, read })) => {
                 match fence::behind(self.tip, &appending.payload, sequence, &payload, &read) {
-                    Standing::Absent(further) => {
+                    AppendFate::Absent(further) => {
                         self.tip = further;
                         return Progress::Ask(Request::Next(sequence + 1));
                     }
@@ -242,16 +239,16 @@ impl Owner {
             }
         };
         match standing {
-            Standing::Absent(tip) => {
+            AppendFate::Absent(tip) => {
                 self.tip = tip;
                 Progress::Ask(appending.behind(tip))
             }
-            Standing::Stored(tip) => {
+            AppendFate::Stored(tip) => {
                 self.tip = tip;
                 self.appending = None;
                 Progress::Stored
             }
-            Standing::Lost => Progress::Lost,
+            AppendFate::Lost => Progress::Lost,
         }
     }
 }

@@ -1,22 +1,28 @@
 //! The pure core of ingest: messages of INBOX in, batches of EVENTS out. No clock, no I/O, no randomness.
 
+mod customer;
 mod refusals;
+mod rejecting;
 mod sourced;
+mod stamping;
 
+use self::customer::{Closed, Customer};
 use self::refusals::Refusals;
+use self::rejecting::Origin;
 use self::sourced::{Sourced, Stream};
+use self::stamping::Days;
 use crate::quota::{Meter, Over, Rates};
 use crate::restating::Restating;
 use daybook_contracts::day::{DayMarker, Edge};
 use daybook_contracts::event::{self, Encoding, Problem, ValidEvent};
 use daybook_contracts::headers;
 use daybook_contracts::log::{Batch, Event, Events, FORMAT, Marks, Record, Through};
-use daybook_contracts::reject::{Alike, Code, Original, Reject, Span, Told};
+use daybook_contracts::reject::{Alike, Code, Reject, Span};
 use daybook_contracts::subjects::{InboxSubject, Subjects, UNMAPPED_TENANT};
-use daybook_domain::calendar::{CalendarTable, Lookup};
-use daybook_domain::catalogue::{Definition, Kind, Mode, Removal, Tenant};
+use daybook_domain::calendar::CalendarTable;
+use daybook_domain::catalogue::{Definition, Kind, Mode, Removal};
 use daybook_domain::ids::{InboxSeq, Name, TenantId};
-use daybook_domain::time::{Date, Instant};
+use daybook_domain::time::Instant;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,34 +70,11 @@ pub struct Cut {
     pub marks: Marks,
 }
 
-struct Customer {
-    /// Shared with the message at hand.
-    tenant: Arc<Tenant>,
-    /// Absent while its calendar has not arrived.
-    table: Option<Arc<CalendarTable>>,
-    /// Made with its first message under a quota.
-    meter: Option<Meter>,
-    closed: Closed,
-}
-
-/// What is known of a tenant's closed days. They close in their order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Closed {
-    /// Nothing: the log before this owner's time may close days.
-    Unknown,
-    None,
-    Through(Date),
-}
-
-impl Closed {
-    /// Whether an event of that date may change a day that has closed: its own, or, `if_it_moves`, the one that its entity leaves.
-    fn may_change(self, date: Date, if_it_moves: bool) -> bool {
-        match self {
-            Self::Unknown => true,
-            Self::None => false,
-            Self::Through(closed) => if_it_moves || date <= closed,
-        }
-    }
+/// A message of events, with whom and what it is for.
+struct Addressed<'a> {
+    tenant: TenantId,
+    kind: Arc<Kind>,
+    events: event::Message<'a>,
 }
 
 /// The sequencer of one partition.
@@ -230,8 +213,8 @@ impl Sequencer {
                     "the subject has a wildcard in it; publish to <prefix>.in.<tenant>.<kind> with an id and a name";
                 let problem = Problem::new(Code::InvalidTenant, Some("subject"), reason);
                 // The whole subject stands for the tenant: it is no id, whichever tenant was meant.
-                let source = Source { tenant: tokens, kind: "", inbox: InboxSeq(message.sequence) };
-                self.push_reject(source.reject(0, message.payload, problem));
+                let origin = Origin { tenant: tokens, kind: "", inbox: InboxSeq(message.sequence) };
+                self.push_reject(origin.reject(0, message.payload, problem));
             }
             Some(InboxSubject::Day { .. } | InboxSubject::Catalog { .. }) => self.take_sourced(sourced, message),
             None => self.passed_over = Some("its subject is none of INBOX's"),
@@ -337,65 +320,69 @@ impl Sequencer {
         let sequence = InboxSeq(message.sequence);
         // The part of this message that an earlier batch covers.
         let through = self.marks.through;
-        let skip = if through.inbox == sequence { through.events } else { 0 };
-        let source = Source { tenant: tenant_token, kind: kind_token, inbox: sequence };
-        let split = || match message.unmapped {
-            Some(why) => event::Message::unmapped(message.payload, why),
-            None => event::Message::split(message.payload, message.encoding),
-        };
-        let tenant = self.tenant(tenant_token).map_err(|problem| match message.unmapped {
-            // Nobody could tell whose it is: the door's reason says more.
-            Some(_) if tenant_token == UNMAPPED_TENANT => split().problem().cloned().unwrap_or(problem),
-            _ => problem,
-        });
-        let addressee = tenant.and_then(|tenant| {
-            let events = split();
-            // What an earlier batch covers a part of has been let in.
-            match skip == 0 && self.refuses(&tenant, &source, events.events(), &message) {
-                true => Ok(None),
-                false => Ok(Some((tenant, self.kind(kind_token)?, events))),
-            }
-        });
+        let covered = if through.inbox == sequence { through.events } else { 0 };
+        let origin = Origin { tenant: tenant_token, kind: kind_token, inbox: sequence };
+        let addressed = self.address(&message, &origin, covered > 0);
         // A report rests on all of its batch: what its tenant sends after the close goes into the next one.
-        if let Ok(Some((tenant, ..))) = &addressee
+        if let Ok(Some(Addressed { tenant, .. })) = &addressed
             && self.closing.contains(tenant)
         {
             self.close_batch(self.marks);
         }
-        match addressee {
+        match addressed {
             // What was refused unread is in the batch at hand by now: that must not be closed before the mark is moved.
             Ok(None) => self.bytes += 1,
             _ => self.make_room(message.payload),
         }
-        let (tenant, kind, events) = match addressee {
-            Ok(Some(found)) => found,
+        match addressed {
+            Ok(Some(addressed)) => self.take_addressed(&message, &origin, covered, addressed),
             refused => {
                 if let Err(problem) = refused {
-                    self.push_reject(source.reject(0, message.payload, problem));
+                    self.push_reject(origin.reject(0, message.payload, problem));
                 }
                 self.marks.through = Through { inbox: sequence, events: 0 };
                 self.cut_when_full();
-                return;
             }
+        }
+    }
+
+    /// Finds out whose events they are; none when the tenant is over its quota. A message that is begun was let in before.
+    fn address<'a>(
+        &mut self,
+        message: &Inbound<'a>,
+        origin: &Origin<'_>,
+        is_begun: bool,
+    ) -> Result<Option<Addressed<'a>>, Problem> {
+        let split = || match message.unmapped {
+            Some(why) => event::Message::unmapped(message.payload, why),
+            None => event::Message::split(message.payload, message.encoding),
         };
+        let tenant = self.tenant(origin.tenant).map_err(|problem| match message.unmapped {
+            // Nobody could tell whose it is: the door's reason says more.
+            Some(_) if origin.tenant == UNMAPPED_TENANT => split().problem().cloned().unwrap_or(problem),
+            _ => problem,
+        })?;
+        let events = split();
+        if !is_begun && self.refuses(&tenant, origin, events.events(), message) {
+            return Ok(None);
+        }
+        Ok(Some(Addressed { tenant, kind: self.kind(origin.kind)?, events }))
+    }
+
+    /// Takes in the events of a message but for the first ones, which an earlier batch covers.
+    fn take_addressed(&mut self, message: &Inbound<'_>, origin: &Origin<'_>, covered: u32, addressed: Addressed<'_>) {
+        let Addressed { tenant, kind, events } = addressed;
         let customer = &self.tenants[&tenant];
-        // A named clock does not run by itself: the shard, which knows the open day, judges by that.
-        let max_ahead = customer.tenant.max_ahead().filter(|_| customer.tenant.is_by_system_clock());
-        let days = Days {
-            tenant: customer.tenant.clone(),
-            table: customer.table.clone(),
-            published_at: message.stored_at,
-            max_ahead,
-        };
+        let days = Days::of(customer, message.stored_at);
         let (closed, is_gathered) = (customer.closed, customer.tenant.restate_after().is_some());
         let count = events.events() as usize;
         self.alike = Alike::of(message.payload.len());
-        let mut read = events.read(tenant_token, &kind).zip(0_u32..);
+        let mut read = events.read(origin.tenant, &kind).zip(0_u32..);
         // What an earlier batch covers is told there, and which rejects are told together hangs on it.
-        for (event, index) in read.by_ref().take(skip as usize) {
+        for (event, index) in read.by_ref().take(covered as usize) {
             let stamped = event.outcome.and_then(|valid| days.stamp(valid.at));
             if let Err(problem) = stamped {
-                self.alike.tell(source.reject(index, event.original, problem), 0);
+                self.alike.tell(origin.reject(index, event.original, problem), 0);
             }
         }
         self.alike.forget_places();
@@ -410,14 +397,14 @@ impl Sequencer {
                         self.restating.note(&tenant);
                     }
                     let event = Event { index, date, at, id, version, status, dims, measures };
-                    self.push_event(sequence, &tenant, &kind.name, event, room);
+                    self.push_event(origin.inbox, &tenant, &kind.name, event, room);
                 }
-                Err(problem) => self.push_alike(source.reject(index, event.original, problem)),
+                Err(problem) => self.push_alike(origin.reject(index, event.original, problem)),
             }
-            self.marks.through = Through { inbox: sequence, events: index + 1 };
+            self.marks.through = Through { inbox: origin.inbox, events: index + 1 };
             self.cut_when_full();
         }
-        self.marks.through = Through { inbox: sequence, events: 0 };
+        self.marks.through = Through { inbox: origin.inbox, events: 0 };
         // A cut right behind the last event left the mark inside the message; the next batch moves it on.
         if self.records.is_empty() {
             self.bytes = self.bytes.max(1);
@@ -437,7 +424,7 @@ impl Sequencer {
     }
 
     /// Whether the message is over the tenant's quota; then it is recorded as refused.
-    fn refuses(&mut self, tenant: &TenantId, source: &Source<'_>, events: u64, message: &Inbound<'_>) -> bool {
+    fn refuses(&mut self, tenant: &TenantId, origin: &Origin<'_>, events: u64, message: &Inbound<'_>) -> bool {
         let customer = self.tenants.get_mut(tenant).expect("its tenant was looked up");
         let rates = Rates::of(&customer.tenant.quotas, self.default_rates);
         // Another rate begins with a full bucket.
@@ -455,12 +442,12 @@ impl Sequencer {
             Over::Bytes(rate) => (Code::QuotaBytes, format!("over the quota of {rate} bytes a second")),
         };
         *self.rejected.entry(code).or_default() += events;
-        if self.refusals.extend(&mut self.records, tenant, source.inbox, events) {
+        if self.refusals.extend(&mut self.records, tenant, origin.inbox, events) {
             return true;
         }
         let reason = format!("{reason}; publish these messages again more slowly, or have the tenant's quota raised");
-        let span = Some(Span { events, last: source.inbox });
-        let reject = Reject { span, ..source.reject(0, b"", Problem::new(code, None, reason)) };
+        let span = Some(Span { events, last: origin.inbox });
+        let reject = Reject { span, ..origin.reject(0, b"", Problem::new(code, None, reason)) };
         self.refusals.begin(tenant, self.records.len());
         self.record_reject(reject);
         true
@@ -497,29 +484,6 @@ impl Sequencer {
         }
     }
 
-    /// Records a reject of the message at hand, by itself or with others.
-    fn push_alike(&mut self, reject: Reject) {
-        *self.rejected.entry(reject.code).or_default() += 1;
-        match self.alike.tell(reject, self.records.len()) {
-            Told::Stored(reject) => self.record_reject(reject),
-            Told::With(place) => match &mut self.records[place] {
-                Record::Rejected(reject) => reject.extend(),
-                record => unreachable!("a reject stands at its place, not {record:?}"),
-            },
-        }
-    }
-
-    fn push_reject(&mut self, reject: Reject) {
-        *self.rejected.entry(reject.code).or_default() += 1;
-        self.record_reject(reject);
-    }
-
-    fn record_reject(&mut self, reject: Reject) {
-        let texts = [&reject.reason, &reject.tenant, &reject.kind].map(String::len).iter().sum::<usize>();
-        let bytes = 200 + texts + reject.field.as_ref().map_or(0, String::len) + reject.original.bytes().len();
-        self.push(Record::Rejected(reject), bytes);
-    }
-
     fn push(&mut self, record: Record, bytes: usize) {
         self.records.push(record);
         self.bytes += bytes;
@@ -539,82 +503,6 @@ impl Sequencer {
         self.closing.clear();
         self.bytes = 0;
         self.ready.push(Cut { batch: Batch { format: FORMAT, through: marks.through, records }, marks });
-    }
-}
-
-/// The business days that events of a tenant may be of.
-struct Days {
-    tenant: Arc<Tenant>,
-    /// Absent while it has not arrived.
-    table: Option<Arc<CalendarTable>>,
-    /// When the events were published.
-    published_at: Instant,
-    /// How far ahead of that they may be; `None` where ingest sets no limit.
-    max_ahead: Option<Duration>,
-}
-
-impl Days {
-    /// The business day of an event at that time.
-    fn stamp(&self, at: Instant) -> Result<Date, Problem> {
-        let Self { tenant: definition, table, published_at, max_ahead } = self;
-        let Tenant { id: tenant, first_day: first, .. } = &**definition;
-        let Some(table) = table else {
-            let reason = format!("the calendar of tenant {tenant} is not published yet; publish again in a moment");
-            return Err(Problem::new(Code::TooFarAhead, Some("at"), reason));
-        };
-        let before = || {
-            let reason = format!(
-                "{at} is before the tenant's first business day {first}, so it is not counted; publish events from that day on, or \
-                 move first_day with `daybook apply`, which is possible until a day of {tenant} opens or an event is counted"
-            );
-            Problem::new(Code::BeforeFirstDay, Some("at"), reason)
-        };
-        if let Some(max_ahead) = max_ahead.filter(|max_ahead| at > published_at.after(*max_ahead)) {
-            let reason = format!(
-                "{at} is more than {} s ahead of {published_at}, when it was published; mend the clock of the producer, or raise \
-                 max_ahead of tenant {tenant}",
-                max_ahead.as_secs()
-            );
-            return Err(Problem::new(Code::TooFarAhead, Some("at"), reason));
-        }
-        match definition.day_at(table, at) {
-            Lookup::Before => Err(before()),
-            Lookup::Day(day) if day.date < *first => Err(before()),
-            Lookup::Day(day) => Ok(day.date),
-            Lookup::Beyond => {
-                let reason = format!(
-                    "{at} is too far ahead; business days are published up to {}. Mend the time, or publish it again when the tenant's \
-                     days have come nearer",
-                    table.horizon()
-                );
-                Err(Problem::new(Code::TooFarAhead, Some("at"), reason))
-            }
-        }
-    }
-}
-
-/// Where a rejected event came from.
-struct Source<'a> {
-    tenant: &'a str,
-    kind: &'a str,
-    inbox: InboxSeq,
-}
-
-impl Source<'_> {
-    fn reject(&self, index: u32, original: &[u8], problem: Problem) -> Reject {
-        Reject {
-            code: problem.code,
-            reason: problem.reason,
-            tenant: self.tenant.chars().take(256).collect(),
-            kind: self.kind.chars().take(256).collect(),
-            inbox: self.inbox,
-            index,
-            field: problem.field,
-            // Refused before a day could be stamped.
-            date: None,
-            original: Original::new(original),
-            span: None,
-        }
     }
 }
 

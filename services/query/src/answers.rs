@@ -4,8 +4,8 @@
 use crate::archive::Archive;
 use crate::asking::Asking;
 use crate::cache::Cache;
-use crate::flight::{Flights, Part};
-use crate::found::{Found, Held, Source};
+use crate::flight::{FlightRole, Flights};
+use crate::found::{AnswerSource, FoundAnswer, Held};
 use crate::gate::Gate;
 use crate::generations::Owner;
 use crate::groups::Groups;
@@ -44,9 +44,9 @@ struct Kept {
 
 impl Kept {
     /// As it is now.
-    fn found(&self, now: Instant, source: Source) -> Asked<Found> {
+    fn found(&self, now: Instant, source: AnswerSource) -> Asked<FoundAnswer> {
         let age_ms = u64::try_from(now.duration_since(self.at).as_millis()).unwrap_or(u64::MAX);
-        Ok(Found { held: self.held.aged(age_ms, source == Source::Stale)?, source })
+        Ok(FoundAnswer { held: self.held.aged(age_ms, source == AnswerSource::Stale)?, source })
     }
 }
 
@@ -62,9 +62,9 @@ pub struct Answers {
     max_staleness: Duration,
     kept: Mutex<Cache<String, Kept>>,
     /// Through the shard.
-    asking: Flights<Asked<Found>>,
+    asking: Flights<Asked<FoundAnswer>>,
     /// Without it.
-    reading: Flights<Asked<Option<Found>>>,
+    reading: Flights<Asked<Option<FoundAnswer>>>,
     /// Whose answers are given while the shard is away.
     looking: Flights<Asked<Owner>>,
     /// Where groups take turns.
@@ -101,7 +101,7 @@ impl Answers {
     ///
     /// # Errors
     /// With a stable code, when there is no answer.
-    pub async fn figures(self: &Arc<Self>, asking: Asking) -> Asked<Found> {
+    pub async fn figures(self: &Arc<Self>, asking: Asking) -> Asked<FoundAnswer> {
         if let Some(group) = self.groups.known(&asking.tenant).await? {
             return self.totals(asking, &group).await;
         }
@@ -115,13 +115,13 @@ impl Answers {
     }
 
     /// The figures of all tenants of a group. Those who ask the same at the same time share them, as with a tenant's.
-    async fn totals(self: &Arc<Self>, asking: Asking, group: &Arc<TenantGroup>) -> Asked<Found> {
+    async fn totals(self: &Arc<Self>, asking: Asking, group: &Arc<TenantGroup>) -> Asked<FoundAnswer> {
         totals::check(&asking)?;
         // A group that has changed is another one.
         let key = format!("{} {}", group.revision, asking.key());
         let now = Instant::now();
         if let Some(kept) = self.lock().get(&key).filter(|kept| now.duration_since(kept.at) < self.max_staleness) {
-            return kept.found(now, Source::Cache);
+            return kept.found(now, AnswerSource::Cache);
         }
         let begin = || {
             let (answers, asking, group, key) = (self.clone(), asking.shared(), group.clone(), key.clone());
@@ -136,14 +136,14 @@ impl Answers {
         let (outcome, part) = self.asking.share(key.clone(), begin).await;
         let found = outcome.unwrap_or_else(|| Err(panicked()))?;
         Ok(match part {
-            Part::Asked => found,
-            Part::Joined => Found { source: Source::Shared, ..found },
+            FlightRole::Asked => found,
+            FlightRole::Joined => FoundAnswer { source: AnswerSource::Shared, ..found },
         })
     }
 
     /// # Errors
     /// With a stable code, when there is no answer.
-    pub async fn answer(self: &Arc<Self>, asking: Asking) -> Asked<Found> {
+    pub async fn answer(self: &Arc<Self>, asking: Asking) -> Asked<FoundAnswer> {
         if asking.query.watch {
             return self.watch(asking).await;
         }
@@ -156,11 +156,11 @@ impl Answers {
             let (outcome, part) = self.asking.share(key.clone(), begin).await;
             return match outcome.unwrap_or_else(|| Err(panicked())) {
                 Ok(found) if asking.is_reached_by(found.as_of()) => Ok(match part {
-                    Part::Asked => found,
-                    Part::Joined => Found { source: Source::Shared, ..found },
+                    FlightRole::Asked => found,
+                    FlightRole::Joined => FoundAnswer { source: AnswerSource::Shared, ..found },
                 }),
                 // It may have been answered before the asker came.
-                Ok(_) if part == Part::Joined && flight < MAX_FLIGHTS => continue,
+                Ok(_) if part == FlightRole::Joined && flight < MAX_FLIGHTS => continue,
                 Ok(found) => Err(asking.not_yet(found.as_of())),
                 Err(error) if error.code == AskErrorCode::Unavailable => self.without_shard(key, &asking, error).await,
                 // What is not known yet may be known where the asker wants the figures to reach: the shard can tell.
@@ -175,7 +175,7 @@ impl Answers {
     }
 
     /// An answer to the same question that is recent enough to be given again: longer while the shard is strained.
-    fn recent(&self, key: &String, asking: &Asking) -> Option<Asked<Found>> {
+    fn recent(&self, key: &String, asking: &Asking) -> Option<Asked<FoundAnswer>> {
         let kept = self.lock().get(key)?;
         let now = Instant::now();
         let age = now.duration_since(kept.at);
@@ -185,20 +185,20 @@ impl Answers {
             return None;
         }
         if age < self.max_staleness {
-            return Some(kept.found(now, Source::Cache));
+            return Some(kept.found(now, AnswerSource::Cache));
         }
         let sheds = asking.query.accept_stale
             && age < shed_staleness(self.max_staleness)
             && self.shards.are_strained(&asking.tenant);
         sheds.then(|| {
             metrics::counter!("daybook_shed_total", "what" => "freshness").increment(1);
-            kept.found(now, Source::Cache)
+            kept.found(now, AnswerSource::Cache)
         })
     }
 
     /// The snapshot that a feed continues. All listeners of a view share its feed, and those who ask at the same time the
     /// snapshot. It must not be older than the asker's listening: of the flight that was under way when he came, nothing is taken.
-    async fn watch(self: &Arc<Self>, asking: Asking) -> Asked<Found> {
+    async fn watch(self: &Arc<Self>, asking: Asking) -> Asked<FoundAnswer> {
         let key = asking.key();
         for flight in 1..=MAX_FLIGHTS {
             let begin = || {
@@ -209,31 +209,31 @@ impl Answers {
                 }
             };
             let (outcome, part) = self.asking.share(key.clone(), begin).await;
-            if part == Part::Joined && flight < MAX_FLIGHTS {
+            if part == FlightRole::Joined && flight < MAX_FLIGHTS {
                 continue;
             }
             let found = outcome.unwrap_or_else(|| Err(panicked()))?;
             return Ok(match part {
-                Part::Asked => found,
-                Part::Joined => Found { source: Source::Shared, ..found },
+                FlightRole::Asked => found,
+                FlightRole::Joined => FoundAnswer { source: AnswerSource::Shared, ..found },
             });
         }
         unreachable!("the last flight always has an outcome")
     }
 
-    async fn of_shard(&self, asking: &Asking) -> Asked<Found> {
+    async fn of_shard(&self, asking: &Asking) -> Asked<FoundAnswer> {
         let held = self.shards.view(asking).await?;
         self.archive.owners.heard_of(&asking.tenant, held.brief().generation)?;
-        Ok(Found { held, source: Source::Shard })
+        Ok(FoundAnswer { held, source: AnswerSource::Shard })
     }
 
-    fn keep(&self, key: String, found: &Found) {
+    fn keep(&self, key: String, found: &FoundAnswer) {
         let bytes = key.len() + size_of::<Kept>() + found.held.bytes_in_memory();
         self.lock().put(key, Kept { held: found.held.clone(), at: Instant::now() }, bytes);
     }
 
     /// Asks the shard, and the streams for what it has let go of; keeps the answer.
-    async fn fetch(self: Arc<Self>, key: String, asking: Asking) -> Asked<Found> {
+    async fn fetch(self: Arc<Self>, key: String, asking: Asking) -> Asked<FoundAnswer> {
         let _turn = self.turns.begin(asking.tenant.as_str())?;
         let found = match self.of_shard(&asking).await {
             Ok(found) => found,
@@ -247,12 +247,12 @@ impl Answers {
     }
 
     /// The last known answer, else that of sealed days, else `away`: why the shard does not answer.
-    async fn without_shard(self: &Arc<Self>, key: String, asking: &Asking, away: AskError) -> Asked<Found> {
+    async fn without_shard(self: &Arc<Self>, key: String, asking: &Asking, away: AskError) -> Asked<FoundAnswer> {
         let kept = self.last_known(&key, asking).await;
         if let Some(kept) = &kept
             && asking.query.accept_stale
         {
-            return kept.found(Instant::now(), Source::Stale);
+            return kept.found(Instant::now(), AnswerSource::Stale);
         }
         let begin = || {
             let (answers, asking) = (self.clone(), asking.shared());
@@ -320,10 +320,10 @@ mod tests {
             assert_eq!((found.held.brief().freshness_ms, found.source), (read.freshness_ms, source));
             (read.freshness_ms, read.stale)
         };
-        assert_eq!(read(Duration::ZERO, Source::Cache), (3, false));
-        assert_eq!(read(Duration::from_millis(15), Source::Cache), (18, false));
-        assert_eq!(read(Duration::from_secs(60), Source::Stale), (60_003, true));
-        assert_eq!(read(Duration::ZERO, Source::Stale), (3, true), "whatever its age");
-        assert_eq!(read(Duration::ZERO, Source::Cache), (3, false), "what is kept stays as it came");
+        assert_eq!(read(Duration::ZERO, AnswerSource::Cache), (3, false));
+        assert_eq!(read(Duration::from_millis(15), AnswerSource::Cache), (18, false));
+        assert_eq!(read(Duration::from_secs(60), AnswerSource::Stale), (60_003, true));
+        assert_eq!(read(Duration::ZERO, AnswerSource::Stale), (3, true), "whatever its age");
+        assert_eq!(read(Duration::ZERO, AnswerSource::Cache), (3, false), "what is kept stays as it came");
     }
 }

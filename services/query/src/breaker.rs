@@ -9,6 +9,7 @@
 //! replied in good time, and asking it costs no waiting. Pure: the caller passes the clock in.
 
 use compact_str::CompactString;
+use daybook_runtime::backoff::Backoff;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -22,13 +23,13 @@ pub const MAX_PAUSE: Duration = Duration::from_secs(15);
 
 /// Where a breaker stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Position {
+pub enum BreakerPosition {
     Closed,
     Open,
     HalfOpen,
 }
 
-impl Position {
+impl BreakerPosition {
     /// As a metric's label.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -54,8 +55,8 @@ pub struct Breaker {
     state: State,
     /// In a row, while closed.
     failures: u32,
-    /// How long the next opening lasts.
-    pause: Duration,
+    /// How long the next openings last.
+    pauses: Backoff,
     /// The replicas that told that they serve the partition, when a question was last lost or wanted to be asked.
     serving: BTreeSet<CompactString>,
 }
@@ -69,16 +70,21 @@ enum State {
 
 impl Default for Breaker {
     fn default() -> Self {
-        Self { state: State::Closed, failures: 0, pause: FIRST_PAUSE, serving: BTreeSet::new() }
+        Self {
+            state: State::Closed,
+            failures: 0,
+            pauses: Backoff::new(FIRST_PAUSE, MAX_PAUSE),
+            serving: BTreeSet::new(),
+        }
     }
 }
 
 impl Breaker {
-    pub fn position(&self) -> Position {
+    pub fn position(&self) -> BreakerPosition {
         match self.state {
-            State::Closed => Position::Closed,
-            State::Open { .. } => Position::Open,
-            State::HalfOpen => Position::HalfOpen,
+            State::Closed => BreakerPosition::Closed,
+            State::Open { .. } => BreakerPosition::Open,
+            State::HalfOpen => BreakerPosition::HalfOpen,
         }
     }
 
@@ -126,8 +132,7 @@ impl Breaker {
     }
 
     fn open(&mut self, now: Instant) {
-        self.state = State::Open { until: now + self.pause };
-        self.pause = (self.pause * 2).min(MAX_PAUSE);
+        self.state = State::Open { until: now + self.pauses.next_pause() };
     }
 }
 
@@ -141,7 +146,7 @@ mod tests {
             assert_eq!(breaker.admit(now), Admission::Ask);
             breaker.silent(Admission::Ask, now);
         }
-        assert_eq!(breaker.position(), Position::Open);
+        assert_eq!(breaker.position(), BreakerPosition::Open);
         breaker
     }
 
@@ -154,7 +159,7 @@ mod tests {
             breaker.silent(Admission::Ask, now);
             breaker.replied();
         }
-        assert_eq!((breaker.position(), breaker.admit(now)), (Position::Closed, Admission::Ask));
+        assert_eq!((breaker.position(), breaker.admit(now)), (BreakerPosition::Closed, Admission::Ask));
         opened(now);
     }
 
@@ -164,10 +169,10 @@ mod tests {
         let mut breaker = opened(now);
         assert_eq!(breaker.admit(now + FIRST_PAUSE - Duration::from_millis(1)), Admission::Refuse);
         assert_eq!(breaker.admit(now + FIRST_PAUSE), Admission::Probe);
-        assert_eq!(breaker.position(), Position::HalfOpen);
+        assert_eq!(breaker.position(), BreakerPosition::HalfOpen);
         assert_eq!(breaker.admit(now + MAX_PAUSE), Admission::Refuse, "while the probe is under way");
         breaker.replied();
-        assert_eq!((breaker.position(), breaker.admit(now + FIRST_PAUSE)), (Position::Closed, Admission::Ask));
+        assert_eq!((breaker.position(), breaker.admit(now + FIRST_PAUSE)), (BreakerPosition::Closed, Admission::Ask));
     }
 
     #[test]
@@ -179,7 +184,7 @@ mod tests {
             now += Duration::from_secs(pause);
             assert_eq!(breaker.admit(now), Admission::Probe);
             breaker.silent(Admission::Probe, now);
-            assert_eq!(breaker.position(), Position::Open);
+            assert_eq!(breaker.position(), BreakerPosition::Open);
         }
         assert_eq!(breaker.admit(now + MAX_PAUSE), Admission::Probe);
         breaker.replied();
@@ -219,11 +224,11 @@ mod tests {
         breaker.silent(Admission::Ask, now + Duration::from_millis(900));
         assert_eq!(breaker.admit(now + FIRST_PAUSE), Admission::Probe, "the pause is not longer for it");
         breaker.silent(Admission::Ask, now + FIRST_PAUSE);
-        assert_eq!(breaker.position(), Position::HalfOpen, "the probe decides");
+        assert_eq!(breaker.position(), BreakerPosition::HalfOpen, "the probe decides");
         breaker.replied();
-        assert_eq!(breaker.position(), Position::Closed);
+        assert_eq!(breaker.position(), BreakerPosition::Closed);
         let mut breaker = opened(now);
         breaker.replied();
-        assert_eq!((breaker.position(), breaker.failures), (Position::Closed, 0));
+        assert_eq!((breaker.position(), breaker.failures), (BreakerPosition::Closed, 0));
     }
 }

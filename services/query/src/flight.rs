@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 /// What a caller had to do with an outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum FlightRole {
     /// It was asked for this caller.
     Asked,
     /// It had been asked for another already.
@@ -38,16 +38,16 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
     ///
     /// Cancel safe: the asking is the caller's own, without another task to be woken, and becomes a task that goes on for the
     /// others when the caller is dropped.
-    pub async fn share<F>(&self, key: String, ask: impl FnOnce() -> F) -> (Option<T>, Part)
+    pub async fn share<F>(&self, key: String, ask: impl FnOnce() -> F) -> (Option<T>, FlightRole)
     where
         F: Future<Output = T> + Send + 'static,
     {
         match self.join_or_begin(key) {
-            Place::Joined(mut joined) => {
+            Boarding::Joined(mut joined) => {
                 let outcome = joined.wait_for(Option::is_some).await;
-                (outcome.ok().and_then(|outcome| outcome.clone()), Part::Joined)
+                (outcome.ok().and_then(|outcome| outcome.clone()), FlightRole::Joined)
             }
-            Place::First(landing, sender) => {
+            Boarding::First(landing, sender) => {
                 let asking = AssertUnwindSafe(ask()).catch_unwind();
                 let flight = async move {
                     let outcome = asking.await.ok();
@@ -56,24 +56,24 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
                     sender.send_replace(outcome.clone());
                     outcome
                 };
-                (Flight(Some(flight.boxed())).await, Part::Asked)
+                (Flight(Some(flight.boxed())).await, FlightRole::Asked)
             }
         }
     }
 
-    fn join_or_begin(&self, key: String) -> Place<T> {
+    fn join_or_begin(&self, key: String) -> Boarding<T> {
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(outcome) = under_way.get(&key) {
-            return Place::Joined(outcome.clone());
+            return Boarding::Joined(outcome.clone());
         }
         let (sender, receiver) = watch::channel(None);
         under_way.insert(key.clone(), receiver);
-        Place::First(Landing { under_way: self.under_way.clone(), key }, sender)
+        Boarding::First(Landing { under_way: self.under_way.clone(), key }, sender)
     }
 }
 
 /// Where a caller comes in.
-enum Place<T> {
+enum Boarding<T> {
     /// It is under way, and told here.
     Joined(watch::Receiver<Option<T>>),
     /// It is to be asked, and its outcome told there.
@@ -153,11 +153,11 @@ mod tests {
             answer.send(7).unwrap();
         };
         let ((first, others), ()) = tokio::join!(all, let_go);
-        assert_eq!(first, (Some(7), Part::Asked));
-        assert_eq!(others, vec![(Some(7), Part::Joined); 10]);
+        assert_eq!(first, (Some(7), FlightRole::Asked));
+        assert_eq!(others, vec![(Some(7), FlightRole::Joined); 10]);
         assert_eq!(asked.load(Ordering::SeqCst), 1);
         // When it has landed, it is asked again.
-        assert_eq!(flights.share("q".into(), || async { 8 }).await, (Some(8), Part::Asked));
+        assert_eq!(flights.share("q".into(), || async { 8 }).await, (Some(8), FlightRole::Asked));
         assert!(flights.under_way.lock().unwrap().is_empty());
     }
 
@@ -168,7 +168,7 @@ mod tests {
         let held = flights.share("q".into(), slow(&asked, waiting));
         tokio::pin!(held);
         assert!(futures::poll!(&mut held).is_pending());
-        assert_eq!(flights.share("r".into(), || async { 1 }).await, (Some(1), Part::Asked));
+        assert_eq!(flights.share("r".into(), || async { 1 }).await, (Some(1), FlightRole::Asked));
     }
 
     #[tokio::test]
@@ -181,7 +181,7 @@ mod tests {
         assert!(futures::poll!(&mut other).is_pending());
         drop(first);
         answer.send(7).unwrap();
-        assert_eq!(other.await, (Some(7), Part::Joined));
+        assert_eq!(other.await, (Some(7), FlightRole::Joined));
         assert_eq!(asked.load(Ordering::SeqCst), 1);
     }
 
@@ -190,6 +190,6 @@ mod tests {
         let flights: Flights<u32> = Flights::default();
         let (outcome, _) = flights.share("q".into(), || async { panic!("on purpose") }).await;
         assert_eq!(outcome, None);
-        assert_eq!(flights.share("q".into(), || async { 1 }).await, (Some(1), Part::Asked));
+        assert_eq!(flights.share("q".into(), || async { 1 }).await, (Some(1), FlightRole::Asked));
     }
 }

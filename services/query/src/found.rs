@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 /// Where an answer comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum AnswerSource {
     /// Asked of the shard for this asker.
     Shard,
     /// Asked for another at the same time.
@@ -24,7 +24,7 @@ pub enum Source {
     Stale,
 }
 
-impl Source {
+impl AnswerSource {
     /// As a metric's label.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -48,14 +48,14 @@ pub enum Held {
 
 /// An answer, and where it comes from.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct FoundAnswer {
     pub held: Held,
-    pub source: Source,
+    pub source: AnswerSource,
 }
 
-impl Found {
+impl FoundAnswer {
     /// One that was made here.
-    pub fn made(answer: Answer, source: Source) -> Self {
+    pub fn made(answer: Answer, source: AnswerSource) -> Self {
         Self { held: Held::Made(Arc::new(answer)), source }
     }
 
@@ -187,14 +187,15 @@ pub mod tests {
         }
     }
 
-    fn found(held: Held) -> Found {
-        Found { held, source: Source::Shard }
+    fn found(held: Held) -> FoundAnswer {
+        FoundAnswer { held, source: AnswerSource::Shard }
     }
 
     #[test]
     fn what_is_handed_on_is_what_would_be_made() {
         for rows in [0, 1, 3] {
-            let (made, written) = (Found::made(answer(rows), Source::Report), found(written(&answer(rows))));
+            let (made, written) =
+                (FoundAnswer::made(answer(rows), AnswerSource::Report), found(written(&answer(rows))));
             for encoding in [Encoding::Json, Encoding::MessagePack] {
                 assert_eq!(made.encode(encoding).unwrap(), written.encode(encoding).unwrap(), "{encoding:?}");
             }

@@ -4,7 +4,7 @@
 //! that is missing here never closed.
 
 use crate::cache::Cache;
-use crate::flight::{Flights, Part};
+use crate::flight::{FlightRole, Flights};
 use daybook_contracts::ask::{AskError, AskErrorCode, Asked};
 use daybook_domain::ids::TenantId;
 use daybook_domain::time::{Date, Instant};
@@ -141,7 +141,7 @@ where
     let reading = async {
         for flight in 1.. {
             let (outcome, part) = flights.share(tenant.to_string(), &begin).await;
-            if part == Part::Asked || flight == MAX_FLIGHTS {
+            if part == FlightRole::Asked || flight == MAX_FLIGHTS {
                 return outcome;
             }
         }

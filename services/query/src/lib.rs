@@ -52,13 +52,13 @@ use std::time::Duration;
 #[command(next_help_heading = "Query")]
 pub struct Options {
     /// Milliseconds that a shard may take to answer before it is done without [10..=60000]
-    #[arg(long, env = "DAYBOOK_SHARD_TIMEOUT_MS", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(10..=60_000))]
+    #[arg(long, env = "DAYBOOK_SHARD_TIMEOUT_MS", default_value_t = Self::default().shard_timeout_ms, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     pub shard_timeout_ms: u64,
     /// Milliseconds for which an answer is given again to the same question; 0 asks anew each time [0..=60000]
-    #[arg(long, env = "DAYBOOK_MAX_STALENESS_MS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(0..=60_000))]
+    #[arg(long, env = "DAYBOOK_MAX_STALENESS_MS", default_value_t = Self::default().max_staleness_ms, value_parser = clap::value_parser!(u64).range(0..=60_000))]
     pub max_staleness_ms: u64,
     /// Different questions of one tenant under way at once; more are refused [1..=1024]
-    #[arg(long, env = "DAYBOOK_MAX_QUESTIONS_PER_TENANT", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, env = "DAYBOOK_MAX_QUESTIONS_PER_TENANT", default_value_t = Self::default().max_questions_per_tenant, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub max_questions_per_tenant: u16,
 }
 

@@ -2,7 +2,7 @@
 
 use crate::archive::{Archive, Decoded};
 use crate::asking::Asking;
-use crate::found::{Found, Source};
+use crate::found::{AnswerSource, FoundAnswer};
 use crate::merge::roll_up;
 use crate::sealed::{Empty, Sealed, check_alike, from_report, read};
 use crate::shard::Shards;
@@ -28,7 +28,12 @@ const SETTLING: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// Those of the shard and of reading the streams; [`AskErrorCode::UnknownDay`] when nothing is left of the days.
-pub async fn beyond_the_shard(shards: &Shards, archive: &Archive, asking: &Asking, expired: AskError) -> Asked<Found> {
+pub async fn beyond_the_shard(
+    shards: &Shards,
+    archive: &Archive,
+    asking: &Asking,
+    expired: AskError,
+) -> Asked<FoundAnswer> {
     let mut share = Share::Kept;
     for round in 0..MAX_ROUNDS {
         if round > 0 {
@@ -68,19 +73,19 @@ pub async fn beyond_the_shard(shards: &Shards, archive: &Archive, asking: &Askin
         if let Some(report) = sealed.report {
             // Nothing changes a day any more that the shard has let go of: it is as current as the shard.
             let answer = from_report(asking, report)?;
-            return Ok(Found::made(Answer { as_of, ..answer }, Source::Report));
+            return Ok(FoundAnswer::made(Answer { as_of, ..answer }, AnswerSource::Report));
         }
         let freshness_ms = newer.as_ref().map_or(0, |newer| newer.freshness_ms);
-        let mut parts: Vec<Part> = sealed.days.into_iter().map(Part::Sealed).collect();
-        parts.extend(newer.map(|newer| Part::Live(Box::new(newer.figures))));
+        let mut parts: Vec<Side> = sealed.days.into_iter().map(Side::Sealed).collect();
+        parts.extend(newer.map(|newer| Side::Live(Box::new(newer.figures))));
         if parts.is_empty() && !sealed.empty.is_empty() {
             // Days without groups do not say what the view computes. The shard's do; not one of their groups is wanted.
             let mut definition = shards.figures(asking, wanted.kept_from, wanted.kept_from).await?;
             definition.days.clear();
-            parts.push(Part::Live(Box::new(definition)));
+            parts.push(Side::Live(Box::new(definition)));
         }
         return match merged(asking, sealed.generation, (from, to), parts, sealed.empty).await? {
-            Some(answer) => Ok(Found::made(Answer { as_of, freshness_ms, ..answer }, Source::Figures)),
+            Some(answer) => Ok(FoundAnswer::made(Answer { as_of, freshness_ms, ..answer }, AnswerSource::Figures)),
             None => Err(AskError { code: AskErrorCode::UnknownDay, ..expired }),
         };
     }
@@ -142,7 +147,7 @@ fn are_newest(sealed: &Sealed, kept: &Days, wanted: &Wanted) -> bool {
 ///
 /// # Errors
 /// Those of reading the streams.
-pub async fn sealed_days(archive: &Archive, asking: &Asking) -> Asked<Option<Found>> {
+pub async fn sealed_days(archive: &Archive, asking: &Asking) -> Asked<Option<FoundAnswer>> {
     let owner = archive.owners.now(&asking.tenant).await?;
     let days = &asking.query.days;
     let today = match days {
@@ -163,11 +168,11 @@ pub async fn sealed_days(archive: &Archive, asking: &Asking) -> Asked<Option<Fou
     };
     let Sealed { generation, days, empty, report, .. } = sealed;
     if let Some(report) = report {
-        return from_report(asking, report).map(|answer| Some(Found::made(answer, Source::Report)));
+        return from_report(asking, report).map(|answer| Some(FoundAnswer::made(answer, AnswerSource::Report)));
     }
-    let parts = days.into_iter().map(Part::Sealed).collect();
+    let parts = days.into_iter().map(Side::Sealed).collect();
     let answer = merged(asking, generation, (from, to), parts, empty).await?;
-    Ok(answer.map(|answer| Found::made(answer, Source::Figures)))
+    Ok(answer.map(|answer| FoundAnswer::made(answer, AnswerSource::Figures)))
 }
 
 /// Figures that the shard keeps, and how level it is with the log.
@@ -210,12 +215,12 @@ async fn newer_days(shards: &Shards, asking: &Asking, kept: &Days, from: Date, t
 }
 
 /// Figures from either side.
-enum Part {
+enum Side {
     Sealed(Arc<Decoded>),
     Live(Box<Figures>),
 }
 
-impl Part {
+impl Side {
     fn figures(&self) -> &Figures {
         match self {
             Self::Sealed(decoded) => &decoded.figures,
@@ -229,7 +234,7 @@ async fn merged(
     asking: &Asking,
     generation: u32,
     range: (Date, Date),
-    parts: Vec<Part>,
+    parts: Vec<Side>,
     empty: Vec<Empty>,
 ) -> Asked<Option<Answer>> {
     if parts.is_empty() {
@@ -238,7 +243,7 @@ async fn merged(
     let asking = asking.clone();
     // Many days take a while: not on a thread that answers others.
     let merging = tokio::task::spawn_blocking(move || {
-        let figures: Vec<&Figures> = parts.iter().map(Part::figures).collect();
+        let figures: Vec<&Figures> = parts.iter().map(Side::figures).collect();
         merge(&asking, generation, range, &figures, &empty)
     });
     let outcome = merging.await;

@@ -2,7 +2,7 @@
 
 use crate::archive::{check_groups, decode};
 use crate::asking::Asking;
-use crate::breaker::{Admission, Breaker, FIRST_PAUSE, Position};
+use crate::breaker::{Admission, Breaker, BreakerPosition, FIRST_PAUSE};
 use crate::courier::{Courier, Unanswered};
 use crate::found::Held;
 use crate::gate::{Gate, OF_A_SHARD};
@@ -163,7 +163,8 @@ impl Shards {
     pub async fn probe(&self) {
         loop {
             tokio::time::sleep(FIRST_PAUSE).await;
-            let is_open = |partition: &Partition| self.lock()[usize::from(partition.0)].position() == Position::Open;
+            let is_open =
+                |partition: &Partition| self.lock()[usize::from(partition.0)].position() == BreakerPosition::Open;
             let open = Partition::all(self.connection.partitions).filter(is_open);
             let passages: Vec<Passage<'_>> = open.filter_map(|partition| self.admit(partition)).collect();
             futures::future::join_all(passages.into_iter().map(|passage| self.send(passage, &ShardQuestion::Position)))
@@ -248,7 +249,7 @@ impl Shards {
     fn admit(&self, partition: Partition) -> Option<Passage<'_>> {
         let admission = self.with_breaker(partition, |breaker| {
             let now = Instant::now();
-            if breaker.position() == Position::Open {
+            if breaker.position() == BreakerPosition::Open {
                 breaker.served_by(self.serving(partition), now);
             }
             breaker.admit(now)
@@ -270,13 +271,13 @@ impl Shards {
         let after = breaker.position();
         if before != after {
             match (before, after) {
-                (Position::Closed, _) => tracing::warn!(%partition, "no shard answers; serving without it"),
-                (_, Position::Closed) => tracing::info!(%partition, "the shard answers again"),
-                (_, Position::HalfOpen) => tracing::info!(%partition, "trying whether the shard answers"),
-                (_, Position::Open) => tracing::info!(%partition, "the shard still does not answer"),
+                (BreakerPosition::Closed, _) => tracing::warn!(%partition, "no shard answers; serving without it"),
+                (_, BreakerPosition::Closed) => tracing::info!(%partition, "the shard answers again"),
+                (_, BreakerPosition::HalfOpen) => tracing::info!(%partition, "trying whether the shard answers"),
+                (_, BreakerPosition::Open) => tracing::info!(%partition, "the shard still does not answer"),
             }
             metrics::counter!("daybook_breaker_transitions_total", "to" => after.as_str()).increment(1);
-            let is_open = if after == Position::Closed { 0.0 } else { 1.0 };
+            let is_open = if after == BreakerPosition::Closed { 0.0 } else { 1.0 };
             metrics::gauge!("daybook_breaker_open", "partition" => partition.to_string()).set(is_open);
         }
         outcome
@@ -309,7 +310,7 @@ impl Drop for Passage<'_> {
             false => {
                 let now = Instant::now();
                 // Those that have come while a probe was under way were not asked by it.
-                if breaker.position() == Position::Closed {
+                if breaker.position() == BreakerPosition::Closed {
                     breaker.served_by(self.shards.serving(self.partition), now);
                 }
                 breaker.silent(self.admission, now);

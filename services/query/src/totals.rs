@@ -6,7 +6,7 @@ mod unite;
 
 use crate::asking::Asking;
 use crate::catalogue;
-use crate::found::{Found, Source};
+use crate::found::{AnswerSource, FoundAnswer};
 use crate::gate::Gate;
 use crate::shard::Shards;
 use daybook_contracts::ask::{AskError, AskErrorCode, Asked, ShardQuestion};
@@ -45,7 +45,7 @@ pub async fn totals(
     connection: &Connection,
     asking: Asking,
     group: &TenantGroup,
-) -> Asked<Found> {
+) -> Asked<FoundAnswer> {
     let _pass = timeout(PATIENCE, gate.pass(&group.id)).await.unwrap_or_else(|_| Err(too_long()))?;
     let ask = |partition: Partition, tenants: Vec<TenantId>| {
         let question = ShardQuestion::Totals {
@@ -62,7 +62,7 @@ pub async fn totals(
     let merging = tokio::task::spawn_blocking(move || unite::unite(&asking, parts)).await;
     let answer = merging
         .map_err(|error| AskError::new(AskErrorCode::Internal, format!("tenants could not be merged: {error}")))?;
-    Ok(Found::made(answer?, Source::Figures))
+    Ok(FoundAnswer::made(answer?, AnswerSource::Figures))
 }
 
 /// The newest revision of the view; `None` when there is no such view, or the broker does not say in time.

@@ -222,9 +222,9 @@ fn is_false(flag: &bool) -> bool {
 /// The mappings of a kind: structured in JSON, and texts of JSON in MessagePack, whose structs are read by position and
 /// could not leave out what is empty.
 /// Mappings as they stand in their kind.
-pub(crate) struct Stored<'m>(pub &'m [Mapping]);
+pub(crate) struct StoredMappings<'m>(pub &'m [Mapping]);
 
-impl Serialize for Stored<'_> {
+impl Serialize for StoredMappings<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         stored::serialize(self.0, serializer)
     }

@@ -1,6 +1,6 @@
 //! Numbers as other systems write them, exact to the last digit.
 
-use crate::found::Found;
+use crate::found::FoundValue;
 use daybook_contracts::reject::Code;
 use daybook_domain::mapping::Round;
 use daybook_domain::value::{Number, NumberError};
@@ -43,10 +43,10 @@ impl From<NumberError> for NoNumber {
 }
 
 /// The unscaled value of a measure with `scale` digits.
-pub(crate) fn read(found: &Found<'_>, arithmetic: Arithmetic, scale: u8) -> Result<i64, NoNumber> {
+pub(crate) fn read(found: &FoundValue<'_>, arithmetic: Arithmetic, scale: u8) -> Result<i64, NoNumber> {
     let text = match found {
-        Found::Number(text) => text,
-        Found::Text(text) => &**text,
+        FoundValue::Number(text) => text,
+        FoundValue::Text(text) => &**text,
         _ => return Err(NoNumber { code: Code::WrongType, reason: "it must be a number".to_owned() }),
     };
     let is_plain = arithmetic.shift == 0 && arithmetic.divide.is_none() && arithmetic.round.is_none();
@@ -111,7 +111,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn value(raw: &str, shift: i8, divide: Option<u64>, round: Option<Round>, scale: u8) -> Result<i64, Code> {
-        read(&Found::of(Some(raw)), Arithmetic { shift, divide, round }, scale).map_err(|error| error.code)
+        read(&FoundValue::of(Some(raw)), Arithmetic { shift, divide, round }, scale).map_err(|error| error.code)
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::zones::Zones;
 use daybook_contracts::reject::MAX_ORIGINAL_BYTES;
 use daybook_contracts::subjects::UNMAPPED_TENANT;
 use daybook_domain::catalogue::Kind;
-use daybook_domain::ids::{Name, TenantId};
+use daybook_domain::ids::{Name, NameError, TenantId};
 use daybook_domain::mapping::{Mapping, Pick};
 use daybook_domain::nearest::nearest;
 use daybook_domain::time::Instant;
@@ -26,15 +26,24 @@ pub struct MappingName {
     pub name: Name,
 }
 
-impl FromStr for MappingName {
-    type Err = String;
+/// A text that names no mapping.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MappingNameError {
+    #[error("the kind {0}")]
+    Kind(NameError),
+    #[error("the mapping {0}")]
+    Mapping(NameError),
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for MappingName {
+    type Err = MappingNameError;
+
+    fn from_str(text: &str) -> Result<Self, MappingNameError> {
         let (kind, name) = match text.split_once('/') {
-            Some((kind, name)) => (Some(kind.parse().map_err(|error| format!("the kind {error}"))?), name),
+            Some((kind, name)) => (Some(Name::new(kind).map_err(MappingNameError::Kind)?), name),
             None => (None, text),
         };
-        Ok(Self { kind, name: name.parse().map_err(|error| format!("the mapping {error}"))? })
+        Ok(Self { kind, name: Name::new(name).map_err(MappingNameError::Mapping)? })
     }
 }
 

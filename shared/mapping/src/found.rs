@@ -5,7 +5,7 @@ use std::fmt;
 
 /// A value of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Found<'r> {
+pub(crate) enum FoundValue<'r> {
     Missing,
     Null,
     Bool(bool),
@@ -18,7 +18,7 @@ pub(crate) enum Found<'r> {
     Broken,
 }
 
-impl<'r> Found<'r> {
+impl<'r> FoundValue<'r> {
     /// The value that is written so.
     pub(crate) fn of(raw: Option<&'r str>) -> Self {
         let Some(raw) = raw else { return Self::Missing };
@@ -50,7 +50,7 @@ impl<'r> Found<'r> {
 const MAX_SHOWN_CHARACTERS: usize = 64;
 
 /// As a reason says what was found.
-impl fmt::Display for Found<'_> {
+impl fmt::Display for FoundValue<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cut = |text: &str| -> String { text.chars().take(MAX_SHOWN_CHARACTERS).collect() };
         match self {
@@ -72,10 +72,10 @@ mod tests {
 
     #[test]
     fn values_are_what_they_are_written_as() {
-        assert_eq!(Found::of(Some(r#""a\u00e9\n""#)), Found::Text("aé\n".into()));
-        assert_eq!(Found::of(Some(r#""\ud800""#)), Found::Broken);
-        assert_eq!(Found::of(Some("-0.10")), Found::Number("-0.10"));
-        assert_eq!(Found::of(Some("false")).written(), Some("false"));
-        assert_eq!((Found::of(None), Found::of(Some("[]"))), (Found::Missing, Found::Array));
+        assert_eq!(FoundValue::of(Some(r#""a\u00e9\n""#)), FoundValue::Text("aé\n".into()));
+        assert_eq!(FoundValue::of(Some(r#""\ud800""#)), FoundValue::Broken);
+        assert_eq!(FoundValue::of(Some("-0.10")), FoundValue::Number("-0.10"));
+        assert_eq!(FoundValue::of(Some("false")).written(), Some("false"));
+        assert_eq!((FoundValue::of(None), FoundValue::of(Some("[]"))), (FoundValue::Missing, FoundValue::Array));
     }
 }

@@ -69,7 +69,7 @@ mod wanted;
 mod zones;
 
 pub use compile::{MAX_FORMS, MAX_PARTS};
-pub use door::{FindMappingError, MappingName, Originals, RecordMapper, Refused};
+pub use door::{FindMappingError, MappingName, MappingNameError, Originals, RecordMapper, Refused};
 pub use envelope::envelope;
 pub use mapper::Mapper;
 pub use mistake::MappingMistake;

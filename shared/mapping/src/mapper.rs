@@ -1,6 +1,6 @@
 //! A compiled mapping, and running it on records.
 
-use crate::found::Found;
+use crate::found::FoundValue;
 use crate::outcomes::Outcomes;
 use crate::reading::{AtTime, Columns, TextRule, TimeRule, VersionRule, moment, status};
 use crate::record::{
@@ -149,13 +149,13 @@ impl Mapper {
         match &self.items {
             Items::None => outcomes.push(self.event(text, &values, zones, "")),
             Items::Rows(rows) => outcomes.push(self.map_row(text, rows, &values, zones)),
-            Items::Explode { slot, path, slots: most } => match Found::of(slots[*slot]) {
-                Found::Array => {
+            Items::Explode { slot, path, slots: most } => match FoundValue::of(slots[*slot]) {
+                FoundValue::Array => {
                     let array = Array { text: slots[*slot].unwrap_or_default(), path, slots: *most };
                     self.map_items(&array, &values, zones, outcomes);
                 }
                 found => {
-                    let missing = matches!(found, Found::Missing | Found::Null);
+                    let missing = matches!(found, FoundValue::Missing | FoundValue::Null);
                     let code = if missing { Code::MissingField } else { Code::WrongType };
                     let reason = format!("{path} is {found}; it must be the array with the items");
                     let tenant = self.tenant(&values).unwrap_or_default();
@@ -167,7 +167,7 @@ impl Mapper {
     }
 
     fn map_row(&self, text: &str, rows: &[(usize, Box<str>)], values: &Values<'_, '_>, zones: &Zones) -> Outcome {
-        let row = rows.iter().find(|(slot, _)| Found::of(values.slots[*slot]) == Found::Object);
+        let row = rows.iter().find(|(slot, _)| FoundValue::of(values.slots[*slot]) == FoundValue::Object);
         let Some((slot, path)) = row else {
             let names: Vec<&str> = rows.iter().map(|(_, path)| &**path).collect();
             let reason = format!("there is an object in none of {}", names.join(", "));
@@ -340,7 +340,7 @@ impl Mapper {
             let text = part.read(values).map_err(|problem| (place, problem))?;
             let text = text.filter(|text| !text.is_empty()).ok_or_else(|| {
                 let found = values.find(&part.rule.origin);
-                let code = if matches!(found, Found::Text(_)) { Code::InvalidText } else { Code::MissingField };
+                let code = if matches!(found, FoundValue::Text(_)) { Code::InvalidText } else { Code::MissingField };
                 (place, Problem::new(code, None, format!("{place} is {found}; it is a part of the id")))
             })?;
             if at > 0 {

@@ -1,6 +1,6 @@
 //! Times as other systems write them.
 
-use crate::found::Found;
+use crate::found::FoundValue;
 use crate::zones::Zones;
 use daybook_contracts::reject::Code;
 use daybook_domain::ids::TenantId;
@@ -136,7 +136,7 @@ impl Moment {
     /// # Errors
     /// With what the only form, or all of them, say of it.
     pub(crate) fn read(
-        found: &Found<'_>,
+        found: &FoundValue<'_>,
         forms: &[Form],
         tenant: Option<&TenantId>,
         zones: &Zones,
@@ -159,10 +159,10 @@ impl Moment {
         }
     }
 
-    fn read_as(found: &Found<'_>, form: &Form, tenant: Option<&TenantId>, zones: &Zones) -> Result<Self, NoTime> {
+    fn read_as(found: &FoundValue<'_>, form: &Form, tenant: Option<&TenantId>, zones: &Zones) -> Result<Self, NoTime> {
         let text = match found {
-            Found::Text(text) => &**text,
-            Found::Number(text) => text,
+            FoundValue::Text(text) => &**text,
+            FoundValue::Number(text) => text,
             _ => return Err(NoTime { code: Code::WrongType, reason: "it must be a time".to_owned() }),
         };
         if text.len() > MAX_TIME_BYTES {
@@ -328,7 +328,7 @@ mod tests {
         let mut zones = Zones::default();
         zones.define(&tenant, &[rule]);
         let forms: Vec<Form> = forms.iter().map(|form| Form::parse(form, None).unwrap()).collect();
-        Moment::read(&Found::of(Some(value)), &forms, Some(&tenant), &zones)
+        Moment::read(&FoundValue::of(Some(value)), &forms, Some(&tenant), &zones)
             .and_then(Moment::instant)
             .map(|instant| instant.to_string())
             .map_err(|error| error.reason)
@@ -418,7 +418,7 @@ mod tests {
     #[test]
     fn a_local_time_needs_a_zone() {
         let forms = [Form::parse("local", None).unwrap()];
-        let found = Found::of(Some("\"2024-03-01\""));
+        let found = FoundValue::of(Some("\"2024-03-01\""));
         for tenant in [None, Some(TenantId::new("other").unwrap())] {
             let error = Moment::read(&found, &forms, tenant.as_ref(), &Zones::default()).err().unwrap();
             assert_eq!(error.code, Code::UnknownTenant);

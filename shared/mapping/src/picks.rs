@@ -2,7 +2,7 @@
 
 use crate::amount::{Arithmetic, MAX_SHIFT, compute};
 use crate::compile::{Compiler, MAX_FORMS, MAX_PARTS};
-use crate::found::Found;
+use crate::found::FoundValue;
 use crate::mistake::MappingMistake;
 use crate::moment::{FORM_WORDS, Form, Moment};
 use crate::reading::{AtTime, Columns, MeasureRule, TextRule, TimeRule, VersionRule};
@@ -231,7 +231,7 @@ impl Compiler {
         let forms = if forms.is_empty() { vec![Form::Rfc3339] } else { forms };
         let constant = |text: &str| match text {
             "arrival" => Ok(AtTime::Arrival),
-            text => Moment::read(&Found::Text(text.into()), &[Form::Rfc3339], None, &Zones::default())
+            text => Moment::read(&FoundValue::Text(text.into()), &[Form::Rfc3339], None, &Zones::default())
                 .map(AtTime::Fixed)
                 .map_err(|error| format!("{text:?}: {}; or use arrival", error.reason)),
         };

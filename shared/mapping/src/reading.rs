@@ -1,7 +1,7 @@
 //! The values of an event by their rules: texts, numbers, times, versions and the status.
 
 use crate::amount::{self, Arithmetic};
-use crate::found::Found;
+use crate::found::FoundValue;
 use crate::moment::{Form, Moment};
 use crate::rule::{Origin, Rule, Values};
 use crate::zones::Zones;
@@ -60,14 +60,16 @@ impl TextRule {
     pub(crate) fn read(&self, values: &Values<'_, '_>) -> Result<Option<CompactString>, Problem> {
         self.rule.value(values, |found| {
             let text = match found {
-                Found::Number(number) => number_text(number, self.fractions),
-                Found::Text(_) | Found::Bool(_) => found.written().map(Cow::Borrowed),
+                FoundValue::Number(number) => number_text(number, self.fractions),
+                FoundValue::Text(_) | FoundValue::Bool(_) => found.written().map(Cow::Borrowed),
                 _ => None,
             };
             text.map(CompactString::from).ok_or_else(|| {
                 let place = &self.rule.place;
                 let reason = match found {
-                    Found::Number(_) => format!("{place} is {found}; `text: true` takes numbers with a fraction too"),
+                    FoundValue::Number(_) => {
+                        format!("{place} is {found}; `text: true` takes numbers with a fraction too")
+                    }
                     _ => format!("{place} is {found}; it must be a text"),
                 };
                 Problem::new(Code::WrongType, None, reason)
@@ -145,10 +147,10 @@ impl VersionRule {
 }
 
 /// A version that is a whole number.
-fn whole(found: &Found<'_>, place: &str) -> Result<u64, Problem> {
+fn whole(found: &FoundValue<'_>, place: &str) -> Result<u64, Problem> {
     let text = match found {
-        Found::Number(text) => text,
-        Found::Text(text) => &**text,
+        FoundValue::Number(text) => text,
+        FoundValue::Text(text) => &**text,
         _ => "",
     };
     let whole = text.parse().ok().or_else(|| {
@@ -163,7 +165,7 @@ fn whole(found: &Found<'_>, place: &str) -> Result<u64, Problem> {
 
 /// A time by the first of the forms that it has.
 pub(crate) fn moment(
-    found: &Found<'_>,
+    found: &FoundValue<'_>,
     place: &str,
     forms: &[Form],
     tenant: Option<&TenantId>,

@@ -1,6 +1,6 @@
 //! A compiled pick: where a value is found, and what stands for words and for nothing.
 
-use crate::found::Found;
+use crate::found::FoundValue;
 use crate::record::Record;
 use daybook_contracts::event::Problem;
 use daybook_contracts::reject::Code;
@@ -53,35 +53,39 @@ pub(crate) struct Values<'v, 'r> {
 }
 
 impl<'r> Values<'_, 'r> {
-    pub(crate) fn find(&self, origin: &Origin) -> Found<'r> {
-        let text = |found: Option<&'r str>| found.map_or(Found::Missing, |text| Found::Text(Cow::Borrowed(text)));
-        let number = |found: Option<u64>| found.map_or(Found::Missing, |n| Found::Text(Cow::Owned(n.to_string())));
+    pub(crate) fn find(&self, origin: &Origin) -> FoundValue<'r> {
+        let text =
+            |found: Option<&'r str>| found.map_or(FoundValue::Missing, |text| FoundValue::Text(Cow::Borrowed(text)));
+        let number =
+            |found: Option<u64>| found.map_or(FoundValue::Missing, |n| FoundValue::Text(Cow::Owned(n.to_string())));
         match origin {
-            Origin::Record(slot) => Found::of(self.slots[*slot]),
-            Origin::Item(slot) => Found::of(self.item.get(*slot).copied().flatten()),
+            Origin::Record(slot) => FoundValue::of(self.slots[*slot]),
+            Origin::Item(slot) => FoundValue::of(self.item.get(*slot).copied().flatten()),
             Origin::Header(name) => text(self.record.header(name)),
             Origin::Token(at) => text(self.record.subject.split('.').nth(*at).filter(|token| !token.is_empty())),
             Origin::FirstOf(origins) => {
                 let mut found = origins.iter().map(|origin| self.find(origin));
-                found.find(|found| !matches!(found, Found::Missing | Found::Null)).unwrap_or(Found::Missing)
+                found
+                    .find(|found| !matches!(found, FoundValue::Missing | FoundValue::Null))
+                    .unwrap_or(FoundValue::Missing)
             }
-            Origin::Constant => Found::Missing,
+            Origin::Constant => FoundValue::Missing,
             Origin::Take(Take::Sequence) => number(self.record.sequence),
             Origin::Take(Take::Index) => number(self.index.map(u64::from)),
             // Read by who takes it; it is no text.
-            Origin::Take(Take::Arrival) => Found::Missing,
+            Origin::Take(Take::Arrival) => FoundValue::Missing,
         }
     }
 
     /// The same for a condition.
     pub(crate) fn seen(&self, origin: &Origin) -> Seen<'r> {
         match self.find(origin) {
-            Found::Missing | Found::Null => Seen::Null,
-            Found::Bool(true) => Seen::Text(Cow::Borrowed("true")),
-            Found::Bool(false) => Seen::Text(Cow::Borrowed("false")),
-            Found::Number(text) => Seen::Number(text),
-            Found::Text(text) => Seen::Text(text),
-            Found::Array | Found::Object | Found::Broken => Seen::Compound,
+            FoundValue::Missing | FoundValue::Null => Seen::Null,
+            FoundValue::Bool(true) => Seen::Text(Cow::Borrowed("true")),
+            FoundValue::Bool(false) => Seen::Text(Cow::Borrowed("false")),
+            FoundValue::Number(text) => Seen::Number(text),
+            FoundValue::Text(text) => Seen::Text(text),
+            FoundValue::Array | FoundValue::Object | FoundValue::Broken => Seen::Compound,
         }
     }
 }
@@ -107,10 +111,10 @@ impl<T: Clone> Rule<T> {
     pub(crate) fn value<'r>(
         &self,
         values: &Values<'_, 'r>,
-        read: impl FnOnce(&Found<'r>) -> Result<T, Problem>,
+        read: impl FnOnce(&FoundValue<'r>) -> Result<T, Problem>,
     ) -> Result<Option<T>, Problem> {
         let found = values.find(&self.origin);
-        if matches!(found, Found::Missing | Found::Null) {
+        if matches!(found, FoundValue::Missing | FoundValue::Null) {
             return Ok(self.default.as_ref().or(self.otherwise.as_ref()).cloned());
         }
         if self.map.is_empty() && self.otherwise.is_none() {

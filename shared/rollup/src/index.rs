@@ -6,7 +6,7 @@ use crate::order::{Group, SortKey};
 use crate::page::{self, Page};
 use crate::question::Question;
 use crate::ranked::RankedSet;
-use crate::ranking::{Place, Places};
+use crate::ranking::{Places, RankPlace};
 use crate::rollup::unknown_member;
 use compact_str::CompactString;
 use daybook_contracts::ask::{AskError, AskErrorCode, Asked};
@@ -128,7 +128,7 @@ impl RankIndex {
         members
             .map(|member| {
                 let score = self.key.score(member);
-                let Place { position, rank } = places.next(score);
+                let RankPlace { position, rank } = places.next(score);
                 Ranked { position, rank, dims: self.dims(&member[score.len()..]) }
             })
             .collect()
@@ -210,9 +210,12 @@ impl RankIndex {
 }
 
 /// The members shown, as groups with their places.
-fn groups<'s>(shown: &'s [Ranked], cells: &'s [&'s [Accumulator]]) -> impl Iterator<Item = (Group<'s>, Option<Place>)> {
+fn groups<'s>(
+    shown: &'s [Ranked],
+    cells: &'s [&'s [Accumulator]],
+) -> impl Iterator<Item = (Group<'s>, Option<RankPlace>)> {
     shown.iter().zip(cells).map(|(member, cells)| {
-        let place = Place { position: member.position, rank: member.rank };
+        let place = RankPlace { position: member.position, rank: member.rank };
         (Group { time: 0, dims: &member.dims, cells }, Some(place))
     })
 }

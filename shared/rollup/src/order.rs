@@ -21,7 +21,7 @@ pub(crate) struct Group<'g> {
 
 /// What a part of a sort key is read off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
+pub(crate) enum KeySource {
     Time,
     /// By its position in the view's `group_by`.
     Dimension(usize),
@@ -33,19 +33,19 @@ pub(crate) enum Source {
 
 /// One criterion of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Part {
-    pub(crate) source: Source,
+pub(crate) struct KeyPart {
+    pub(crate) source: KeySource,
     pub(crate) descending: bool,
     nulls_last: bool,
 }
 
-impl Part {
+impl KeyPart {
     /// Null dimensions are before every text; null metrics come last in either direction.
-    pub(crate) fn new(source: Source, direction: Direction) -> Self {
+    pub(crate) fn new(source: KeySource, direction: Direction) -> Self {
         let descending = direction == Direction::Desc;
         let nulls_last = match source {
-            Source::Time | Source::Dimension(_) => descending,
-            Source::Metric(_) | Source::Reached => true,
+            KeySource::Time | KeySource::Dimension(_) => descending,
+            KeySource::Metric(_) | KeySource::Reached => true,
         };
         Self { source, descending, nulls_last }
     }
@@ -75,7 +75,7 @@ enum Value<'g> {
 /// A total order of groups: the first part decides, the next among equals of it, and so on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SortKey {
-    parts: Vec<Part>,
+    parts: Vec<KeyPart>,
     /// How many parts make the score, where this is the order of a ranking.
     score: usize,
 }
@@ -83,12 +83,12 @@ pub(crate) struct SortKey {
 impl SortKey {
     /// What comes of `parts`, and then of time, if there are pieces of it, and of the dimensions, so that no two groups
     /// are equal.
-    pub(crate) fn new(parts: Vec<Part>, time: bool, dimensions: &[usize]) -> Self {
+    pub(crate) fn new(parts: Vec<KeyPart>, time: bool, dimensions: &[usize]) -> Self {
         let mut key = Self { parts, score: 0 };
-        let last = time.then_some(Source::Time);
-        for source in last.into_iter().chain(dimensions.iter().copied().map(Source::Dimension)) {
+        let last = time.then_some(KeySource::Time);
+        for source in last.into_iter().chain(dimensions.iter().copied().map(KeySource::Dimension)) {
             if !key.parts.iter().any(|part| part.source == source) {
-                key.parts.push(Part::new(source, Direction::Asc));
+                key.parts.push(KeyPart::new(source, Direction::Asc));
             }
         }
         key
@@ -97,19 +97,19 @@ impl SortKey {
     /// The order of a ranking: by metrics, then, where `is_earliest`, by when the score was reached, the earlier before, then by
     /// dimensions.
     pub(crate) fn ranking(by: &[(usize, Direction)], is_earliest: bool, dimensions: &[usize]) -> Self {
-        let mut parts: Vec<Part> =
-            by.iter().map(|(metric, direction)| Part::new(Source::Metric(*metric), *direction)).collect();
-        parts.extend(is_earliest.then(|| Part::new(Source::Reached, Direction::Asc)));
+        let mut parts: Vec<KeyPart> =
+            by.iter().map(|(metric, direction)| KeyPart::new(KeySource::Metric(*metric), *direction)).collect();
+        parts.extend(is_earliest.then(|| KeyPart::new(KeySource::Reached, Direction::Asc)));
         let score = parts.len();
         Self { score, ..Self::new(parts, false, dimensions) }
     }
 
-    pub(crate) fn parts(&self) -> &[Part] {
+    pub(crate) fn parts(&self) -> &[KeyPart] {
         &self.parts
     }
 
     /// The parts that equals are equal in, of a ranking.
-    pub(crate) fn score_parts(&self) -> &[Part] {
+    pub(crate) fn score_parts(&self) -> &[KeyPart] {
         &self.parts[..self.score]
     }
 
@@ -133,7 +133,7 @@ impl SortKey {
     /// What stands in the key of a group, part by part.
     pub(crate) fn values(&self, plan: &Plan, group: &Group<'_>) -> Vec<Figure> {
         let figures = self.figures(plan, group);
-        let figure = |part: &Part| match value(part.source, plan, group, &figures) {
+        let figure = |part: &KeyPart| match value(part.source, plan, group, &figures) {
             Value::Null => Figure::Null,
             Value::Number(number) => Figure::Number(number),
             Value::Text(text) => Figure::Text(text.into()),
@@ -149,9 +149,11 @@ impl SortKey {
         let mut key = Vec::new();
         for (part, value) in self.parts.iter().zip(values) {
             let value = match (part.source, value) {
-                (Source::Dimension(_) | Source::Metric(_) | Source::Reached, Figure::Null) => Value::Null,
-                (Source::Time | Source::Metric(_) | Source::Reached, Figure::Number(number)) => Value::Number(*number),
-                (Source::Dimension(_), Figure::Text(text)) => Value::Text(text),
+                (KeySource::Dimension(_) | KeySource::Metric(_) | KeySource::Reached, Figure::Null) => Value::Null,
+                (KeySource::Time | KeySource::Metric(_) | KeySource::Reached, Figure::Number(number)) => {
+                    Value::Number(*number)
+                }
+                (KeySource::Dimension(_), Figure::Text(text)) => Value::Text(text),
                 _ => return None,
             };
             part.write(value, &mut key);
@@ -161,18 +163,18 @@ impl SortKey {
 
     /// The metrics of a group, if any part of the key is one: not to be worked out in vain.
     fn figures(&self, plan: &Plan, group: &Group<'_>) -> Vec<Option<Number>> {
-        let needed = self.parts.iter().any(|part| matches!(part.source, Source::Metric(_)));
+        let needed = self.parts.iter().any(|part| matches!(part.source, KeySource::Metric(_)));
         if needed { plan.figures(group.cells) } else { Vec::new() }
     }
 }
 
-fn value<'g>(source: Source, plan: &Plan, group: &Group<'g>, figures: &[Option<Number>]) -> Value<'g> {
+fn value<'g>(source: KeySource, plan: &Plan, group: &Group<'g>, figures: &[Option<Number>]) -> Value<'g> {
     let number = |number: Option<Number>| number.map_or(Value::Null, Value::Number);
     match source {
-        Source::Time => Value::Number(Number::integer(group.time.into())),
-        Source::Dimension(position) => group.dims[position].as_deref().map_or(Value::Null, Value::Text),
-        Source::Metric(position) => number(figures[position]),
-        Source::Reached => {
+        KeySource::Time => Value::Number(Number::integer(group.time.into())),
+        KeySource::Dimension(position) => group.dims[position].as_deref().map_or(Value::Null, Value::Text),
+        KeySource::Metric(position) => number(figures[position]),
+        KeySource::Reached => {
             number(plan.earliest(group.cells).map(|reached| Number::integer(reached.as_millis().into())))
         }
     }

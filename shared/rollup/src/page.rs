@@ -3,7 +3,7 @@
 use crate::cursor;
 use crate::order::Group;
 use crate::question::Question;
-use crate::ranking::Place;
+use crate::ranking::RankPlace;
 use daybook_contracts::ask::MAX_ANSWER_BYTES;
 use daybook_contracts::report::{Figure, Row};
 use daybook_domain::plan::Plan;
@@ -25,7 +25,7 @@ pub struct Page {
 pub(crate) fn from_start<'g>(
     question: &Question,
     plan: &Plan,
-    groups: impl Iterator<Item = (Group<'g>, Option<Place>)>,
+    groups: impl Iterator<Item = (Group<'g>, Option<RankPlace>)>,
     total: u64,
     mut more: bool,
 ) -> Page {
@@ -47,11 +47,11 @@ pub(crate) fn from_start<'g>(
 pub(crate) fn around<'g>(
     question: &Question,
     plan: &Plan,
-    groups: impl Iterator<Item = (Group<'g>, Option<Place>)>,
+    groups: impl Iterator<Item = (Group<'g>, Option<RankPlace>)>,
     mut centre: usize,
     total: u64,
 ) -> Page {
-    let with_size = |(group, place): (Group<'g>, Option<Place>)| {
+    let with_size = |(group, place): (Group<'g>, Option<RankPlace>)| {
         let row = question.row(plan, &group, place);
         let size = json_bytes(&row);
         (row, size)

@@ -6,7 +6,7 @@ use daybook_domain::catalogue::Ties;
 
 /// Where a member stands; both count from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct RankPlace {
     pub position: u64,
     pub rank: u64,
 }
@@ -14,7 +14,7 @@ pub struct Place {
 /// Hands out places to members that come in order.
 pub(crate) struct Places<'k> {
     ties: Ties,
-    last: Place,
+    last: RankPlace,
     /// Of the last member; `None` before the first.
     score: Option<&'k [u8]>,
 }
@@ -22,11 +22,11 @@ pub(crate) struct Places<'k> {
 impl<'k> Places<'k> {
     /// Begins behind `before` members, with the next one's rank, as [`first_rank`] tells it.
     pub(crate) fn behind(ties: Ties, before: usize, rank: u64) -> Self {
-        Self { ties, last: Place { position: before as u64, rank }, score: None }
+        Self { ties, last: RankPlace { position: before as u64, rank }, score: None }
     }
 
     /// The place of the next member.
-    pub(crate) fn next(&mut self, score: &'k [u8]) -> Place {
+    pub(crate) fn next(&mut self, score: &'k [u8]) -> RankPlace {
         let position = self.last.position + 1;
         let rank = match (self.score, self.ties) {
             (None, _) => self.last.rank,
@@ -36,7 +36,7 @@ impl<'k> Places<'k> {
             (Some(_), Ties::Dense) => self.last.rank + 1,
         };
         self.score = Some(score);
-        self.last = Place { position, rank };
+        self.last = RankPlace { position, rank };
         self.last
     }
 }
@@ -72,7 +72,7 @@ mod tests {
                 let before = SCORES[..start].iter().rev().copied();
                 let mut places = Places::behind(ties, start, first_rank(ties, before, SCORES[start]));
                 for index in start..SCORES.len() {
-                    let place = Place { position: index as u64 + 1, rank: expected[index] };
+                    let place = RankPlace { position: index as u64 + 1, rank: expected[index] };
                     assert_eq!(places.next(SCORES[index]), place, "{ties:?} from {start}");
                 }
             }

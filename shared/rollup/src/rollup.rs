@@ -3,7 +3,7 @@
 use crate::order::{Group, SortKey};
 use crate::page::{self, Page};
 use crate::question::Question;
-use crate::ranking::{Place, Places, first_rank};
+use crate::ranking::{Places, RankPlace, first_rank};
 use compact_str::CompactString;
 use daybook_contracts::ask::{AskError, AskErrorCode, Asked};
 use daybook_domain::accumulator::Accumulator;
@@ -175,9 +175,9 @@ impl<'a> Rollup<'a> {
         keys: &'s Keys,
         sorted: &'s [u32],
         shown: Range<usize>,
-    ) -> impl Iterator<Item = (Group<'s>, Option<Place>)> {
+    ) -> impl Iterator<Item = (Group<'s>, Option<RankPlace>)> {
         let indexes = sorted[shown.clone()].iter().map(|&index| index as usize);
-        let places: Vec<Option<Place>> = match (self.question.ranking_key(), self.question.ties()) {
+        let places: Vec<Option<RankPlace>> = match (self.question.ranking_key(), self.question.ties()) {
             (Some(key), Some(ties)) if self.question.in_ranking_order() => {
                 let score = |index: usize| key.score(keys.get(index));
                 let before = sorted[..shown.start].iter().map(|&index| score(index as usize));

@@ -1,6 +1,7 @@
 //! Compare-and-append: a message is stored only if nothing else was stored on its subject since the writer looked.
 //! This is the fence between two owners of a partition, and what makes a retry safe.
 
+use crate::backoff::retry;
 use crate::connection::Connection;
 use crate::written::{Message, NotWritten};
 use async_nats::HeaderMap;
@@ -16,10 +17,6 @@ use daybook_domain::time::Instant;
 use futures::TryStreamExt;
 use serde::Deserialize;
 use std::error::Error;
-use std::time::Duration;
-
-/// Longest pause between two tries of something that must succeed in the end.
-const MAX_PAUSE: Duration = Duration::from_secs(2);
 
 /// What became of an append.
 #[derive(Debug)]
@@ -253,24 +250,4 @@ fn lenient_headers(bytes: &[u8]) -> HeaderMap {
 /// When the name is not one that the broker accepts.
 pub async fn stream_handle(connection: &Connection, name: &str) -> Result<Stream<()>, async_nats::Error> {
     Ok(connection.jetstream.get_stream_no_info(name).await?)
-}
-
-/// Repeats `attempt` with growing pauses until it succeeds; says so once when it has to.
-pub async fn retry<T, F>(what: &str, mut attempt: impl FnMut() -> F) -> T
-where
-    F: Future<Output = Result<T, async_nats::Error>>,
-{
-    let mut pause = Duration::from_millis(20);
-    loop {
-        match attempt().await {
-            Ok(value) => return value,
-            Err(error) => {
-                if pause >= Duration::from_millis(300) {
-                    tracing::warn!(what, error = %error, "the broker does not answer; trying again");
-                }
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(MAX_PAUSE);
-            }
-        }
-    }
 }

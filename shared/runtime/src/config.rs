@@ -51,29 +51,26 @@ pub struct OperationsOptions {
     #[arg(long, env = "DAYBOOK_HTTP")]
     pub http: Option<String>,
     /// Form of the log lines
-    #[arg(long, env = "DAYBOOK_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    #[arg(long, env = "DAYBOOK_LOG_FORMAT", value_enum, default_value_t = Self::default().log_format)]
     pub log_format: LogFormat,
     /// What is logged, such as info or ingest=debug,info
-    #[arg(long, env = "DAYBOOK_LOG", default_value = "info")]
+    #[arg(long, env = "DAYBOOK_LOG", default_value_t = Self::default().log)]
     pub log: String,
     /// OTLP/HTTP endpoint for traces, such as http://127.0.0.1:4318; no traces are sent when absent
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,
     /// Share of traces that are sent, 0 to 1
-    #[arg(long, env = "DAYBOOK_TRACE_RATIO", default_value_t = 1.0)]
+    #[arg(long, env = "DAYBOOK_TRACE_RATIO", default_value_t = Self::default().trace_ratio)]
     pub trace_ratio: f64,
     /// Milliseconds that a process which was told to end waits for others to take over from it; 0 ends at once
     /// [0..=3600000]
-    #[arg(long, env = "DAYBOOK_DRAIN_TIMEOUT_MS", default_value_t = DRAIN_TIMEOUT_MS, value_parser = clap::value_parser!(u64).range(0..=3_600_000))]
+    #[arg(long, env = "DAYBOOK_DRAIN_TIMEOUT_MS", default_value_t = Self::default().drain_timeout_ms, value_parser = clap::value_parser!(u64).range(0..=3_600_000))]
     pub drain_timeout_ms: u64,
     /// Memory that this process may use, such as 512m or 2g; what its control group (container) and the machine have bounds it
     /// too [64m..]
     #[arg(long, env = "DAYBOOK_MEMORY", value_name = "BYTES")]
     pub memory: Option<MemoryLimit>,
 }
-
-/// Containers are killed 30 s after they were told to end, as a rule; ending takes up to ten of them.
-const DRAIN_TIMEOUT_MS: u64 = 15_000;
 
 impl Default for OperationsOptions {
     fn default() -> Self {
@@ -83,7 +80,8 @@ impl Default for OperationsOptions {
             log: "info".to_owned(),
             otlp_endpoint: None,
             trace_ratio: 1.0,
-            drain_timeout_ms: DRAIN_TIMEOUT_MS,
+            // Containers are killed 30 s after they were told to end, as a rule; ending takes up to ten of them.
+            drain_timeout_ms: 15_000,
             memory: None,
         }
     }

@@ -12,7 +12,7 @@
 //! - [`store`]: the disposable checkpoint `state at position`;
 //! - [`membership`]: who else runs a service, and which partitions are whose;
 //! - [`memory`]: how near the process is to its limit, and what may be taken in;
-//! - [`supervisor`]: restarts actors that fail;
+//! - [`supervisor`]: restarts actors that fail; [`backoff`]: pauses between attempts at anything;
 //! - [`config`], [`process`], [`http`], [`telemetry`], [`clock`]: what a process needs around its service; [`followed_file`]: files that it
 //!   follows while it runs.
 
@@ -22,6 +22,7 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 pub mod append;
+pub mod backoff;
 pub mod clock;
 pub mod config;
 pub mod connection;

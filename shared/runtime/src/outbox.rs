@@ -9,7 +9,8 @@ mod deletion;
 
 pub use deletion::Deletion;
 
-use crate::append::{Appended, Found, Newest, append, last_written, retry};
+use crate::append::{Appended, Found, Newest, append, last_written};
+use crate::backoff::{Backoff, retry};
 use crate::connection::Connection;
 use crate::kept::Kept;
 use crate::written;
@@ -31,6 +32,8 @@ use tokio_util::sync::CancellationToken;
 const MAX_IN_FLIGHT: usize = 1_000;
 /// How long what a stream keeps is taken to be as it said.
 const KEPT_FOR: Duration = Duration::from_secs(1);
+/// Pauses while the fate of an output is unclear.
+const UNCLEAR: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(2));
 /// Most subjects whose last sequence is remembered; beyond it, it is looked up again.
 const MAX_REMEMBERED: usize = 100_000;
 
@@ -242,7 +245,7 @@ async fn write(shelves: &Shelves, entry: &Entry, known: Option<End>) -> End {
         None if output.first => End { sequence: 0, position: None },
         None => look_up(connection, output).await,
     };
-    let mut pause = Duration::from_millis(20);
+    let mut backoff = UNCLEAR;
     loop {
         let is_there = match end.position {
             Some(position) => position >= output.position,
@@ -262,8 +265,7 @@ async fn write(shelves: &Shelves, entry: &Entry, known: Option<End>) -> End {
             Appended::Conflict => {}
             Appended::Unclear(error) => {
                 tracing::warn!(subject = output.subject, %error, "an output's fate is unclear; looking at its subject");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(2));
+                tokio::time::sleep(backoff.next_pause()).await;
             }
         }
         end = look_up(connection, output).await;

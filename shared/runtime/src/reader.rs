@@ -1,9 +1,8 @@
 //! Reads the messages of a stream that match one filter, from a position that the caller keeps, in order and without
 //! gaps, over reconnects and restarts of the broker.
 
-use crate::append::{
-    Found, Newest, Stored, last_message_for_certain, last_written, next_message, retry, stream_handle,
-};
+use crate::append::{Found, Newest, Stored, last_message_for_certain, last_written, next_message, stream_handle};
+use crate::backoff::retry;
 use crate::clock;
 use crate::connection::Connection;
 use crate::written::{Message, NotWritten};

@@ -1,6 +1,7 @@
 //! Keeps a set of actors running: one that fails or ends is started again after a pause that grows with its failures.
 //! They start side by side: one that takes long to begin holds up no other.
 
+use crate::backoff::Backoff;
 use futures::future::BoxFuture;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr, SupervisionEvent};
 use std::collections::{BTreeSet, HashMap};
@@ -10,10 +11,8 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Pause before the first restart of an actor; it doubles with each further failure in a row.
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-/// Longest pause before a restart.
-const MAX_PAUSE: Duration = Duration::from_secs(10);
+/// Pauses before the restarts of an actor that fails again and again.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(10));
 /// An actor that ran for so long before it failed has no failures in a row.
 const STEADY: Duration = Duration::from_secs(30);
 /// How long children that are just beginning get to notice that they are not to, and then those that run to end.
@@ -58,7 +57,7 @@ pub struct State {
     running: HashMap<ActorId, (ActorCell, usize, Instant)>,
     /// Why children ended of which it was not known yet that they had begun; empty when none is starting.
     ended_early: HashMap<ActorId, String>,
-    failures: Vec<u32>,
+    pauses: Vec<Backoff>,
     /// Those that are to run.
     wanted: BTreeSet<usize>,
     stopping: bool,
@@ -83,7 +82,7 @@ impl Actor for Supervisor {
             starting: HashMap::new(),
             running: HashMap::new(),
             ended_early: HashMap::new(),
-            failures: vec![0; children.len()],
+            pauses: vec![PAUSES; children.len()],
             children,
             wanted,
             stopping: false,
@@ -207,15 +206,13 @@ impl State {
             return;
         }
         if ran >= STEADY {
-            self.failures[index] = 0;
+            self.pauses[index].reset();
         }
         self.restart_later(myself, index, why);
     }
 
     fn restart_later(&mut self, myself: &ActorRef<Message>, index: usize, why: &str) {
-        let failures = &mut self.failures[index];
-        let pause = (FIRST_PAUSE * 2_u32.saturating_pow((*failures).min(16))).min(MAX_PAUSE);
-        *failures += 1;
+        let pause = self.pauses[index].next_pause();
         tracing::warn!(actor = self.children[index].label, why, ?pause, "an actor failed; it will be started again");
         metrics::counter!("daybook_actor_restarts_total").increment(1);
         myself.send_after(pause, move || Message::Start(index));

@@ -123,18 +123,18 @@ impl fmt::Display for Fault {
 }
 
 /// The endless sequence of a seed: every kind once in an order of the seed's, then again in another one.
-pub struct Plan {
+pub struct FaultPlan {
     random: Random,
     deck: Vec<Kind>,
 }
 
-impl Plan {
+impl FaultPlan {
     pub fn new(seed: u64) -> Self {
         Self { random: Random::new(seed), deck: Vec::new() }
     }
 }
 
-impl Iterator for Plan {
+impl Iterator for FaultPlan {
     type Item = Fault;
 
     fn next(&mut self) -> Option<Fault> {
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_seed_says_it_all_and_every_kind_comes_in_each_round() {
-        let plan = |seed| Plan::new(seed).take(5 * Kind::ALL.len()).collect::<Vec<_>>();
+        let plan = |seed| FaultPlan::new(seed).take(5 * Kind::ALL.len()).collect::<Vec<_>>();
         assert_eq!(plan(1), plan(1));
         assert_ne!(plan(1), plan(2));
         for round in plan(3).chunks(Kind::ALL.len()) {
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_pause_is_longer_than_the_patience_of_the_others() {
-        let pauses = Plan::new(1).take(200).filter(|fault| fault.kind == Kind::Pause);
+        let pauses = FaultPlan::new(1).take(200).filter(|fault| fault.kind == Kind::Pause);
         assert!(pauses.into_iter().all(|fault| fault.hold > daybook_contracts::members::LOSS));
     }
 }

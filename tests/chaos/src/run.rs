@@ -2,7 +2,7 @@
 
 use crate::check::{Problems, check, judge};
 use crate::cluster::Cluster;
-use crate::fault::{Fault, Kind, Plan};
+use crate::fault::{Fault, FaultPlan, Kind};
 use crate::fleet::Fleet;
 use crate::hostile::attack;
 use crate::load::{Board, produce};
@@ -145,7 +145,7 @@ async fn strike_all(
     let began = Instant::now();
     let mut open: Vec<Kind> = Vec::new();
     let faults =
-        Plan::new(settings.seed).filter(|fault| settings.only.is_empty() || settings.only.contains(&fault.kind));
+        FaultPlan::new(settings.seed).filter(|fault| settings.only.is_empty() || settings.only.contains(&fault.kind));
     for (number, fault) in faults.enumerate() {
         let is_over = match settings.length {
             Length::Time(length) => began.elapsed() >= length,

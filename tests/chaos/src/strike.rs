@@ -59,17 +59,7 @@ impl World {
                 tokio::time::sleep(fault.hold).await;
                 self.cluster.brokers[fault.node].restart().await?;
             }
-            Kind::BrokerRoll => {
-                for turn in 0..NODES {
-                    if turn > 0 {
-                        level(&self.client.connection.jetstream, &self.client.connection.subjects).await?;
-                    }
-                    let node = (fault.node + turn) % NODES;
-                    self.cluster.brokers[node].kill().await?;
-                    tokio::time::sleep(fault.hold).await;
-                    self.cluster.brokers[node].restart().await?;
-                }
-            }
+            Kind::BrokerRoll => self.roll(fault).await?,
             Kind::BrokerCut => {
                 self.cluster.cut_off(fault.node);
                 tokio::time::sleep(fault.hold).await;
@@ -93,30 +83,53 @@ impl World {
                 tokio::time::sleep(fault.hold).await;
                 self.fleet.process(service, instance).start();
             }
-            Kind::DiskFull => {
-                // One that has only just been started would find the disk full before it has a checkpoint to write.
-                self.fleet.ready_one(service, instance).await;
-                let before = self.fleet.process(service, instance).metric(FAILURES).await;
-                self.fleet.fill_disk(instance, true)?;
-                let filled = Instant::now();
-                while self.fleet.process(service, instance).metric(FAILURES).await <= before {
-                    anyhow::ensure!(filled.elapsed() < NOTICE_LIMIT, "no checkpoint failed on a full disk");
-                    tokio::time::sleep(PROBE_INTERVAL).await;
-                }
-                tokio::time::sleep(fault.hold).await;
-                self.fleet.fill_disk(instance, false)?;
-            }
-            Kind::HandOver => {
-                self.fleet.process(service, instance).signal(Signal::TERM);
-                self.cluster.brokers[fault.node].kill().await?;
-                let (status, ()) = tokio::join!(self.fleet.process(service, instance).ended(), async {
-                    tokio::time::sleep(fault.hold).await;
-                });
-                anyhow::ensure!(status.success(), "{} ended with {status}", service.name());
-                self.cluster.brokers[fault.node].restart().await?;
-                self.fleet.process(service, instance).start();
-            }
+            Kind::DiskFull => self.fill(fault).await?,
+            Kind::HandOver => self.hand_over(fault).await?,
         }
+        Ok(())
+    }
+
+    /// Restarts the brokers one after the other.
+    async fn roll(&mut self, fault: &Fault) -> anyhow::Result<()> {
+        for turn in 0..NODES {
+            if turn > 0 {
+                level(&self.client.connection.jetstream, &self.client.connection.subjects).await?;
+            }
+            let node = (fault.node + turn) % NODES;
+            self.cluster.brokers[node].kill().await?;
+            tokio::time::sleep(fault.hold).await;
+            self.cluster.brokers[node].restart().await?;
+        }
+        Ok(())
+    }
+
+    /// Fills a shard's disk until it has noticed.
+    async fn fill(&mut self, fault: &Fault) -> anyhow::Result<()> {
+        let (service, instance) = (fault.service, fault.instance);
+        // One that has only just been started would find the disk full before it has a checkpoint to write.
+        self.fleet.ready_one(service, instance).await;
+        let before = self.fleet.process(service, instance).metric(FAILURES).await;
+        self.fleet.fill_disk(instance, true)?;
+        let filled = Instant::now();
+        while self.fleet.process(service, instance).metric(FAILURES).await <= before {
+            anyhow::ensure!(filled.elapsed() < NOTICE_LIMIT, "no checkpoint failed on a full disk");
+            tokio::time::sleep(PROBE_INTERVAL).await;
+        }
+        tokio::time::sleep(fault.hold).await;
+        self.fleet.fill_disk(instance, false)
+    }
+
+    /// Has a process end in good order while a broker is away.
+    async fn hand_over(&mut self, fault: &Fault) -> anyhow::Result<()> {
+        let (service, instance) = (fault.service, fault.instance);
+        self.fleet.process(service, instance).signal(Signal::TERM);
+        self.cluster.brokers[fault.node].kill().await?;
+        let (status, ()) = tokio::join!(self.fleet.process(service, instance).ended(), async {
+            tokio::time::sleep(fault.hold).await;
+        });
+        anyhow::ensure!(status.success(), "{} ended with {status}", service.name());
+        self.cluster.brokers[fault.node].restart().await?;
+        self.fleet.process(service, instance).start();
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use daybook::commands::replay::{progress, replay};
 use daybook::replayer::Replayer;
-use daybook::source::Source;
+use daybook::source::EventSource;
 use daybook_contracts::ask::{DaySelector, Pieces, Query};
 use daybook_contracts::report::Figure;
 use daybook_domain::ids::TenantId;
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 async fn slice(month: &str, first_day: &str, from: &str, to: &str) -> Daybook {
     let daybook = Daybook::start().await;
     flights::define(&daybook.client, first_day).await;
-    let source = Source::open(&flights::file(&format!("data/{month}.ndjson.zst"))).unwrap();
+    let source = EventSource::open(&flights::file(&format!("data/{month}.ndjson.zst"))).unwrap();
     let bar = progress(None, true);
     let summary = replay(&daybook.client, None, flights::replay_options(), source, None, true, &bar).await.unwrap();
     assert_eq!(summary.unroutable, 0);
@@ -94,7 +94,7 @@ async fn compare_live(month: &str, first_day: &str) -> usize {
     for record in csv.records().map(Result::unwrap) {
         expected.entry(record[0].to_owned()).or_default().push(record);
     }
-    let mut source = Source::open(&flights::file(&format!("data/{month}.ndjson.zst"))).unwrap();
+    let mut source = EventSource::open(&flights::file(&format!("data/{month}.ndjson.zst"))).unwrap();
     let mut replayer = Replayer::new(daybook.client.clone(), flights::replay_options());
     let mut held: Option<(u64, Vec<u8>)> = None;
     let mut checked = 0;

@@ -4,7 +4,7 @@
 use daybook::commands::replay::{self, Summary, progress};
 use daybook::mapped;
 use daybook::replayer::ReplayOptions;
-use daybook::source::Source;
+use daybook::source::EventSource;
 use daybook_contracts::reject::{Code, Reject};
 use daybook_contracts::subjects::INVALID_TENANT;
 use daybook_domain::ids::Name;
@@ -74,7 +74,7 @@ async fn replay(daybook: &Daybook, mapping: &str, lines: &[String]) -> Summary {
         tenant: None,
         clock: None,
     };
-    let source = Source::open(&file).unwrap();
+    let source = EventSource::open(&file).unwrap();
     let bar = progress(None, true);
     replay::replay(&daybook.client, Some(&mapper), options, source, None, true, &bar).await.unwrap()
 }

@@ -1,6 +1,6 @@
 //! A replay over outages of the broker, short and long: it goes on by itself, soon after the broker is back.
 use daybook::replayer::Replayer;
-use daybook::source::Source;
+use daybook::source::EventSource;
 use daybook_tests::flights;
 use daybook_tests::processes::Processes;
 use std::time::Duration;
@@ -11,7 +11,7 @@ async fn broker_away(away: Duration) {
     let client = daybook.client.clone();
     let replaying = tokio::spawn(async move {
         let mut replayer = Replayer::new(client, flights::replay_options());
-        let mut source = Source::open(&flights::file("data/march.ndjson.zst")).unwrap();
+        let mut source = EventSource::open(&flights::file("data/march.ndjson.zst")).unwrap();
         while let Some((number, line)) = source.next_line().unwrap() {
             replayer.publish(number, line, None).await.unwrap();
         }

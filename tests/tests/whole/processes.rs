@@ -2,7 +2,7 @@
 
 use daybook::client::Client;
 use daybook::replayer::{Replayer, Tally};
-use daybook::source::Source;
+use daybook::source::EventSource;
 use daybook_contracts::admin::{ClockAdvance, ClockReply};
 use daybook_contracts::ask::{DaySelector, Query};
 use daybook_contracts::day::{DayMarker, Edge};
@@ -72,8 +72,8 @@ impl March {
     }
 }
 
-fn march() -> Source {
-    Source::open(&flights::file("data/march.ndjson.zst")).unwrap()
+fn march() -> EventSource {
+    EventSource::open(&flights::file("data/march.ndjson.zst")).unwrap()
 }
 
 /// Everything of the March slice, one after the other.

@@ -4,7 +4,7 @@ use daybook::client::Client;
 use daybook::commands::replay::{Summary, progress, replay};
 use daybook::fact_ids::FactIds;
 use daybook::replayer::ReplayOptions;
-use daybook::source::{Columns, Source};
+use daybook::source::{Columns, EventSource};
 use daybook_contracts::reject::Code;
 use daybook_domain::ids::{Name, TenantId};
 use daybook_runtime::connection::BrokerOptions;
@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A file in memory, with a name.
-fn file(name: &str, text: &[u8]) -> Source {
-    Source::of_bytes(Vec::leak(text.to_vec()), name)
+fn file(name: &str, text: &[u8]) -> EventSource {
+    EventSource::of_bytes(Vec::leak(text.to_vec()), name)
 }
 
 fn name(text: &str) -> Name {
@@ -24,7 +24,7 @@ fn name(text: &str) -> Name {
 }
 
 /// Replays a file as the command does; its facts get ids out of its content.
-async fn run(client: &Client, kind: Option<&str>, source: Source) -> Summary {
+async fn run(client: &Client, kind: Option<&str>, source: EventSource) -> Summary {
     let kinds = client.catalogue().await.unwrap().kinds;
     let fact_ids = FactIds::new(&kinds, source.content_hash().unwrap().unwrap());
     let kind = kind.map(name);

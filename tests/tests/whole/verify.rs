@@ -4,7 +4,7 @@
 use async_nats::HeaderMap;
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use daybook::commands::replay::{progress, replay};
-use daybook::source::Source;
+use daybook::source::EventSource;
 use daybook::standing::standings;
 use daybook::verification::audit::{Chapter, Story, Subject, audit};
 use daybook::verification::difference::{Difference, What};
@@ -119,7 +119,7 @@ fn assert_is_forged(difference: &Difference) {
 async fn every_report_of_the_march_flights_is_reproduced() {
     let mut daybook = Daybook::start().await;
     flights::define(&daybook.client, "2013-03-07").await;
-    let source = Source::open(&flights::file("data/march.ndjson.zst")).unwrap();
+    let source = EventSource::open(&flights::file("data/march.ndjson.zst")).unwrap();
     let bar = progress(None, true);
     let summary = replay(&daybook.client, None, flights::replay_options(), source, None, true, &bar).await.unwrap();
     let versions = sound(&daybook).await;

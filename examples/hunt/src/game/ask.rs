@@ -1,5 +1,6 @@
 //! What players and organisers ask for, and what becomes of it.
 
+use super::moment::Moment;
 use super::record::Record;
 use super::world::{Team, World};
 use crate::rules::answer::MAX_ANSWER_BYTES;
@@ -91,29 +92,6 @@ pub enum Refusal {
     Unavailable,
     #[error("this needs a valid token")]
     Forbidden,
-}
-
-/// What time it is for a team.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
-    /// By the clock of the process that asks: milliseconds since 1970.
-    pub now: i64,
-    /// For how many milliseconds that process has known the team's newest record.
-    pub since: i64,
-}
-
-impl Moment {
-    /// The team's time. It goes on even when this clock is behind the one that wrote the team's newest record, so that no limit
-    /// lasts longer than it says.
-    pub fn of(self, team: &Team) -> i64 {
-        self.now.max(team.last_at.saturating_add(self.since))
-    }
-}
-
-impl From<i64> for Moment {
-    fn from(now: i64) -> Self {
-        Self { now, since: 0 }
-    }
 }
 
 /// What the engine does about an ask.
@@ -266,7 +244,11 @@ fn record(rules: &Rules, team: &Team, ask: &Ask, moment: Moment) -> Record {
     // Two processes may have different clocks; a team's times never go back. What is played counts for the hunt, which is not over by
     // this clock.
     let is_played = matches!(ask, Ask::Submit { .. } | Ask::Hint { .. });
-    let at = if is_played { moment.of(team).min(rules.end - 1).max(team.last_at) } else { moment.of(team) };
+    let at = if is_played {
+        moment.behind(team.last_at).min(rules.end - 1).max(team.last_at)
+    } else {
+        moment.behind(team.last_at)
+    };
     match ask.clone() {
         Ask::Create { name } => Record::Created { name, at },
         Ask::Join { player, name } => Record::Joined { player, name, at },

@@ -58,6 +58,9 @@ pub enum Record {
     },
 }
 
+/// A record with its place: sequence, and team unless it is one for all.
+pub type Entry = (u64, Option<String>, Record);
+
 impl Record {
     /// When it was written.
     pub fn at(&self) -> i64 {

@@ -1,7 +1,7 @@
 //! The engine against a plain recomputation, over random games; and the rules one by one.
 
 use super::*;
-use crate::play::reference::{Entry, recompute};
+use crate::play::reference::recompute;
 use crate::rules::{Rules, read::read};
 use proptest::prelude::*;
 use std::collections::BTreeMap;

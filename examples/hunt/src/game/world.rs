@@ -1,6 +1,6 @@
 //! The game as a fold over the log. Every process folds the same log, so all agree on every figure.
 
-use super::ask::Moment;
+use super::moment::Moment;
 use super::record::Record;
 use crate::rules::{Challenge, Rules, time_text};
 use serde::Serialize;
@@ -323,7 +323,7 @@ impl Team {
         let times = self.attempts.get(&challenge.id)?;
         let oldest = times.len().checked_sub(limit.count as usize)?;
         // A team's times never go back, so the one that counts is the oldest of the last `count`.
-        let left = times[oldest] + limit.within_ms - moment.of(self);
+        let left = times[oldest] + limit.within_ms - moment.behind(self.last_at);
         (left > 0).then_some(moment.now + left)
     }
 

@@ -2,7 +2,7 @@
 
 use super::Node;
 use super::log::Appended;
-use super::state::Replaced;
+use super::replaced::Replaced;
 use crate::game::ask::decide;
 use crate::game::{Ask, Decision, Record, Refusal, Reply, World};
 use std::time::Duration;

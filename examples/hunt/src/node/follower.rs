@@ -2,7 +2,7 @@
 
 use super::Node;
 use super::log::Parsed;
-use super::state::Replaced;
+use super::replaced::Replaced;
 use super::traces::Pending;
 use async_nats::jetstream::consumer::pull::Ordered;
 use futures::{FutureExt as _, StreamExt as _};

@@ -1,15 +1,16 @@
 //! The stream that holds a hunt. A record is appended only behind the last record of its subject that the writer knows: of two
 //! writers, one fails and reads on.
 
-use super::state::Replaced;
+use super::replaced::Replaced;
 use super::tokens::random_text;
 use super::traces::{of_record, record_headers};
-use crate::game::Record;
+use crate::game::{Entry, Record};
 use anyhow::Context as _;
 use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind, PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, InfoError, StorageType, Stream};
 use async_nats::jetstream::{self, ErrorCode, consumer};
+use futures::StreamExt as _;
 use opentelemetry::trace::SpanContext;
 use std::collections::HashMap;
 use std::error::Error as _;
@@ -22,6 +23,9 @@ const MAX_LOG_BYTES: i64 = 4 << 30;
 const MAX_RECORD_BYTES: i32 = 900 * 1024;
 /// How long the broker may take to confirm an append.
 pub const ACK_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long the broker may take to deliver a record.
+const READ_LIMIT: Duration = Duration::from_secs(20);
 
 /// Key of the stream's metadata that holds the name of the log.
 const NAME: &str = "hunt-log";
@@ -212,6 +216,27 @@ pub struct Parsed {
     pub record: Option<Record>,
     /// The trace in which it was written, if that is sampled.
     pub trace: Option<SpanContext>,
+}
+
+/// The whole log of a hunt.
+///
+/// # Errors
+/// When the broker does not answer.
+pub async fn read_log(client: &async_nats::Client, hunt: &str) -> anyhow::Result<Vec<Entry>> {
+    let log = Log::open(&async_nats::jetstream::new(client.clone()), hunt).await?;
+    let end = log.end().await?;
+    let mut entries = Vec::new();
+    let mut messages = log.read(1).await?;
+    let mut reached = 0;
+    while reached < end {
+        let message = tokio::time::timeout(READ_LIMIT, messages.next()).await.context("the log ends early")?;
+        let parsed = log.parse(&message.context("the log ends early")??)?;
+        reached = parsed.sequence;
+        if let Some((team, record)) = parsed.place.zip(parsed.record) {
+            entries.push((parsed.sequence, team, record));
+        }
+    }
+    Ok(entries)
 }
 
 /// Deletes a stream, unless it is not there.

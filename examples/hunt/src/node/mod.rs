@@ -1,7 +1,8 @@
 //! A process that runs a hunt. Several share its teams out; each of them knows the whole game.
 //!
-//! - [`log`]: the stream that is the truth, and appends to it on a condition; [`state`]: what processes share beside it;
-//!   [`carrying`]: an ask, from the decision to the log; [`changing`]: other rules, and the reveal of the ranking;
+//! - [`log`]: the stream that is the truth, and appends to it on a condition; [`replaced`]: why another one is refused; [`state`]: what
+//!   processes share beside it; [`carrying`]: an ask, from the decision to the log; [`changing`]: other rules, and the reveal of the
+//!   ranking;
 //! - [`follower`]: reads the log into the [`World`]; [`teams`]: an actor for each team that this process owns; [`waiting`]: how many
 //!   asks may wait; [`members`]: who else runs, and who owns what; [`publisher`]: events to Daybook; [`ranking`]: rankings from it;
 //! - [`tokens`]: who is who; [`clock`]: what time it is; [`traces`]: from a submission to the ranking that moved; [`supervisor`]: keeps
@@ -28,6 +29,7 @@ pub mod log;
 pub mod members;
 pub mod publisher;
 pub mod ranking;
+pub mod replaced;
 pub mod state;
 pub mod supervisor;
 pub mod teams;
@@ -40,7 +42,7 @@ use async_nats::jetstream::{self, kv};
 use clock::Seen;
 use log::Log;
 use ranking::Ranking;
-use state::Replaced;
+use replaced::Replaced;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, OnceLock, RwLock, RwLockReadGuard};
 use std::time::Duration;

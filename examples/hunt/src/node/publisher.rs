@@ -6,6 +6,7 @@ use super::traces::{Pending, Publishing};
 use super::{Node, Outbox, changing, state};
 use crate::game::Event;
 use crate::game::world::{SCORE, SUBMISSION};
+use daybook_runtime::backoff::Backoff;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,9 +21,8 @@ const MAX_MESSAGE_EVENTS: usize = 400;
 const MARK_EVERY: Duration = Duration::from_millis(500);
 /// How long a step waits for something to publish.
 const IDLE: Duration = Duration::from_millis(250);
-/// First and longest pause while Daybook takes nothing, such as when its buffer is full.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const MAX_PAUSE: Duration = Duration::from_secs(2);
+/// Pauses while Daybook takes nothing, such as when its buffer is full.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
 
 /// Starts the publisher as a child of `supervisor`.
 ///
@@ -45,7 +45,7 @@ struct State {
     /// The mark in the bucket, and when it was moved or read.
     marked: u64,
     marked_at: Instant,
-    pause: Duration,
+    pauses: Backoff,
     /// The position of the rules that were defined in Daybook last.
     defined: u64,
 }
@@ -59,18 +59,16 @@ impl Actor for Publisher {
         let daybook = Daybook::new(&node.client, &node.hunt);
         let positions = node.positions();
         myself.cast(Step)?;
-        let (marked_at, pause) = (Instant::now(), FIRST_PAUSE);
-        Ok(State { daybook, positions, marked: 0, marked_at, pause, defined: 0, node })
+        Ok(State { daybook, positions, marked: 0, marked_at: Instant::now(), pauses: PAUSES, defined: 0, node })
     }
 
     async fn handle(&self, myself: ActorRef<Step>, Step: Step, state: &mut State) -> Result<(), ActorProcessingErr> {
         match state.step().await {
-            Ok(()) => state.pause = FIRST_PAUSE,
+            Ok(()) => state.pauses.reset(),
             Err(error) => {
                 tracing::warn!(%error, "Daybook did not take the events; publishing them again");
                 metrics::counter!("hunt_publish_failures_total").increment(1);
-                tokio::time::sleep(state.pause).await;
-                state.pause = (state.pause * 2).min(MAX_PAUSE);
+                tokio::time::sleep(state.pauses.next_pause()).await;
             }
         }
         // It fails only when this actor is to end.

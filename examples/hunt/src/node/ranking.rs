@@ -60,12 +60,12 @@ impl PlayerRow {
 
 /// A text that was made once for many, and a number that tells it from others without comparing all of it.
 #[derive(Clone, Debug)]
-pub struct Part {
+pub struct SharedText {
     pub bytes: bytes::Bytes,
     pub tag: u64,
 }
 
-impl From<String> for Part {
+impl From<String> for SharedText {
     fn from(text: String) -> Self {
         let mut hasher = DefaultHasher::new();
         text.hash(&mut hasher);
@@ -85,8 +85,8 @@ pub struct Ranking {
     pub is_frozen: bool,
     places: HashMap<String, usize>,
     /// The board, the first rows and all rows for programs, each made once for all who ask.
-    pub board: OnceLock<Part>,
-    pub first: OnceLock<Part>,
+    pub board: OnceLock<SharedText>,
+    pub first: OnceLock<SharedText>,
     pub all: OnceLock<bytes::Bytes>,
 }
 

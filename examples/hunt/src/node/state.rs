@@ -2,6 +2,7 @@
 //! of the log to which both belong.
 
 use super::log::{Log, delete};
+use super::replaced::Replaced;
 use anyhow::Context as _;
 use async_nats::jetstream::{self, kv};
 
@@ -11,32 +12,6 @@ const MARK: &str = "published";
 const DEFINED: &str = "defined";
 /// The name of the log.
 const LOG: &str = "log";
-
-/// A log that is not the one with which the hunt began. Events in Daybook follow from positions of the log, so another log would give
-/// wrong figures.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Replaced {
-    #[error(
-        "the stream HUNT_{hunt} was deleted and made again: it is not the log with which the hunt {hunt} began. Restore the stream \
-         from a backup, or run the hunt under another id; `hunt remove {hunt}` makes this one free"
-    )]
-    Another { hunt: String },
-    #[error(
-        "the stream HUNT_{hunt} was deleted, and Daybook still counts what it held. Restore the stream from a backup, or run the hunt \
-         under another id; `hunt remove {hunt}` makes this one free"
-    )]
-    Gone { hunt: String },
-    #[error(
-        "the log of the hunt {hunt} ends at {end}, and records up to {known} were known before: its end is lost. Restore a newer backup \
-         of the stream HUNT_{hunt}, or run the hunt under another id; `hunt remove {hunt}` makes this one free"
-    )]
-    Shortened { hunt: String, end: u64, known: u64 },
-    #[error(
-        "Daybook counts events of an earlier hunt {hunt}, whose log is gone. Take another id for this hunt, or remove \
-         what is left of that one: hunt remove {hunt} --yes"
-    )]
-    Counted { hunt: String },
-}
 
 fn bucket_name(hunt: &str) -> String {
     format!("HUNT_{hunt}_STATE")

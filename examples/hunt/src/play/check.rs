@@ -1,11 +1,9 @@
 //! Compares Daybook with a plain recomputation of the rules over the log of a hunt.
 
-use super::players::Told;
-use super::reference::{Entry, Expected, recompute};
+use super::reference::{Expected, recompute};
+use super::told::Told;
 use crate::node::daybook::{CHALLENGES, Daybook, PLAYERS, SEASON, TEAMS};
-use crate::node::log::Log;
-use anyhow::Context as _;
-use futures::StreamExt as _;
+use crate::node::log::read_log;
 use serde::Deserialize;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -50,27 +48,6 @@ struct ChallengeRow {
     challenge: String,
     submissions: i64,
     solved: i64,
-}
-
-/// The whole log of a hunt.
-///
-/// # Errors
-/// When the broker does not answer.
-pub async fn read_log(client: &async_nats::Client, hunt: &str) -> anyhow::Result<Vec<Entry>> {
-    let log = Log::open(&async_nats::jetstream::new(client.clone()), hunt).await?;
-    let end = log.end().await?;
-    let mut entries = Vec::new();
-    let mut messages = log.read(1).await?;
-    let mut reached = 0;
-    while reached < end {
-        let message = tokio::time::timeout(ASK_LIMIT, messages.next()).await.context("the log ends early")?;
-        let parsed = log.parse(&message.context("the log ends early")??)?;
-        reached = parsed.sequence;
-        if let Some((team, record)) = parsed.place.zip(parsed.record) {
-            entries.push((parsed.sequence, team, record));
-        }
-    }
-    Ok(entries)
 }
 
 /// Compares until all is equal, for at most `limit`: events may be on their way.

@@ -1,10 +1,11 @@
 //! `hunt demo`: a whole hunt in a minute, on a Daybook and two engines that it starts.
 
 use super::check::MAX_SHOWN;
-use super::generated::Plan;
+use super::generated::HuntPlan;
 use super::load::{Against, Run, Sizes};
 use super::stage::{Engine, Up};
-use crate::cli::{connect, end_hunt, init_hunt, secret};
+use crate::broker::connect;
+use crate::lifecycle::{end_hunt, init_hunt, secret};
 use crate::node::clock;
 use crate::node::daybook::{Daybook, SEASON, TEAMS};
 use crate::node::ranking::Row;
@@ -44,7 +45,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let client = connect(&up.nats).await?;
     let start = clock::now() + i64::try_from(LEAD_IN.as_millis())?;
     let end = start + i64::from(arguments.seconds) * 1_000;
-    let plan = Plan {
+    let plan = HuntPlan {
         hunt: "demo".to_owned(),
         seed: arguments.seed,
         challenges: 40,

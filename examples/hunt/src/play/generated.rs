@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 /// A hunt to be made up.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct HuntPlan {
     pub hunt: String,
     pub seed: u64,
     pub challenges: usize,
@@ -25,7 +25,7 @@ pub fn answer(seed: u64, challenge: &str) -> String {
 }
 
 /// The rules in YAML, with clear answers.
-pub fn yaml(plan: &Plan) -> String {
+pub fn yaml(plan: &HuntPlan) -> String {
     let mut random = Random::new(plan.seed);
     let freeze = plan.end - (plan.end - plan.start) / 10;
     let freeze = if plan.freezes { format!("freeze: {}\n", time_text(freeze)) } else { String::new() };
@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn generated_rules_are_sound_and_their_key_is_known() {
         for seed in 0..50 {
-            let plan = Plan {
+            let plan = HuntPlan {
                 hunt: "h".to_owned(),
                 seed,
                 challenges: 1 + seed as usize,

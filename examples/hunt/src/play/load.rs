@@ -1,13 +1,14 @@
 //! `hunt load`: plays a generated hunt over HTTP and reports what players and watchers saw.
 
 use super::check::{MAX_SHOWN, compare};
-use super::generated::{Plan, yaml};
+use super::generated::{HuntPlan, yaml};
 use super::http::Http;
 use super::players::{Style, make_teams, play};
 use super::served::compare_served;
 use super::stage::{Engine, Up};
 use super::watchers::{Views, Watchers, quantile};
-use crate::cli::{connect, init_hunt, secret};
+use crate::broker::connect;
+use crate::lifecycle::{init_hunt, secret};
 use crate::node::clock;
 use anyhow::Context as _;
 use std::collections::BTreeMap;
@@ -103,7 +104,7 @@ impl Run {
     /// # Errors
     /// When a door refuses the teams, or what is compared with does not answer.
     pub async fn play(
-        plan: &Plan,
+        plan: &HuntPlan,
         sizes: &Sizes,
         urls: Vec<String>,
         organiser: &str,
@@ -204,7 +205,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     // Long enough to make the teams and start the engines.
     let lead_in = 3_000 + i64::from(arguments.teams) * 5;
     let start = clock::now() + lead_in;
-    let mut plan = Plan {
+    let mut plan = HuntPlan {
         hunt: format!("load-{}", clock::now()),
         seed: arguments.seed,
         challenges: arguments.challenges as usize,

@@ -2,11 +2,12 @@
 
 use super::generated::answer;
 use super::http::Http;
+use super::told::Told;
 use super::visitor::{TRIES, Visitor};
 use anyhow::{Context as _, bail};
 use daybook_random::Random;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -37,42 +38,6 @@ pub struct Style {
     pub length: Duration,
     /// Doors; each player uses one, and turns to the next when it does not answer.
     pub urls: Vec<String>,
-}
-
-/// What players were told.
-#[derive(Debug, Default)]
-pub struct Told {
-    /// By team and id: whether it was right. Another verdict for the same id is a fault.
-    pub verdicts: BTreeMap<(String, String), bool>,
-    /// Points of a team, at the time when they were told.
-    pub totals: Vec<(String, i64, Instant)>,
-    /// Times of submissions, in microseconds.
-    pub times: Vec<u64>,
-    pub refused: BTreeMap<String, u64>,
-    /// Requests that had to be sent again, and those that never were answered.
-    pub repeated: u64,
-    pub failed: u64,
-    /// Why they had to be: too many waited, or a door or what is behind it was not reached.
-    pub busy: u64,
-    pub unavailable: u64,
-    pub faults: Vec<String>,
-}
-
-impl Told {
-    /// Takes in what a team was told of a submission.
-    pub fn hear(&mut self, team: &str, id: &str, reply: &Value) {
-        if let Some(refusal) = reply["refused"].as_str() {
-            *self.refused.entry(refusal.to_owned()).or_default() += 1;
-        }
-        let Some(is_right) = reply["is_right"].as_bool() else { return };
-        let known = self.verdicts.insert((team.to_owned(), id.to_owned()), is_right);
-        if known.is_some_and(|known| known != is_right) {
-            self.faults.push(format!("{id} of {team} was judged in two ways"));
-        }
-        if is_right && known.is_none() {
-            self.totals.push((team.to_owned(), reply["total"].as_i64().unwrap_or(0), Instant::now()));
-        }
-    }
 }
 
 /// The id of a team of a generated hunt.

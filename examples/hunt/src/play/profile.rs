@@ -1,11 +1,10 @@
 //! The log of a hunt that nobody played: people as `players` has them, in a time that runs as fast as it is computed. So a rehearsal
 //! without an earlier hunt plays what one would have recorded. Pure.
 
-use super::generated::{Plan, answer, yaml};
+use super::generated::{HuntPlan, answer, yaml};
 use super::players::{HINTS, pause, team};
-use super::reference::Entry;
 use crate::game::ask::decide;
-use crate::game::{Ask, Decision, Record, World};
+use crate::game::{Ask, Decision, Entry, Record, World};
 use crate::rules::read::read;
 use daybook_random::Random;
 use std::cmp::Reverse;
@@ -30,7 +29,7 @@ pub struct Profile {
 ///
 /// # Errors
 /// When the generated rules have mistakes.
-pub fn log(plan: &Plan, profile: &Profile) -> anyhow::Result<Vec<Entry>> {
+pub fn log(plan: &HuntPlan, profile: &Profile) -> anyhow::Result<Vec<Entry>> {
     let rules = read(Path::new("generated"), &yaml(plan), &mut || "salt".to_owned())?;
     let mut play = Play { world: World::default(), log: Vec::new() };
     play.append(None, Record::Rules { rules: Box::new(rules), at: plan.start - 2 * JOINING });
@@ -109,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_profile_is_a_hunt_that_could_have_been() {
-        let plan = Plan {
+        let plan = HuntPlan {
             hunt: "h".to_owned(),
             seed: 3,
             challenges: 20,

@@ -1,7 +1,6 @@
 //! An earlier hunt as something to play again: what everybody did, and when. Pure.
 
-use super::reference::Entry;
-use crate::game::{Ask, Record};
+use crate::game::{Ask, Entry, Record};
 use crate::rules::{Each, Rules};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};

@@ -1,12 +1,9 @@
 //! A plain recomputation of the rules over a whole log: what every figure must be. It shares the types of records and rules with the
 //! engine, and none of its code.
 
-use crate::game::Record;
+use crate::game::{Entry, Record};
 use crate::rules::{Challenge, Each, Rules};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// A record with its place: sequence, and team unless it is one for all.
-pub type Entry = (u64, Option<String>, Record);
 
 /// What somebody must have.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,19 +1,21 @@
 //! `hunt rehearse`: plays an earlier hunt, or a made-up one, against a set-up, and says whether it will hold.
 
-use super::check::{MAX_SHOWN, compare, read_log};
+use super::check::{MAX_SHOWN, compare};
 use super::figures::Figures;
-use super::generated::Plan;
+use super::generated::HuntPlan;
 use super::http::Http;
-use super::players::Told;
 use super::profile::{self, Profile};
 use super::recording::{MAX_RECORDS, Recording, from_lines};
-use super::reference::Entry;
 use super::replay::{self, Doors};
 use super::stage::Engine;
+use super::told::Told;
 use super::verdict::{Limits, Measured, Outcome, Verdict, judge};
 use super::watchers::{Watchers, quantile};
-use crate::cli::{Broker, init, secret};
+use crate::broker::Broker;
+use crate::game::Entry;
+use crate::lifecycle::{init, secret};
 use crate::node::clock;
+use crate::node::log::read_log;
 use anyhow::Context as _;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -368,7 +370,7 @@ async fn recorded(arguments: &Arguments, client: &async_nats::Client) -> anyhow:
         "this hunt would have up to {submissions:.0} submissions, and a rehearsal plays at most {MAX_RECORDS}: make it shorter"
     );
     let start = clock::now();
-    let plan = Plan {
+    let plan = HuntPlan {
         hunt: "made-up".to_owned(),
         seed: arguments.seed,
         challenges: 100,

@@ -1,10 +1,10 @@
 //! Plays a recording against the doors of a hunt: everybody does what they did, when they did it, however long the answers take. So
 //! the time of a submission counts from when it was due, and a door that is slow is not spared.
 
-use super::players::Told;
 use super::recording::{Act, Organised, Player, Recording};
+use super::told::Told;
 use super::visitor::Visitor;
-use crate::cli::init;
+use crate::lifecycle::init;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

@@ -1,10 +1,10 @@
 //! Compares a hunt that another program serves with the plain recomputation of its records.
 
 use super::check::Comparison;
-use super::generated::{Plan, yaml};
+use super::generated::{HuntPlan, yaml};
 use super::http::Http;
-use super::reference::{Entry, recompute};
-use crate::game::Record;
+use super::reference::recompute;
+use crate::game::{Entry, Record};
 use crate::rules::read::read;
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
@@ -50,7 +50,12 @@ struct Row {
 ///
 /// # Errors
 /// When the door does not answer, or not in this form.
-pub async fn compare_served(url: &str, organiser: &str, plan: &Plan, limit: Duration) -> anyhow::Result<Comparison> {
+pub async fn compare_served(
+    url: &str,
+    organiser: &str,
+    plan: &HuntPlan,
+    limit: Duration,
+) -> anyhow::Result<Comparison> {
     let began = Instant::now();
     let mut http = Http::new(url);
     http.token = Some(organiser.to_owned());
@@ -73,7 +78,7 @@ pub async fn compare_served(url: &str, organiser: &str, plan: &Plan, limit: Dura
 }
 
 /// The rules of the plan, and then every record.
-async fn read_records(http: &mut Http, plan: &Plan) -> anyhow::Result<Vec<Entry>> {
+async fn read_records(http: &mut Http, plan: &HuntPlan) -> anyhow::Result<Vec<Entry>> {
     let rules = read(Path::new("the generated rules"), &yaml(plan), &mut || "salt".to_owned());
     let rules = rules.map_err(|mistakes| anyhow::anyhow!("the generated rules have {} mistakes", mistakes.0.len()))?;
     let mut entries = vec![(0, None, Record::Rules { rules: Box::new(rules), at: plan.start })];
@@ -104,9 +109,9 @@ mod tests {
     use axum::routing::get;
     use serde_json::{Value, json};
 
-    fn plan() -> Plan {
+    fn plan() -> HuntPlan {
         let (start, end) = (0, 60_000);
-        Plan { hunt: "h".to_owned(), seed: 1, challenges: 3, start, end, freezes: false, bounds_attempts: false }
+        HuntPlan { hunt: "h".to_owned(), seed: 1, challenges: 3, start, end, freezes: false, bounds_attempts: false }
     }
 
     fn submitted(position: u64, team: &str, answer: &str) -> Value {

@@ -1,6 +1,6 @@
 //! Daybook and the engine as processes of their own, for demonstrations, load and tests.
 
-use crate::cli::connect;
+use crate::broker::connect;
 use crate::node::daybook::Daybook;
 use anyhow::{Context as _, bail};
 use serde_json::json;

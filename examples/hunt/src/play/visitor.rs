@@ -1,7 +1,7 @@
 //! Somebody at the doors of a hunt: sends again what was not answered, and turns to the next door.
 
 use super::http::Http;
-use super::players::Told;
+use super::told::Told;
 use anyhow::bail;
 use serde_json::Value;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -5,7 +5,7 @@ use super::rendered::LONGEST;
 use super::room::Use;
 use super::{Answer, COOKIES, Door, cookie, refused, reply};
 use crate::game::Refusal;
-use crate::node::ranking::{Part, Ranking};
+use crate::node::ranking::{Ranking, SharedText};
 use crate::node::tokens::Bearer;
 use axum::body::Body;
 use axum::extract::State;
@@ -123,7 +123,7 @@ impl Stream {
     }
 
     /// What is to be shown now. All who watch the same get the same, made once.
-    async fn make(&mut self) -> Result<Part, Refusal> {
+    async fn make(&mut self) -> Result<SharedText, Refusal> {
         let door = &self.door;
         match &self.shown {
             Shown::Ranking => {
@@ -148,7 +148,7 @@ impl Stream {
                 }
                 let own = Own::of(&door.node, team, player)?;
                 let text = std::str::from_utf8(&part.bytes).unwrap_or_default();
-                Ok(Part { bytes: holes.fill(text, &own).into(), tag: part.tag })
+                Ok(SharedText { bytes: holes.fill(text, &own).into(), tag: part.tag })
             }
             Shown::Organiser => {
                 // No team has this id.

@@ -4,7 +4,7 @@
 use super::room::Room;
 use crate::game::Refusal;
 use crate::node::Node;
-use crate::node::ranking::Part;
+use crate::node::ranking::SharedText;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub const LONGEST: Duration = Duration::from_secs(10);
 /// Most bytes of pages that are kept for others in a turn. What is more is made for each watcher.
 const MAX_KEPT_BYTES: usize = 64 << 20;
 
-type Cell = Arc<OnceCell<Result<Part, Refusal>>>;
+type Cell = Arc<OnceCell<Result<SharedText, Refusal>>>;
 
 /// The pages of a turn.
 pub struct Rendered {
@@ -56,7 +56,11 @@ impl Rendered {
     ///
     /// # Errors
     /// What `make` refuses.
-    pub async fn page(&self, name: &str, make: impl FnOnce() -> Result<String, Refusal>) -> Result<Part, Refusal> {
+    pub async fn page(
+        &self,
+        name: &str,
+        make: impl FnOnce() -> Result<String, Refusal>,
+    ) -> Result<SharedText, Refusal> {
         let (turn, cell) = {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             let cell = match kept.pages.get(name) {
@@ -68,7 +72,7 @@ impl Rendered {
         };
         let made = cell.get_or_init(|| async {
             metrics::counter!("hunt_pages_made_total").increment(1);
-            let made = self.room.make(make).await.map(Part::from);
+            let made = self.room.make(make).await.map(SharedText::from);
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             if kept.turn == turn {
                 kept.bytes += made.as_ref().map_or(0, |part| part.bytes.len());

@@ -87,7 +87,7 @@ fn a_request_is_begun_again_where_another_day_manager_comes_in_between() {
     published(&mut registrar, apply());
     // Theirs is at 2.
     let again = registrar.heard(Heard::Published(vec![1, 3]), NOW);
-    assert!(matches!(again, Action::Pause(pause, Failure::Publish(PublishError::Conflict(_))) if pause == PAUSES[0]));
+    assert!(matches!(again, Action::Pause(pause, Failure::Publish(PublishError::Conflict(_))) if pause == FIRST_PAUSE));
     assert!(matches!(registrar.heard(Heard::Paused, NOW), Action::Read));
     let Action::Await(arrival) = registrar.heard(stored([1, 3]), NOW) else { panic!() };
     assert_eq!(arrival.sequence, 3);
@@ -106,8 +106,7 @@ fn a_request_that_is_always_overtaken_fails() {
         if attempt == MAX_ATTEMPTS {
             assert!(matches!(action, Action::Failed(_)), "{action:?}");
         } else {
-            let longest = PAUSES[1];
-            assert!(matches!(action, Action::Pause(pause, _) if pause <= longest), "{action:?}");
+            assert!(matches!(action, Action::Pause(pause, _) if pause <= LONGEST_PAUSE), "{action:?}");
             registrar.heard(Heard::Paused, NOW);
             assert!(matches!(registrar.heard(streams(Vec::new()), NOW), Action::Publish(..)));
         }

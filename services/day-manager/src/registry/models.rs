@@ -43,7 +43,7 @@ pub(super) fn check_kind(kind: &Kind, old: Option<&Kind>) -> Result<(), String> 
     if let Some(field) = kind.dimensions.iter().filter_map(|d| d.field.as_ref()).find(|field| !fields.insert(*field)) {
         return Err(format!("two dimensions are taken from the field {field}"));
     }
-    kind.remember.map_or(Ok(()), Kind::check_remember)?;
+    kind.remember.map_or(Ok(()), Kind::check_remember).map_err(|error| error.to_string())?;
     check_mappings(kind)?;
     let Some(old) = old else { return Ok(()) };
     if old.mode != kind.mode {

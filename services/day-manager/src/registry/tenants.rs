@@ -2,7 +2,7 @@
 
 use super::{Check, EXTENSION, HORIZON, MAX_BACKFILL_DAYS, action};
 use crate::calendar;
-use crate::schedule::change::{self, Accepted, Counted, Standing};
+use crate::schedule::change::{self, Accepted, Counted, TenantStanding};
 use crate::seasons::check_seasons;
 use daybook_contracts::admin::{Action, TenantSpec};
 use daybook_domain::calendar::CalendarTable;
@@ -28,7 +28,7 @@ impl Check<'_> {
         let removed = registry.removed_tenant(&spec.id);
         let clock = spec.clock.clone().or_else(|| old.map(|old| old.clock.clone())).unwrap_or_else(system_clock);
         let old_table = registry.schedule.table(&spec.id).map(Arc::as_ref);
-        let standing = plan.zip(old_table).map(|(plan, table)| Standing {
+        let standing = plan.zip(old_table).map(|(plan, table)| TenantStanding {
             table,
             opened: plan.opened(),
             counted: self.counted.get(&spec.id).copied().unwrap_or(Counted::Unknown),

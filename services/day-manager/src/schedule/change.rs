@@ -44,7 +44,7 @@ pub enum Counted {
 
 /// What is known of a tenant that is to be changed.
 #[derive(Clone, Copy, Debug)]
-pub struct Standing<'a> {
+pub struct TenantStanding<'a> {
     /// Its published days.
     pub table: &'a CalendarTable,
     /// The last day that was opened.
@@ -187,7 +187,7 @@ pub struct Accepted {
     pub since: Option<(Date, Reason)>,
 }
 
-impl Standing<'_> {
+impl TenantStanding<'_> {
     /// What has begun of the tenant; `None` when it is as new.
     pub fn begun(&self) -> Option<Reason> {
         match (self.opened, self.counted) {
@@ -246,7 +246,11 @@ impl Standing<'_> {
 ///
 /// # Errors
 /// When the rules are no calendar, or they differ on a date that stays while events were counted, or may have been.
-pub fn accept_calendar(old: &Tenant, asked: &[CalendarRule], standing: &Standing<'_>) -> Result<Accepted, ChangeError> {
+pub fn accept_calendar(
+    old: &Tenant,
+    asked: &[CalendarRule],
+    standing: &TenantStanding<'_>,
+) -> Result<Accepted, ChangeError> {
     check_rules(asked)?;
     let (named_by, new) = (old.named_by(), asked[0].named_by);
     if let Some(reason) = standing.begun().filter(|_| named_by != new) {
@@ -277,7 +281,7 @@ pub fn accept_calendar(old: &Tenant, asked: &[CalendarRule], standing: &Standing
 ///
 /// # Errors
 /// When it is another one than until now, and the tenant has begun or may have.
-pub fn check_first_day(old: &Tenant, new: Date, standing: &Standing<'_>) -> Result<(), ChangeError> {
+pub fn check_first_day(old: &Tenant, new: Date, standing: &TenantStanding<'_>) -> Result<(), ChangeError> {
     match standing.begun() {
         Some(reason) if old.first_day != new => Err(ChangeError::FirstDay { old: old.first_day, new, reason }),
         _ => Ok(()),
@@ -289,7 +293,12 @@ pub fn check_first_day(old: &Tenant, new: Date, standing: &Standing<'_>) -> Resu
 /// # Errors
 /// When the tenant has begun or may have, unless it changes from a named clock to the system clock, and that clock is neither
 /// ahead nor far behind.
-pub fn check_clock(old: &Tenant, new: &Name, standing: &Standing<'_>, system_now: Instant) -> Result<(), ChangeError> {
+pub fn check_clock(
+    old: &Tenant,
+    new: &Name,
+    standing: &TenantStanding<'_>,
+    system_now: Instant,
+) -> Result<(), ChangeError> {
     let Some(reason) = standing.begun().filter(|_| old.clock != *new) else { return Ok(()) };
     let clock = old.clock.clone();
     if new.as_str() != SYSTEM_CLOCK {

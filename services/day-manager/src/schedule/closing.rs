@@ -105,19 +105,19 @@ impl Schedule {
     /// When the tenant is not known, or the day is closed, not open, has not begun, or is the last of the table.
     pub fn close_by_hand(&self, tenant: &TenantId, date: Date, now: Instant) -> Result<Closing, CloseError> {
         let known = self.get(tenant).zip(self.table(tenant));
-        let (plan, table) = known.ok_or_else(|| CloseError::UnknownTenant(tenant.clone()))?;
-        let mut plan = plan.clone();
+        let (progress, table) = known.ok_or_else(|| CloseError::UnknownTenant(tenant.clone()))?;
+        let mut progress = progress.clone();
         let mut due = Vec::new();
-        while let Some((due_at, edge, day)) = plan.next(table).filter(|(due_at, ..)| *due_at <= now) {
-            due.push(plan.marker(table, edge, day, due_at));
-            plan.note(edge, day.date, due_at);
+        while let Some((due_at, edge, day)) = progress.next(table).filter(|(due_at, ..)| *due_at <= now) {
+            due.push(progress.marker(table, edge, day, due_at));
+            progress.note(edge, day.date, due_at);
         }
-        let newest = plan.opened();
+        let newest = progress.opened();
         let not_open = || CloseError::NotOpen { tenant: tenant.clone(), date, newest };
-        let day = table.day(date).filter(|_| date >= plan.tenant.first_day).ok_or_else(not_open)?;
-        if plan.closed() >= Some(date) {
-            let closed_at = plan.closed_due_at.filter(|_| plan.closed() == Some(date));
-            let regular = day.closes_at.after(Duration::from_millis(plan.tenant.grace_ms));
+        let day = table.day(date).filter(|_| date >= progress.tenant.first_day).ok_or_else(not_open)?;
+        if progress.closed() >= Some(date) {
+            let closed_at = progress.closed_due_at.filter(|_| progress.closed() == Some(date));
+            let regular = day.closes_at.after(Duration::from_millis(progress.tenant.grace_ms));
             let by_hand = closed_at.is_some_and(|closed_at| closed_at < regular);
             return Err(CloseError::Closed { tenant: tenant.clone(), date, closed_at, by_hand });
         }
@@ -125,16 +125,16 @@ impl Schedule {
             return Err(not_open());
         }
         if now < day.opens_at {
-            let (begins_at, opens_at) = (begins_at(&plan.tenant, table, &day), day.opens_at);
+            let (begins_at, opens_at) = (begins_at(&progress.tenant, table, &day), day.opens_at);
             return Err(CloseError::NotBegun { tenant: tenant.clone(), date, begins_at, opens_at });
         }
         let next = table.day_from(date.next());
         let next = next.ok_or_else(|| CloseError::NotPublished { tenant: tenant.clone(), date })?;
-        let opened = (newest < Some(next.date)).then(|| plan.marker(table, Edge::Opened, next, now));
+        let opened = (newest < Some(next.date)).then(|| progress.marker(table, Edge::Opened, next, now));
         let mut closed = Vec::new();
-        while let Some(unclosed) = plan.unclosed(table).filter(|unclosed| unclosed.date <= date) {
-            closed.push(plan.marker(table, Edge::Closed, unclosed, now));
-            plan.note(Edge::Closed, unclosed.date, now);
+        while let Some(unclosed) = progress.unclosed(table).filter(|unclosed| unclosed.date <= date) {
+            closed.push(progress.marker(table, Edge::Closed, unclosed, now));
+            progress.note(Edge::Closed, unclosed.date, now);
         }
         Ok(Closing { due, opened, closed })
     }

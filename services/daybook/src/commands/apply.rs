@@ -3,7 +3,7 @@
 use crate::cli::{ClientArguments, Outcome};
 use crate::client::Client;
 use crate::definitions::{self, Definitions};
-use crate::standing::{Standing, standings};
+use crate::standing::{ViewStanding, standings};
 use crate::table::{Table, counted};
 use anyhow::{Context as _, ensure};
 use daybook_contracts::admin::{Action, Applied, Apply, ApplyReply, Refusal, TenantSpec};
@@ -157,7 +157,7 @@ async fn hint(client: &Client, applied: &[Applied]) -> anyhow::Result<()> {
     loop {
         let reply = client.views().await?;
         let of_new = standings(&reply).filter(|(view, _)| new.contains(view.name.as_str()));
-        let pending: Vec<(&View, Standing)> = of_new.filter(|(_, standing)| !standing.is_active()).collect();
+        let pending: Vec<(&View, ViewStanding)> = of_new.filter(|(_, standing)| !standing.is_active()).collect();
         // Most views are in force as soon as the shards have read them.
         if pending.iter().all(|(_, standing)| standing.unread == 0) || Instant::now() > deadline {
             return describe_pending(&pending).map_or(Ok(()), |line| super::print_line(&line));
@@ -166,7 +166,7 @@ async fn hint(client: &Client, applied: &[Applied]) -> anyhow::Result<()> {
     }
 }
 
-fn describe_pending(pending: &[(&View, Standing)]) -> Option<String> {
+fn describe_pending(pending: &[(&View, ViewStanding)]) -> Option<String> {
     let names: Vec<&str> = pending.iter().map(|(view, _)| view.name.as_str()).collect();
     let (first, second) = if names.len() == 1 { ("is", "it is") } else { ("are", "they are") };
     (!names.is_empty()).then(|| {
@@ -307,7 +307,7 @@ mod tests {
     #[test]
     fn the_hint_names_what_is_not_in_force() {
         let view = view(&[]);
-        let pending = || (&view, Standing::of(&view, &[None]));
+        let pending = || (&view, ViewStanding::of(&view, &[None]));
         assert_eq!(describe_pending(&[]), None);
         let line = "v is not in force everywhere yet; `daybook get views` shows how far it is";
         assert_eq!(describe_pending(&[pending()]).as_deref(), Some(line));

@@ -3,7 +3,7 @@
 use super::replay::progress;
 use crate::cli::{ClientArguments, Outcome};
 use crate::table::{Table, count};
-use crate::verification::audit::{Chapter, RefusedUnread, ReportOf, Standing, Story, Subject, audit, expired};
+use crate::verification::audit::{Chapter, EntityStanding, RefusedUnread, ReportOf, Story, Subject, audit, expired};
 use crate::verification::replay::Trimmed;
 use compact_str::CompactString;
 use daybook_domain::ids::{Name, TenantId};
@@ -134,7 +134,7 @@ fn reports(reports: &[ReportOf]) -> Option<String> {
     (!reports.is_empty()).then(|| reports.iter().map(text).collect::<Vec<_>>().join(", "))
 }
 
-fn stands(standing: &Standing) -> String {
+fn stands(standing: &EntityStanding) -> String {
     let Some(now) = &standing.now else { return format!("{} {}", standing.kind, expired()) };
     let report = match standing.report {
         Some(version) => format!("closed with report version {version}"),

@@ -7,7 +7,7 @@ use crate::commands::demo_open;
 use crate::commands::replay::{describe, progress, replay};
 use crate::embedded::{Embedded, EmbeddedOptions, locate_broker, start_broker};
 use crate::expected::{self, Rankings};
-use crate::source::Source;
+use crate::source::EventSource;
 use crate::table::{Table, count, figure};
 use anyhow::bail;
 use daybook_broker::Port;
@@ -77,7 +77,7 @@ async fn show(options: EmbeddedOptions) -> Outcome {
     define(&client).await?;
 
     let replaying = replaying()?;
-    let source = Source::of_bytes(EVENTS, "march.ndjson.zst");
+    let source = EventSource::of_bytes(EVENTS, "march.ndjson.zst");
     let bar = progress(source.length, false);
     let summary = replay(&client, None, replaying, source, None, true, &bar).await?;
     eprintln!("{}\n", describe(&summary));

@@ -6,7 +6,7 @@ use crate::cli::Outcome;
 use crate::client::Client;
 use crate::embedded::{Embedded, EmbeddedOptions};
 use crate::replayer::Replayer;
-use crate::source::{Record, Source};
+use crate::source::{EventSource, Record};
 use anyhow::Context as _;
 use daybook_domain::time::Instant;
 use serde_json::Value;
@@ -60,7 +60,7 @@ impl Pace {
 
 async fn play(client: &Client, minutes_per_second: u16, url: &str) -> anyhow::Result<()> {
     let begin: Instant = BEGIN.parse()?;
-    let mut records = Source::of_bytes(EVENTS, "march.ndjson.zst").into_records();
+    let mut records = EventSource::of_bytes(EVENTS, "march.ndjson.zst").into_records();
     let mut replayer = Replayer::new(client.clone(), replaying()?);
     let mut corrections = Corrections::default();
     let mut pace: Option<Pace> = None;

@@ -6,7 +6,7 @@ use crate::fact_ids::FactIds;
 use crate::mapped::{self, MAX_UNMAPPED};
 use crate::rejected::{self, Rejected, RejectedLine};
 use crate::replayer::{ReplayOptions, Replayer, Tally};
-use crate::source::{Columns, Format, Record, Records, Source};
+use crate::source::{Columns, EventSource, Format, Record, Records};
 use crate::table::{count, duration};
 use anyhow::{Context as _, bail};
 use daybook_domain::catalogue::{Kind, Mode, SYSTEM_CLOCK};
@@ -86,10 +86,10 @@ pub enum IdsFrom {
 /// Ids for the facts of `source`, if there are kinds of facts. Reads all of a file to tell it from others.
 async fn fact_ids(
     client: &Client,
-    source: Source,
+    source: EventSource,
     kinds: &[Kind],
     from: IdsFrom,
-) -> anyhow::Result<(Source, Option<FactIds>)> {
+) -> anyhow::Result<(EventSource, Option<FactIds>)> {
     if from == IdsFrom::None || !kinds.iter().any(|kind| kind.mode == Mode::Fact) {
         return Ok((source, None));
     }
@@ -103,7 +103,7 @@ async fn fact_ids(
 }
 
 pub async fn run(arguments: Arguments) -> Outcome {
-    let source = Source::open(&arguments.file)?.with_format(arguments.format);
+    let source = EventSource::open(&arguments.file)?.with_format(arguments.format);
     let client = arguments.client.connect().await?;
     let kinds = client.catalogue().await?.kinds;
     if let Some(kind) = &arguments.kind
@@ -203,7 +203,7 @@ pub async fn replay(
     client: &Client,
     mapping: Option<&RecordMapper>,
     options: ReplayOptions,
-    source: Source,
+    source: EventSource,
     until: Option<Instant>,
     run_on: bool,
     bar: &ProgressBar,

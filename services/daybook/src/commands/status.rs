@@ -197,6 +197,41 @@ impl Status {
 
     fn print(&self) -> anyhow::Result<()> {
         let now = clock::now();
+        self.process_table(now).print()?;
+        for service in SERVICES.iter().filter(|service| !self.members.iter().any(|m| m.service == **service)) {
+            super::print_line(&format!("no {service} runs"))?;
+        }
+        super::print_line("")?;
+        self.partition_table().print()?;
+        super::print_line("")?;
+        if let Some(table) = self.sources() {
+            table.print()?;
+            super::print_line("")?;
+        }
+        match &self.webhooks {
+            Some(webhooks) => {
+                if let Some(table) = webhooks::table(webhooks, now) {
+                    table.print()?;
+                    super::print_line("")?;
+                }
+            }
+            None => super::print_line(
+                "the broker does not tell of webhooks; may this user list the consumers of ALERTS?\n",
+            )?,
+        }
+        self.disk().print()?;
+        if let Some(days) = &self.days {
+            super::print_line(&format!("\n{}", days_text(days)))?;
+        }
+        self.print_troubles()?;
+        if !self.is_whole() {
+            super::print_line("NOT WHOLE: something above does not run, or is not level with its log yet")?;
+        }
+        Ok(())
+    }
+
+    /// Every process that tells of itself.
+    fn process_table(&self, now: Instant) -> Table {
         let mut table =
             Table::new(["SERVICE", "INSTANCE", "HOST", "PID", "VERSION", "UP", "STATE", "PARTITIONS", "MEMORY"]);
         for member in &self.members {
@@ -217,11 +252,11 @@ impl Status {
                 member.memory.as_ref().map(memory_share).unwrap_or_default(),
             ]);
         }
-        table.print()?;
-        for service in SERVICES.iter().filter(|service| !self.members.iter().any(|m| m.service == **service)) {
-            super::print_line(&format!("no {service} runs"))?;
-        }
-        super::print_line("")?;
+        table
+    }
+
+    /// Who serves each partition, and how far.
+    fn partition_table(&self) -> Table {
         let mut table = Table::new([
             "PARTITION",
             "INGEST",
@@ -237,36 +272,11 @@ impl Status {
         for partition in Partition::all(self.partitions) {
             table.row(self.partition_row(partition));
         }
-        table.print()?;
-        super::print_line("")?;
-        if let Some(table) = self.sources() {
-            table.print()?;
-            super::print_line("")?;
-        }
-        match &self.webhooks {
-            Some(webhooks) => {
-                if let Some(table) = webhooks::table(webhooks, now) {
-                    table.print()?;
-                    super::print_line("")?;
-                }
-            }
-            None => super::print_line(
-                "the broker does not tell of webhooks; may this user list the consumers of ALERTS?\n",
-            )?,
-        }
-        self.disk().print()?;
-        if let Some(days) = &self.days {
-            let overdue = match days.overdue_ms {
-                0 => "nothing is overdue".to_owned(),
-                ms => format!("the oldest close or opening is {} overdue", duration(Duration::from_millis(ms))),
-            };
-            super::print_line(&format!(
-                "\n{} tenants, {} with an open day, {} closing (past their cut-off, in their grace); {overdue}",
-                count(days.tenants),
-                count(days.open),
-                count(days.closing)
-            ))?;
-        }
+        table
+    }
+
+    /// What is wrong, a line each.
+    fn print_troubles(&self) -> anyhow::Result<()> {
         for (member, why) in self.members.iter().filter_map(|it| Some((it, it.sources_refused.as_ref()?))) {
             super::print_line(&format!(
                 "REFUSED: the file of sources of connect {} on {}; it goes on with those of before: {why}",
@@ -296,9 +306,6 @@ impl Status {
                  effect, but somebody may write there: see docs/SECURITY.md",
                 counted(*messages, "message")
             ))?;
-        }
-        if !self.is_whole() {
-            super::print_line("NOT WHOLE: something above does not run, or is not level with its log yet")?;
         }
         Ok(())
     }
@@ -388,6 +395,20 @@ impl Status {
             unwritten.map(count).unwrap_or_default(),
         ]
     }
+}
+
+/// How the tenants' days stand.
+fn days_text(days: &DaysStanding) -> String {
+    let overdue = match days.overdue_ms {
+        0 => "nothing is overdue".to_owned(),
+        ms => format!("the oldest close or opening is {} overdue", duration(Duration::from_millis(ms))),
+    };
+    format!(
+        "{} tenants, {} with an open day, {} closing (past their cut-off, in their grace); {overdue}",
+        count(days.tenants),
+        count(days.open),
+        count(days.closing)
+    )
 }
 
 /// Such as `1 073 741 824 bytes (3 %)`, `90d`, or `none`.

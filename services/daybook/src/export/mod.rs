@@ -17,7 +17,7 @@ use daybook_domain::time::Date;
 use files::Format;
 use ledger::{Exported, Ledger};
 use serde::Serialize;
-use source::Found;
+use source::DayRows;
 use std::path::{Path, PathBuf};
 
 /// What is exported, and where to.
@@ -109,8 +109,8 @@ async fn day(
         return Ok(Day::Unchanged);
     }
     let rows = match source::rows(asker, tenant, view, entry).await {
-        Ok(Found::Rows(rows)) => rows,
-        Ok(Found::Without(why)) => return Ok(Day::Without(why)),
+        Ok(DayRows::Rows(rows)) => rows,
+        Ok(DayRows::Without(why)) => return Ok(Day::Without(why)),
         Err(error) if is_without(error.code) => return Ok(Day::Without(error.to_string())),
         Err(error) => return Err(error.into()),
     };

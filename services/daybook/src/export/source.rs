@@ -10,7 +10,7 @@ use daybook_domain::ids::TenantId;
 const TRIES: usize = 5;
 
 /// What there is of a day.
-pub enum Found {
+pub enum DayRows {
     Rows(Vec<Row>),
     /// Nothing that belongs into the table, and why.
     Without(String),
@@ -22,30 +22,30 @@ pub enum Found {
 ///
 /// # Errors
 /// Those of the query service.
-pub async fn rows(asker: &Asker, tenant: &TenantId, view: &ViewEntry, entry: &ReportEntry) -> Asked<Found> {
+pub async fn rows(asker: &Asker, tenant: &TenantId, view: &ViewEntry, entry: &ReportEntry) -> Asked<DayRows> {
     let report = asker.report(tenant, entry.date, Some(entry.version)).await?.report;
     if report.definitions.views.get(&view.name) == Some(&view.definition)
         && let Some(found) = report.views.get(&view.name)
         && found.total == found.rows.len() as u64
     {
-        return Ok(Found::Rows(found.rows.clone()));
+        return Ok(DayRows::Rows(found.rows.clone()));
     }
     for _ in 0..TRIES {
         if let Some(found) = pages(asker, tenant, view, entry).await? {
             return Ok(found);
         }
     }
-    Ok(Found::Without("its next report is to come; export it again later".to_owned()))
+    Ok(DayRows::Without("its next report is to come; export it again later".to_owned()))
 }
 
 /// All pages; `None` if they are not of the report's version and of one state.
-async fn pages(asker: &Asker, tenant: &TenantId, view: &ViewEntry, entry: &ReportEntry) -> Asked<Option<Found>> {
+async fn pages(asker: &Asker, tenant: &TenantId, view: &ViewEntry, entry: &ReportEntry) -> Asked<Option<DayRows>> {
     let mut query = Query { accept_stale: false, ..Query::days(DaySelector::Date(entry.date)) };
     let mut answer: Answer = asker.query(tenant, view.name.as_str(), &query).await?;
     if answer.definition != view.definition {
         let reason =
             format!("they were made by revision {} of the view, which is {} now", answer.definition, view.definition);
-        return Ok(Some(Found::Without(reason)));
+        return Ok(Some(DayRows::Without(reason)));
     }
     let state = |answer: &Answer| (answer.report, answer.definition, answer.total, answer.generation);
     let first = state(&answer);
@@ -61,10 +61,10 @@ async fn pages(asker: &Asker, tenant: &TenantId, view: &ViewEntry, entry: &Repor
     }
     let (kept, total) = (rows.len() as u64, first.2);
     if kept < total {
-        return Ok(Some(Found::Without(format!("only {kept} of {total} rows were kept"))));
+        return Ok(Some(DayRows::Without(format!("only {kept} of {total} rows were kept"))));
     }
     // Figures of a day that waits for its next report are ahead of this one.
     let sealed = asker.report(tenant, entry.date, None).await?;
     let is_same = sealed.report.version == entry.version && !sealed.is_restating;
-    Ok(is_same.then_some(Found::Rows(rows)))
+    Ok(is_same.then_some(DayRows::Rows(rows)))
 }

@@ -1,6 +1,6 @@
 //! Reads a file ahead of the event that is being published, on a thread of its own.
 
-use super::{Record, Source};
+use super::{EventSource, Record};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::runtime::Handle;
@@ -11,7 +11,7 @@ const RECORDS_AHEAD: usize = 1_024;
 /// Bytes of events read ahead. It bounds the memory that a file takes which is small only because it is compressed.
 pub const BYTES_AHEAD: usize = 64 << 20;
 
-/// The events of a [`Source`], as they are read.
+/// The events of an [`EventSource`], as they are read.
 pub struct Records {
     receiver: mpsc::Receiver<anyhow::Result<Ahead>>,
     read: Arc<AtomicU64>,
@@ -24,7 +24,7 @@ struct Ahead {
     _room: OwnedSemaphorePermit,
 }
 
-impl Source {
+impl EventSource {
     /// Reads on a thread of its own, some events ahead: standard input may keep it waiting, and nobody else. Needs a runtime.
     pub fn into_records(mut self) -> Records {
         let (sender, receiver) = mpsc::channel(RECORDS_AHEAD);
@@ -59,7 +59,7 @@ impl Records {
     /// The next event.
     ///
     /// # Errors
-    /// As [`Source::next_record`].
+    /// As [`EventSource::next_record`].
     pub async fn next(&mut self) -> anyhow::Result<Option<Record>> {
         Ok(self.receiver.recv().await.transpose()?.map(|ahead| ahead.record))
     }

@@ -41,9 +41,9 @@ pub(super) struct Rows {
     header: Vec<String>,
     columns: Columns,
     /// What each column is, for the events of each kind.
-    places: BTreeMap<Name, Vec<Place>>,
+    places: BTreeMap<Name, Vec<CellTarget>>,
     /// For those of a kind that is not defined.
-    unknown: Vec<Place>,
+    unknown: Vec<CellTarget>,
     /// The line on which the newest row ends.
     last_line: u64,
     record: ByteRecord,
@@ -51,14 +51,14 @@ pub(super) struct Rows {
 
 /// Where the cells of a column go in an event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Place {
+struct CellTarget {
     /// A field of the event itself.
     field: Option<String>,
     dimension: Option<Name>,
     measure: Option<Name>,
 }
 
-impl Place {
+impl CellTarget {
     fn is_nothing(&self) -> bool {
         *self == Self::default()
     }
@@ -220,15 +220,15 @@ fn check(header: &[String], columns: &Columns) -> anyhow::Result<()> {
 }
 
 /// Where a column goes that is a field of the event whatever its kind.
-fn own_field(name: &str, columns: &Columns) -> Place {
+fn own_field(name: &str, columns: &Columns) -> CellTarget {
     let is_asked = |asked: &Option<String>| asked.as_deref() == Some(name);
     let is_field = TEXT_FIELDS.contains(&name) || name == VERSION;
     let is_field = is_field || is_asked(&columns.tenant) || is_asked(&columns.clock);
-    Place { field: is_field.then(|| name.to_owned()), ..Place::default() }
+    CellTarget { field: is_field.then(|| name.to_owned()), ..CellTarget::default() }
 }
 
 /// Where a column goes in the events of a kind. `dims.` and `measures.` may stand before a name.
-fn place(name: &str, kind: &Kind, columns: &Columns) -> Place {
+fn place(name: &str, kind: &Kind, columns: &Columns) -> CellTarget {
     let mut place = own_field(name, columns);
     if TEXT_FIELDS.contains(&name) || name == VERSION {
         return place;
@@ -250,7 +250,7 @@ fn place(name: &str, kind: &Kind, columns: &Columns) -> Place {
 
 /// A row, written as an event. Empty cells are absent. Numbers stay texts, so that no digit is lost.
 struct Row<'r> {
-    places: &'r [Place],
+    places: &'r [CellTarget],
     texts: &'r [&'r str],
 }
 

@@ -1,6 +1,6 @@
 //! Where recorded events come from: a file or standard input, plain or compressed, in any of the formats that tools write.
 //!
-//! [`Source`] gives one event after the other as JSON. However large a file is, and however well it is compressed, no more
+//! [`EventSource`] gives one event after the other as JSON. However large a file is, and however well it is compressed, no more
 //! than one event of [`MAX_RECORD_BYTES`] is held here, and [`Records`] reads no more than [`BYTES_AHEAD`] ahead.
 
 mod ahead;
@@ -38,7 +38,7 @@ pub struct Record {
 }
 
 /// Events of a file, and how much of the file has been read.
-pub struct Source {
+pub struct EventSource {
     origin: Origin,
     read: Arc<AtomicU64>,
     /// Length of the file as it lies on disk; unknown for what is no plain file, such as standard input.
@@ -71,7 +71,7 @@ enum State {
     Failed,
 }
 
-impl Source {
+impl EventSource {
     /// Opens `path`; `-` is standard input. What is compressed by gzip or zstd is decompressed, whatever its name.
     ///
     /// # Errors
@@ -159,7 +159,7 @@ impl Source {
     /// The next event, and its line. For files that are known to be sound.
     ///
     /// # Errors
-    /// As [`Source::next_record`], and when the event cannot be read.
+    /// As [`EventSource::next_record`], and when the event cannot be read.
     pub fn next_line(&mut self) -> anyhow::Result<Option<(u64, Vec<u8>)>> {
         let Some(Record { line, content }) = self.next_record()? else { return Ok(None) };
         let text = content.map_err(|reason| anyhow::anyhow!("line {line}: {reason}"))?;

@@ -10,7 +10,7 @@ const SOUND: &[u8] = b"{\"a\":1}\n\n  \n{\"a\":2}\r\n{\"a\":3}";
 type Lines = Vec<(u64, String)>;
 
 /// The events of a text, and the lines of those that are none.
-fn events(mut source: Source) -> (Lines, Lines) {
+fn events(mut source: EventSource) -> (Lines, Lines) {
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     while let Some(Record { line, content }) = source.next_record().unwrap() {
         match content {
@@ -27,8 +27,8 @@ fn good(text: impl Into<Vec<u8>>, name: &str) -> Lines {
     good
 }
 
-fn of(text: impl Into<Vec<u8>>, name: &str) -> Source {
-    Source::of_bytes(Vec::leak(text.into()), name)
+fn of(text: impl Into<Vec<u8>>, name: &str) -> EventSource {
+    EventSource::of_bytes(Vec::leak(text.into()), name)
 }
 
 fn gzip(text: &[u8]) -> Vec<u8> {
@@ -58,7 +58,7 @@ fn plain_and_compressed_files_give_the_same_events_whatever_their_names() {
     ] {
         let path = folder.path().join(name);
         std::fs::write(&path, &bytes).unwrap();
-        let mut source = Source::open(&path).unwrap();
+        let mut source = EventSource::open(&path).unwrap();
         let mut lines = Vec::new();
         while let Some((number, line)) = source.next_line().unwrap() {
             lines.push((number, String::from_utf8(line).unwrap()));
@@ -78,7 +78,7 @@ fn a_damaged_file_is_an_error_and_so_is_what_is_no_text() {
     let mut source = of(cut, "x.zst");
     let failed = (0..10_000).find_map(|_| source.next_record().err());
     assert!(failed.is_some());
-    assert!(Source::open(Path::new("/nowhere/x")).is_err());
+    assert!(EventSource::open(Path::new("/nowhere/x")).is_err());
     let utf16 = |mark: &[u8], unit: fn(u16) -> [u8; 2]| {
         [mark.to_vec(), "{\"a\":1}\n".encode_utf16().flat_map(unit).collect()].concat()
     };

@@ -10,7 +10,8 @@ use daybook_domain::ids::{InboxSeq, LogSeq, Name, Partition, TenantId};
 use daybook_domain::time::{Date, Instant};
 use daybook_machine::audit::{Disposition, Known, Sighting};
 use daybook_machine::{Effect, KEEP_DAYS};
-use daybook_runtime::append::{retry, stream_handle};
+use daybook_runtime::append::stream_handle;
+use daybook_runtime::backoff::retry;
 use daybook_runtime::connection::Connection;
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -76,7 +77,7 @@ pub struct ReportOf {
 
 /// Where the entity stands at the end of the log.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Standing {
+pub struct EntityStanding {
     pub kind: Name,
     /// `None` when it is no longer kept, because its day is older than corrections reach back.
     pub now: Option<Known>,
@@ -106,7 +107,7 @@ pub struct Story {
     pub chapters: Vec<Chapter>,
     /// Events of the tenant that no chapter can tell of, for they were refused without being read.
     pub refused_unread: Option<RefusedUnread>,
-    pub standings: Vec<Standing>,
+    pub standings: Vec<EntityStanding>,
     /// From where on it is told, when the log is trimmed: what became of events before is not known any more.
     pub trimmed: Option<Trimmed>,
     /// Why the log could not be read to its end.
@@ -220,7 +221,7 @@ impl Teller {
             let now = replay.state.known(&subject.tenant, &kind, &subject.id);
             let versions = now.as_ref().map(|known| self.sealed.range((known.date, 0)..=(known.date, u32::MAX)));
             let report = versions.and_then(|mut versions| Some(versions.next_back()?.0.1));
-            Standing { kind, now, report }
+            EntityStanding { kind, now, report }
         };
         let standings = kinds.into_iter().filter_map(|kind| Name::new(kind).ok()).map(standing).collect();
         Story {

@@ -1,6 +1,6 @@
 //! How a sealed report and the log can disagree.
 
-use super::paths::Place;
+use super::paths::FirstDifference;
 use daybook_domain::ids::LogSeq;
 use serde::Serialize;
 use std::fmt;
@@ -51,7 +51,7 @@ pub enum What {
 }
 
 impl What {
-    pub fn bytes(place: Place) -> Self {
+    pub fn bytes(place: FirstDifference) -> Self {
         Self::Bytes { path: place.path, stored: place.stored, reproduced: place.reproduced }
     }
 

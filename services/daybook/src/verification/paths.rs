@@ -12,7 +12,7 @@ const NOTHING: &str = "(nothing)";
 
 /// The first place at which two reports differ, and what each of them has there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct FirstDifference {
     /// As in JSONPath: `$.views.board.rows[3].flights`.
     pub path: String,
     pub stored: String,
@@ -26,7 +26,7 @@ pub struct Place {
 /// let place = first_difference(br#"{"version":1,"rows":[{"n":2}]}"#, br#"{"version":1,"rows":[{"n":3}]}"#);
 /// assert_eq!((place.path.as_str(), place.stored.as_str(), place.reproduced.as_str()), ("$.rows[0].n", "2", "3"));
 /// ```
-pub fn first_difference(stored: &[u8], reproduced: &[u8]) -> Place {
+pub fn first_difference(stored: &[u8], reproduced: &[u8]) -> FirstDifference {
     let raw = |bytes| serde_json::from_slice::<&RawValue>(bytes).ok();
     match raw(stored).zip(raw(reproduced)) {
         Some((stored_raw, reproduced_raw)) => {
@@ -37,7 +37,7 @@ pub fn first_difference(stored: &[u8], reproduced: &[u8]) -> Place {
 }
 
 /// `None` when the texts are the same.
-fn compare(path: &str, stored: &str, reproduced: &str) -> Option<Place> {
+fn compare(path: &str, stored: &str, reproduced: &str) -> Option<FirstDifference> {
     if stored == reproduced {
         return None;
     }
@@ -52,7 +52,7 @@ fn compare(path: &str, stored: &str, reproduced: &str) -> Option<Place> {
     Some(inner.unwrap_or_else(|| of_bytes(path, stored.as_bytes(), reproduced.as_bytes())))
 }
 
-fn compare_objects(path: &str, stored: &[Member<'_>], reproduced: &[Member<'_>]) -> Option<Place> {
+fn compare_objects(path: &str, stored: &[Member<'_>], reproduced: &[Member<'_>]) -> Option<FirstDifference> {
     for index in 0..stored.len().max(reproduced.len()) {
         match (stored.get(index), reproduced.get(index)) {
             (Some(one), Some(other)) if one.0 == other.0 => {
@@ -73,7 +73,7 @@ fn compare_objects(path: &str, stored: &[Member<'_>], reproduced: &[Member<'_>])
     None
 }
 
-fn compare_arrays(path: &str, stored: &[&RawValue], reproduced: &[&RawValue]) -> Option<Place> {
+fn compare_arrays(path: &str, stored: &[&RawValue], reproduced: &[&RawValue]) -> Option<FirstDifference> {
     (0..stored.len().max(reproduced.len())).find_map(|index| {
         let path = format!("{path}[{index}]");
         match (stored.get(index), reproduced.get(index)) {
@@ -87,15 +87,15 @@ fn compare_arrays(path: &str, stored: &[&RawValue], reproduced: &[&RawValue]) ->
 }
 
 /// A difference that has no value of its own: the bytes from the first one that differs.
-fn of_bytes(path: &str, stored: &[u8], reproduced: &[u8]) -> Place {
+fn of_bytes(path: &str, stored: &[u8], reproduced: &[u8]) -> FirstDifference {
     let same = stored.iter().zip(reproduced).take_while(|(one, other)| one == other).count();
     let shown =
         |bytes: &[u8]| format!("byte {same}: {}", String::from_utf8_lossy(bytes.get(same..).unwrap_or_default()));
     place(path.to_owned(), &shown(stored), &shown(reproduced))
 }
 
-fn place(path: String, stored: &str, reproduced: &str) -> Place {
-    Place { path, stored: cut(stored), reproduced: cut(reproduced) }
+fn place(path: String, stored: &str, reproduced: &str) -> FirstDifference {
+    FirstDifference { path, stored: cut(stored), reproduced: cut(reproduced) }
 }
 
 /// The text, with its end left out when it is long.
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     fn found(stored: &str, reproduced: &str) -> (String, String, String) {
-        let Place { path, stored, reproduced } = first_difference(stored.as_bytes(), reproduced.as_bytes());
+        let FirstDifference { path, stored, reproduced } = first_difference(stored.as_bytes(), reproduced.as_bytes());
         (path, stored, reproduced)
     }
 

@@ -7,7 +7,8 @@ use daybook_contracts::subjects::Subjects;
 use daybook_domain::calendar::BusinessDay;
 use daybook_domain::ids::{LogSeq, TenantId};
 use daybook_domain::time::{Date, Instant};
-use daybook_runtime::append::{last_message, retry, stream_handle};
+use daybook_runtime::append::{last_message, stream_handle};
+use daybook_runtime::backoff::retry;
 use daybook_runtime::clock;
 use daybook_runtime::connection::Connection;
 use daybook_runtime::reader::{Delivered, Reader};
@@ -122,7 +123,7 @@ pub struct Key {
 
 /// What REPORTS had when it was read, by tenant and date, in the order of the stream.
 #[derive(Debug, Default)]
-pub struct Stored {
+pub struct StoredReports {
     pub days: BTreeMap<Key, Vec<StoredReport>>,
     /// Messages that no shard wrote: every reader passes over them.
     pub foreign: ForeignList,
@@ -132,7 +133,7 @@ pub struct Stored {
     pub gone_before: Option<Instant>,
 }
 
-impl Stored {
+impl StoredReports {
     /// Everything that `filter` matches in REPORTS now.
     pub async fn read(connection: &Connection, filter: String, bar: &ProgressBar) -> Self {
         let stream = connection.subjects.reports_stream();

@@ -3,7 +3,7 @@
 use super::difference::{Difference, What};
 use super::paths::first_difference;
 use super::replay::{Broken, Replay, Trimmed};
-use super::stored::{ForeignList, Key, Stored, StoredReport, missing};
+use super::stored::{ForeignList, Key, StoredReport, StoredReports, missing};
 use anyhow::Context as _;
 use async_nats::jetstream::stream::RawMessageErrorKind;
 use daybook_contracts::ask::{POSITION_VIEW, Position};
@@ -12,7 +12,8 @@ use daybook_domain::ids::{LogSeq, Partition, TenantId};
 use daybook_domain::time::{Date, Instant};
 use daybook_machine::removal::Purge;
 use daybook_machine::{Effect, SealedReport};
-use daybook_runtime::append::{retry, stream_handle};
+use daybook_runtime::append::stream_handle;
+use daybook_runtime::backoff::retry;
 use daybook_runtime::connection::Connection;
 use daybook_runtime::reader::read_all;
 use indicatif::ProgressBar;
@@ -154,7 +155,7 @@ pub async fn verify(connection: &Connection, scope: Scope, bar: &ProgressBar) ->
         Scope::Tenants(_) | Scope::All => connection.subjects.reports_of("*"),
     };
     // Before the log: a report is written after its batch, so every one of these has its batch in the log that follows.
-    let stored = Stored::read(connection, filter, bar).await;
+    let stored = StoredReports::read(connection, filter, bar).await;
     let mut verifier = Verifier {
         connection: connection.clone(),
         scope,
@@ -190,7 +191,7 @@ impl Unwritten {
 struct Verifier {
     connection: Connection,
     scope: Scope,
-    stored: Stored,
+    stored: StoredReports,
     outcome: Verification,
     /// What was said to be missing already.
     missing: BTreeSet<(Key, u64)>,

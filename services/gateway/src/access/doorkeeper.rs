@@ -1,18 +1,18 @@
 //! Finds what a request may do, by its token.
 
+use super::fetching;
 use super::grant::Grant;
 use super::jwks::{self, KeySetError};
 use super::jwt::{self, Expected, JwtError, Verifier};
 use super::keys::{KeyFileError, Keys};
-use super::{fetching, watching};
 use crate::options::DoorOptions;
+use crate::outgoing::Outgoing;
 use crate::problem::{Code, Problem};
 use axum::http::{HeaderMap, HeaderValue, header};
 use daybook_domain::time::Instant;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use tokio_util::sync::CancellationToken;
 
 /// Why the keys cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +42,8 @@ pub(crate) struct Doorkeeper {
     jwt_source: JwtSource,
     verifiers: RwLock<Arc<Vec<Verifier>>>,
     expected: Expected,
+    /// Gets the keys that a URL has.
+    outgoing: Outgoing,
     /// A token named a key that is not known, or the URL did not answer.
     misses_a_key: AtomicBool,
     /// Rises each time that keys were read, once they are in force.
@@ -51,10 +53,11 @@ pub(crate) struct Doorkeeper {
 impl Doorkeeper {
     /// Lets everyone in.
     pub(crate) fn open() -> Self {
-        Self { is_open: true, ..Self::new(&DoorOptions::default()) }
+        Self { is_open: true, ..Self::new(&DoorOptions::default(), Outgoing::default()) }
     }
 
-    fn new(options: &DoorOptions) -> Self {
+    /// Knows where keys come from, and none yet.
+    pub(super) fn new(options: &DoorOptions, outgoing: Outgoing) -> Self {
         Self {
             is_open: false,
             api_keys_file: options.api_keys.clone(),
@@ -68,28 +71,10 @@ impl Doorkeeper {
             },
             verifiers: RwLock::default(),
             expected: Expected { issuer: options.jwt_issuer.clone(), audience: options.jwt_audience.clone() },
+            outgoing,
             misses_a_key: AtomicBool::new(false),
             generation: AtomicU64::new(0),
         }
-    }
-
-    /// Reads the keys that the options name, and keeps them current until `stop`. A URL that does not answer is asked again
-    /// later.
-    ///
-    /// # Errors
-    /// When a file cannot be used.
-    pub(crate) async fn load(options: &DoorOptions, stop: CancellationToken) -> Result<Arc<Self>, DoorError> {
-        let door = Arc::new(Self::new(options));
-        let seen = watching::SeenFiles::of(&door);
-        if door.api_keys_file.is_some() {
-            door.read_api_keys().await?;
-        }
-        match (&door.jwt_source, door.read_jwt_keys().await) {
-            (JwtSource::Url(_), Err(error)) => tracing::warn!(%error, "no JWT is valid until they come"),
-            (_, read) => drop(read?),
-        }
-        tokio::spawn(watching::watch(door.clone(), seen, stop));
-        Ok(door)
     }
 
     /// Whether everyone is let in.
@@ -172,7 +157,7 @@ impl Doorkeeper {
             }
             JwtSource::Url(url) => {
                 self.misses_a_key.store(true, Ordering::Relaxed);
-                let fetched = fetching::get(url).await;
+                let fetched = fetching::get(&self.outgoing, url).await;
                 let text = fetched.map_err(|reason| DoorError::Fetch { url: without_secrets(url), reason })?;
                 (text, without_secrets(url))
             }

@@ -1,7 +1,7 @@
 //! Gets a JWKS by HTTP or HTTPS: one request, bounded in time and size, without redirects.
 
 use super::jwks::MAX_KEYS_BYTES;
-use crate::outgoing::{self, AnswerBounds};
+use crate::outgoing::{AnswerBounds, Outgoing};
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use std::time::Duration;
@@ -14,9 +14,10 @@ const BOUNDS: AnswerBounds = AnswerBounds { head: PATIENCE, body: PATIENCE, byte
 ///
 /// # Errors
 /// The reason, for the log.
-pub(super) async fn get(url: &str) -> Result<Vec<u8>, String> {
+pub(super) async fn get(outgoing: &Outgoing, url: &str) -> Result<Vec<u8>, String> {
     let request = Request::get(url).header(header::ACCEPT, "application/json").body(Body::empty());
-    let answer = outgoing::send(request.map_err(|error| format!("no URL: {error}"))?, BOUNDS).await?;
+    let request = request.map_err(|error| format!("no URL: {error}"))?;
+    let answer = outgoing.send(request, BOUNDS).await.map_err(|error| error.to_string())?;
     if answer.status != StatusCode::OK {
         return Err(format!("the answer has the status {}", answer.status));
     }

@@ -36,10 +36,15 @@ impl Scope {
     }
 }
 
+/// A text that names no scope.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no scope; there are publish and query")]
+pub struct ScopeError(String);
+
 impl std::str::FromStr for Scope {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::named(text).ok_or_else(|| format!("{text:?} is no scope; there are publish and query"))
+    type Err = ScopeError;
+    fn from_str(text: &str) -> Result<Self, ScopeError> {
+        Self::named(text).ok_or_else(|| ScopeError(text.to_owned()))
     }
 }
 

@@ -2,9 +2,11 @@
 //!
 //! - [`Grant`]: what a token allows; [`keys`]: API keys, stored hashed; [`jwt`]: signed tokens, and [`jwks`] the keys that
 //!   sign them; [`spki`]: public keys in PEM;
-//! - [`doorkeeper`]: finds the grant of a request; [`permit`]: whether what it began may go on; [`fetching`]: keys from a URL; [`watching`]: keys that change;
+//! - [`doorkeeper`]: finds the grant of a request; [`permit`]: whether what it began may go on; [`fetching`]: keys from a URL;
+//!   [`watching`]: loads the keys, and follows those that change; [`caller`]: who may ask without a token;
 //! - [`meter`]: how often a token may ask, and how many requests of a tenant may be under way.
 
+mod caller;
 pub(crate) mod doorkeeper;
 mod fetching;
 mod grant;
@@ -14,8 +16,10 @@ pub mod keys;
 mod meter;
 mod permit;
 mod spki;
-mod watching;
+pub(crate) mod watching;
 
-pub use grant::{Grant, Scope, Tenants};
+pub(crate) use caller::check_caller;
+pub use caller::is_local;
+pub use grant::{Grant, Scope, ScopeError, Tenants};
 pub(crate) use meter::{Meter, Rate, Turn, UnderWay, Use};
 pub(crate) use permit::Permit;

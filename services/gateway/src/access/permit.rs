@@ -68,8 +68,9 @@ impl Permit {
 mod tests {
     use super::*;
     use crate::access::keys::{KeyFile, new_key};
-    use crate::access::{Scope, Tenants};
+    use crate::access::{Scope, Tenants, watching};
     use crate::options::DoorOptions;
+    use crate::outgoing::Outgoing;
     use tokio_util::sync::CancellationToken;
 
     #[tokio::test]
@@ -84,7 +85,7 @@ mod tests {
         KeyFile { keys: vec![stored.clone()] }.write(&path).unwrap();
         let options = DoorOptions { api_keys: Some(path.clone()), ..DoorOptions::default() };
         let stop = CancellationToken::new();
-        let door = Doorkeeper::load(&options, stop.clone()).await.unwrap();
+        let door = watching::load(&options, Outgoing::default(), stop.clone()).await.unwrap();
         stop.cancel();
         let mut headers = HeaderMap::new();
         headers.insert(header::AUTHORIZATION, format!("Bearer {text}").parse().unwrap());

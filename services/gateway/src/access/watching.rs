@@ -1,6 +1,8 @@
 //! Keys that change while the gateway runs: files are read again when they change, a URL every few minutes.
 
-use super::doorkeeper::Doorkeeper;
+use super::doorkeeper::{DoorError, Doorkeeper};
+use crate::options::DoorOptions;
+use crate::outgoing::Outgoing;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,9 +17,30 @@ const ASK_AGAIN: Duration = Duration::from_secs(300);
 /// How soon a URL is asked again when a token names a key that is not known, or the URL did not answer.
 const ASK_SOON: Duration = Duration::from_secs(15);
 
+/// A doorkeeper with the keys that the options name, which are kept current until `stop`. A URL that does not answer is asked again
+/// later.
+///
+/// # Errors
+/// When a file cannot be used.
+pub(crate) async fn load(
+    options: &DoorOptions,
+    outgoing: Outgoing,
+    stop: CancellationToken,
+) -> Result<Arc<Doorkeeper>, DoorError> {
+    let door = Arc::new(Doorkeeper::new(options, outgoing));
+    let seen = SeenFiles::of(&door);
+    door.read_api_keys().await?;
+    match door.read_jwt_keys().await {
+        Err(error) if door.has_url() => tracing::warn!(%error, "no JWT is valid until they come"),
+        read => drop(read?),
+    }
+    tokio::spawn(watch(door.clone(), seen, stop));
+    Ok(door)
+}
+
 /// Keeps the keys of `door` as its files and its URL have them. What cannot be read leaves the keys as they are, and is read again
 /// each time until it can be.
-pub(super) async fn watch(door: Arc<Doorkeeper>, mut seen: SeenFiles, stop: CancellationToken) {
+async fn watch(door: Arc<Doorkeeper>, mut seen: SeenFiles, stop: CancellationToken) {
     let mut asked = Instant::now();
     while tokio::time::timeout(LOOK, stop.cancelled()).await.is_err() {
         // Noted before it is read: a change meanwhile is seen the next time.
@@ -41,13 +64,13 @@ pub(super) async fn watch(door: Arc<Doorkeeper>, mut seen: SeenFiles, stop: Canc
 }
 
 /// The files of keys as they were before they were read last.
-pub(super) struct SeenFiles {
+struct SeenFiles {
     api_keys: Seen,
     jwt_keys: Seen,
 }
 
 impl SeenFiles {
-    pub(super) fn of(door: &Doorkeeper) -> Self {
+    fn of(door: &Doorkeeper) -> Self {
         Self { api_keys: Seen::of(door.api_keys_file()), jwt_keys: Seen::of(door.jwt_keys_file()) }
     }
 }

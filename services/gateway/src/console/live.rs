@@ -1,8 +1,8 @@
 //! Pages that change while they are looked at: the page is made again, and sent where it differs from what was sent.
 
-use super::Console;
-use super::serve::{self, Wanted};
 use super::visitor::Visitor;
+use super::wanted::Wanted;
+use super::{Console, screens};
 use crate::live::frames::{HEARTBEAT, RETRY, event};
 use crate::problem::{Code, Problem};
 use axum::body::Body;
@@ -85,7 +85,7 @@ impl Following {
                 self.has_ended = true;
                 return Some(event("trouble", None, problem.detail().as_bytes()));
             }
-            let (event, every) = match serve::make(&self.console, &self.visitor, &self.wanted).await {
+            let (event, every) = match screens::page(&self.console, &self.visitor, &self.wanted).await {
                 Ok(page) => (event("page", None, page.live.0.as_bytes()), page.every),
                 Err(problem) => (event("trouble", None, problem.detail().as_bytes()), AGAIN),
             };

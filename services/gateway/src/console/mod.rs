@@ -1,6 +1,7 @@
 //! The console: pages for people, under `/`, made of the same answers as the API. Pages only read.
 //!
-//! - [`serve`]: a request to a page, and who may see it; [`visitor`]: who asks, by a cookie; [`sign_in`]: where it comes from;
+//! - [`serve`]: a request to a page, and who may see it; [`wanted`]: which page; [`visitor`]: who asks, by a cookie; [`sign_in`]: where
+//!   it comes from; [`screens`]: makes the page;
 //! - [`today`], [`tenant`], [`view`], [`report`], [`rejects`], [`catalogue`], [`cluster`] (with [`webhooks`]): the screens; each
 //!   makes a [`page::Page`];
 //! - [`page`]: what all pages have; [`live`]: pages that change while they are looked at; [`assets`]: style and script;
@@ -20,6 +21,7 @@ mod page;
 mod rejects;
 mod report;
 mod rows;
+mod screens;
 mod serve;
 mod sign_in;
 mod snippets;
@@ -29,12 +31,13 @@ mod tenant;
 mod today;
 mod view;
 mod visitor;
+mod wanted;
 mod webhooks;
 mod words;
 
 use crate::console::cluster::Heard;
 use crate::console::survey::Survey;
-use crate::http::Gateway;
+use crate::gateway::Gateway;
 use axum::Router;
 use axum::extract::{RawPathParams, Request, State};
 use axum::routing::any;

@@ -34,17 +34,17 @@ pub(super) fn above(tenant: &Tenant) -> Vec<(String, String)> {
 
 /// A place of the navigation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct NavigationLink {
     pub path: &'static str,
     pub name: &'static str,
     pub is_for_operators: bool,
 }
 
 /// The navigation.
-pub(super) const PLACES: &[Place] = &[
-    Place { path: "/", name: "Today", is_for_operators: false },
-    Place { path: "/catalogue", name: "Catalogue", is_for_operators: false },
-    Place { path: "/cluster", name: "Cluster", is_for_operators: true },
+pub(super) const NAVIGATION: &[NavigationLink] = &[
+    NavigationLink { path: "/", name: "Today", is_for_operators: false },
+    NavigationLink { path: "/catalogue", name: "Catalogue", is_for_operators: false },
+    NavigationLink { path: "/cluster", name: "Cluster", is_for_operators: true },
 ];
 
 /// The page as a document. `path` is that of the request; `follow` is where its changes come from.
@@ -55,7 +55,7 @@ pub(super) fn document(page: &Page, visitor: &Visitor, path: &str, follow: &str)
             a.brand href="/" { "Daybook" }
             nav aria-label="Console" {
                 ul {
-                    @for place in PLACES.iter().filter(|place| visitor.is_operator() || !place.is_for_operators) {
+                    @for place in NAVIGATION.iter().filter(|place| visitor.is_operator() || !place.is_for_operators) {
                         li { a href=(place.path) aria-current=[(place.path == path).then_some("page")] { (place.name) } }
                     }
                 }

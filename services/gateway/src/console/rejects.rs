@@ -1,7 +1,7 @@
 //! Events of a tenant that were not counted: how many of each code, why, and the original.
 
 use super::page::{Page, above};
-use super::serve::Wanted;
+use super::wanted::Wanted;
 use super::{Console, words};
 use crate::problem::Problem;
 use daybook_contracts::lists::{REJECTS_VIEW, RejectList, RejectsQuery};

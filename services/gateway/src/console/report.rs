@@ -1,7 +1,7 @@
 //! A sealed report: its figures, its manifest, what a version changed, and whether its hash holds.
 
 use super::page::{Page, above, wide};
-use super::serve::Wanted;
+use super::wanted::Wanted;
 use super::{Console, digits, rows, tenant, view, words};
 use crate::problem::{Code, Problem};
 use crate::questions::report::{Sealed, sealed};

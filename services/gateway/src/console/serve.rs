@@ -1,9 +1,9 @@
 //! A request to a page: who may see it, and the page or its changes.
 
 use super::asked::Asked;
-use super::page::{self, Page};
 use super::visitor::Visitor;
-use super::{Console, Screen, catalogue, cluster, live, rejects, report, tenant, today, view};
+use super::wanted::Wanted;
+use super::{Console, Screen, live, page, screens};
 use crate::access::{Turn, Use};
 use crate::http::{Reply, finish, respond};
 use crate::problem::{Code, Problem};
@@ -11,61 +11,9 @@ use axum::extract::{RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::Response;
-use daybook_domain::catalogue::Tenant;
-use daybook_domain::ids::{Name, TenantId};
-use daybook_domain::time::Date;
 use daybook_runtime::clock;
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::time::Instant;
-
-/// How long a page may take, all in all.
-const DEADLINE: Duration = Duration::from_secs(20);
-
-/// A page that was asked for.
-pub(super) struct Wanted {
-    pub screen: Screen,
-    pub path: String,
-    pub asked: Asked,
-    place: BTreeMap<String, String>,
-}
-
-impl Wanted {
-    /// A name in the path.
-    ///
-    /// # Errors
-    /// It is none.
-    pub(super) fn of_path<T: std::str::FromStr<Err: std::fmt::Display>>(&self, what: &str) -> Result<T, Problem> {
-        let text = self.place.get(what).map_or("", String::as_str);
-        text.parse().map_err(|error| Problem::new(Code::BadRequest, format!("{error}")).field(what))
-    }
-
-    /// The tenant in the path.
-    ///
-    /// # Errors
-    /// There is no such tenant.
-    pub(super) async fn tenant(&self, console: &Console) -> Result<Arc<Tenant>, Problem> {
-        let id: TenantId = self.of_path("tenant")?;
-        console.gateway.definitions.tenant(&id).await
-    }
-
-    /// The view in the path.
-    ///
-    /// # Errors
-    /// It is no name.
-    pub(super) fn view(&self) -> Result<Name, Problem> {
-        self.of_path("view")
-    }
-
-    /// The business day in the path.
-    ///
-    /// # Errors
-    /// It is no date.
-    pub(super) fn date(&self) -> Result<Date, Problem> {
-        self.of_path("date")
-    }
-}
 
 /// Answers a request to a screen; `name` is its path in the table.
 pub(super) async fn serve(
@@ -116,7 +64,7 @@ async fn answer(
         asked: asked.without(&["live"]),
         place: raw.iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect(),
     };
-    let tenant = wanted.place.get("tenant").and_then(|id| TenantId::new(id).ok());
+    let tenant = wanted.of_path("tenant").ok();
     let visitor = match Visitor::of(console, headers, tenant.clone(), clock::now()) {
         Ok(visitor) => visitor,
         Err(problem) if problem.code == Code::Unauthorized && !is_live => {
@@ -129,29 +77,9 @@ async fn answer(
     if is_live {
         return Ok((Reply::Events(live::follow(console.clone(), visitor, wanted)?), Some(turn)));
     }
-    let made = make(console, &visitor, &wanted).await?;
+    let made = screens::page(console, &visitor, &wanted).await?;
     let follow = wanted.asked.with("live", "").link(&wanted.path);
     Ok((page::document(&made, &visitor, &wanted.path, &follow), Some(turn)))
-}
-
-/// Makes the page.
-///
-/// # Errors
-/// Those of the query service; what was asked for is not there.
-pub(super) async fn make(console: &Console, visitor: &Visitor, wanted: &Wanted) -> Result<Page, Problem> {
-    let made = async {
-        match wanted.screen {
-            Screen::Today => today::page(console, visitor, wanted).await,
-            Screen::Tenant => tenant::page(console, wanted).await,
-            Screen::View => view::page(console, visitor, wanted).await,
-            Screen::Report => report::page(console, wanted).await,
-            Screen::Rejects => rejects::page(console, wanted).await,
-            Screen::Catalogue => catalogue::page(console, visitor).await,
-            Screen::Cluster => cluster::page(console, visitor).await,
-        }
-    };
-    let late = || Problem::new(Code::Unavailable, format!("no answer within {DEADLINE:?}"));
-    tokio::time::timeout(DEADLINE, made).await.map_err(|_| late())?
 }
 
 /// Sends whoever has no valid token to the page that takes one, and from there back here.

@@ -1,7 +1,7 @@
 //! The newest days of many tenants: asked for a few at a time, and shared by all who look at the same moment.
 
+use crate::asker::Asker;
 use crate::problem::Problem;
-use crate::questions::Asker;
 use daybook_contracts::ask::{DAYS_VIEW, Days};
 use daybook_contracts::lists::DatesQuery;
 use daybook_domain::ids::TenantId;

@@ -1,9 +1,9 @@
 //! A tenant: its days as a strip, the account of each, its reports and views.
 
 use super::page::{Page, table_section};
-use super::serve::Wanted;
 use super::state::{self, State};
 use super::today::badge;
+use super::wanted::Wanted;
 use super::{Console, words};
 use crate::problem::{Code, Problem};
 use daybook_contracts::ask::{DAYS_VIEW, DayAccount, DayState, Days};

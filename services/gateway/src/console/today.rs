@@ -2,10 +2,10 @@
 
 use super::asked::Asked;
 use super::page::{Page, wide};
-use super::serve::Wanted;
 use super::state::{self, State};
 use super::survey::Newest;
 use super::visitor::Visitor;
+use super::wanted::Wanted;
 use super::{Console, words};
 use crate::problem::Problem;
 use daybook_contracts::ask::{Answer, Query};

@@ -3,14 +3,15 @@
 use super::asked::Asked;
 use super::chart::{self, Bar};
 use super::page::{Page, above, wide};
-use super::serve::Wanted;
 use super::snippets::Snippets;
 use super::visitor::Visitor;
+use super::wanted::Wanted;
 use super::{Console, rows, words};
-use crate::http::{Given, QUESTION};
+use crate::asker::Asker;
+use crate::http::parameters::Given;
 use crate::problem::{Code, Problem};
-use crate::questions::Asker;
 use crate::questions::view::question;
+use crate::routes::QUESTION;
 use daybook_contracts::ask::{Answer, DAYS_VIEW, DaySelector, DayState, Days, MAX_RANGE_DAYS, Pieces, Query};
 use daybook_contracts::lists::{DatesQuery, ViewEntry};
 use daybook_contracts::report::{Coverage, Figure, Row};

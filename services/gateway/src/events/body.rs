@@ -1,7 +1,7 @@
 //! Bodies of requests, in bounded time and memory.
 
 use crate::problem::{Code, Problem};
-use crate::room::Place;
+use crate::room::HeldBytes;
 use axum::body::Body;
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
@@ -17,14 +17,19 @@ pub(super) const SILENCE: Duration = Duration::from_secs(30);
 /// A body that is held as a whole, and its room.
 pub(crate) struct Whole {
     pub bytes: Bytes,
-    _place: Place,
+    _place: HeldBytes,
 }
 
 /// Reads all of a body. It takes room as it arrives, not for the length that its headers tell.
 ///
 /// # Errors
 /// It is longer than `longest`, comes too slowly, breaks off, or there is no room for it.
-pub(crate) async fn whole(mut place: Place, body: Body, headers: &HeaderMap, longest: usize) -> Result<Whole, Problem> {
+pub(crate) async fn whole(
+    mut place: HeldBytes,
+    body: Body,
+    headers: &HeaderMap,
+    longest: usize,
+) -> Result<Whole, Problem> {
     refuse_encodings(headers)?;
     let told = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if told.is_some_and(|told| told > longest) {

@@ -1,9 +1,9 @@
 //! A request as a handler has it, and the reply.
 
-use super::dispatch::Gateway;
 use super::negotiation::Format;
 use super::parameters::Given;
 use crate::access::Permit;
+use crate::gateway::Gateway;
 use crate::problem::{Code, Problem};
 use axum::body::Body;
 use axum::http::header::{self, HeaderName};

@@ -14,10 +14,10 @@ const MAX_TEXT_CHARS: usize = 2_000;
 /// Longest cursor, in bytes.
 const MAX_CURSOR_BYTES: usize = 16 << 10;
 /// What selects days.
-pub(super) const DAYS: &str = "^(today|yesterday|week_to_date|month_to_date|last_[0-9]{1,3}_days|season:[A-Za-z0-9_-]{1,64}\
+pub(crate) const DAYS: &str = "^(today|yesterday|week_to_date|month_to_date|last_[0-9]{1,3}_days|season:[A-Za-z0-9_-]{1,64}\
     |[0-9]{4}-[0-9]{2}-[0-9]{2}([.][.][0-9]{4}-[0-9]{2}-[0-9]{2})?)$";
 /// Ids of tenants and names of definitions.
-pub(super) const NAME: &str = "^[A-Za-z0-9_-]{1,64}$";
+pub(crate) const NAME: &str = "^[A-Za-z0-9_-]{1,64}$";
 
 /// The form of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -80,7 +80,7 @@ impl Given {
     ///
     /// # Errors
     /// Its form is wrong.
-    pub(super) fn take_path(&mut self, parameter: &Parameter, text: &str) -> Result<(), Problem> {
+    pub(crate) fn take_path(&mut self, parameter: &Parameter, text: &str) -> Result<(), Problem> {
         self.values.insert(parameter.name, parameter.read(text)?);
         Ok(())
     }

@@ -1,10 +1,10 @@
 //! Repeats a question that has no feed, such as a season or a member of a ranking with its neighbours, for all who follow it.
 
+use super::followed::Followed;
 use super::frames;
-use super::hub::Followed;
 use super::stream::{self, LiveRoom, Patience, Stream};
+use crate::asker::{Asker, decode};
 use crate::problem::Problem;
-use crate::questions::{Asker, decode};
 use crate::room::Room;
 use bytes::Bytes;
 use daybook_contracts::ask::Answer;

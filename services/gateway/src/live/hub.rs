@@ -1,12 +1,11 @@
 //! One upstream for each view that somebody follows.
 
+use super::followed::Followed;
 use super::stream::Stream;
 use super::{asking, upstream};
+use crate::asker::Asker;
 use crate::problem::{Code, Problem};
-use crate::questions::Asker;
 use crate::room::{Room, SHARES};
-use bytes::Bytes;
-use daybook_domain::ids::{Name, TenantId};
 use daybook_runtime::connection::Connection;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -21,15 +20,6 @@ const MAX_QUESTIONS: usize = 1_024;
 const ALL_LIVE: usize = 512 << 20;
 /// How long a listener waits for the first snapshot of a view.
 const FIRST_SNAPSHOT: Duration = Duration::from_secs(10);
-
-/// What is followed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Followed {
-    pub(super) tenant: TenantId,
-    pub(super) view: Name,
-    /// A question that is repeated, as it is sent; empty for the view's feed.
-    pub(super) question: Bytes,
-}
 
 /// The views that are followed. Cheap to clone.
 #[derive(Clone)]
@@ -103,6 +93,8 @@ fn admit(streams: &mut HashMap<Followed, Weak<Stream>>, wanted: &Followed) -> Re
 mod tests {
     use super::*;
     use crate::live::stream::LiveRoom;
+    use bytes::Bytes;
+    use daybook_domain::ids::{Name, TenantId};
 
     fn followed(tenant: &str, question: usize) -> Followed {
         let question = if question == 0 { Bytes::new() } else { question.to_string().into() };

@@ -1,10 +1,11 @@
 //! `GET /v1/tenants/{tenant}/views/{view}/live`: the stream of one listener.
 
+use super::followed::Followed;
 use super::frames::{self, HEARTBEAT, RETRY};
-use super::hub::Followed;
 use super::stream::Listening;
 use crate::access::Permit;
-use crate::http::{Call, Parameter, Reply};
+use crate::http::parameters::Parameter;
+use crate::http::{Call, Reply};
 use crate::problem::{Code, Problem};
 use crate::questions::view;
 use axum::body::Body;

@@ -26,7 +26,7 @@ struct Kept {
 
 /// What a listener finds.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum RingRead {
     Event(Bytes),
     /// Nothing yet.
     Nothing,
@@ -62,15 +62,15 @@ impl Ring {
     }
 
     /// Reads the event at `position`, and moves the position behind it.
-    pub(super) fn read(&mut self, position: &mut u64) -> Found {
-        let Some(behind) = position.checked_sub(self.first) else { return Found::Missed(self.first - *position) };
+    pub(super) fn read(&mut self, position: &mut u64) -> RingRead {
+        let Some(behind) = position.checked_sub(self.first) else { return RingRead::Missed(self.first - *position) };
         let kept = usize::try_from(behind).ok().and_then(|behind| self.kept.get_mut(behind));
-        let Some(kept) = kept else { return Found::Nothing };
+        let Some(kept) = kept else { return RingRead::Nothing };
         kept.waiting = kept.waiting.saturating_sub(1);
         let event = kept.event.clone();
         *position += 1;
         self.forget_read();
-        Found::Event(event)
+        RingRead::Event(event)
     }
 
     fn end(&self) -> u64 {
@@ -109,12 +109,12 @@ mod tests {
         let mut late = ring.join();
         ring.push(event(3));
         for position in [&mut one, &mut other] {
-            assert_eq!(ring.read(position), Found::Event(event(2)));
-            assert_eq!(ring.read(position), Found::Event(event(3)));
-            assert_eq!(ring.read(position), Found::Nothing);
+            assert_eq!(ring.read(position), RingRead::Event(event(2)));
+            assert_eq!(ring.read(position), RingRead::Event(event(3)));
+            assert_eq!(ring.read(position), RingRead::Nothing);
         }
         assert_eq!(ring.bytes, 3);
-        assert_eq!((ring.read(&mut late), ring.bytes), (Found::Event(event(3)), 0));
+        assert_eq!((ring.read(&mut late), ring.bytes), (RingRead::Event(event(3)), 0));
         ring.push(event(4));
         ring.read(&mut one);
         ring.leave(other);
@@ -132,16 +132,16 @@ mod tests {
         for _ in 0..8 {
             ring.push(event(768 << 10));
             assert!(ring.bytes <= MAX_BEHIND_BYTES);
-            assert!(matches!(ring.read(&mut quick), Found::Event(_)));
+            assert!(matches!(ring.read(&mut quick), RingRead::Event(_)));
         }
-        assert_eq!(ring.read(&mut slow), Found::Missed(6));
+        assert_eq!(ring.read(&mut slow), RingRead::Missed(6));
         ring.leave(slow);
         assert!(ring.kept.is_empty());
         slow = ring.join();
         for _ in 0..MAX_BEHIND + 1 {
             ring.push(event(1));
         }
-        assert_eq!((ring.read(&mut slow), ring.kept.len()), (Found::Missed(1), MAX_BEHIND));
+        assert_eq!((ring.read(&mut slow), ring.kept.len()), (RingRead::Missed(1), MAX_BEHIND));
         ring.push(event(MAX_BEHIND_BYTES + 1));
         assert_eq!(ring.kept.len(), 1, "the newest is kept");
     }

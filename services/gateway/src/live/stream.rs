@@ -1,10 +1,10 @@
 //! What the listeners of one upstream share.
 
 use super::frames;
-use super::ring::{Found, Ring};
+use super::ring::{Ring, RingRead};
 use super::watched::{Taken, Watched};
 use crate::problem::{Code, Problem};
-use crate::room::{Place, Room};
+use crate::room::{HeldBytes, Room};
 use bytes::Bytes;
 use daybook_contracts::ask::Answer;
 use daybook_contracts::live::LiveUpdate;
@@ -36,7 +36,7 @@ enum Latest {
 
 /// Where a stream stands.
 #[derive(Clone, Debug)]
-enum Standing {
+enum StreamState {
     Starting,
     Ready,
     Ended(Problem),
@@ -52,7 +52,7 @@ pub(super) struct LiveRoom {
 /// A long event. It takes room until the last listener has it.
 struct Held {
     event: Bytes,
-    _place: Place,
+    _place: HeldBytes,
 }
 
 impl AsRef<[u8]> for Held {
@@ -82,7 +82,7 @@ pub(super) struct Stream {
     ring: Mutex<Ring>,
     /// Told with each event.
     news: watch::Sender<()>,
-    standing: watch::Sender<Standing>,
+    standing: watch::Sender<StreamState>,
     room: LiveRoom,
 }
 
@@ -101,9 +101,9 @@ impl Listening {
     pub(super) async fn next(&mut self) -> Result<Bytes, u64> {
         loop {
             match self.stream.ring().read(&mut self.position) {
-                Found::Event(event) => return Ok(event),
-                Found::Missed(events) => return Err(events),
-                Found::Nothing => {}
+                RingRead::Event(event) => return Ok(event),
+                RingRead::Missed(events) => return Err(events),
+                RingRead::Nothing => {}
             }
             // Does not end: the stream, which this holds, has the sender.
             let _ = self.news.changed().await;
@@ -123,7 +123,7 @@ impl Stream {
             latest: Mutex::new(Latest::Nothing),
             ring: Mutex::default(),
             news: watch::Sender::new(()),
-            standing: watch::Sender::new(Standing::Starting),
+            standing: watch::Sender::new(StreamState::Starting),
             room,
         }
     }
@@ -134,9 +134,9 @@ impl Stream {
     /// Why there will be none.
     pub(super) async fn ready(&self) -> Result<(), Problem> {
         let mut standing = self.standing.subscribe();
-        let standing = standing.wait_for(|standing| !matches!(standing, Standing::Starting)).await;
+        let standing = standing.wait_for(|standing| !matches!(standing, StreamState::Starting)).await;
         match standing.as_deref() {
-            Ok(Standing::Ended(problem)) => Err(problem.clone()),
+            Ok(StreamState::Ended(problem)) => Err(problem.clone()),
             Ok(_) => Ok(()),
             Err(_) => Err(ending()),
         }
@@ -144,7 +144,7 @@ impl Stream {
 
     /// Whether it has ended.
     pub(super) fn has_ended(&self) -> bool {
-        matches!(*self.standing.borrow(), Standing::Ended(_))
+        matches!(*self.standing.borrow(), StreamState::Ended(_))
     }
 
     /// What a new listener gets first, and what follows: nothing is missed between them, and nothing comes twice. Of a stream that
@@ -156,7 +156,7 @@ impl Stream {
         // Held until the listener has its place.
         let mut latest = self.lock();
         let end = match &*self.standing.borrow() {
-            Standing::Ended(problem) => Some(frames::end(problem)),
+            StreamState::Ended(problem) => Some(frames::end(problem)),
             _ => None,
         };
         let first = match (end, &mut *latest) {
@@ -212,14 +212,14 @@ impl Stream {
         // Under the lock, so that whoever joins has it or gets it.
         self.send(event);
         drop(place);
-        self.standing.send_replace(Standing::Ready);
+        self.standing.send_replace(StreamState::Ready);
     }
 
     /// Ends the stream: whoever listens or joins gets the reason.
     fn finish(&self, problem: Problem) {
         let latest = self.lock();
         self.send(frames::end(&problem));
-        self.standing.send_replace(Standing::Ended(problem));
+        self.standing.send_replace(StreamState::Ended(problem));
         drop(latest);
     }
 

@@ -2,8 +2,8 @@
 
 use super::stream::{self, LiveRoom, Patience, Stream};
 use super::watched::{Shape, Watched};
+use crate::asker::Asker;
 use crate::problem::{Code, Problem};
-use crate::questions::Asker;
 use crate::room::Room;
 use async_nats::Subscriber;
 use daybook_contracts::ask::{Answer, Pieces, Query};

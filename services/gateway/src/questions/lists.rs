@@ -2,7 +2,8 @@
 
 use super::tabulate::{csv, fields, ndjson, rows};
 use super::{AS_OF, NEWER, NEXT, posted};
-use crate::http::{Call, Format, Parameter, Reply};
+use crate::http::parameters::Parameter;
+use crate::http::{Call, Format, Reply};
 use crate::problem::Problem;
 use axum::http::StatusCode;
 use bytes::Bytes;

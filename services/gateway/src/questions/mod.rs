@@ -1,17 +1,14 @@
 //! Questions by HTTP: forwarded to the query service, and answered as JSON, CSV or NDJSON.
 //!
-//! - [`Asker`]: requests to the query service, also with typed answers; [`view`]: the figures of a view; [`lists`]: days, reports, rejects and
-//!   views; [`day`]: one day, and whether its figures are final; [`report`]: a sealed report;
+//! - [`view`]: the figures of a view; [`lists`]: days, reports, rejects and views; [`day`]: one day, and whether its figures are final;
+//!   [`report`]: a sealed report;
 //! - [`tabulate`]: rows as CSV and NDJSON, with every number as the query service wrote it.
 
-mod asker;
 pub(crate) mod day;
 pub(crate) mod lists;
 pub(crate) mod report;
 mod tabulate;
 pub(crate) mod view;
-
-pub(crate) use asker::{Asker, decode};
 
 use crate::events::body::{media_type, unsupported, whole};
 use crate::http::Call;

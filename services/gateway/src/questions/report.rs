@@ -1,9 +1,9 @@
 //! One sealed report, byte for byte as it was sealed: `GET /v1/tenants/{tenant}/reports/{date}`; and the difference between
 //! two of its versions: `GET /v1/tenants/{tenant}/reports/{date}/diff`.
 
+use crate::asker::{Asker, decode};
 use crate::http::{Call, Reply};
 use crate::problem::{Code, Problem};
-use crate::questions::{Asker, decode};
 use axum::http::{HeaderName, StatusCode};
 use bytes::Bytes;
 use daybook_contracts::comparison::{self, earlier_version};

@@ -1,6 +1,6 @@
 //! Rows of an answer as CSV and NDJSON. Values stay as the query service wrote them, so no number loses a digit.
 
-use super::decode;
+use crate::asker::decode;
 use crate::problem::Problem;
 use bytes::Bytes;
 use serde::Deserialize;

@@ -1,8 +1,10 @@
 //! The figures of a view: `GET` and `POST /v1/tenants/{tenant}/views/{view}`.
 
 use super::tabulate::{csv, ndjson};
-use super::{AS_OF, Asker, NEXT, decode, posted};
-use crate::http::{Call, Format, Parameter, Reply};
+use super::{AS_OF, NEXT, posted};
+use crate::asker::{Asker, decode};
+use crate::http::parameters::Parameter;
+use crate::http::{Call, Format, Reply};
 use crate::problem::{Code, Problem};
 use axum::http::{HeaderName, StatusCode};
 use bytes::Bytes;

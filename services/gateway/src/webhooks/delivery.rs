@@ -8,6 +8,7 @@ use super::retries::{TryEnding, TryOutcome, TryVerdict, judge};
 use super::room::TryRoom;
 use super::standing::TargetTeller;
 use super::targets::WebhookTarget;
+use crate::outgoing::Outgoing;
 use async_nats::jetstream::message::Acker;
 use async_nats::jetstream::{self, AckKind};
 use async_nats::{HeaderMap, Subject};
@@ -35,6 +36,7 @@ const TELLING_PAUSE: Duration = Duration::from_millis(500);
 #[derive(Clone)]
 pub(super) struct Deliverer {
     pub connection: Connection,
+    pub outgoing: Outgoing,
     /// Pauses between tries are shorter by this factor, and so is the time for which there are any.
     pub haste: u32,
     /// What the tries of all targets share.
@@ -81,7 +83,7 @@ impl Deliverer {
         let outcome = {
             let mut posting = pin!(async {
                 let _pass = self.room.enter(self.teller.is_failing()).await;
-                post(target, &alert.id, delivery.payload.clone()).await
+                post(&self.outgoing, target, &alert.id, delivery.payload.clone()).await
             });
             loop {
                 tokio::select! {

@@ -23,6 +23,7 @@ pub(crate) use room::MAX_TRIES;
 pub(crate) use sender::SenderEnd;
 pub use targets::WebhooksError;
 
+use crate::outgoing::Outgoing;
 use consumers::ReadTrouble;
 use daybook_domain::ids::Name;
 use daybook_runtime::connection::Connection;
@@ -53,13 +54,21 @@ pub fn check(path: &Path) -> Result<(), WebhooksError> {
 }
 
 /// Sends alerts to the targets of the file until the end. All of its times are shorter by the factor `haste`.
-pub(crate) async fn run(file: WebhooksFile, connection: Connection, board: Board, haste: u32, end: SenderEnd) {
+pub(crate) async fn run(
+    file: WebhooksFile,
+    connection: Connection,
+    outgoing: Outgoing,
+    board: Board,
+    haste: u32,
+    end: SenderEnd,
+) {
     let first = file.first();
     tracing::info!(targets = first.len(), "sending alerts to webhooks");
     file::tell_refusal(false);
     let (newest, targets) = watch::channel(first);
     let senders = Senders {
         connection,
+        outgoing,
         board,
         haste,
         room: TryRoom::default(),
@@ -78,6 +87,7 @@ pub(crate) async fn run(file: WebhooksFile, connection: Connection, board: Board
 /// The targets that alerts are sent to, and those of which the consumers are to be removed.
 struct Senders {
     connection: Connection,
+    outgoing: Outgoing,
     /// Where other processes learn how the targets stand.
     board: Board,
     haste: u32,
@@ -157,6 +167,7 @@ impl Senders {
         let end = SenderEnd { leave: self.end.leave.clone(), stop: gone.clone() };
         let deliverer = Deliverer {
             connection: self.connection.clone(),
+            outgoing: self.outgoing.clone(),
             haste: self.haste,
             room: self.room.clone(),
             teller: TargetTeller::begin(&target.name, self.board.clone()),

@@ -2,7 +2,7 @@
 
 use super::retries::TryOutcome;
 use super::targets::WebhookTarget;
-use crate::outgoing::{self, AnswerBounds, HttpAnswer};
+use crate::outgoing::{AnswerBounds, HttpAnswer, Outgoing};
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Request, StatusCode, header};
 use bytes::Bytes;
@@ -35,17 +35,17 @@ impl Posted {
 }
 
 /// Posts the bytes of an alert with this id. Redirects are not followed: only what the operator wrote is called.
-pub(super) async fn post(target: &WebhookTarget, id: &str, payload: Bytes) -> Posted {
+pub(super) async fn post(outgoing: &Outgoing, target: &WebhookTarget, id: &str, payload: Bytes) -> Posted {
     let request = match request(target, id, payload, clock::now()) {
         Ok(request) => request,
         Err(why) => return Posted::unanswered(why),
     };
     let bounds = AnswerBounds { head: target.timeout, body: BODY, bytes: MAX_ANSWER_BYTES };
-    match outgoing::send(request, bounds).await {
+    match outgoing.send(request, bounds).await {
         Ok(HttpAnswer { status, headers, body, .. }) => {
             Posted { outcome: TryOutcome::of(status, &headers, clock::now()), status: Some(status), said: body }
         }
-        Err(why) => Posted::unanswered(why),
+        Err(error) => Posted::unanswered(error.to_string()),
     }
 }
 

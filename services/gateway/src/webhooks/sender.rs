@@ -4,6 +4,7 @@
 use super::consumers::{ConsumerSeen, ReadTrouble, TargetConsumer};
 use super::delivery::Deliverer;
 use super::targets::WebhookTarget;
+use daybook_runtime::backoff::Backoff;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -15,9 +16,8 @@ use tokio_util::sync::CancellationToken;
 const TRIES_AT_ONCE: u32 = 4;
 /// How often the broker is asked how many alerts wait.
 const LOOK: Duration = Duration::from_secs(30);
-/// First and longest pause while alerts cannot be read.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const MAX_PAUSE: Duration = Duration::from_secs(10);
+/// Pauses while alerts cannot be read.
+const UNREADABLE: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
 
 /// When a sender ends.
 #[derive(Clone)]
@@ -61,7 +61,7 @@ impl Sender {
 
     /// Sends alerts until it is to end.
     pub(super) async fn run(mut self) {
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = UNREADABLE;
         let end = self.end.clone();
         while !end.is_asked() {
             let read = tokio::select! {
@@ -69,14 +69,13 @@ impl Sender {
                 () = end.asked() => break,
             };
             match read {
-                Ok(()) => pause = FIRST_PAUSE,
+                Ok(()) => backoff.reset(),
                 Err(trouble) => {
                     self.deliverer.teller.trouble(trouble);
                     tokio::select! {
-                        () = tokio::time::sleep(pause) => {}
+                        () = tokio::time::sleep(backoff.next_pause()) => {}
                         () = end.asked() => {}
                     }
-                    pause = (pause * 2).min(MAX_PAUSE);
                 }
             }
         }

@@ -3,6 +3,7 @@
 use super::posting::post;
 use super::retries::TryOutcome;
 use super::targets::{self, WebhookTarget, WebhooksError};
+use crate::outgoing::Outgoing;
 use daybook_contracts::alert::alert_id;
 use daybook_domain::ids::{LogSeq, TenantId};
 use daybook_domain::nearest::nearest;
@@ -63,7 +64,7 @@ pub async fn try_target(path: &Path, name: &str) -> Result<TriedTarget, TryError
     };
     let began = clock::now();
     let (id, payload) = test_alert(target, began);
-    let posted = post(target, &id, payload.into()).await;
+    let posted = post(&Outgoing::default(), target, &id, payload.into()).await;
     let millis = u64::try_from(clock::now().as_millis() - began.as_millis()).unwrap_or_default();
     let is_taken = posted.outcome == TryOutcome::Taken;
     Ok(TriedTarget {

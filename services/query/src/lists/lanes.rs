@@ -27,7 +27,7 @@ struct Lane {
 }
 
 /// A place in a tenant's lane; it is left when this is dropped.
-pub struct Place {
+pub struct LanePlace {
     lanes: Arc<Lanes>,
     tenant: TenantId,
     turn: Arc<Semaphore>,
@@ -50,7 +50,7 @@ impl Lanes {
     ///
     /// # Errors
     /// [`AskErrorCode::Busy`] when as many requests of the tenant wait as may.
-    pub fn enter(self: &Arc<Self>, tenant: &TenantId) -> Asked<Place> {
+    pub fn enter(self: &Arc<Self>, tenant: &TenantId) -> Asked<LanePlace> {
         let mut tenants = self.lock();
         let lane = match tenants.get_mut(tenant) {
             Some(lane) => lane,
@@ -64,7 +64,7 @@ impl Lanes {
             return Err(AskError::new(AskErrorCode::Busy, message).hint("wait for answers before asking for more"));
         }
         lane.requests += 1;
-        Ok(Place { lanes: self.clone(), tenant: tenant.clone(), turn: lane.turn.clone() })
+        Ok(LanePlace { lanes: self.clone(), tenant: tenant.clone(), turn: lane.turn.clone() })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, Lane>> {
@@ -72,7 +72,7 @@ impl Lanes {
     }
 }
 
-impl Place {
+impl LanePlace {
     /// Waits until it is this request's turn. Requests of a tenant come in the order in which they entered.
     pub async fn turn(&self) -> Reading {
         // First the tenant's own turn: so of each tenant one request at most waits for the room of all.
@@ -82,7 +82,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for LanePlace {
     fn drop(&mut self) {
         let mut tenants = self.lanes.lock();
         if let Some(lane) = tenants.get_mut(&self.tenant) {
@@ -105,7 +105,7 @@ mod tests {
     #[tokio::test]
     async fn a_flood_of_one_tenant_waits_for_itself() {
         let lanes = Arc::new(Lanes::default());
-        let places: Vec<Place> = (0..MAX_WAITING).map(|_| lanes.enter(&tenant("greedy")).unwrap()).collect();
+        let places: Vec<LanePlace> = (0..MAX_WAITING).map(|_| lanes.enter(&tenant("greedy")).unwrap()).collect();
         let refused = lanes.enter(&tenant("greedy")).err().unwrap();
         assert_eq!((refused.code, refused.hint.is_some()), (AskErrorCode::Busy, true));
         let first = places[0].turn().await;
@@ -122,7 +122,8 @@ mod tests {
     #[tokio::test]
     async fn all_tenants_together_have_bounded_room() {
         let lanes = Arc::new(Lanes::default());
-        let places: Vec<Place> = (0..=MAX_READINGS).map(|n| lanes.enter(&tenant(&format!("t{n}"))).unwrap()).collect();
+        let places: Vec<LanePlace> =
+            (0..=MAX_READINGS).map(|n| lanes.enter(&tenant(&format!("t{n}"))).unwrap()).collect();
         let mut readings = Vec::new();
         for place in &places[..MAX_READINGS] {
             readings.push(place.turn().await);

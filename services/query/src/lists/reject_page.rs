@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 /// the message's rows before the place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Place {
+pub enum PageEdge {
     /// The page holds older rows than the place.
     Before(u64, u32),
     /// The page holds newer rows than the place.

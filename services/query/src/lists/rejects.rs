@@ -1,7 +1,7 @@
 //! A tenant's rejected events and its alerts, page by page.
 
 use super::cursor::Scope;
-use super::reject_page::{Page, Place, read};
+use super::reject_page::{Page, PageEdge, read};
 use super::row_limit;
 use super::subject::SubjectReader;
 use super::walk::{Ended, Walk};
@@ -64,7 +64,7 @@ async fn page<T: Serialize>(
     default: u32,
     walk: Walk<'_, T>,
 ) -> Asked<(VecDeque<T>, Ended)> {
-    let place = query.cursor.as_deref().map(|cursor| scope.read::<Place>(cursor)).transpose()?;
+    let place = query.cursor.as_deref().map(|cursor| scope.read::<PageEdge>(cursor)).transpose()?;
     // A broker that takes smaller messages has smaller rows, too.
     let bytes = MAX_ANSWER_BYTES.min(answers.lists.max_payload() / 4 * 3);
     let mut page = Page::new(row_limit(query.limit, default)?, bytes);

@@ -1,7 +1,7 @@
 //! Fills a page from the messages of a subject: from the newest one back, or from a place on.
 
 use super::Budget;
-use super::reject_page::{ALL, Page, Place};
+use super::reject_page::{ALL, Page, PageEdge};
 use super::subject::{Link, SubjectReader};
 use daybook_contracts::subjects::Subjects;
 use daybook_runtime::append::Stored;
@@ -13,8 +13,8 @@ const MAX_MESSAGES: usize = 256;
 
 /// The ends of a page.
 pub(super) struct Ended {
-    pub(super) next: Option<Place>,
-    pub(super) newer: Place,
+    pub(super) next: Option<PageEdge>,
+    pub(super) newer: PageEdge,
     pub(super) missed: bool,
 }
 
@@ -26,20 +26,20 @@ pub(super) struct Walk<'a, T> {
 
 impl<T: Serialize> Walk<'_, T> {
     /// Fills the page from a place; from the newest message back when there is none.
-    pub(super) async fn fill(&self, page: &mut Page<T>, place: Option<Place>) -> Ended {
+    pub(super) async fn fill(&self, page: &mut Page<T>, place: Option<PageEdge>) -> Ended {
         match place {
             None => match self.reader.last().await {
                 Some(last) => self.older(page, last, ALL).await,
-                None => Ended { next: None, newer: Place::Behind(0, ALL), missed: false },
+                None => Ended { next: None, newer: PageEdge::Behind(0, ALL), missed: false },
             },
-            Some(Place::Before(sequence, count)) => {
+            Some(PageEdge::Before(sequence, count)) => {
                 match self.reader.next(sequence).await.filter(|message| message.sequence == sequence) {
                     Some(message) => self.older(page, message, count).await,
                     // The stream has dropped it, and everything older too.
-                    None => Ended { next: None, newer: Place::Behind(sequence, count), missed: false },
+                    None => Ended { next: None, newer: PageEdge::Behind(sequence, count), missed: false },
                 }
             }
-            Some(Place::Behind(sequence, count)) => self.newer(page, sequence, count).await,
+            Some(PageEdge::Behind(sequence, count)) => self.newer(page, sequence, count).await,
         }
     }
 
@@ -49,17 +49,17 @@ impl<T: Serialize> Walk<'_, T> {
 
     /// Fills the page from the first `count` rows of a message, and from messages before it.
     async fn older(&self, page: &mut Page<T>, mut message: Stored, mut count: u32) -> Ended {
-        let newer = Place::Behind(message.sequence, count);
+        let newer = PageEdge::Behind(message.sequence, count);
         let mut budget = Budget::new();
         for looked in 1.. {
             budget.spend(message.payload.len());
             let left = page.take_last(&mut self.rows(&message), count);
             if left > 0 {
-                return Ended { next: Some(Place::Before(message.sequence, left)), newer, missed: false };
+                return Ended { next: Some(PageEdge::Before(message.sequence, left)), newer, missed: false };
             }
             if page.is_full() || looked == MAX_MESSAGES || budget.is_spent() {
                 let may_follow = Link::of(&message.headers, message.sequence) != Link::First;
-                let next = may_follow.then_some(Place::Before(message.sequence, 0));
+                let next = may_follow.then_some(PageEdge::Before(message.sequence, 0));
                 return Ended { next, newer, missed: false };
             }
             match self.reader.before(&message).await {
@@ -72,7 +72,7 @@ impl<T: Serialize> Walk<'_, T> {
 
     /// Fills the page with the rows after the first `count` ones of the message at `sequence`.
     async fn newer(&self, page: &mut Page<T>, sequence: u64, mut count: u32) -> Ended {
-        let mut place = Place::Behind(sequence, count);
+        let mut place = PageEdge::Behind(sequence, count);
         let mut missed = false;
         let mut budget = Budget::new();
         let mut from = if count == ALL { sequence.saturating_add(1) } else { sequence };
@@ -88,7 +88,7 @@ impl<T: Serialize> Walk<'_, T> {
             }
             budget.spend(message.payload.len());
             let taken = page.take_first(self.rows(&message), count);
-            place = Place::Behind(message.sequence, taken);
+            place = PageEdge::Behind(message.sequence, taken);
             if page.is_full() || budget.is_spent() {
                 break;
             }

@@ -182,7 +182,7 @@ impl<'de> Draft<'_, 'de> {
         let taken = kind.dimensions.iter().position(|d| d.field.as_ref().is_some_and(|f| f.as_str() == name));
         if let Some(index) = taken {
             let value: Scalar<'_> = map.next_value()?;
-            return self.dimension(index, Place { object: None, name }, &value);
+            return self.dimension(index, FieldPlace { object: None, name }, &value);
         }
         let object = match (kind.dimension(name), kind.measure(name)) {
             (Some(index), _) if kind.dimensions[index].field.is_none() => Some("dims"),
@@ -207,7 +207,12 @@ impl<'de> Draft<'_, 'de> {
         self.fail(Problem::new(Code::Malformed, Some(field), reason))
     }
 
-    fn dimension<E: serde::de::Error>(&mut self, index: usize, place: Place<'_>, value: &Scalar<'_>) -> Result<(), E> {
+    fn dimension<E: serde::de::Error>(
+        &mut self,
+        index: usize,
+        place: FieldPlace<'_>,
+        value: &Scalar<'_>,
+    ) -> Result<(), E> {
         self.dims[index] = match value.text() {
             None if matches!(value, Scalar::Null) => None,
             Some(text) if text.len() <= MAX_DIMENSION_BYTES => Some(CompactString::new(text)),
@@ -220,7 +225,12 @@ impl<'de> Draft<'_, 'de> {
         Ok(())
     }
 
-    fn measure<E: serde::de::Error>(&mut self, index: usize, place: Place<'_>, value: &Amount<'_>) -> Result<(), E> {
+    fn measure<E: serde::de::Error>(
+        &mut self,
+        index: usize,
+        place: FieldPlace<'_>,
+        value: &Amount<'_>,
+    ) -> Result<(), E> {
         let scale = self.kind.measures[index].scale;
         let number = match value {
             Amount::Null => {
@@ -313,7 +323,7 @@ impl<'de> Visitor<'de> for Columns<'_, '_, 'de> {
             } else {
                 kind.measure(&name)
             };
-            let place = Place { object: Some(if dims { "dims" } else { "measures" }), name: &name };
+            let place = FieldPlace { object: Some(if dims { "dims" } else { "measures" }), name: &name };
             let column = index.map(|index| if dims { index } else { kind.dimensions.len() + index });
             if column.is_some_and(|column| !draft.columns.add(column)) {
                 return draft.twice(&place.to_string(), &format!("{place} is given twice"));
@@ -346,13 +356,13 @@ impl<'de> Visitor<'de> for Columns<'_, '_, 'de> {
 
 /// Where a value stands in the event, to be told where it is wrong.
 #[derive(Clone, Copy)]
-struct Place<'n> {
+struct FieldPlace<'n> {
     /// `dims` or `measures`, unless it is a field of the event itself.
     object: Option<&'static str>,
     name: &'n str,
 }
 
-impl fmt::Display for Place<'_> {
+impl fmt::Display for FieldPlace<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.object {
             Some(object) => write!(f, "{object}.{}", self.name),

@@ -271,18 +271,7 @@ fn call(name: &Identifier, cursor: &mut Cursor) -> Result<Call, ExpressionError>
             close(cursor, "median(amount)")?;
             Ok(Call::Quantile { exact: true, measure, q: Number::new(5, 1) })
         }
-        "quantile" | "approx_quantile" => {
-            let example = format!("{function}(amount, 0.95)");
-            open(cursor, &example)?;
-            let measure = argument(cursor, "the name of a measure", &example)?;
-            let example = format!("{function}({}, 0.95)", excerpt(&measure.name));
-            if !cursor.accept(&Token::Comma) {
-                return Err(cursor.unexpected("\",\" and then q", Some(&format!("such as {example}"))));
-            }
-            let q = quantile_order(cursor, &example)?;
-            close(cursor, &example)?;
-            Ok(Call::Quantile { exact: function == "quantile", measure, q })
-        }
+        "quantile" | "approx_quantile" => quantile(&function, cursor),
         "distinct" | "approx_distinct" => {
             let example = format!("{function}(customer)");
             open(cursor, &example)?;
@@ -290,34 +279,52 @@ fn call(name: &Identifier, cursor: &mut Cursor) -> Result<Call, ExpressionError>
             close(cursor, &example)?;
             Ok(Call::Distinct { exact: function == "distinct", dimension })
         }
-        "ratio" => {
-            let example = "ratio(late_flights, flights)";
-            open(cursor, example)?;
-            let numerator = argument(cursor, "the name of a metric", example)?;
-            if !cursor.accept(&Token::Comma) {
-                let hint = format!("such as {example}");
-                return Err(cursor.unexpected("\",\" and then the metric to divide by", Some(&hint)));
-            }
-            let denominator = argument(cursor, "the name of a metric", example)?;
-            close(cursor, example)?;
-            Ok(Call::Ratio { numerator, denominator })
-        }
+        "ratio" => ratio(cursor),
+        _ => Err(unknown(name, cursor)),
+    }
+}
+
+fn quantile(function: &str, cursor: &mut Cursor) -> Result<Call, ExpressionError> {
+    let example = format!("{function}(amount, 0.95)");
+    open(cursor, &example)?;
+    let measure = argument(cursor, "the name of a measure", &example)?;
+    let example = format!("{function}({}, 0.95)", excerpt(&measure.name));
+    if !cursor.accept(&Token::Comma) {
+        return Err(cursor.unexpected("\",\" and then q", Some(&format!("such as {example}"))));
+    }
+    let q = quantile_order(cursor, &example)?;
+    close(cursor, &example)?;
+    Ok(Call::Quantile { exact: function == "quantile", measure, q })
+}
+
+fn ratio(cursor: &mut Cursor) -> Result<Call, ExpressionError> {
+    let example = "ratio(late_flights, flights)";
+    open(cursor, example)?;
+    let numerator = argument(cursor, "the name of a metric", example)?;
+    if !cursor.accept(&Token::Comma) {
+        let hint = format!("such as {example}");
+        return Err(cursor.unexpected("\",\" and then the metric to divide by", Some(&hint)));
+    }
+    let denominator = argument(cursor, "the name of a metric", example)?;
+    close(cursor, example)?;
+    Ok(Call::Ratio { numerator, denominator })
+}
+
+/// There is no such function, or it is a name without one.
+fn unknown(name: &Identifier, cursor: &mut Cursor) -> ExpressionError {
+    let functions = MeasureFunction::ALL.into_iter().map(MeasureFunction::as_str);
+    let known: Vec<_> = functions.chain(OTHER_FUNCTIONS).collect();
+    let error = fields::unknown(name, "function", known.iter().copied());
+    match cursor.peek() {
+        Token::Open => error,
+        // A lone name: more likely a field than a function.
         _ => {
-            let functions = MeasureFunction::ALL.into_iter().map(MeasureFunction::as_str);
-            let known: Vec<_> = functions.chain(OTHER_FUNCTIONS).collect();
-            let error = fields::unknown(name, "function", known.iter().copied());
-            match cursor.peek() {
-                Token::Open => Err(error),
-                // A lone name: more likely a field than a function.
-                _ => {
-                    let example = format!("such as sum({})", excerpt(&name.name));
-                    let hint = match &error.hint {
-                        Some(meant) if meant.starts_with("did") => format!("{example}; or {meant}"),
-                        _ => example,
-                    };
-                    Err(ExpressionError { hint: Some(hint), ..error })
-                }
-            }
+            let example = format!("such as sum({})", excerpt(&name.name));
+            let hint = match &error.hint {
+                Some(meant) if meant.starts_with("did") => format!("{example}; or {meant}"),
+                _ => example,
+            };
+            ExpressionError { hint: Some(hint), ..error }
         }
     }
 }

@@ -5,8 +5,8 @@ mod names;
 mod ranks;
 
 use crate::cursor::{self, Cursor};
-use crate::order::{Group, Part, SortKey, Source};
-use crate::ranking::Place;
+use crate::order::{Group, KeyPart, KeySource, SortKey};
+use crate::ranking::RankPlace;
 use compact_str::CompactString;
 use daybook_contracts::ask::{AskError, AskErrorCode, Asked, MAX_ANSWER_ROWS, Numbers, Order, Pieces, Query};
 use daybook_contracts::report::{Figure, Row};
@@ -187,7 +187,7 @@ impl Question {
     /// Whether the order of rows, or their places, depend on when groups reached their scores.
     pub(crate) fn orders_by_time_reached(&self) -> bool {
         let mut keys = self.ranking_key().into_iter().chain([&self.order]);
-        keys.any(|key| key.parts().iter().any(|part| part.source == Source::Reached))
+        keys.any(|key| key.parts().iter().any(|part| part.source == KeySource::Reached))
     }
 
     pub(crate) fn in_ranking_order(&self) -> bool {
@@ -224,9 +224,9 @@ impl Question {
     }
 
     /// The row of a group; `place` where the answer is ranked.
-    pub(crate) fn row(&self, plan: &Plan, group: &Group<'_>, place: Option<Place>) -> Row {
+    pub(crate) fn row(&self, plan: &Plan, group: &Group<'_>, place: Option<RankPlace>) -> Row {
         let figures = plan.figures(group.cells);
-        let place = |read: fn(Place) -> u64| place.map_or(Figure::Null, |place| Figure::integer(read(place)));
+        let place = |read: fn(RankPlace) -> u64| place.map_or(Figure::Null, |place| Figure::integer(read(place)));
         let figure = |column: &Column| match *column {
             Column::Time => Figure::Text(self.time_text(group.time)),
             Column::Position => place(|place| place.position),
@@ -327,7 +327,7 @@ fn columns(
 }
 
 /// The columns to order by, as parts of a sort key.
-fn order_parts(order: &[Order], columns: &[(Name, Column)], ranking: Option<&Ranking>) -> Asked<Vec<Part>> {
+fn order_parts(order: &[Order], columns: &[(Name, Column)], ranking: Option<&Ranking>) -> Asked<Vec<KeyPart>> {
     let mut parts = Vec::new();
     for (index, Order { by, direction }) in order.iter().enumerate() {
         let field = || format!("order[{index}]");
@@ -339,9 +339,9 @@ fn order_parts(order: &[Order], columns: &[(Name, Column)], ranking: Option<&Ran
             return Err(names::unknown(field(), "column", by.as_str(), known));
         };
         match (*column, ranking) {
-            (Column::Time, _) => parts.push(Part::new(Source::Time, *direction)),
-            (Column::Dimension(at), _) => parts.push(Part::new(Source::Dimension(at), *direction)),
-            (Column::Metric(at), _) => parts.push(Part::new(Source::Metric(at), *direction)),
+            (Column::Time, _) => parts.push(KeyPart::new(KeySource::Time, *direction)),
+            (Column::Dimension(at), _) => parts.push(KeyPart::new(KeySource::Dimension(at), *direction)),
+            (Column::Metric(at), _) => parts.push(KeyPart::new(KeySource::Metric(at), *direction)),
             // What the numbers stand for, rather than the numbers: so pages go on where they ended.
             (column, Some(ranking)) => {
                 let numbered = if column == Column::Position || ranking.ties == Ties::Ordinal {

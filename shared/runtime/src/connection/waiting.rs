@@ -1,5 +1,6 @@
 //! What a service says while it waits for its broker.
 
+use crate::backoff::Backoff;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -8,22 +9,20 @@ use tokio::time::Instant;
 const REMIND: Duration = Duration::from_secs(60);
 /// Most reasons that are remembered: more than there are kinds of them. Beyond, the list begins anew.
 const MAX_REASONS: usize = 32;
-/// First pause between two attempts; it doubles.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-/// Longest pause between two attempts: a broker that has come is used within a second.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Pauses between two attempts: a broker that has come is used within a second.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(1));
 
 /// Decides when a reason to wait is worth a line: at once, and every minute for as long as it lasts. Reasons that take
 /// turns, because the servers of a cluster fail differently, are told as seldom.
 #[derive(Debug)]
 pub(crate) struct WaitLog {
     said: BTreeMap<String, Instant>,
-    pause: Duration,
+    pauses: Backoff,
 }
 
 impl Default for WaitLog {
     fn default() -> Self {
-        Self { said: BTreeMap::new(), pause: FIRST_PAUSE }
+        Self { said: BTreeMap::new(), pauses: PAUSES }
     }
 }
 
@@ -42,9 +41,7 @@ impl WaitLog {
 
     /// How long to wait before the next attempt.
     pub(crate) fn next_pause(&mut self) -> Duration {
-        let pause = self.pause;
-        self.pause = (pause * 2).min(LONGEST_PAUSE);
-        pause
+        self.pauses.next_pause()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Deletes what shards wrote of something that was removed.
 
-use crate::append::{next_message, retry, stream_handle};
+use crate::append::{next_message, stream_handle};
+use crate::backoff::retry;
 use crate::connection::Connection;
 use crate::written;
 use std::collections::BTreeMap;

@@ -16,7 +16,7 @@ use daybook_runtime::append::Stored;
 use query::encoding::Encoding;
 use query::lists::cursor::Scope;
 use query::lists::dates::Window;
-use query::lists::reject_page::{ALL, Page, Place, read as rejects_in};
+use query::lists::reject_page::{ALL, Page, PageEdge, read as rejects_in};
 use query::request::read;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -90,8 +90,8 @@ fn dates(query: &DatesQuery) {
 
 fn place(cursor: Option<&str>) {
     if let Some(cursor) = cursor {
-        match scope().read::<Place>(cursor) {
-            Ok(place) => assert_eq!(scope().read::<Place>(&scope().write(place)), Ok(place)),
+        match scope().read::<PageEdge>(cursor) {
+            Ok(place) => assert_eq!(scope().read::<PageEdge>(&scope().write(place)), Ok(place)),
             Err(error) => assert_eq!(error.field.as_deref(), Some("cursor")),
         }
     }
@@ -146,7 +146,7 @@ fn told(error: &AskError) {
 pub fn seeds() -> Vec<Vec<u8>> {
     let window = Window::new(&acme(), "~days", &DatesQuery::default()).expect("the whole list");
     let dates = format!(r#"{{"limit":7,"cursor":"{}"}}"#, window.cursor(Date::from_days(15_774)));
-    let rejects = format!(r#"{{"limit":7,"cursor":"{}"}}"#, scope().write(Place::Before(77, 3)));
+    let rejects = format!(r#"{{"limit":7,"cursor":"{}"}}"#, scope().write(PageEdge::Before(77, 3)));
     let bodies = [
         (0, "{}"),
         (0, r#"{"from":"2013-03-08","to":"2013-03-10","limit":5}"#),
@@ -159,7 +159,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         seeds.push(chosen(what << 1, body.as_bytes()));
         seeds.push(chosen(what << 1 | 1, &packed(body)));
     }
-    for place in [Place::Before(9, 0), Place::Behind(u64::MAX, ALL)] {
+    for place in [PageEdge::Before(9, 0), PageEdge::Behind(u64::MAX, ALL)] {
         seeds.push(chosen(3 << 1, &serde_json::to_vec(&place).expect("plain values")));
         seeds.push(chosen(3 << 1, scope().write(place).as_bytes()));
     }

@@ -1,16 +1,14 @@
 //! Figures of a view, by looking at every event.
 
+use super::groups::{Cells, Groups, is_there, value};
 use super::{Fate, InForce, Left, Model, Posting, Row, TenantModel, ranks};
-use daybook_domain::catalogue::{Grain, LatePolicy, Metric, Mode, View};
+use daybook_domain::catalogue::{Grain, LatePolicy, Mode, View};
 use daybook_domain::ids::LogSeq;
 use daybook_domain::time::{Date, Instant};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 const HOUR_MS: i64 = 3_600_000;
-
-/// A row of a view as texts, in the view's order.
-pub type Cells = Vec<String>;
 
 /// What a view says of a day.
 #[derive(Default)]
@@ -30,9 +28,6 @@ pub enum Covered {
     /// All but groups that are left out for a quota.
     Capped,
 }
-
-/// The signed rows of each group.
-pub(super) type Groups = BTreeMap<Cells, Vec<(i64, Rc<Row>)>>;
 
 impl Model {
     /// What a view says of a day when so many entries are taken in.
@@ -239,31 +234,6 @@ fn postings_of<'f>(fate: &'f Fate, view: &'f View) -> impl Iterator<Item = &'f P
         _ => restated,
     });
     held.into_iter().flatten().chain(by_day)
-}
-
-/// Whether anything is left of a group.
-fn is_there(view: &View, rows: &[(i64, Rc<Row>)]) -> bool {
-    view.metrics.iter().any(|metric| value(metric, rows) != 0)
-}
-
-pub(super) fn value(metric: &Metric, rows: &[(i64, Rc<Row>)]) -> i64 {
-    let rows = rows.iter().filter(|(_, row)| metric.status.contains(&row.status));
-    match metric.value.split(['(', ')']).collect::<Vec<_>>()[..] {
-        ["count"] => rows.map(|(sign, _)| sign).sum(),
-        ["sum", measure, _] => {
-            rows.map(|(sign, row)| if row.measured == measure { sign * row.measure } else { 0 }).sum()
-        }
-        ["distinct", dimension, _] => {
-            let mut seen: BTreeMap<&str, i64> = BTreeMap::new();
-            for (sign, row) in rows {
-                if let Some(value) = row.dims.get(dimension) {
-                    *seen.entry(value).or_default() += sign;
-                }
-            }
-            seen.values().filter(|count| **count != 0).collect::<Vec<_>>().len() as i64
-        }
-        _ => unreachable!("the simulation defines no metric {:?}", metric.value),
-    }
 }
 
 /// What is in one and not in the other.

@@ -1,9 +1,11 @@
 //! The naive model: from the list of what INBOX acknowledged, in its order, it works out what must be in the log, what
 //! becomes of every event, and what every figure is, each time anew. It shares wire types with the product, and no rule.
 //!
-//! [`Model`] takes the messages of one partition and judges each event once ([`judge`], [`rates`]); [`figures`] sums up, and `ranks` orders.
+//! [`Model`] takes the messages of one partition and judges each event once ([`judge`], [`rates`]); [`figures`] sums up
+//! the rows of `groups`, and `ranks` orders.
 
 pub mod figures;
+mod groups;
 pub mod judge;
 mod ranks;
 pub mod rates;

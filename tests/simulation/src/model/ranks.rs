@@ -1,7 +1,7 @@
 //! Places in a ranking in which, among equals, whoever reached the present score first ranks higher.
 
 use super::Row;
-use super::figures::{Cells, Groups, value};
+use super::groups::{Cells, Groups, value};
 use daybook_domain::catalogue::{Direction, Earliest, Metric, RankedBy, Ranking, View};
 use daybook_domain::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};

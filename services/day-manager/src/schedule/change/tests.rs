@@ -57,8 +57,8 @@ fn berlin(clock: &str) -> (Tenant, CalendarTable) {
     (tenant, table)
 }
 
-fn standing<'a>(table: &'a CalendarTable, opened: Option<&str>, counted: Counted) -> Standing<'a> {
-    Standing { table, opened: opened.map(date), counted, now: Some(at(NOW)) }
+fn standing<'a>(table: &'a CalendarTable, opened: Option<&str>, counted: Counted) -> TenantStanding<'a> {
+    TenantStanding { table, opened: opened.map(date), counted, now: Some(at(NOW)) }
 }
 
 fn text<T: fmt::Debug>(outcome: Result<T, ChangeError>) -> String {
@@ -106,7 +106,7 @@ fn a_rule_may_begin_behind_the_events_that_may_come() {
     assert!(text(accepted(Vec::new())).contains("at least one rule"));
 
     // An event that was counted further ahead, by an older max_ahead.
-    let ahead = Standing { counted: Counted::Through(date("2026-12-05")), ..standing };
+    let ahead = TenantStanding { counted: Counted::Through(date("2026-12-05")), ..standing };
     let refused = text(accept_calendar(&old, &from("2026-12-06"), &ahead));
     assert!(
         refused.contains("before 2026-12-07") && refused.contains("events of 2026-12-05 were counted"),
@@ -116,7 +116,7 @@ fn a_rule_may_begin_behind_the_events_that_may_come() {
     // Without a limit, or an answer of the shard, all that is published stays.
     let published = last_published(&table);
     let unlimited = Tenant { max_ahead_ms: None, ..old.clone() };
-    let unknown = Standing { counted: Counted::Unknown, ..standing };
+    let unknown = TenantStanding { counted: Counted::Unknown, ..standing };
     for (old, standing) in [(&unlimited, &standing), (&old, &unknown)] {
         assert_eq!(standing.fixed(old).unwrap().last, published);
         let next = published.next().to_string();
@@ -147,7 +147,7 @@ fn a_day_that_opened_without_events_keeps_its_hours_and_the_next_follows_the_new
     let new = Tenant { calendar: accepted.rules.clone(), ..old };
     let grown = table_of(&new, &table, date("2026-11-30"));
     for counted in [Counted::Nothing, Counted::Through(date("2026-11-29")), Counted::Unknown] {
-        let standing = Standing { table: &grown, counted, ..empty };
+        let standing = TenantStanding { table: &grown, counted, ..empty };
         assert_eq!(accept_calendar(&new, &asked, &standing).unwrap().rules, accepted.rules);
     }
 }
@@ -164,19 +164,19 @@ fn a_tenant_goes_from_its_own_clock_to_the_system_clock_when_that_is_near() {
     let (old, table) = berlin("past");
     let system = name(SYSTEM_CLOCK);
     let live = standing(&table, Some("2026-11-29"), Counted::Through(date("2026-11-29")));
-    let check = |standing: &Standing<'_>, now: &str| check_clock(&old, &system, standing, at(now));
+    let check = |standing: &TenantStanding<'_>, now: &str| check_clock(&old, &system, standing, at(now));
     assert_eq!(check(&live, NOW), Ok(()));
-    assert_eq!(check(&Standing { counted: Counted::Unknown, ..live }, NOW), Ok(()));
+    assert_eq!(check(&TenantStanding { counted: Counted::Unknown, ..live }, NOW), Ok(()));
     assert_eq!(check(&live, "2027-01-04T12:00:00Z"), Ok(()));
     let refused = text(check(&live, "2027-01-04T12:00:01Z"));
     assert!(refused.contains("stands at 2026-11-30T12:00:00Z, more than 35 days behind"), "{refused}");
     assert!(refused.contains("drive the clock to 2026-11-30T12:00:01Z or later"), "{refused}");
     assert_eq!(check(&live, "2026-11-29T16:00:00Z"), Ok(()));
     assert!(text(check(&live, "2026-11-29T15:59:59Z")).contains("change to `system` after that time"));
-    assert!(text(check(&Standing { opened: None, ..live }, NOW)).contains("drive it past the first day"));
+    assert!(text(check(&TenantStanding { opened: None, ..live }, NOW)).contains("drive it past the first day"));
     assert!(text(check_clock(&old, &name("other"), &live, at(NOW))).contains("may only change to `system`"));
     let (by_system, table) = berlin("system");
-    let live = Standing { table: &table, ..live };
+    let live = TenantStanding { table: &table, ..live };
     assert!(text(check_clock(&by_system, &name("past"), &live, at(NOW))).contains("from system to past"));
 }
 
@@ -221,7 +221,7 @@ proptest! {
         // By hand, days open early.
         let opened = table.day_from(today.date.plus(opened_ahead)).unwrap();
         let counted = counted.and_then(|days| table.day_from(today.date.plus(days)));
-        let standing = Standing {
+        let standing = TenantStanding {
             table: &table,
             opened: Some(opened.date),
             counted: counted.map_or(Counted::Nothing, |day| Counted::Through(day.date)),
@@ -246,7 +246,7 @@ proptest! {
         }
         prop_assert!(grown.cutoffs.is_sorted());
         // Once it is in force, the same file changes nothing.
-        let standing = Standing { table: &grown, ..standing };
+        let standing = TenantStanding { table: &grown, ..standing };
         let again = accept_calendar(&new, &new.calendar, &standing).unwrap();
         prop_assert_eq!(again.rules, new.calendar.clone());
     }

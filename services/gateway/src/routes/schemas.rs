@@ -1,6 +1,6 @@
 //! JSON schemas of bodies and answers, as the document shows them.
 
-use super::parameters::{DAYS, NAME};
+use crate::http::parameters::{DAYS, NAME};
 use daybook_contracts::ask::{MAX_ANSWER_ROWS, MAX_AROUND};
 use daybook_contracts::event::{MAX_ID_BYTES, MAX_MESSAGE_EVENTS};
 use daybook_contracts::lists::MAX_LIST_ROWS;

@@ -1,6 +1,6 @@
 //! Which problems a route can answer.
 
-use super::table::{Action, Route};
+use super::route::{Action, Route};
 use crate::problem::Code;
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
-//! Daybook as one of the [`peers`](crate::peers): durable, on the same work, with the same questions and corrections.
+//! Daybook as one of the [peers](super): durable, on the same work, with the same questions and corrections.
 
+use super::row::Row;
 use crate::export::Exported;
-use crate::peers::Row;
 use crate::report::{per_second, quantile_ms};
 use crate::system::{System, outgoing, publish};
 use crate::work::{Work, nexmark, orders};

@@ -9,6 +9,7 @@ use daybook_contracts::ask::AskError;
 use daybook_contracts::lists::{VIEWS_VIEW, ViewEntry, ViewList};
 use daybook_contracts::subjects::Subjects;
 use daybook_domain::ids::TenantId;
+use daybook_runtime::backoff::Backoff;
 use daybook_runtime::connection::Connection;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -19,8 +20,8 @@ use tokio::time::Instant;
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a question waits here for figures that do not reach its `at_least` yet.
 const NOT_YET_PATIENCE: Duration = Duration::from_secs(2);
-/// The first pause before such a question is asked again; each further one is twice as long, up to a quarter of a second.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// Pauses before such a question is asked again.
+const NOT_YET_PAUSES: Backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(250));
 
 /// Asks the query service.
 #[derive(Clone)]
@@ -81,15 +82,17 @@ impl Asker {
     /// As [`ask`](Self::ask).
     pub(crate) async fn ask_patiently(&self, tenant: &TenantId, view: &str, body: Bytes) -> Result<Message, Problem> {
         let deadline = Instant::now() + NOT_YET_PATIENCE;
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = NOT_YET_PAUSES;
         loop {
-            match self.ask(tenant, view, body.clone()).await {
-                Err(problem) if problem.code == Code::NotYet && Instant::now() + pause < deadline => {
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_millis(250));
-                }
-                answered => return answered,
+            let answered = self.ask(tenant, view, body.clone()).await;
+            if !matches!(&answered, Err(problem) if problem.code == Code::NotYet) {
+                return answered;
             }
+            let pause = backoff.next_pause();
+            if Instant::now() + pause >= deadline {
+                return answered;
+            }
+            tokio::time::sleep(pause).await;
         }
     }
 }

@@ -1,31 +1,27 @@
 //! The document as a page: HTML and CSS of our own, without scripts and without requests to other hosts.
 
 use super::answers::problems_of;
-use super::fixed::Fixed;
-use super::negotiation::Format;
-use super::parameters::Parameter;
-use super::table::{Action, ROUTES, Route};
+use super::route::{Action, Route};
+use super::table::ROUTES;
+use crate::http::parameters::Parameter;
+use crate::http::{Fixed, Format};
 use crate::problem::Code;
 use axum::http::{HeaderValue, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::fmt::Write as _;
-use std::sync::LazyLock;
 
 const STYLE: &str = include_str!("page.css");
 
 /// The page as it is served. The one style sheet is allowed by its hash.
-pub(super) fn served() -> &'static Fixed {
-    static PAGE: LazyLock<Fixed> = LazyLock::new(|| {
-        let hash = ring::digest::digest(&ring::digest::SHA256, STYLE.as_bytes());
-        let policy = format!(
-            "default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-            STANDARD.encode(hash)
-        );
-        let policy = HeaderValue::from_str(&policy).expect("letters of base64");
-        Fixed::new(Format::Html.media_type(), write()).with(header::CONTENT_SECURITY_POLICY, policy)
-    });
-    &PAGE
+pub(super) fn fixed() -> Fixed {
+    let hash = ring::digest::digest(&ring::digest::SHA256, STYLE.as_bytes());
+    let policy = format!(
+        "default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        STANDARD.encode(hash)
+    );
+    let policy = HeaderValue::from_str(&policy).expect("letters of base64");
+    Fixed::new(Format::Html.media_type(), write()).with(header::CONTENT_SECURITY_POLICY, policy)
 }
 
 /// Text as HTML shows it; `code` between backticks.

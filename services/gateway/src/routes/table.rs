@@ -1,162 +1,17 @@
 //! The routes. The router and the OpenAPI document are made from this table and from nothing else.
 
-use super::call::{Call, Reply};
-use super::fixed::Fixed;
-use super::negotiation::Format::{self, Csv, EventStream, Html, Json, Ndjson};
-use super::parameters::{Form, Parameter};
-use super::schemas::{self, Schema};
-use super::{openapi, page};
-use crate::access::Scope::{self, Publish, Query};
+use super::inputs::{DATES, FOLLOWED, MAPPING, QUESTION, RECORDED, VERSION, VERSIONS};
+use super::route::{Action, Document, Route};
+use super::schemas;
+use crate::access::Scope::{Publish, Query};
 use crate::events;
+use crate::http::Format::{self, Csv, EventStream, Html, Json, Ndjson};
 use crate::live::listen;
-use crate::problem::{Code, Problem};
+use crate::problem::Code;
 use crate::questions::lists::{self, List};
 use crate::questions::{day, report, view};
-use daybook_contracts::ask::{DAYS_VIEW, MAX_ANSWER_ROWS, MAX_AROUND};
-use daybook_contracts::lists::{ALERTS_VIEW, MAX_LIST_ROWS, REJECTS_VIEW, REPORTS_VIEW, VIEWS_VIEW};
-use futures::future::BoxFuture;
-
-/// Answers a request that its token allows.
-pub(super) type Handler = fn(Call) -> BoxFuture<'static, Result<Reply, Problem>>;
-
-/// What a route does.
-#[derive(Clone, Copy)]
-pub(super) enum Action {
-    /// The same for everyone, without a token.
-    Open(fn() -> &'static Fixed),
-    /// For tokens with the scope.
-    For(Scope, Handler),
-}
-
-/// One method of one path.
-pub(super) struct Route {
-    pub method: &'static str,
-    pub path: &'static str,
-    /// The operation's id in the document.
-    pub id: &'static str,
-    pub summary: &'static str,
-    pub about: &'static str,
-    pub action: Action,
-    /// Parameters of the query.
-    pub query: &'static [Parameter],
-    /// Bodies that are read: media type and schema.
-    pub bodies: &'static [(&'static str, Schema)],
-    /// The formats of the answer; the first where a client likes all alike.
-    pub formats: &'static [Format],
-    /// Statuses that are no problems, and the schema of their JSON.
-    pub answers: &'static [(u16, &'static str, Schema)],
-    /// Problems besides those that every route has.
-    pub problems: &'static [Code],
-    /// Whether it may take longer than other requests.
-    pub is_stream: bool,
-}
-
-impl Route {
-    /// The parameters of the path.
-    pub(super) fn path_parameters(&self) -> impl Iterator<Item = &'static Parameter> {
-        let path = self.path;
-        PATH.iter().filter(move |parameter| path.contains(&format!("{{{}}}", parameter.name)))
-    }
-
-    /// Whether its answers are server-sent events.
-    pub(super) fn is_live(&self) -> bool {
-        self.formats == [EventStream]
-    }
-}
-
-const fn parameter(name: &'static str, form: Form, example: &'static str, about: &'static str) -> Parameter {
-    Parameter { name, form, about, example }
-}
-
-/// Parameters of paths.
-const PATH: &[Parameter] = &[
-    parameter("tenant", Form::Name, "acme", "The tenant's id; for figures and views also that of a group of tenants."),
-    parameter("kind", Form::Name, "order", "The kind of the events."),
-    parameter("view", Form::Name, "sales", "The name of a view."),
-    parameter("date", Form::Date, "2024-03-01", "A business day of the tenant, by its local date."),
-];
-
-const LIMIT: Parameter = parameter(
-    "limit",
-    Form::Whole(1, MAX_LIST_ROWS as u64),
-    "100",
-    "Most rows of a page; 400 by default, 100 rejects or alerts.",
-);
-const CURSOR: Parameter =
-    parameter("cursor", Form::Cursor, "", "The `next` of the page before. Only `limit` may differ.");
-
-/// Parameters of the lists of days and reports.
-const DATES: &[Parameter] = &[
-    parameter("from", Form::Date, "2024-03-01", "The first business day; all when absent."),
-    parameter("to", Form::Date, "2024-03-31", "The last business day; all when absent."),
-    LIMIT,
-    CURSOR,
-];
-
-/// Parameters of the lists of rejects and alerts.
-const RECORDED: &[Parameter] = &[LIMIT, CURSOR];
-const VERSION: &[Parameter] =
-    &[parameter("version", Form::Whole(1, u32::MAX as u64), "1", "An older version; the newest when absent.")];
-const VERSIONS: &[Parameter] = &[
-    parameter("from", Form::Whole(1, u32::MAX as u64), "1", "The earlier version; the one before `to` when absent."),
-    parameter("to", Form::Whole(1, u32::MAX as u64), "2", "The later version; the newest when absent."),
-];
-const MAPPING: &[Parameter] =
-    &[parameter("mapping", Form::Name, "shop", "A mapping of the kind: the body then holds foreign records.")];
-
-/// Parameters of a question.
-pub(crate) const QUESTION: &[Parameter] = &[
-    parameter(
-        "days",
-        Form::Days,
-        "last_7_days",
-        "today (the default), yesterday, week_to_date, month_to_date, last_7_days, \
-        2024-03-01, 2024-03-01..2024-03-31 or season:NAME.",
-    ),
-    parameter("metrics", Form::List, "revenue", "Columns of figures, in this order; all when absent."),
-    parameter(
-        "dimensions",
-        Form::List,
-        "store",
-        "Columns to group by; the others are rolled up. An empty list gives one row.",
-    ),
-    parameter("where", Form::Text, "store in ('east', 'west')", "A condition on the view's dimensions."),
-    parameter(
-        "grain",
-        Form::Choice(&["total", "day", "hour", "quarter_hour", "clock_hour", "hour_of_day"]),
-        "total",
-        "Divides the rows by time.",
-    ),
-    parameter(
-        "order",
-        Form::List,
-        "revenue desc",
-        "Columns to order by, each with asc or desc. Not together with rank.",
-    ),
-    parameter("limit", Form::Whole(1, MAX_ANSWER_ROWS as u64), "10", "Rows of a page."),
-    parameter("rank", Form::Flag, "true", "Ranks the rows by the view's ranking."),
-    parameter("rank.by", Form::List, "revenue desc", "Metrics to rank by, at most 8."),
-    parameter("rank.ties", Form::Choice(&["competition", "dense", "ordinal"]), "dense", "The rule for equal ranks."),
-    parameter(
-        "rank.member",
-        Form::Repeated,
-        "east",
-        "Only this member: a value for each asked dimension, in their order.",
-    ),
-    parameter("rank.around", Form::Whole(0, MAX_AROUND as u64), "2", "Neighbours on either side of the member."),
-    // Not for a live view.
-    CURSOR,
-    parameter(
-        "at_least",
-        Form::Whole(0, u64::MAX),
-        "0",
-        "A position that the figures must reach, such as that of published events.",
-    ),
-    parameter("accept_stale", Form::Flag, "true", "Whether last known figures will do while a shard is away."),
-];
-
-/// Parameters of a question that is repeated.
-const FOLLOWED: &[Parameter] = QUESTION.split_at(QUESTION.len() - 3).0;
+use daybook_contracts::ask::DAYS_VIEW;
+use daybook_contracts::lists::{ALERTS_VIEW, REJECTS_VIEW, REPORTS_VIEW, VIEWS_VIEW};
 
 const DAYS: List = List { view: DAYS_VIEW, rows: "days", columns: &["date", "day", "opens_at", "closes_at", "report"] };
 const REPORTS: List = List { view: REPORTS_VIEW, rows: "reports", columns: &["date", "version", "hash"] };
@@ -205,7 +60,7 @@ const PLAIN: Route = Route {
     id: "",
     summary: "",
     about: "",
-    action: Action::Open(openapi::served),
+    action: Action::Open(Document::OpenApi),
     query: &[],
     bodies: &[],
     formats: TABLES,
@@ -434,7 +289,7 @@ pub(super) static ROUTES: &[Route] = &[
         id: "getDocument",
         summary: "Get this document",
         about: "OpenAPI 3.1.",
-        action: Action::Open(openapi::served),
+        action: Action::Open(Document::OpenApi),
         formats: &[Json],
         answers: &[(200, "The document.", schemas::anything), (304, "The client has it already.", schemas::nothing)],
         problems: &[],
@@ -445,7 +300,7 @@ pub(super) static ROUTES: &[Route] = &[
         id: "getDocs",
         summary: "Read this document as a page",
         about: "HTML, without scripts and without requests to other hosts.",
-        action: Action::Open(page::served),
+        action: Action::Open(Document::Page),
         formats: &[Html],
         answers: &[(200, "The page.", schemas::html), (304, "The client has it already.", schemas::nothing)],
         problems: &[],

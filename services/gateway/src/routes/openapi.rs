@@ -1,22 +1,18 @@
 //! The OpenAPI 3.1 document, made from the table of routes.
 
 use super::answers::problems_of;
-use super::fixed::Fixed;
-use super::negotiation::Format;
-use super::parameters::Parameter;
+use super::route::{Action, Route};
 use super::schemas;
-use super::table::{Action, ROUTES, Route};
+use super::table::ROUTES;
+use crate::http::parameters::Parameter;
+use crate::http::{Fixed, Format};
 use crate::problem::PROBLEM_JSON;
 use serde_json::{Map, Value, json};
-use std::sync::LazyLock;
 
 /// The document as it is served.
-pub(super) fn served() -> &'static Fixed {
-    static TEXT: LazyLock<Fixed> = LazyLock::new(|| {
-        let text = serde_json::to_string_pretty(&document()).expect("plain values") + "\n";
-        Fixed::new(Format::Json.media_type(), text)
-    });
-    &TEXT
+pub(super) fn fixed() -> Fixed {
+    let text = serde_json::to_string_pretty(&document()).expect("plain values") + "\n";
+    Fixed::new(Format::Json.media_type(), text)
 }
 
 /// The document.
