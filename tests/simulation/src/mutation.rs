@@ -105,6 +105,8 @@ named! {
         EvictUnstored = "evict-unstored",
         /// One of the pages that a batch needs does not come back.
         ForgetPage = "forget-page",
+        /// What a checkpoint that failed would have changed is not in the next one.
+        ForgetUnsaved = "forget-unsaved",
         /// A report is stored whatever stands before it.
         RewriteReport = "rewrite-report",
     }

@@ -3,7 +3,8 @@
 
 use crate::fault::Fault;
 use crate::mutation::Mutation;
-use crate::settings::{Invariant, Shell, Violation, ensure};
+use crate::settings::{Invariant, Violation, ensure};
+use crate::shell::Shell;
 use daybook_runtime::store::ledger::{self, Ledger};
 use daybook_runtime::store::{Batch, Changes, Row, batch};
 use std::collections::BTreeMap;
@@ -11,10 +12,22 @@ use std::collections::BTreeMap;
 /// A commit of more than a few rows is broken off once in so many times: there is a crash at every other place already.
 const TORN_ONE_IN: usize = 2;
 const FEW_ROWS: usize = 3;
+/// There is no room for a commit once in so many times.
+const FULL_ONE_IN: usize = 6;
 /// A store is damaged once in so many times that it is opened.
 const DAMAGED_ONE_IN: usize = 6;
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// What became of a commit.
+#[derive(Clone, Copy, Debug)]
+pub enum Commit {
+    Whole,
+    /// It broke off, and whoever did it is gone.
+    Torn,
+    /// Nothing of it is stored.
+    Refused,
+}
 
 /// Survives crashes.
 #[derive(Default)]
@@ -91,8 +104,11 @@ impl Store {
         self.torn = None;
     }
 
-    /// Commits, and tells whether that came to its end: if not, whoever did it is gone.
-    pub fn commit(&mut self, shell: &mut Shell, changes: &Changes) -> bool {
+    /// Commits.
+    pub fn commit(&mut self, shell: &mut Shell, changes: &Changes) -> Commit {
+        if shell.strikes(Fault::FullDisk, FULL_ONE_IN) {
+            return Commit::Refused;
+        }
         if shell.random.one_in(3) && self.torn.is_none() {
             self.earlier.clone_from(&self.rows);
         }
@@ -103,7 +119,7 @@ impl Store {
         if batch.len() <= FEW_ROWS || !shell.strikes(Fault::TornCommit, TORN_ONE_IN) {
             write(&mut self.rows, &batch);
             self.torn = None;
-            return true;
+            return Commit::Whole;
         }
         let (before, mut after) = (self.rows.clone(), self.rows.clone());
         write(&mut after, &batch);
@@ -119,7 +135,7 @@ impl Store {
         if self.rows != before && self.rows != after {
             self.torn.get_or_insert(before);
         }
-        false
+        Commit::Torn
     }
 
     fn damage(&mut self, shell: &mut Shell, name: &str) {
