@@ -1,17 +1,19 @@
 //! Runs a scratch machine over the log, beside the live one; see [`daybook_machine::backfill`].
 
 use crate::checkpoints::{chain, oldest_on_the_broker};
-use crate::partition::Message;
+use crate::messages::Message;
+use crate::opening::makes_up_for_the_log;
+use crate::replica::Input;
 use crate::snapshots;
+use crate::succession::Succession;
 use daybook_contracts::log::Batch;
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_machine::PartitionState;
 use daybook_machine::backfill::Found;
 use daybook_runtime::connection::Connection;
-use daybook_runtime::log::{Beginning, Logged, beginning};
+use daybook_runtime::log::{Beginning, beginning};
 use daybook_runtime::memory;
 use daybook_runtime::reader::Reader;
-use daybook_runtime::written::NotWritten;
 use ractor::ActorRef;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -60,7 +62,7 @@ pub async fn run(task: Task, scratch: PartitionState, base: LogSeq, actor: Actor
     );
     // To let go of a million entities takes a while.
     if blocking(move || drop(work)).await.is_some() {
-        let _ = actor.cast(Message::BackfillTooLarge);
+        let _ = actor.cast(Message::Heard(Input::BackfillTooLarge));
     }
 }
 
@@ -94,30 +96,29 @@ async fn backfill(task: Task, mut scratch: PartitionState, base: LogSeq, actor: 
         memory::room().await;
         let message = reader.next().await;
         let position = LogSeq(message.sequence);
-        let logged = match Logged::read((&message).into()) {
-            Ok(logged) => logged,
-            Err(why @ NotWritten::Foreign(_)) => {
+        let batch = match Succession::of((&message).into(), last) {
+            Succession::Next(batch) => batch,
+            Succession::Foreign(why) => {
                 connection.foreign.note(&subjects.events_stream(), position.0, &message.subject, &why);
                 continue;
             }
-            Err(why) => {
+            Succession::Unreadable(why) => {
                 tracing::error!(%partition, %position, %why, "a batch that cannot be read");
                 return;
             }
+            Succession::Gap { .. } => {
+                tracing::warn!(%partition, %position, %last, "the log was trimmed meanwhile; backfilling again");
+                let _ = actor.cast(Message::Heard(Input::BackfillLost));
+                return;
+            }
         };
-        // Every batch was appended behind one that it names: when that is not the last one, something was deleted meanwhile.
-        if logged.follows != last {
-            tracing::warn!(%partition, %position, %last, "the log was trimmed meanwhile; backfilling again");
-            let _ = actor.cast(Message::BackfillLost);
-            return;
-        }
         if position > base {
             break;
         }
         last = position;
-        records += logged.batch.records.len();
+        records += batch.records.len();
         let read = blocking(move || {
-            read(&mut scratch, position, logged.batch, duty_percent);
+            read(&mut scratch, position, batch, duty_percent);
             scratch
         });
         let Some(back) = read.await else { return };
@@ -129,7 +130,7 @@ async fn backfill(task: Task, mut scratch: PartitionState, base: LogSeq, actor: 
     tracing::info!(%partition, %base, records, seconds = began.elapsed().as_secs_f64(), "backfill has read the log");
     // To let go of what the scratch kept of a million entities takes a while too.
     if let Some(found) = blocking(move || Found::of(scratch, since)).await {
-        let _ = actor.cast(Message::BackfillRead(Box::new(found)));
+        let _ = actor.cast(Message::Heard(Input::BackfillRead(Box::new(found))));
     }
 }
 
@@ -150,13 +151,13 @@ async fn oldest_state(connection: &Connection, partition: Partition, folder: &Pa
 /// in a while.
 async fn begin_again(connection: &Connection, partition: Partition, base: LogSeq, actor: &ActorRef<Message>) {
     let there = snapshots::list(connection, partition).await.unwrap_or_default();
-    if there.last().is_some_and(|newest| newest.is_whole && newest.position > base) {
+    if makes_up_for_the_log(there.last(), LogSeq(base.0 + 1)) {
         actor.stop(Some("another's snapshot has what it lacks".to_owned()));
         return;
     }
     tracing::warn!(%partition, %base, "no snapshot on the broker can be backfilled from; trying again");
     tokio::time::sleep(SNAPSHOT_LOOK).await;
-    let _ = actor.cast(Message::BackfillLost);
+    let _ = actor.cast(Message::Heard(Input::BackfillLost));
 }
 
 /// Ends the actor once there is a snapshot at `position` or behind it on the broker in which nothing waits for a backfill; when
@@ -171,14 +172,14 @@ pub async fn wait_for_snapshot(
     let deadline = Instant::now() + patience;
     while Instant::now() < deadline {
         let there = snapshots::list(&connection, partition).await.unwrap_or_default();
-        if there.last().is_some_and(|newest| newest.is_whole && newest.position >= position) {
+        if makes_up_for_the_log(there.last(), position) {
             actor.stop(Some("another's snapshot has what it lacks".to_owned()));
             return;
         }
         tokio::time::sleep(SNAPSHOT_LOOK).await;
     }
     // It fails only when the actor is to end.
-    let _ = actor.cast(Message::AddBackfill);
+    let _ = actor.cast(Message::Heard(Input::NoSnapshot));
 }
 
 /// Runs `work` off the threads of the live work, which waits for no backfill. `None` when the process ends.

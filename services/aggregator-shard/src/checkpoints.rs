@@ -1,9 +1,9 @@
 //! Opening a partition's store and committing to it. Whatever is wrong with the store, the answer is to put the newest
 //! snapshot on the broker in its place, or else to wipe it and begin with the beginning of the log. A log that is trimmed has
-//! no beginning to begin with: then there must be a snapshot, or the partition is refused.
+//! no beginning to begin with: then there must be a snapshot, or the partition is refused. [`crate::opening`] decides.
 
-use crate::snapshots::{self, Snapshot, SnapshotError};
-use daybook_contracts::log::Through;
+use crate::opening::{Held, Opening, Otherwise, Reach, Refusal};
+use crate::snapshots::{self, SnapshotError};
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_machine::{PartitionState, checkpoint};
 use daybook_runtime::append::last_message;
@@ -17,9 +17,6 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-
-/// How many messages of the log a snapshot must be ahead of the local store to be worth fetching.
-const WORTH_FETCHING: u64 = 20_000;
 
 /// How long to wait before a folder that the log does not seem to go on from is believed to be of another log: a leader that
 /// is cut off takes as long to notice.
@@ -67,46 +64,6 @@ pub enum OpenError {
     Unreachable { partition: Partition, beginning: Beginning, local: LogSeq },
 }
 
-/// The part of the log that is there.
-#[derive(Clone, Copy)]
-struct Reach {
-    beginning: Option<Beginning>,
-    end: LogSeq,
-}
-
-impl Reach {
-    async fn of(connection: &Connection, partition: Partition) -> Self {
-        let subjects = &connection.subjects;
-        let beginning = beginning(connection, partition).await;
-        // What someone else wrote behind the last batch takes nothing from the log.
-        let end = last_message(connection, &subjects.events_stream(), &subjects.events(partition)).await;
-        Self { beginning, end: LogSeq(end.map_or(0, |message| message.sequence)) }
-    }
-
-    /// Whether it is there from that position on, of which is known that it is this log's.
-    fn reaches(&self, position: LogSeq) -> bool {
-        self.beginning.is_none_or(|beginning| beginning.follows <= position) && position <= self.end
-    }
-
-    /// Whether a state can go on with this log: the batch that it has applied last stands there, or did right before the
-    /// first that is left. Otherwise it is another log: the stream was made anew.
-    async fn continues(
-        &self,
-        connection: &Connection,
-        partition: Partition,
-        position: LogSeq,
-        through: Through,
-    ) -> bool {
-        position == self.beginning.map_or(LogSeq(0), |beginning| beginning.follows)
-            || through_at(connection, partition, position).await == Some(through)
-    }
-
-    /// Where it begins, if that is not where it once began.
-    fn trimmed(&self) -> Option<Beginning> {
-        self.beginning.filter(Beginning::is_trimmed)
-    }
-}
-
 /// The store of `partition` at `place` and the state it holds, from which the log can be read on. Of entities of closed days
 /// about so many bytes are in memory at most.
 ///
@@ -120,52 +77,31 @@ pub async fn open(
     closed_bytes: Option<u64>,
 ) -> Result<(Store, PartitionState), OpenError> {
     let at = place.clone();
-    let found = reading(move |given_up| open_blocking(partition, &at, closed_bytes, given_up)).await?;
-    let held = found.as_ref().map(|(_, state)| (state.position(), state.through()));
-    let (local, local_through) = held.unwrap_or_default();
-    let needs_history = found.as_ref().is_some_and(|(_, state)| state.needs_history());
-    let mut reach = Reach::of(connection, partition).await;
-    let mut goes_on = reach.continues(connection, partition, local, local_through).await;
-    if !goes_on && local > LogSeq(0) {
-        // A broker that is going down, or was cut off, may tell of less than there is.
-        tokio::time::sleep(SECOND_LOOK).await;
-        reach = Reach::of(connection, partition).await;
-        goes_on = reach.continues(connection, partition, local, local_through).await;
+    let mut found = reading(move |given_up| open_blocking(partition, &at, closed_bytes, given_up)).await?;
+    let in_folder = found.as_ref().map(|(_, state)| Held::of(state));
+    let local = in_folder.map_or(LogSeq(0), |held| held.position);
+    let (reach, goes_on) = look(connection, partition, in_folder).await;
+    let there = snapshots::list(connection, partition).await;
+    if let (Err(error), true) = (&there, goes_on) {
+        tracing::warn!(%partition, %error, "the broker does not tell of snapshots; going on without");
     }
-    // Those that can be gone on from, the newest first.
-    let there = snapshots::list(connection, partition)
-        .await
-        .map(|there| there.into_iter().rev().filter(|snapshot| reach.reaches(snapshot.position)).collect::<Vec<_>>());
-    let was_usable = found.is_some();
-    let mut found = found.filter(|_| goes_on);
-    let there = match (there, &found) {
-        (Ok(there), None) if there.is_empty() && reach.trimmed().is_some() => {
-            let beginning = reach.trimmed().expect("it is trimmed");
-            // The folder stays as it is: it may be of use with the other backend, or with a log that is put back.
-            return Err(OpenError::Unreachable { partition, beginning, local });
-        }
-        (Ok(there), _) => there,
-        (Err(error), Some(_)) => {
-            tracing::warn!(%partition, %error, "the broker does not tell of snapshots; going on without");
-            Vec::new()
-        }
-        (Err(error), None) if reach.trimmed().is_some() => {
-            return Err(OpenError::Snapshots { partition, reason: error.to_string() });
-        }
-        (Err(_), None) => Vec::new(),
+    let Opening { snapshots, otherwise } = Opening::of(in_folder.filter(|_| goes_on), reach, there.as_deref().ok());
+    let refused = |reason| match (reach.trimmed(), reason) {
+        (Some(beginning), None) => OpenError::Unreachable { partition, beginning, local },
+        (_, reason) => OpenError::Snapshots { partition, reason: reason.unwrap_or_default() },
     };
-    match found {
-        Some(found) if !is_worth_it(local, needs_history, there.first(), reach.trimmed().is_some()) => {
-            return Ok(found);
-        }
-        Some(_) => {}
-        None if was_usable => {
+    match otherwise {
+        Otherwise::Refuse(Refusal::Unreachable) => return Err(refused(None)),
+        Otherwise::Refuse(Refusal::Untold) => return Err(refused(there.err().map(|error| error.to_string()))),
+        _ if goes_on => {}
+        _ if found.is_some() => {
             tracing::warn!(%partition, position = %local, end = %reach.end, "the log does not go on from the checkpoint");
         }
-        None => metrics::counter!("daybook_checkpoints_wiped_total").increment(1),
+        _ => metrics::counter!("daybook_checkpoints_wiped_total").increment(1),
     }
+    found = found.filter(|_| goes_on);
     let mut unusable = None;
-    for Snapshot { position, .. } in there {
+    for position in snapshots {
         let at = place.clone();
         let beside = blocking(move || Store::beside(at.backend, &at.folder)).await?;
         let scratch = place.folder.with_extension("snapshot");
@@ -191,25 +127,43 @@ pub async fn open(
             }
         }
     }
-    match (found, unusable.filter(|_| reach.trimmed().is_some())) {
+    match (found, otherwise) {
         (Some(found), _) => Ok(found),
-        // The folder stays as it is here too.
-        (None, Some(reason)) => Err(OpenError::Snapshots { partition, reason }),
-        (None, None) => {
+        (None, Otherwise::Refuse(_)) => Err(refused(unusable)),
+        (None, _) => {
             let at = place.clone();
             Ok((blocking(move || fresh(&at)).await?, empty(partition)))
         }
     }
 }
 
-/// Whether a state in the folder that can go on is to be given up for the newest snapshot. Where the log is trimmed, only for
-/// one that waits for no backfill if the state does: what is left of the log might make other figures than it has.
-pub fn is_worth_it(local: LogSeq, needs_history: bool, newest: Option<&Snapshot>, is_trimmed: bool) -> bool {
-    let Some(newest) = newest.filter(|newest| newest.position > local) else { return false };
-    match is_trimmed {
-        true => needs_history && newest.is_whole,
-        false => local == LogSeq(0) || newest.position.0 - local.0 > WORTH_FETCHING,
+/// The part of the log that is there, and whether the state in the folder can go on with it.
+async fn look(connection: &Connection, partition: Partition, held: Option<Held>) -> (Reach, bool) {
+    let reach = reach_of(connection, partition).await;
+    let Some(held) = held else { return (reach, false) };
+    let goes_on_at_once = goes_on(connection, partition, reach, held).await;
+    if goes_on_at_once || held.position == LogSeq(0) {
+        return (reach, goes_on_at_once);
     }
+    // A broker that is going down, or was cut off, may tell of less than there is.
+    tokio::time::sleep(SECOND_LOOK).await;
+    let reach = reach_of(connection, partition).await;
+    (reach, goes_on(connection, partition, reach, held).await)
+}
+
+async fn reach_of(connection: &Connection, partition: Partition) -> Reach {
+    let subjects = &connection.subjects;
+    let beginning = beginning(connection, partition).await;
+    // What someone else wrote behind the last batch takes nothing from the log.
+    let end = last_message(connection, &subjects.events_stream(), &subjects.events(partition)).await;
+    Reach { beginning, end: LogSeq(end.map_or(0, |message| message.sequence)) }
+}
+
+/// Whether a state can go on with this log: the batch that it has applied last stands there, or did right before the first that is left.
+/// Otherwise it is another log: the stream was made anew.
+async fn goes_on(connection: &Connection, partition: Partition, reach: Reach, held: Held) -> bool {
+    let Held { position, through, .. } = held;
+    reach.begins_behind(position) || through_at(connection, partition, position).await == Some(through)
 }
 
 /// The state of a snapshot, put into the empty store; or why the snapshot cannot be used.
@@ -255,7 +209,7 @@ pub async fn oldest_on_the_broker(
     partition: Partition,
     scratch: &Path,
 ) -> Result<Option<PartitionState>, SnapshotError> {
-    let reach = Reach::of(connection, partition).await;
+    let reach = reach_of(connection, partition).await;
     let there = snapshots::list(connection, partition).await?;
     for position in there.iter().map(|snapshot| snapshot.position).filter(|position| reach.reaches(*position)) {
         // Rows are the same whatever keeps them.
@@ -424,19 +378,6 @@ mod tests {
             Some(found) => Ok(found),
             None => Ok((fresh(place)?, PartitionState::new(Partition(0)))),
         }
-    }
-
-    #[test]
-    fn a_state_that_waits_for_a_backfill_gives_way_to_a_snapshot_that_does_not() {
-        let (trimmed, whole) = (true, false);
-        let snapshot = |position, is_whole| Snapshot { position: LogSeq(position), age: Duration::ZERO, is_whole };
-        let is_worth = |needs_history, position, is_whole, is_trimmed| {
-            is_worth_it(LogSeq(20), needs_history, Some(&snapshot(position, is_whole)), is_trimmed)
-        };
-        assert!(is_worth(true, 21, true, trimmed));
-        assert!(!is_worth(true, 20, true, trimmed) && !is_worth(true, 21, false, trimmed));
-        assert!(!is_worth(false, 80_000, true, trimmed), "it may be damaged");
-        assert!(is_worth(false, 80_000, true, whole) && !is_worth(true, 21, true, whole));
     }
 
     #[test]

@@ -1,30 +1,38 @@
 //! The aggregator-shard service: a replicated state machine per partition over the log of record.
 //!
-//! [`daybook_machine`] is the pure machine. [`partition`] is the actor around it: a [`feed`] brings batches one after the other,
-//! effects go to the outbox, [`checkpoints`] are committed behind them ([`saving`]) and now and then put on the broker
-//! ([`snapshots`], in [`pieces`]; [`reclaim`], [`sweep`]), below which the log may be trimmed ([`retention`]). [`questions`] are
-//! answered from memory, of the tenants in turn, as fresh as `freshness` says, and [`replies`] go out together. `pages` brings closed
+//! [`daybook_machine`] is the pure machine. [`replica`] is the core around it, without I/O: it decides what each batch waits for, and
+//! when something is saved ([`saving`]), fetched or made beside the log. [`partition`] is the actor that carries that out, by the
+//! [`messages`] that it is sent: a [`feed`] brings batches one after the other ([`succession`]), effects go to the outbox, [`checkpoints`]
+//! are committed behind them ([`storing`]) and now and then put on the broker ([`snapshots`], in [`pieces`]; [`reclaim`], [`sweep`]),
+//! below which the log may be trimmed ([`retention`]). [`opening`] decides how it begins. [`questions`] are answered from memory
+//! ([`answering`]), of the tenants in turn, as fresh as `freshness` says, and [`replies`] go out together. [`pages`] brings closed
 //! days back that late events need, and [`live`] pushes changed rows to listeners, unless
 //! the shard is far behind ([`shedding`]). [`divergence`] compares this replica's states with those of others.
-//! [`backfill`] runs a second machine over the log for views that come later.
+//! [`backfill`] runs a second machine over the log for views that come later, and [`upkeep`] arranges remembered ids anew.
 
+pub mod answering;
 pub mod backfill;
 pub mod checkpoints;
 pub mod divergence;
 pub mod feed;
 mod freshness;
 pub mod live;
+pub mod messages;
+pub mod opening;
 pub mod outputs;
 pub mod pages;
 pub mod partition;
 pub mod pieces;
 pub mod questions;
 pub mod reclaim;
+pub mod replica;
 pub mod replies;
 pub mod retention;
 pub mod saving;
 pub mod shedding;
 pub mod snapshots;
+pub mod storing;
+pub mod succession;
 pub mod sweep;
 mod tasks;
 pub mod upkeep;

@@ -2,10 +2,11 @@
 //! which ones a batch needs is said by [`daybook_machine::residency`].
 
 use crate::checkpoints::blocking;
-use crate::partition::Message;
+use crate::messages::Message;
+use crate::replica::Input;
 use daybook_machine::residency::PageId;
 use daybook_runtime::memory;
-use daybook_runtime::store::{Store, StoreError};
+use daybook_runtime::store::Store;
 use ractor::ActorRef;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +19,7 @@ pub const ROWS_AT_ONCE: usize = 20_000;
 /// figures, and for what is under way.
 const PART: u64 = 4;
 /// Bytes beyond twice its part that closed days of a partition may take until the next checkpoint.
-const SLACK: u64 = 8 << 20;
+pub const SLACK: u64 = 8 << 20;
 /// How long a store may be out of use, while it is rebuilt or after commits that failed, before the actor begins again.
 const FETCH_DEADLINE: Duration = Duration::from_secs(300);
 /// Between two tries.
@@ -49,12 +50,6 @@ impl Sharer {
         };
         Some(left / SHARERS.load(Ordering::Relaxed).max(1))
     }
-
-    /// Whether closed days take so much more than their part that what has changed of them is stored before its time, so that it can
-    /// leave.
-    pub fn is_exceeded(&self, bytes: u64) -> bool {
-        self.bytes().is_some_and(|part| bytes > part.saturating_mul(2).saturating_add(SLACK))
-    }
 }
 
 impl Drop for Sharer {
@@ -62,9 +57,6 @@ impl Drop for Sharer {
         SHARERS.fetch_sub(1, Ordering::Relaxed);
     }
 }
-
-/// What the store has of pages.
-pub type Fetched = Result<Vec<(PageId, Vec<u8>)>, StoreError>;
 
 /// Reads pages and sends them to the actor.
 pub async fn fetch(store: Store, pages: BTreeSet<PageId>, actor: ActorRef<Message>) {
@@ -81,6 +73,11 @@ pub async fn fetch(store: Store, pages: BTreeSet<PageId>, actor: ActorRef<Messag
     };
     metrics::counter!("daybook_shard_pages_fetched_total").increment(keys.len() as u64);
     metrics::histogram!("daybook_shard_fetch_seconds").record(started.elapsed().as_secs_f64());
+    let message = match read {
+        Ok(values) => Message::Heard(Input::Fetched(pages.into_iter().zip(values).collect())),
+        // What is in the folder is looked at when the actor begins again.
+        Err(error) => Message::Failed(error.into()),
+    };
     // It fails only when the actor is to end.
-    let _ = actor.cast(Message::Fetched(read.map(|values| pages.into_iter().zip(values).collect())));
+    let _ = actor.cast(message);
 }

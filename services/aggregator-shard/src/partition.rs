@@ -1,49 +1,41 @@
-//! The actor of one partition: applies batches, hands effects on, answers questions, checkpoints.
+//! The actor of one partition: it hands its [`Replica`] what comes, and carries out what the replica decides.
 //!
 //! A checkpoint at position X is committed only after every output up to X is written: so after any crash the log is
 //! replayed from a point before the first output that may be missing, and the outbox passes over the ones that are
 //! there.
 
+use crate::answering::Answering;
 use crate::checkpoints::Place;
-use crate::feed::{Fed, feed};
-use crate::freshness::{self, Level};
-use crate::live::Feeds;
-use crate::outputs::{Maker, Recorded};
-use crate::pages::{self, Fetched, Sharer};
-use crate::questions::{Question, Questions, SLICE, listen};
+use crate::feed::feed;
+use crate::messages::{Carried, Message};
+use crate::pages::{self, Sharer};
+use crate::questions::{Question, listen};
 use crate::reclaim::Reclaiming;
-use crate::replies::Replies;
-use crate::saving::{Saved, Saving, Slot, Turn};
-use crate::shedding::Shedding;
+use crate::replica::{Action, Fed, Input, Moment, Replica, Settings};
+use crate::saving::Pace;
+use crate::storing::{Slot, Storing, Turn};
 use crate::sweep::{SWEEP_INTERVAL, SWEEPER, sweep_in_time};
 use crate::tasks::{essential, essential_until_done};
 use crate::{backfill, checkpoints, retention, upkeep};
 use compact_str::CompactString;
-use daybook_contracts::ask::{AskError, AskErrorCode, Asked, DayState, Position, ShardQuestion};
-use daybook_contracts::bundle::Said;
-use daybook_contracts::log::{Batch, Record};
+use daybook_contracts::log::Record;
 use daybook_contracts::members::Part;
-use daybook_domain::ids::{LogSeq, Partition};
-use daybook_domain::time::Instant as Stamp;
-use daybook_machine::backfill::Found;
-use daybook_machine::remembered::upkeep::Kept;
-use daybook_machine::{Odd, PartitionState};
+use daybook_domain::ids::Partition;
+use daybook_machine::Odd;
 use daybook_runtime::membership::Readiness;
 use daybook_runtime::outbox::Outbox;
 use daybook_runtime::process::Context;
 use daybook_runtime::reader::Reader;
 use daybook_runtime::retention::Retention;
-use daybook_runtime::telemetry;
-use daybook_runtime::{log, memory};
+use daybook_runtime::{log, memory, telemetry};
 use opentelemetry::trace::SpanContext;
-use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
-use serde::Serialize;
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, MessagingErr, SpawnErr};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::AtomicU8;
 use std::time::Duration;
-use tokio::sync::{Mutex, OwnedSemaphorePermit, watch};
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -61,6 +53,21 @@ pub struct Intervals {
     pub backfill_duty_percent: u8,
     /// Bytes that entities of closed days may take in this process; a part of its memory unless set.
     pub closed_days: Option<u64>,
+}
+
+impl Intervals {
+    fn pace(&self) -> Pace {
+        Pace { checkpoint: self.checkpoint, snapshot: self.snapshot }
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            pace: self.pace(),
+            patience: 2 * self.snapshot,
+            rows_at_once: pages::ROWS_AT_ONCE,
+            slack: pages::SLACK,
+        }
+    }
 }
 
 /// Starts the actor of `partition` as a child of `supervisor`.
@@ -91,91 +98,27 @@ struct Arguments {
     instance: CompactString,
 }
 
-/// What the actor is told.
-pub enum Message {
-    Apply(Box<Fed>),
-    /// A message of the log was passed over, behind which so many stood.
-    PassedOver {
-        pending: u64,
-        permit: OwnedSemaphorePermit,
-    },
-    /// Questions that arrived together.
-    Ask(Vec<Question>),
-    /// Answer for a while.
-    Answer,
-    CheckpointDue,
-    /// What the checkpoint under way changes is on disk.
-    Committed,
-    CheckpointDone(Saved),
-    /// Time to tell listeners what changed, and to see whether a view is to be backfilled.
-    Tick,
-    /// A scratch has read the log.
-    BackfillRead(Box<Found>),
-    /// Add some more of what it found.
-    AddBackfill,
-    /// A scratch missed batches that were trimmed while it read.
-    BackfillLost,
-    /// A scratch was given up because memory is full.
-    BackfillTooLarge,
-    /// Time to remove what is over its retention.
-    TrimDue,
-    /// Pages of closed days that waiting batches need.
-    Fetched(Fetched),
-    /// Have some more of closed days leave memory.
-    Evict,
-    /// What came of a piece of the upkeep of remembered ids.
-    Kept(upkeep::Outcome),
-}
-
-/// What a batch has to wait for.
-enum Lack {
-    /// A view that it takes into force is to be backfilled.
-    View,
-    /// A snapshot in which that view is what it was found to be.
-    Snapshot,
-    /// Pages of closed days are to come back.
-    Pages,
-}
-
 struct State {
     context: Context,
     partition: Partition,
     readiness: Readiness,
-    state: PartitionState,
-    saving: Saving,
+    replica: Replica,
+    /// Where the replica's clock begins.
+    begun: Instant,
+    /// What came with the batches that the replica has, in their order.
+    carried: VecDeque<Carried>,
+    storing: Storing,
+    /// For the checkpoint that is being begun, if it has one.
+    slot: Option<Slot>,
     outbox: Outbox,
-    maker: Maker,
-    /// When the state was last known to be level with the log.
-    level_at: Option<Instant>,
-    is_level: bool,
-    /// When the log was last heard of.
-    heard: watch::Receiver<Instant>,
-    /// Batches that stood behind the last one applied when it was read.
-    pending: u64,
-    /// Batches that wait for what the first of them [lacks](Lack); at most as many as are fed ahead.
-    waiting: VecDeque<Fed>,
-    /// Pages that waiting batches need are on their way from the store.
-    is_fetching: bool,
-    /// A [`Message::Evict`] is in the mailbox.
-    is_evicting: bool,
-    /// What came of upkeep while pages were on their way: it is put in place when they have come.
-    kept: Option<Kept>,
-    /// When a checkpoint was last begun for the memory's sake.
-    stored_early_at: Option<Instant>,
     /// Of the memory for closed days.
     sharer: Sharer,
-    /// The position of a batch that waits for another's snapshot, and since when.
-    short_of: Option<(LogSeq, Instant)>,
-    questions: Questions,
-    feeds: Feeds,
-    shedding: Shedding,
+    answering: Answering,
     intervals: Intervals,
     /// When the bucket of snapshots is swept next, if it is by this partition.
     sweep_at: Instant,
     reclaiming: Arc<Mutex<Reclaiming>>,
     backfill_progress: Arc<AtomicU8>,
-    /// The last backfill did not fit into memory: the next one begins when memory is ample.
-    backfill_needs_memory: bool,
     /// Where a backfill of a trimmed log unpacks a snapshot.
     history: PathBuf,
     tasks: Vec<JoinHandle<()>>,
@@ -203,66 +146,50 @@ impl Actor for PartitionActor {
         let outbox_stop = CancellationToken::new();
         let outbox = Outbox::start(connection.clone(), outbox_stop.clone());
         let subjects = &connection.subjects;
-        let from = state.position().0 + 1;
-        let reader = Reader::new(connection, subjects.events_stream(), subjects.events(partition), from);
+        let position = state.position();
+        let reader = Reader::new(connection, subjects.events_stream(), subjects.events(partition), position.0 + 1);
         let to_any = connection.client.queue_subscribe(subjects.shard(partition), QUEUE_GROUP.to_owned()).await?;
         let to_this = connection.client.subscribe(subjects.shard_at(partition, &instance)).await?;
-        let is_level = log::end(connection, partition).await?.position() <= state.position();
-        tracing::info!(%partition, position = %state.position(), is_level, "aggregating");
+        let is_level = log::end(connection, partition).await?.position() <= position;
+        tracing::info!(%partition, %position, is_level, "aggregating");
         let heard = reader.heard();
-        let tasks = vec![
-            essential(
-                "feed",
-                feed(reader, state.position(), connection.clone(), outbox.clone(), myself.clone()),
-                myself.clone(),
-            ),
-            essential(
-                "questions",
-                listen(futures::stream::select(to_any, to_this), connection.clone(), myself.clone()),
-                myself.clone(),
-            ),
-        ];
+        let feed = feed(reader, position, connection.clone(), outbox.clone(), myself.clone());
+        let listen = listen(futures::stream::select(to_any, to_this), connection.clone(), asking(myself.clone()));
+        let tasks = vec![essential("feed", feed, myself.get_cell()), essential("questions", listen, myself.get_cell())];
         // Each is asked for again when it has been dealt with: what takes long must not pile up.
         myself.send_after(intervals.checkpoint, || Message::CheckpointDue);
         myself.send_after(intervals.live, || Message::Tick);
         myself.send_after(intervals.snapshot, || Message::TrimDue);
-        // An inbox of the client's is a name that no other run has.
-        let run = connection.client.new_inbox().replace("_INBOX.", "");
-        let state = State {
-            questions: Questions::default(),
-            feeds: Feeds::new(run),
-            shedding: Shedding::default(),
-            waiting: VecDeque::new(),
-            is_fetching: false,
-            is_evicting: false,
-            kept: None,
-            stored_early_at: None,
+        let (begun, backfill_progress) = (Instant::now(), Arc::<AtomicU8>::default());
+        let stored_bytes = store.live_bytes().unwrap_or_default();
+        let subjects = subjects.clone();
+        let replica = Replica::new(partition, subjects, state, stored_bytes, intervals.settings(), Duration::ZERO);
+        let progress = backfill_progress.clone();
+        let mut state = State {
+            answering: Answering::new(connection.clone(), outbox.clone(), heard, progress, begun),
+            replica,
+            begun,
+            carried: VecDeque::new(),
+            storing: Storing::new(partition, store, intervals.pace()),
+            slot: None,
             sharer,
-            short_of: None,
-            pending: 0,
             intervals,
             sweep_at: Instant::now(),
             reclaiming: Arc::default(),
-            backfill_progress: Arc::default(),
-            backfill_needs_memory: false,
+            backfill_progress,
             history: place.folder.with_extension("history"),
-            saving: Saving::new(partition, store, &state, intervals),
             context,
             partition,
             readiness,
-            state,
             outbox,
-            maker: Maker::default(),
-            level_at: is_level.then(Instant::now),
-            is_level,
-            heard,
             tasks,
             _outbox_guard: outbox_stop.drop_guard(),
         };
-        state.tell();
         if is_level {
-            state.readiness.reached();
+            state.replica.reach(Duration::ZERO);
         }
+        state.tell();
+        state.go_on(&myself)?;
         Ok(state)
     }
 
@@ -273,282 +200,181 @@ impl Actor for PartitionActor {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            Message::Apply(fed) => {
-                state.waiting.push_back(*fed);
-                state.apply_waiting(&myself)
+            Message::Fed { fed, carried } => {
+                state.carried.push_back(carried);
+                state.hear(Input::Fed(fed), &myself)?;
             }
             Message::PassedOver { pending, permit } => {
-                state.stands(pending);
+                state.hear(Input::PassedOver { pending }, &myself)?;
                 drop(permit);
-                Ok(())
             }
-            Message::Ask(questions) => {
-                state.take_questions(questions, &myself).await;
-                Ok(())
-            }
-            Message::Answer => {
-                state.answer_questions(&myself).await;
-                Ok(())
-            }
+            Message::Heard(input) => state.hear(input, &myself)?,
+            Message::Failed(error) => return Err(error),
+            Message::Ask(questions) => state.answering.take(questions, &mut state.replica, &myself).await,
+            Message::Answer => state.answering.go_on(&mut state.replica, &myself).await,
             Message::CheckpointDue => {
-                let next = match state.saving.turn() {
+                let next = match state.storing.turn() {
                     Turn::Now(slot) => {
-                        state.state.forget_indexes();
-                        state.begin_checkpoint(slot, myself.clone());
+                        state.take_turn(slot, false)?;
+                        state.go_on(&myself)?;
                         state.intervals.checkpoint
                     }
                     Turn::In(pause) => pause,
                 };
                 myself.send_after(next, || Message::CheckpointDue);
-                Ok(())
-            }
-            Message::Committed => {
-                state.saving.committed();
-                state.evict(&myself);
-                Ok(())
-            }
-            Message::CheckpointDone(saved) => {
-                state.saving.done(saved)?;
-                state.evict(&myself);
-                Ok(())
-            }
-            Message::Fetched(fetched) => state.bring_back(fetched, &myself),
-            Message::Kept(outcome) => state.take_kept(outcome?, &myself),
-            Message::Evict => {
-                state.is_evicting = false;
-                state.evict(&myself);
-                Ok(())
             }
             Message::Tick => {
-                state.evict(&myself);
-                state.begin_upkeep(&myself);
-                state.tell();
-                state.begin_backfill(&myself);
-                state.push_updates().await;
+                state.hear(Input::Tick, &myself)?;
+                state.answering.push_updates(&mut state.replica).await;
                 myself.send_after(state.intervals.live, || Message::Tick);
-                Ok(())
             }
-            Message::BackfillRead(found) => {
-                state.state.finish_backfill(*found);
-                // It fails only when this actor is to end, here and below.
-                let _ = myself.cast(Message::AddBackfill);
-                Ok(())
-            }
-            Message::BackfillLost => {
-                state.state.give_up_backfill();
-                state.begin_backfill(&myself);
-                Ok(())
-            }
-            Message::BackfillTooLarge => {
-                state.state.give_up_backfill();
-                state.backfill_needs_memory = true;
-                Ok(())
-            }
-            Message::TrimDue => {
-                state.begin_trim(&myself);
-                Ok(())
-            }
-            Message::AddBackfill => {
-                if state.state.add_backfill() {
-                    let _ = myself.cast(Message::AddBackfill);
-                }
-                state.apply_waiting(&myself)
-            }
+            Message::TrimDue => state.begin_trim(&myself),
         }
+        Ok(())
     }
 
     async fn post_stop(&self, _: ActorRef<Message>, state: &mut State) -> Result<(), ActorProcessingErr> {
         // Questions are not answered from here on, and the last checkpoint takes its time.
         state.readiness.lost();
-        Ok(state.saving.last(&mut state.state, &state.outbox).await?)
+        Ok(state.storing.last(&mut state.replica, state.begun.elapsed(), &state.outbox).await?)
+    }
+}
+
+/// Brings questions to the actor, or returns them when it has ended.
+fn asking(actor: ActorRef<Message>) -> impl Fn(Vec<Question>) -> Result<(), Vec<Question>> {
+    move |questions| match actor.cast(Message::Ask(questions)) {
+        Err(MessagingErr::SendErr(Message::Ask(unsent))) => Err(unsent),
+        _ => Ok(()),
     }
 }
 
 impl State {
-    /// Applies the batches that are here, up to one that has to wait.
-    fn apply_waiting(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
-        // What the batch in front waits for changes only when it comes.
-        if self.is_fetching {
-            self.stand_still();
-            return Ok(());
+    fn moment(&self) -> Moment {
+        Moment {
+            now: self.begun.elapsed(),
+            closed_bytes: self.sharer.bytes(),
+            is_ample: memory::is_ample(),
+            is_full: memory::is_full(),
         }
-        while let Some(fed) = self.waiting.pop_front() {
-            let Fed { position, stored_at, batch, pending, trace, permit } = fed;
-            let batch = batch?;
-            if let Some(lack) = self.lack(position, &batch, myself) {
-                self.waiting.push_front(Fed { position, stored_at, batch: Ok(batch), pending, trace, permit });
-                match lack {
-                    Lack::View => self.begin_backfill(myself),
-                    Lack::Snapshot => {}
-                    Lack::Pages => self.fetch(myself),
-                }
-                self.stand_still();
-                return Ok(());
-            }
-            self.apply(position, stored_at, batch, pending, trace);
-            drop(permit);
-        }
-        Ok(())
     }
 
-    /// What is not here that the batch at `position` needs.
-    fn lack(&mut self, position: LogSeq, batch: &Batch, myself: &ActorRef<Message>) -> Option<Lack> {
-        if self.state.awaits_backfill(batch) {
-            return Some(Lack::View);
-        }
-        if self.state.differs_in_history(batch) && !self.has_waited_for_snapshot(position, myself) {
-            return Some(Lack::Snapshot);
-        }
-        (!self.state.needs(batch).is_empty()).then_some(Lack::Pages)
-    }
-
-    /// Fetches the pages that the batches here need, all at once. Before, pages leave for which there is no room: while some are on their
-    /// way none does.
-    fn fetch(&mut self, myself: &ActorRef<Message>) {
-        self.evict(myself);
-        self.is_fetching = true;
-        let batches = self.waiting.iter().filter_map(|fed| fed.batch.as_ref().ok());
-        let needs = batches.flat_map(|batch| self.state.needs(batch)).collect();
-        let work = pages::fetch(self.saving.store().clone(), needs, myself.clone());
-        self.tasks.retain(|task| !task.is_finished());
-        self.tasks.push(essential_until_done("fetch of pages", work, myself.clone()));
-    }
-
-    /// Goes on with the batches that waited for pages.
+    /// Hands something to the replica, and does what follows.
     ///
     /// # Errors
-    /// When they could not be read, or are not what was stored: what is in the folder is looked at when the actor begins again.
-    fn bring_back(&mut self, fetched: Fetched, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
-        self.is_fetching = false;
-        if let Some(kept) = self.kept.take() {
-            self.state.end_upkeep(kept);
+    /// When the replica cannot go on: what is in the folder is looked at when the actor begins again.
+    fn hear(&mut self, input: Input, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
+        // What the store gave may not be what was committed.
+        self.replica.handle(input, self.moment()).inspect_err(|_| self.storing.store().doubt())?;
+        self.go_on(myself)
+    }
+
+    fn go_on(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
+        while let Some(action) = self.replica.next(self.moment())? {
+            self.carry_out(action, myself)?;
         }
-        for (page, stored) in fetched? {
-            self.state.supply(&page, &stored).inspect_err(|_| self.saving.store().doubt())?;
-        }
-        self.apply_waiting(myself)?;
-        self.evict(myself);
-        let is_early = self.stored_early_at.is_none_or(|at| at.elapsed() >= self.intervals.checkpoint / 4);
-        if is_early
-            && self.saving.is_settled()
-            && self.sharer.is_exceeded(self.state.closed_residence().1)
-            && let Some(slot) = Slot::take()
-        {
-            // What has changed can leave only once it is stored.
-            self.stored_early_at = Some(Instant::now());
-            self.begin_checkpoint(Some(slot), myself.clone());
-        }
+        self.slot = None;
         Ok(())
     }
 
-    /// Has closed days leave memory that take too much of it, if all that was handed out to be stored is stored. Nothing leaves while pages
-    /// are on their way: what the batch in front needs could go before the rest of it has come.
-    fn evict(&mut self, myself: &ActorRef<Message>) {
-        if self.is_fetching {
-            return;
-        }
-        self.state.limit_closed(self.sharer.bytes());
-        if self.saving.is_settled() {
-            self.state.stored();
-        }
-        let rows = self.state.evict(pages::ROWS_AT_ONCE);
-        if rows > 0 {
-            metrics::counter!("daybook_shard_rows_evicted_total").increment(rows as u64);
-        }
-        if rows >= pages::ROWS_AT_ONCE && !self.is_evicting {
-            // The rest goes behind what is in the mailbox.
-            self.is_evicting = myself.cast(Message::Evict).is_ok();
-        }
-    }
-
-    /// Begins a piece of the upkeep of remembered ids, if there is something to do and room for it.
-    fn begin_upkeep(&mut self, myself: &ActorRef<Message>) {
-        if self.kept.is_some() || memory::is_full() || self.state.unsaved_ids() > upkeep::MAX_UNSAVED_IDS {
-            return;
-        }
-        let Some(piece) = self.state.begin_upkeep() else { return };
-        let work = upkeep::run(self.partition, self.saving.store().clone(), piece, myself.clone());
-        self.tasks.retain(|task| !task.is_finished());
-        self.tasks.push(essential_until_done("upkeep of ids", work, myself.clone()));
-    }
-
-    /// Puts what came of a piece of upkeep in place, and begins the next one. Rows that are on their way from the store must not go before they
-    /// have come.
-    fn take_kept(&mut self, kept: Option<Kept>, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
-        match kept {
-            None => self.state.give_up_upkeep(),
-            Some(kept) if self.is_fetching => self.kept = Some(kept),
-            Some(kept) => {
-                self.state.end_upkeep(kept);
-                self.begin_upkeep(myself);
+    fn carry_out(&mut self, action: Action, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
+        let partition = self.partition;
+        match action {
+            Action::Apply(fed) => {
+                let Carried { trace, permit } = self.carried.pop_front().expect("something comes with each batch");
+                self.apply(fed, trace);
+                drop(permit);
             }
+            Action::Fetch(pages) => {
+                let work = pages::fetch(self.storing.store().clone(), pages, myself.clone());
+                self.begin("fetch of pages", work, myself);
+            }
+            Action::BeginBackfill { scratch, base } => {
+                let task = backfill::Task {
+                    connection: self.context.connection.clone(),
+                    partition,
+                    folder: self.history.clone(),
+                    duty_percent: self.intervals.backfill_duty_percent,
+                    progress: self.backfill_progress.clone(),
+                };
+                tracing::info!(%partition, %base, "backfilling");
+                self.begin("backfill", backfill::run(task, *scratch, base, myself.clone()), myself);
+            }
+            Action::BeginUpkeep(piece) => {
+                let work = upkeep::run(partition, self.storing.store().clone(), piece, myself.clone());
+                self.begin("upkeep of ids", work, myself);
+            }
+            Action::AwaitSnapshot { position, patience } => {
+                tracing::warn!(%partition, %position, "a view was made of another part of the log; waiting for a snapshot");
+                let connection = self.context.connection.clone();
+                let work = backfill::wait_for_snapshot(connection, partition, position, patience, myself.clone());
+                self.begin("look for a snapshot", work, myself);
+            }
+            Action::BeginCheckpoint => self.begin_checkpoint(myself),
+            Action::AskForTurn => {
+                if let Some(slot) = Slot::take() {
+                    self.take_turn(Some(slot), true)?;
+                }
+            }
+            // It fails only when this actor is to end.
+            Action::Later(input) => drop(myself.cast(Message::Heard(input))),
+            Action::Reached => {
+                tracing::info!(%partition, position = %self.replica.position(), "level with the log");
+                self.readiness.reached();
+            }
+            Action::Tell => self.tell(),
+            Action::Evicted(rows) => metrics::counter!("daybook_shard_rows_evicted_total").increment(rows as u64),
         }
         Ok(())
     }
 
-    /// The figures stand still until what waits can be applied.
-    fn stand_still(&mut self) {
-        self.is_level = false;
-        self.pending = self.pending.max(self.waiting.len() as u64);
-        self.tell();
-    }
-
-    /// Whether nobody has put a snapshot on the broker, for long enough, in which the view that the batch at `position` takes
-    /// into force is what it was found to be. Such a snapshot is gone on from: the actor ends, and begins again with it.
-    fn has_waited_for_snapshot(&mut self, position: LogSeq, myself: &ActorRef<Message>) -> bool {
-        let patience = 2 * self.intervals.snapshot;
-        if let Some((_, since)) = self.short_of.filter(|(of, _)| *of == position) {
-            return since.elapsed() >= patience;
-        }
-        self.short_of = Some((position, Instant::now()));
-        tracing::warn!(partition = %self.partition, %position, "a view was made of another part of the log; waiting for a snapshot");
-        let (connection, partition, actor) = (self.context.connection.clone(), self.partition, myself.clone());
-        let work = backfill::wait_for_snapshot(connection, partition, position, patience, actor);
+    /// Begins work whose end the replica hears of.
+    fn begin(
+        &mut self,
+        name: &'static str,
+        work: impl Future<Output = ()> + Send + 'static,
+        myself: &ActorRef<Message>,
+    ) {
         self.tasks.retain(|task| !task.is_finished());
-        self.tasks.push(essential_until_done("look for a snapshot", work, myself.clone()));
-        false
+        self.tasks.push(essential_until_done(name, work, myself.get_cell()));
     }
 
     /// Tells the others how this partition stands.
     fn tell(&self) {
-        let as_of = self.state.as_of();
+        let (state, saved) = (self.replica.state(), self.replica.saving().position());
+        let as_of = state.as_of();
+        let behind = self.replica.since_level(self.begun.elapsed()).filter(|_| !self.replica.is_level());
         let part = Part {
             log: as_of.log,
             inbox: as_of.inbox,
-            lag: self.pending,
-            lag_ms: self.level_at.filter(|_| !self.is_level).map_or(0, |at| at.elapsed().as_millis() as u64),
-            checkpoint: self.saving.position(),
-            digests: self.state.digests(),
-            store_bytes: self.saving.disk_bytes(),
-            closed_pages_out: self.state.closed_residence().0 as u64,
+            lag: self.replica.pending(),
+            lag_ms: behind.unwrap_or_default().as_millis() as u64,
+            checkpoint: saved,
+            digests: state.digests(),
+            store_bytes: self.storing.disk_bytes(),
+            closed_pages_out: state.closed_residence().0 as u64,
             bundles: true,
             ..Part::default()
         };
         self.context.board.set(self.partition, part);
     }
 
-    fn apply(&mut self, position: LogSeq, stored_at: Stamp, batch: Batch, pending: u64, trace: Option<SpanContext>) {
+    fn apply(&mut self, fed: Fed, trace: Option<SpanContext>) {
         let started = Instant::now();
-        let records = batch.records.len();
+        let (position, stored_at, pending) = (fed.position, fed.stored_at, fed.pending);
+        let (records, through) = (fed.batch.records.len(), fed.batch.through);
         let span = tracing::info_span!("apply", partition = self.partition.0, position = position.0, records);
         if let Some(trace) = &trace {
             telemetry::set_parent(&span, trace);
         }
         let _entered = span.enter();
         if trace.is_some() {
-            self.note_traces(&batch.records, &telemetry::context_in(&span));
+            self.note_traces(&fed.batch.records, &telemetry::context_in(&span));
         }
-        let through = batch.through;
-        self.feeds.end_removed(&batch.records);
-        let effects = self.state.apply(position, batch);
-        let recorded = Recorded { position, stored_at };
-        for effect in effects {
-            for task in self.maker.tasks(&self.context.connection.subjects, recorded, effect) {
-                self.outbox.put(task, stored_at);
-            }
+        self.answering.end_removed(&fed.batch.records);
+        for task in self.replica.apply(fed, self.begun.elapsed()) {
+            self.outbox.put(task, stored_at);
         }
         self.tell_notes();
-        self.stands(pending);
         let partition = self.partition.to_string();
         metrics::counter!("daybook_shard_batches_total").increment(1);
         metrics::counter!("daybook_shard_records_total").increment(records as u64);
@@ -557,9 +383,19 @@ impl State {
         metrics::histogram!("daybook_shard_apply_seconds").record(started.elapsed().as_secs_f64());
     }
 
+    fn note_traces(&mut self, records: &[Record], trace: &SpanContext) {
+        for record in records {
+            if let Record::Events(events) = record {
+                for event in &events.events {
+                    self.replica.note_trace(&events.tenant, event.date, trace);
+                }
+            }
+        }
+    }
+
     /// Counts and logs what the machine noted of the last batch.
     fn tell_notes(&self) {
-        let notes = self.state.notes();
+        let notes = self.replica.state().notes();
         for (code, events) in &notes.refused {
             metrics::counter!("daybook_shard_rejects_total", "code" => code.as_str()).increment(*events);
         }
@@ -574,184 +410,11 @@ impl State {
         }
     }
 
-    /// Takes note that so many messages stand behind what was read of the log last.
-    fn stands(&mut self, pending: u64) {
-        self.is_level = pending == 0 && self.waiting.is_empty();
-        if self.is_level {
-            if self.level_at.is_none() {
-                tracing::info!(partition = %self.partition, position = %self.state.position(), "level with the log");
-                self.readiness.reached();
-            }
-            self.level_at = Some(Instant::now());
-        }
-        self.pending = pending;
-        self.tell();
-    }
-
-    /// Starts a backfill if one is wanted and none is under way.
-    fn begin_backfill(&mut self, myself: &ActorRef<Message>) {
-        // A shard that is far behind would begin with a base that is far behind.
-        if !self.state.wants_backfill() || (self.level_at.is_none() && self.waiting.is_empty()) {
-            return;
-        }
-        if self.backfill_needs_memory && !memory::is_ample() {
-            return;
-        }
-        self.backfill_needs_memory = false;
-        let base = self.state.position();
-        let scratch = self.state.begin_backfill();
-        let task = backfill::Task {
-            connection: self.context.connection.clone(),
-            partition: self.partition,
-            folder: self.history.clone(),
-            duty_percent: self.intervals.backfill_duty_percent,
-            progress: self.backfill_progress.clone(),
-        };
-        tracing::info!(partition = %self.partition, %base, "backfilling");
-        let work = backfill::run(task, scratch, base, myself.clone());
-        self.tasks.retain(|task| !task.is_finished());
-        self.tasks.push(essential_until_done("backfill", work, myself.clone()));
-    }
-
-    /// Tells listeners what changed, unless the shard is far behind the log.
-    async fn push_updates(&mut self) {
-        self.feeds.expire(&mut self.state, Instant::now());
-        let sheds = self.shedding.judge(self.pending);
-        if self.feeds.is_empty() {
-            return;
-        }
-        if sheds {
-            metrics::counter!("daybook_shed_total", "what" => "live").increment(self.feeds.len() as u64);
-            return;
-        }
-        let connection = &self.context.connection;
-        for update in self.feeds.updates(&mut self.state) {
-            let subject = connection.subjects.live(update.tenant.as_str(), update.view.as_str());
-            // An update that cannot be sent is a gap in the feed's sequence.
-            let _ = connection.client.publish(subject, json(&update).into()).await;
-        }
-    }
-
-    fn note_traces(&mut self, records: &[Record], trace: &SpanContext) {
-        for record in records {
-            if let Record::Events(events) = record {
-                for event in &events.events {
-                    self.maker.note(&events.tenant, event.date, trace);
-                }
-            }
-        }
-    }
-
-    /// Has questions wait for their turns. While any wait, one [`Message::Answer`] is in the mailbox.
-    async fn take_questions(&mut self, questions: Vec<Question>, myself: &ActorRef<Message>) {
-        let is_first = self.questions.is_empty();
-        let mut refused = Replies::default();
-        for question in questions {
-            if let Err(refusal) = self.questions.push(question) {
-                let (to, why) = *refusal;
-                refused.refuse(to, why);
-            }
-        }
-        refused.send(&self.context.connection.client).await;
-        if is_first && !self.questions.is_empty() && myself.cast(Message::Answer).is_err() {
-            self.answer_questions(myself).await;
-        }
-    }
-
-    /// Answers questions for a [`SLICE`]; all of them when the actor is ending, for nothing comes behind it then. What is answered in
-    /// a slice is sent at its end, or before an answer that may take long.
-    async fn answer_questions(&mut self, myself: &ActorRef<Message>) {
-        let mut questions = std::mem::take(&mut self.questions);
-        let mut replies = Replies::default();
-        let mut until = Instant::now() + SLICE;
-        loop {
-            let next = questions.answer_next(|asked| {
-                if matches!(asked, Ok(ShardQuestion::Totals { .. } | ShardQuestion::Figures { .. })) {
-                    let (ready, client) = (std::mem::take(&mut replies), self.context.connection.client.clone());
-                    tokio::spawn(async move { ready.send(&client).await });
-                }
-                self.answer(asked)
-            });
-            let Some((to, said)) = next else { break };
-            replies.put(to, said);
-            if Instant::now() >= until && !questions.is_empty() {
-                if myself.cast(Message::Answer).is_ok() {
-                    break;
-                }
-                std::mem::take(&mut replies).send(&self.context.connection.client).await;
-                until = Instant::now() + SLICE;
-            }
-        }
-        self.questions = questions;
-        replies.send(&self.context.connection.client).await;
-    }
-
-    /// The answer to a question: JSON, or MessagePack where it is figures.
-    fn answer(&mut self, question: Result<ShardQuestion, serde_json::Error>) -> Said {
-        let always = matches!(question, Ok(ShardQuestion::Position | ShardQuestion::Views) | Err(_));
-        if self.level_at.is_none() && !always {
-            let error = AskError::new(AskErrorCode::Unavailable, "the shard is catching up with the log");
-            return refusal(error.hint("sealed days can be asked for by date"));
-        }
-        match question {
-            Ok(ShardQuestion::View { tenant, view, query }) => {
-                let answer = match query.watch {
-                    true => self
-                        .state
-                        .check(&tenant, &view, &query)
-                        .and_then(|()| self.feeds.watch(&mut self.state, &tenant, &view, Instant::now())),
-                    false => self.state.view(&tenant, &view, &query),
-                };
-                match answer {
-                    Ok(mut answer) => {
-                        if answer.day != DayState::Closed {
-                            answer.freshness_ms = self.freshness_ms();
-                        }
-                        Said::view(&answer)
-                    }
-                    Err(error) => refusal(error),
-                }
-            }
-            Ok(ShardQuestion::Figures { tenant, view, from, to }) => {
-                match self.state.figures(&tenant, &view, from, to) {
-                    Ok(figures) => Said::Reply(figures.encode().into()),
-                    Err(error) => refusal(error),
-                }
-            }
-            Ok(ShardQuestion::Totals { tenants, view, days, .. }) => match self.state.totals(&tenants, &view, &days) {
-                Ok(totals) => Said::Reply(totals.finish(self.freshness_ms()).into()),
-                Err(error) => refusal(error),
-            },
-            Ok(ShardQuestion::Days { tenant }) => reply(&self.state.days(&tenant)),
-            Ok(ShardQuestion::ViewsOf { tenant, .. }) => reply(&self.state.views_for(&tenant)),
-            Ok(ShardQuestion::Position) => {
-                reply(&Asked::Ok(Position { as_of: self.state.as_of(), outputs_waiting: self.outbox.backlog() }))
-            }
-            Ok(ShardQuestion::Views) => {
-                reply(&Asked::Ok(self.state.views(self.backfill_progress.load(Ordering::Relaxed))))
-            }
-            Err(error) => refusal(
-                AskError::new(AskErrorCode::BadRequest, format!("the question cannot be read: {error}"))
-                    .hint("query and aggregator-shard may be of different versions"),
-            ),
-        }
-    }
-
-    fn freshness_ms(&self) -> u64 {
-        let connection = self.context.connection.client.connection_state();
-        freshness::milliseconds(Level {
-            since: self.level_at.map(|at| at.elapsed()),
-            is_level: self.is_level,
-            is_connected: connection == async_nats::connection::State::Connected,
-            heard: self.heard.borrow().elapsed(),
-        })
-    }
-
     /// Removes what is over its retention, and asks for it again when that is done. While a view or season waits for a
     /// backfill, which the snapshots may not say yet, no snapshot goes. Pieces go that none names any more, and now and then what
     /// broken-off snapshots left.
     fn begin_trim(&mut self, myself: &ActorRef<Message>) {
-        let is_due = !self.state.needs_history();
+        let is_due = !self.replica.state().needs_history();
         let sweeps = self.partition == SWEEPER && Instant::now() >= self.sweep_at;
         if sweeps {
             self.sweep_at = Instant::now() + SWEEP_INTERVAL;
@@ -769,37 +432,39 @@ impl State {
         }));
     }
 
-    fn begin_checkpoint(&mut self, slot: Option<Slot>, myself: ActorRef<Message>) {
-        let sizes = self.state.sizes();
+    /// Tells the replica that it may make a checkpoint.
+    fn take_turn(&mut self, slot: Option<Slot>, is_early: bool) -> Result<(), ActorProcessingErr> {
+        self.show_sizes();
+        self.storing.look();
+        self.slot = slot;
+        Ok(self.replica.handle(Input::Turn { is_early }, self.moment())?)
+    }
+
+    fn begin_checkpoint(&mut self, myself: &ActorRef<Message>) {
+        let (slot, now) = (self.slot.take(), self.begun.elapsed());
+        let Self { storing, replica, outbox, context, .. } = self;
+        let work = storing.begin(slot, replica, now, outbox, &context.connection, myself.clone());
+        if let Some(work) = work {
+            self.begin("checkpoint", work, myself);
+        }
+    }
+
+    /// Shows, as metrics, what the partition holds.
+    fn show_sizes(&self) {
+        let state = self.replica.state();
+        let (sizes, (ids, id_bytes), (out, closed_bytes)) =
+            (state.sizes(), state.remembered(), state.closed_residence());
+        let (feeds, backlog) = (self.answering.feeds(), self.outbox.backlog());
         let partition = self.partition.to_string();
         metrics::gauge!("daybook_shard_tenants", "partition" => partition.clone()).set(sizes.tenants as f64);
         metrics::gauge!("daybook_shard_days", "partition" => partition.clone()).set(sizes.days as f64);
         metrics::gauge!("daybook_shard_entities", "partition" => partition.clone()).set(sizes.entities as f64);
         metrics::gauge!("daybook_shard_groups", "partition" => partition.clone()).set(sizes.groups as f64);
-        let (ids, bytes) = self.state.remembered();
         metrics::gauge!("daybook_shard_remembered_ids", "partition" => partition.clone()).set(ids as f64);
-        metrics::gauge!("daybook_shard_remembered_bytes", "partition" => partition.clone()).set(bytes as f64);
-        let (out, bytes) = self.state.closed_residence();
+        metrics::gauge!("daybook_shard_remembered_bytes", "partition" => partition.clone()).set(id_bytes as f64);
         metrics::gauge!("daybook_shard_closed_pages_out", "partition" => partition.clone()).set(out as f64);
-        metrics::gauge!("daybook_shard_closed_bytes", "partition" => partition.clone()).set(bytes as f64);
-        metrics::gauge!("daybook_live_feeds", "partition" => partition.clone()).set(self.feeds.len() as f64);
-        metrics::gauge!("daybook_outbox_backlog", "partition" => partition).set(self.outbox.backlog() as f64);
-        let connection = &self.context.connection;
-        if let Some(work) = self.saving.begin(slot, &mut self.state, &self.outbox, connection, myself.clone()) {
-            self.tasks.retain(|task| !task.is_finished());
-            self.tasks.push(essential_until_done("checkpoint", work, myself));
-        }
+        metrics::gauge!("daybook_shard_closed_bytes", "partition" => partition.clone()).set(closed_bytes as f64);
+        metrics::gauge!("daybook_live_feeds", "partition" => partition.clone()).set(feeds as f64);
+        metrics::gauge!("daybook_outbox_backlog", "partition" => partition).set(backlog as f64);
     }
-}
-
-fn json(answer: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(answer).expect("answers are plain values")
-}
-
-fn reply(answer: &impl Serialize) -> Said {
-    Said::Reply(json(answer).into())
-}
-
-fn refusal(error: AskError) -> Said {
-    reply(&Err::<(), _>(error))
 }

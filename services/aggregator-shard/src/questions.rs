@@ -3,7 +3,6 @@
 //! The actor answers for a [`SLICE`] and then looks at its mailbox: the log goes on while there are questions, and a question that
 //! has come meanwhile takes its turn.
 
-use crate::partition::Message;
 use crate::replies::{Address, Replies};
 use daybook_contracts::ask::{AskError, AskErrorCode, ShardQuestion};
 use daybook_contracts::bundle::{Said, is_bundle, read_questions};
@@ -12,7 +11,6 @@ use daybook_runtime::connection::Connection;
 use daybook_runtime::fair::{Bounds, FairQueue};
 use daybook_runtime::foreign::Door;
 use futures::{Stream, StreamExt};
-use ractor::{ActorRef, MessagingErr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -105,11 +103,12 @@ impl Question {
     }
 }
 
-/// Brings questions to the actor. Once that is ending, whoever asks is sent on at once.
+/// Brings questions to the actor by `ask`, which returns those that it cannot take. Once the actor is ending, whoever asks is sent on at
+/// once.
 pub async fn listen(
     questions: impl Stream<Item = async_nats::Message> + Unpin,
     connection: Connection,
-    actor: ActorRef<Message>,
+    ask: impl Fn(Vec<Question>) -> Result<(), Vec<Question>>,
 ) {
     let slots = Arc::new(Semaphore::new(MAX_QUESTIONS));
     let mut arriving = questions.ready_chunks(MAX_MESSAGES_TOGETHER);
@@ -118,9 +117,8 @@ pub async fn listen(
         let admitted = messages.into_iter().filter(|message| may_answer(&connection, message));
         let taken: Vec<Question> = admitted.flat_map(|message| read(message, &slots, &mut refused)).collect();
         if !taken.is_empty()
-            && let Err(unsent) = actor.cast(Message::Ask(taken))
+            && let Err(unsent) = ask(taken)
         {
-            let MessagingErr::SendErr(Message::Ask(unsent)) = unsent else { return };
             for question in unsent {
                 refused.refuse(question.to, unavailable("the shard is handing over"));
             }

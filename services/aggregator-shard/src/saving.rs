@@ -1,120 +1,97 @@
-//! When the actor of a partition saves its state, and what is left when that fails: one checkpoint at a time, each behind the
-//! outputs up to it, and now and then a snapshot of it for the broker.
+//! When the state of a partition is saved, and what is left when that fails: one checkpoint at a time, each behind the outputs up to
+//! it, and now and then a snapshot of it for the broker. No clock and no I/O: [`crate::storing`] carries it out.
 
-use crate::checkpoints::{chain, commit, rebuild_if_bloated};
-use crate::partition::{Intervals, Message};
-use crate::snapshots::{self, SnapshotError};
+use crate::checkpoints::chain;
+use daybook_contracts::log::Through;
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_machine::PartitionState;
-use daybook_runtime::connection::Connection;
-use daybook_runtime::memory::{self, Reservation};
-use daybook_runtime::outbox::Outbox;
-use daybook_runtime::store::{Changes, Store, StoreError};
-use ractor::ActorRef;
-use std::num::NonZeroUsize;
-use std::sync::{Arc, LazyLock};
+use daybook_runtime::store::{Changes, StoreError};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
 
-/// How long the last checkpoint of a stopping partition may take.
-const LAST_CHECKPOINT: Duration = Duration::from_secs(5);
 /// Longest pause before a checkpoint that failed is tried again, unless the interval is longer: a disk that was full is
 /// found free within a minute.
 const MAX_RETRY_PAUSE: Duration = Duration::from_secs(60);
 /// Between two looks whether a store is bloated, and so between two rebuilds: one that bloats in less has no use for it.
 const LOOK_INTERVAL: Duration = Duration::from_secs(600);
-/// Most checkpoints made at once by a process, and at most one per processor, unless one has waited for an interval.
-const MAX_AT_ONCE: usize = 4;
 /// Bytes of memory that a checkpoint takes for each byte that it writes: its rows, the batch, and what the store makes of it.
 const MEMORY_PER_BYTE: u64 = 6;
-/// How long memory may postpone a checkpoint. The estimate may be wrong, so after that it is made once memory is ample and nothing
-/// else is reserved.
-const MAX_POSTPONED: Duration = Duration::from_secs(60);
 /// Bytes of a row until a checkpoint of [`TELLING_ROWS`] shows them: those of an order in a small view.
 const USUAL_ROW_BYTES: u64 = 256;
 /// Fewer rows do not tell the size of others.
 const TELLING_ROWS: u64 = 1_000;
-/// Between two looks whether one more may be made.
-const SLOT_POLL: Duration = Duration::from_millis(50);
 
-static SLOTS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
-    let processors = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
-    Arc::new(Semaphore::new(processors.min(MAX_AT_ONCE)))
-});
-
-/// That a checkpoint may be made now.
-pub struct Slot {
-    _permit: OwnedSemaphorePermit,
+/// How often a state is saved.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    pub checkpoint: Duration,
+    pub snapshot: Duration,
 }
 
-impl Slot {
-    /// `None` while others make theirs.
-    pub fn take() -> Option<Self> {
-        Some(Self { _permit: SLOTS.clone().try_acquire_owned().ok()? })
-    }
+/// A checkpoint that is begun.
+#[derive(Debug)]
+pub struct Checkpoint {
+    pub position: LogSeq,
+    /// How many outputs there are up to it: all of them are written before it is committed.
+    pub outputs: u64,
+    pub changes: Arc<Changes>,
+    /// The snapshot that is to be put on the broker once it is committed.
+    pub snapshot: Option<SnapshotDue>,
+    /// Whether it is to be looked whether the store is bloated.
+    pub looks_for_bloat: bool,
 }
 
-/// When a checkpoint that is due may be made.
-pub enum Turn {
-    /// Now; without a slot when it has waited for as long as an interval, for one that hangs must not hold up the others.
-    Now(Option<Slot>),
-    /// To be asked again after so long.
-    In(Duration),
+/// A snapshot of what a checkpoint leaves in the store.
+#[derive(Clone, Copy, Debug)]
+pub struct SnapshotDue {
+    pub through: Through,
+    /// Nothing waits for a backfill in it.
+    pub is_whole: bool,
 }
 
-/// Where the state of a partition is saved, and how far it is.
+/// How a checkpoint went.
+#[derive(Debug)]
+pub struct Saved {
+    pub position: LogSeq,
+    pub changes: Arc<Changes>,
+    pub outcome: Result<(), StoreError>,
+    /// The position of the snapshot on the broker, where that was seen to.
+    pub snapshot: Option<LogSeq>,
+}
+
+/// How far the state of a partition is saved.
+#[derive(Debug)]
 pub struct Saving {
     partition: Partition,
-    store: Store,
-    /// On disk, as of the last checkpoint interval: to ask takes a look at the folder.
-    disk_bytes: u64,
+    pace: Pace,
     /// The position of the last committed checkpoint.
     position: LogSeq,
     is_under_way: bool,
     /// What the one under way changes is on disk; a snapshot may still be made of it.
     is_committed: bool,
-    /// Since when a checkpoint that is due waits for those of others.
-    waits_since: Option<Instant>,
     unsaved: Unsaved,
     row_bytes: RowBytes,
-    /// Since when checkpoints are postponed for want of memory.
-    postponed_since: Option<Instant>,
-    snapshot_at: Instant,
+    /// When the last snapshot was due.
+    snapshot_at: Duration,
     /// The position of the newest snapshot on the broker, as far as is known.
     snapshotted: LogSeq,
-    intervals: Intervals,
-}
-
-/// How a checkpoint went.
-pub struct Saved {
-    position: LogSeq,
-    changes: Arc<Changes>,
-    outcome: Result<(), StoreError>,
-    /// The position of the snapshot on the broker, where that was seen to.
-    snapshot: Option<LogSeq>,
 }
 
 impl Saving {
-    /// With a store that holds `state`.
-    pub fn new(partition: Partition, store: Store, state: &PartitionState, intervals: Intervals) -> Self {
-        let now = Instant::now();
+    /// Of a state that is stored in so many bytes.
+    pub fn new(partition: Partition, state: &PartitionState, bytes: u64, pace: Pace, now: Duration) -> Self {
         let mut row_bytes = RowBytes::default();
-        row_bytes.learn(state.sizes().rows(), store.live_bytes().unwrap_or_default());
+        row_bytes.learn(state.sizes().rows(), bytes);
         Self {
             partition,
-            disk_bytes: store.disk_bytes(),
-            store,
+            pace,
             position: state.position(),
             is_under_way: false,
             is_committed: false,
-            waits_since: None,
             unsaved: Unsaved::new(now),
             row_bytes,
-            postponed_since: None,
             snapshot_at: now,
             snapshotted: LogSeq::default(),
-            intervals,
         }
     }
 
@@ -123,111 +100,45 @@ impl Saving {
         self.position
     }
 
-    /// Where everything is stored.
-    pub fn store(&self) -> &Store {
-        &self.store
-    }
-
     /// Whether everything that the state has handed out to be stored is on disk.
     pub fn is_settled(&self) -> bool {
         (!self.is_under_way || self.is_committed) && self.unsaved.changes.rows() == 0
     }
 
-    /// Bytes on disk, as of the last checkpoint interval.
-    pub fn disk_bytes(&self) -> u64 {
-        self.disk_bytes
+    /// Whether there is something to be saved, and nothing is being saved.
+    pub fn has_unsaved(&self, state: &PartitionState) -> bool {
+        !self.is_under_way && state.position() != self.position
     }
 
-    /// Whether it is the turn of a checkpoint that is due, among all partitions of the process.
-    pub fn turn(&mut self) -> Turn {
-        let interval = self.intervals.checkpoint;
-        let waits_since = *self.waits_since.get_or_insert_with(Instant::now);
-        let slot = Slot::take();
-        if slot.is_none() && waits_since.elapsed() < interval {
-            return Turn::In(SLOT_POLL.min(interval));
-        }
-        self.waits_since = None;
-        Turn::Now(slot)
+    /// Whether a checkpoint may begin.
+    pub fn is_due(&self, state: &PartitionState, now: Duration) -> bool {
+        let is_due = state.position() != self.position || self.is_snapshot_due(state, now);
+        !self.is_under_way && is_due && self.unsaved.is_due(now)
     }
 
-    /// The work of a checkpoint, if one is due. It says [`Message::Committed`] when the changes are on disk, and ends with
-    /// [`Message::CheckpointDone`], unless the outbox has ended.
-    pub fn begin(
-        &mut self,
-        slot: Option<Slot>,
-        state: &mut PartitionState,
-        outbox: &Outbox,
-        connection: &Connection,
-        actor: ActorRef<Message>,
-    ) -> Option<impl Future<Output = ()> + Send + 'static> {
-        let partition = self.partition;
-        self.disk_bytes = self.store.disk_bytes();
-        metrics::gauge!("daybook_checkpoint_disk_bytes", "partition" => partition.to_string())
-            .set(self.disk_bytes as f64);
-        let position = state.position();
-        // Also when nothing comes any more: the last of it would be missing there for as long as the log is quiet.
-        let is_snapshot_due = self.snapshot_at.elapsed() >= self.intervals.snapshot && position > self.snapshotted;
-        let is_due = position != self.position || is_snapshot_due;
-        if self.is_under_way || !is_due || !self.unsaved.is_due(Instant::now()) {
-            return None;
-        }
-        let rows = state.unsaved_rows();
-        let reservation = self.reserve(rows)?;
-        (self.is_under_way, self.is_committed) = (true, false);
-        let (store, outbox) = (self.store.clone(), outbox.clone());
-        let snapshot = is_snapshot_due.then(|| {
-            self.snapshot_at = Instant::now();
-            let of = snapshots::Of { partition, position, through: state.through(), is_whole: !state.needs_history() };
-            (connection.clone(), of, self.intervals.snapshot)
-        });
-        let changes = state.checkpoint();
-        self.row_bytes.learn(rows, changes.bytes() as u64);
-        let (count, changes) = (outbox.accepted(), self.unsaved.with(changes));
-        let look = self.unsaved.is_time_to_look(Instant::now());
-        Some(async move {
-            if !outbox.wait_for_written(count).await {
-                return;
-            }
-            let started = Instant::now();
-            let mut outcome = commit(store.clone(), changes.clone()).await;
-            metrics::histogram!("daybook_checkpoint_seconds").record(started.elapsed().as_secs_f64());
-            if outcome.is_ok() {
-                let _ = actor.cast(Message::Committed);
-            }
-            if outcome.is_ok() && look {
-                rebuild_if_bloated(partition, store.clone()).await;
-            }
-            // A snapshot takes long and little memory.
-            drop((slot, reservation));
-            // Before the next commit, so that the rows are those of one position.
-            let mut there = None;
-            if let (Ok(()), Some((connection, of, interval))) = (&outcome, snapshot) {
-                match snapshots::put(&connection, of, store, interval).await {
-                    Ok(newest) => there = Some(newest),
-                    // No snapshot can be made of it any more: what is in the folder is looked at when the actor begins again.
-                    Err(SnapshotError::Store(error @ StoreError::Damaged { .. })) => outcome = Err(error),
-                    Err(error) => tracing::warn!(%partition, %error, "no snapshot was put on the broker"),
-                }
-            }
-            let _ = actor.cast(Message::CheckpointDone(Saved { position, changes, outcome, snapshot: there }));
-        })
+    /// Also when nothing comes any more: the last of it would be missing there for as long as the log is quiet.
+    fn is_snapshot_due(&self, state: &PartitionState, now: Duration) -> bool {
+        now.saturating_sub(self.snapshot_at) >= self.pace.snapshot && state.position() > self.snapshotted
     }
 
-    /// Sets aside the memory for a checkpoint of so many rows. `None` postpones it: the log is there to be read again.
-    fn reserve(&mut self, rows: u64) -> Option<Reservation> {
+    /// About how many bytes of memory a checkpoint of so many rows takes.
+    pub fn memory(&self, rows: u64) -> u64 {
         let bytes = self.row_bytes.of(rows).saturating_add(self.unsaved.changes.bytes() as u64);
-        let needed = bytes.saturating_mul(MEMORY_PER_BYTE);
-        let since = self.postponed_since;
-        let is_overdue = since.is_some_and(|since| since.elapsed() >= MAX_POSTPONED);
-        let reservation = memory::reserve(needed);
-        // What is needed is an estimate: a wrong one must not end checkpoints for good.
-        let reservation = reservation.or_else(|| is_overdue.then(|| memory::reserve_alone(needed)).flatten());
-        if reservation.is_none() && since.is_none() {
-            let (partition, needed) = (self.partition, memory::mebibytes(needed));
-            tracing::warn!(%partition, rows, needed, "no memory for a checkpoint; it is postponed");
-        }
-        self.postponed_since = if reservation.is_none() { since.or_else(|| Some(Instant::now())) } else { None };
-        reservation
+        bytes.saturating_mul(MEMORY_PER_BYTE)
+    }
+
+    /// Begins a checkpoint, behind so many outputs.
+    pub fn begin(&mut self, state: &mut PartitionState, outputs: u64, now: Duration) -> Checkpoint {
+        assert!(!self.is_under_way, "one checkpoint at a time");
+        (self.is_under_way, self.is_committed) = (true, false);
+        let snapshot = self.is_snapshot_due(state, now).then(|| {
+            self.snapshot_at = now;
+            SnapshotDue { through: state.through(), is_whole: !state.needs_history() }
+        });
+        let (position, rows, changes) = (state.position(), state.unsaved_rows(), state.checkpoint());
+        self.row_bytes.learn(rows, changes.bytes() as u64);
+        let changes = self.unsaved.with(changes);
+        Checkpoint { position, outputs, changes, snapshot, looks_for_bloat: self.unsaved.is_time_to_look(now) }
     }
 
     /// Takes note that what the checkpoint under way changes is on disk.
@@ -239,7 +150,7 @@ impl Saving {
     ///
     /// # Errors
     /// That of the store when another try would be in vain.
-    pub fn done(&mut self, saved: Saved) -> Result<(), StoreError> {
+    pub fn saved(&mut self, saved: Saved, now: Duration) -> Result<(), StoreError> {
         let Saved { position, changes, outcome, snapshot } = saved;
         self.is_under_way = false;
         self.snapshotted = self.snapshotted.max(snapshot.unwrap_or_default());
@@ -249,35 +160,7 @@ impl Saving {
                 self.unsaved.stored(self.partition);
                 Ok(())
             }
-            Err(error) => {
-                self.unsaved.failed(self.partition, changes, error, self.intervals.checkpoint, Instant::now())
-            }
-        }
-    }
-
-    /// A last checkpoint of what is not saved, unless one is under way, it takes too long, or there is no memory for it.
-    ///
-    /// # Errors
-    /// That of the store.
-    pub async fn last(&mut self, state: &mut PartitionState, outbox: &Outbox) -> Result<(), StoreError> {
-        if self.is_under_way || state.position() == self.position {
-            return Ok(());
-        }
-        let Some(_reservation) = self.reserve(state.unsaved_rows()) else { return Ok(()) };
-        let count = outbox.accepted();
-        let work = async {
-            if outbox.wait_for_written(count).await {
-                let changes = self.unsaved.with(state.checkpoint());
-                commit(self.store.clone(), changes).await?;
-            }
-            Ok(())
-        };
-        match tokio::time::timeout(LAST_CHECKPOINT, work).await {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                tracing::info!(partition = %self.partition, "stopped without a last checkpoint; the log will be replayed");
-                Ok(())
-            }
+            Err(error) => self.unsaved.failed(self.partition, changes, error, self.pace.checkpoint, now),
         }
     }
 }
@@ -311,17 +194,17 @@ impl RowBytes {
 struct Unsaved {
     changes: Changes,
     failures: u32,
-    retry_at: Instant,
-    look_at: Instant,
+    retry_at: Duration,
+    look_at: Duration,
 }
 
 impl Unsaved {
-    fn new(now: Instant) -> Self {
+    fn new(now: Duration) -> Self {
         Self { changes: Changes::default(), failures: 0, retry_at: now, look_at: now }
     }
 
     /// Whether the next checkpoint may be tried.
-    fn is_due(&self, now: Instant) -> bool {
+    fn is_due(&self, now: Duration) -> bool {
         now >= self.retry_at
     }
 
@@ -350,7 +233,7 @@ impl Unsaved {
         changes: Arc<Changes>,
         error: StoreError,
         interval: Duration,
-        now: Instant,
+        now: Duration,
     ) -> Result<(), StoreError> {
         metrics::counter!("daybook_checkpoint_failures_total").increment(1);
         if !error.may_pass() {
@@ -368,7 +251,7 @@ impl Unsaved {
     }
 
     /// Whether it is time to see if the store is bloated; from then on, not for a while.
-    fn is_time_to_look(&mut self, now: Instant) -> bool {
+    fn is_time_to_look(&mut self, now: Duration) -> bool {
         let is_time = now >= self.look_at;
         if is_time {
             self.look_at = now + LOOK_INTERVAL;
@@ -394,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_checkpoint_that_failed_is_tried_again_with_what_came_later() {
-        let mut now = Instant::now();
+        let mut now = Duration::ZERO;
         let mut unsaved = Unsaved::new(now);
         assert!(unsaved.is_due(now));
         let mut pauses = Vec::new();
@@ -432,13 +315,13 @@ mod tests {
     #[test]
     fn damage_is_not_tried_again() {
         let damaged = StoreError::Damaged { path: PathBuf::new(), why: String::new() };
-        let now = Instant::now();
+        let now = Duration::ZERO;
         assert!(Unsaved::new(now).failed(Partition(0), Arc::default(), damaged, INTERVAL, now).is_err());
     }
 
     #[test]
     fn a_store_is_looked_at_now_and_then() {
-        let now = Instant::now();
+        let now = Duration::ZERO;
         let mut unsaved = Unsaved::new(now);
         assert!(unsaved.is_time_to_look(now) && !unsaved.is_time_to_look(now));
         assert!(unsaved.is_time_to_look(now + LOOK_INTERVAL));

@@ -1,8 +1,7 @@
 //! Tasks of a partition's actor, and what becomes of the actor when one of them ends.
 
-use crate::partition::Message;
 use futures::FutureExt;
-use ractor::{ActorRef, ActorStatus};
+use ractor::{ActorCell, ActorStatus};
 use tokio::task::JoinHandle;
 
 /// Runs a part without which the actor must not go on: when it ends or panics, the actor ends too and is started again. One
@@ -10,7 +9,7 @@ use tokio::task::JoinHandle;
 pub(crate) fn essential(
     name: &'static str,
     part: impl Future<Output = ()> + Send + 'static,
-    actor: ActorRef<Message>,
+    actor: ActorCell,
 ) -> JoinHandle<()> {
     tokio::spawn(async move {
         let _ = std::panic::AssertUnwindSafe(part).catch_unwind().await;
@@ -24,7 +23,7 @@ pub(crate) fn essential(
 pub(crate) fn essential_until_done(
     name: &'static str,
     part: impl Future<Output = ()> + Send + 'static,
-    actor: ActorRef<Message>,
+    actor: ActorCell,
 ) -> JoinHandle<()> {
     tokio::spawn(async move {
         if std::panic::AssertUnwindSafe(part).catch_unwind().await.is_err() {

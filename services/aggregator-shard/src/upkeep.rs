@@ -2,9 +2,10 @@
 //! [`daybook_machine::remembered::upkeep`]. Here it gets a thread, memory and the rows that it reads. One piece at a time is under way in
 //! a process.
 
-use crate::partition::Message;
+use crate::messages::Message;
+use crate::replica::Input;
 use daybook_domain::ids::Partition;
-use daybook_machine::remembered::upkeep::{Kept, Upkeep};
+use daybook_machine::remembered::upkeep::Upkeep;
 use daybook_runtime::memory;
 use daybook_runtime::store::{Store, StoreError};
 use ractor::{ActorProcessingErr, ActorRef};
@@ -13,17 +14,12 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-/// Ids that wait to be stored, beyond which no further piece begins: 20 MB or so, which the next checkpoint writes.
-pub const MAX_UNSAVED_IDS: u64 = 1 << 20;
 /// How long a store may be out of use before the actor begins again.
 const READ_DEADLINE: Duration = Duration::from_secs(300);
 /// Between two tries to read.
 const READ_AGAIN: Duration = Duration::from_millis(20);
 
 static ONE: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(1)));
-
-/// What came of a piece: `None` if there was no memory for it.
-pub type Outcome = Result<Option<Kept>, ActorProcessingErr>;
 
 /// Does a piece of the work and tells the actor.
 pub async fn run(partition: Partition, store: Store, upkeep: Upkeep, actor: ActorRef<Message>) {
@@ -32,7 +28,7 @@ pub async fn run(partition: Partition, store: Store, upkeep: Upkeep, actor: Acto
     // A piece that is larger than what is left for all is done alone: those behind it would wait for ever.
     let Some(reservation) = memory::reserve(bytes).or_else(|| memory::reserve_alone(bytes)) else {
         tracing::debug!(%partition, "no memory to keep up remembered ids; trying again");
-        let _ = actor.cast(Message::Kept(Ok(None)));
+        let _ = actor.cast(Message::Heard(Input::Kept(None)));
         return;
     };
     let started = Instant::now();
@@ -48,8 +44,12 @@ pub async fn run(partition: Partition, store: Store, upkeep: Upkeep, actor: Acto
         Err(_) => return,
     };
     metrics::histogram!("daybook_shard_upkeep_seconds").record(started.elapsed().as_secs_f64());
+    let message = match kept {
+        Ok(kept) => Message::Heard(Input::Kept(Some(kept))),
+        Err(error) => Message::Failed(error),
+    };
     // It fails only when the actor is to end.
-    let _ = actor.cast(Message::Kept(kept.map(Some)));
+    let _ = actor.cast(message);
 }
 
 /// The rows, once the store can be read. Blocking.

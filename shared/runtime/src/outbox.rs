@@ -4,13 +4,17 @@
 //! Before writing after a restart or a conflict, the outbox looks at the newest message of the subject that a shard wrote: what
 //! stands at or before its position is there already. Where nothing stands and the stream has let go of what is as old as the message's
 //! origin, it was there: a replay of a long log does not write again what retention removed.
+//!
+//! [`Lanes`] say which output is written next, and [`Writing`] says what to do for one; both are pure.
 
 mod deletion;
+pub mod lanes;
+pub mod writing;
 
 pub use deletion::Deletion;
 
 use crate::append::{Appended, Found, Newest, append, last_written};
-use crate::backoff::{Backoff, retry};
+use crate::backoff::retry;
 use crate::connection::Connection;
 use crate::kept::Kept;
 use crate::written;
@@ -21,21 +25,19 @@ use daybook_domain::time::Instant;
 use futures::StreamExt;
 use futures::future::Either;
 use futures::stream::FuturesUnordered;
-use std::collections::{HashMap, VecDeque};
+use lanes::{Entry, Lanes};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::Instant as Timer;
 use tokio_util::sync::CancellationToken;
+use writing::{End, Heard, Next, Writing};
 
 /// Most messages under way at once.
 const MAX_IN_FLIGHT: usize = 1_000;
 /// How long what a stream keeps is taken to be as it said.
 const KEPT_FOR: Duration = Duration::from_secs(1);
-/// Pauses while the fate of an output is unclear.
-const UNCLEAR: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(2));
-/// Most subjects whose last sequence is remembered; beyond it, it is looked up again.
-const MAX_REMEMBERED: usize = 100_000;
 
 /// A message to be written once.
 #[derive(Clone, Debug)]
@@ -73,15 +75,9 @@ impl Outbox {
         let (sender, receiver) = mpsc::unbounded_channel();
         let (written_sender, written) = watch::channel(0);
         tokio::spawn(async move {
-            let writer = Writer {
-                shelves: Arc::new(Shelves { connection, kept: Mutex::default() }),
-                remembered: HashMap::new(),
-                lanes: HashMap::new(),
-                waiting: VecDeque::new(),
-                deletions: VecDeque::new(),
-            };
+            let shelves = Arc::new(Shelves { connection, kept: Mutex::default() });
             tokio::select! {
-                () = writer.run(receiver, written_sender) => {}
+                () = run(shelves, receiver, written_sender) => {}
                 () = stop.cancelled() => {}
             }
         });
@@ -119,96 +115,41 @@ impl Outbox {
     }
 }
 
-/// What is known of the end of a subject.
-#[derive(Clone, Copy)]
-struct End {
-    sequence: u64,
-    position: Option<u64>,
-}
-
-/// A message on its way.
-struct Entry {
-    ticket: u64,
-    stored_at: Instant,
-    output: Output,
-}
-
-struct Writer {
+async fn run(
     shelves: Arc<Shelves>,
-    remembered: HashMap<String, End>,
-    /// By subject, the messages that wait for the one under way.
-    lanes: HashMap<String, VecDeque<Entry>>,
-    waiting: VecDeque<Entry>,
-    /// Deletions that wait for what was handed in before, with their tickets.
-    deletions: VecDeque<(u64, Deletion)>,
-}
-
-impl Writer {
-    async fn run(mut self, mut receiver: mpsc::UnboundedReceiver<(Instant, Task)>, written: watch::Sender<u64>) {
-        let mut under_way = FuturesUnordered::new();
-        let mut ticket = 0_u64;
-        let mut done = Done::default();
-        loop {
-            while under_way.len() < MAX_IN_FLIGHT
-                && let Some(entry) = self.waiting.pop_front()
-            {
-                let end = self.remembered.remove(&entry.output.subject);
-                let shelves = self.shelves.clone();
-                under_way.push(Either::Left(async move {
-                    let end = write(&shelves, &entry, end).await;
-                    (entry.ticket, Some((entry.output.subject, end)))
-                }));
-            }
-            if self.deletions.front().is_some_and(|(ticket, _)| *ticket == done.through + 1)
-                && let Some((ticket, deletion)) = self.deletions.pop_front()
-            {
-                let connection = self.shelves.connection.clone();
-                under_way.push(Either::Right(async move {
-                    deletion.carry_out(&connection).await;
-                    (ticket, None)
-                }));
-            }
-            tokio::select! {
-                entry = receiver.recv() => match entry {
-                    Some((stored_at, task)) => {
-                        ticket += 1;
-                        match task {
-                            Task::Write(output) => self.enter(Entry { ticket, stored_at, output }),
-                            Task::Delete(deletion) => self.deletions.push_back((ticket, deletion)),
-                        }
-                    }
-                    None => return,
-                },
-                Some((ticket, end)) = under_way.next() => {
-                    if self.remembered.len() >= MAX_REMEMBERED {
-                        self.remembered.clear();
-                    }
-                    if let Some((subject, end)) = end {
-                        self.remembered.insert(subject.clone(), end);
-                        self.leave(&subject);
-                    }
-                    written.send_replace(done.finish(ticket));
+    mut receiver: mpsc::UnboundedReceiver<(Instant, Task)>,
+    written: watch::Sender<u64>,
+) {
+    let mut under_way = FuturesUnordered::new();
+    let mut lanes = Lanes::default();
+    loop {
+        while under_way.len() < MAX_IN_FLIGHT
+            && let Some((entry, end)) = lanes.next_write()
+        {
+            let shelves = shelves.clone();
+            under_way.push(Either::Left(async move {
+                let end = write(&shelves, &entry, end).await;
+                (entry.ticket, Some((entry.output.subject, end)))
+            }));
+        }
+        if let Some((ticket, deletion)) = lanes.next_deletion() {
+            let connection = shelves.connection.clone();
+            under_way.push(Either::Right(async move {
+                deletion.carry_out(&connection).await;
+                (ticket, None)
+            }));
+        }
+        tokio::select! {
+            task = receiver.recv() => match task {
+                Some((stored_at, task)) => lanes.put(stored_at, task),
+                None => return,
+            },
+            Some((ticket, end)) = under_way.next() => {
+                match end {
+                    Some((subject, end)) => lanes.wrote(ticket, &subject, end),
+                    None => lanes.deleted(ticket),
                 }
-            }
-        }
-    }
-
-    fn enter(&mut self, entry: Entry) {
-        match self.lanes.get_mut(&entry.output.subject) {
-            Some(lane) => lane.push_back(entry),
-            None => {
-                self.lanes.insert(entry.output.subject.clone(), VecDeque::new());
-                self.waiting.push_back(entry);
-            }
-        }
-    }
-
-    fn leave(&mut self, subject: &str) {
-        let next = self.lanes.get_mut(subject).and_then(VecDeque::pop_front);
-        match next {
-            Some(next) => self.waiting.push_back(next),
-            None => {
-                self.lanes.remove(subject);
+                written.send_replace(lanes.done());
             }
         }
     }
@@ -240,35 +181,42 @@ impl Shelves {
 /// Writes one output, however long it takes, and tells how its subject ends now.
 async fn write(shelves: &Shelves, entry: &Entry, known: Option<End>) -> End {
     let (connection, output) = (&shelves.connection, &entry.output);
-    let mut end = match known {
-        Some(end) => end,
-        None if output.first => End { sequence: 0, position: None },
-        None => look_up(connection, output).await,
-    };
-    let mut backoff = UNCLEAR;
+    let (mut writing, mut next) = Writing::begin(output, known);
     loop {
-        let is_there = match end.position {
-            Some(position) => position >= output.position,
-            None => shelves.has_let_go(&output.stream, entry.stored_at).await,
-        };
-        if is_there {
-            metrics::counter!("daybook_outputs_skipped_total").increment(1);
-            return end;
-        }
-        let mut headers = output.headers.clone();
-        headers.insert(headers::POSITION, output.position.to_string());
-        match append(connection, &output.subject, end.sequence, headers, output.payload.clone()).await {
-            Appended::At(sequence) => {
+        let heard = match next {
+            Next::LookUp { pause } => {
+                if !pause.is_zero() {
+                    tokio::time::sleep(pause).await;
+                }
+                Heard::End(look_up(connection, output).await)
+            }
+            Next::AskWhatIsKept => {
+                Heard::Kept { has_let_go: shelves.has_let_go(&output.stream, entry.stored_at).await }
+            }
+            Next::Append { expected } => try_append(connection, output, expected).await,
+            Next::Written(end) => {
                 metrics::counter!("daybook_outputs_written_total").increment(1);
-                return End { sequence, position: Some(output.position) };
+                return end;
             }
-            Appended::Conflict => {}
-            Appended::Unclear(error) => {
-                tracing::warn!(subject = output.subject, %error, "an output's fate is unclear; looking at its subject");
-                tokio::time::sleep(backoff.next_pause()).await;
+            Next::Skipped(end) => {
+                metrics::counter!("daybook_outputs_skipped_total").increment(1);
+                return end;
             }
+        };
+        next = writing.heard(heard);
+    }
+}
+
+async fn try_append(connection: &Connection, output: &Output, expected: u64) -> Heard {
+    let mut headers = output.headers.clone();
+    headers.insert(headers::POSITION, output.position.to_string());
+    match append(connection, &output.subject, expected, headers, output.payload.clone()).await {
+        Appended::At(sequence) => Heard::Stored(sequence),
+        Appended::Conflict => Heard::Conflict,
+        Appended::Unclear(error) => {
+            tracing::warn!(subject = output.subject, %error, "an output's fate is unclear; looking at its subject");
+            Heard::Unclear
         }
-        end = look_up(connection, output).await;
     }
 }
 
@@ -293,35 +241,5 @@ async fn look_up(connection: &Connection, output: &Output) -> End {
         }
         // What a newer version wrote there has a position all the same.
         Err(_) => unreachable!("a position is read without the content"),
-    }
-}
-
-/// Counts how many of the first tickets are done without a hole.
-#[derive(Default)]
-struct Done {
-    through: u64,
-    beyond: std::collections::BTreeSet<u64>,
-}
-
-impl Done {
-    fn finish(&mut self, ticket: u64) -> u64 {
-        self.beyond.insert(ticket);
-        while self.beyond.remove(&(self.through + 1)) {
-            self.through += 1;
-        }
-        self.through
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn done_counts_only_what_has_no_hole_before_it() {
-        let mut done = Done::default();
-        assert_eq!(done.finish(2), 0);
-        assert_eq!(done.finish(1), 2);
-        assert_eq!(done.finish(3), 3);
     }
 }

@@ -2,8 +2,7 @@
 //! come through late but in order, snapshots and their pieces, and requests that are lost, late, or carried out without an answer.
 
 use crate::fault::Fault;
-use crate::settings::Settings;
-use crate::world::BEGIN;
+use crate::settings::{BEGIN, Settings};
 use aggregator_shard::pieces::{Manifest, PieceName};
 use async_nats::HeaderMap;
 use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;

@@ -2,7 +2,7 @@
 
 use crate::fault::Fault;
 use crate::manager::Request;
-use crate::settings::Shell;
+use crate::shell::Shell;
 use daybook_contracts::admin::{Apply, ClockAdvance, CloseDay, Remove, Target, TenantSpec};
 use daybook_domain::alerts::{ReportAlert, ViewAlert};
 use daybook_domain::catalogue::{

@@ -3,7 +3,6 @@
 use crate::broker::{Broker, Stored, Stream};
 use crate::model::figures::{Covered, difference};
 use crate::model::{Item, Model, TenantModel, definition_text, key_of, marker_text};
-use crate::opening::Reach;
 use crate::producer::Message;
 use crate::replica::Replica;
 use crate::settings::{Invariant, Place, Reached, Violation, ensure};
@@ -110,11 +109,12 @@ impl Checker {
     /// # Errors
     /// When that is not so.
     pub fn trimmed(&mut self, broker: &Broker, partition: Partition) -> Result<bool, Violation> {
-        let reach = Reach::of(broker, partition);
+        let end = broker.log_end(partition).position();
+        let follows = broker.next_batch(partition, 1).map_or(LogSeq(0), |(_, first)| first.follows);
         let log = &mut self.partitions[usize::from(partition.0)];
         let last = log.batches.keys().next_back().copied().unwrap_or(0);
-        ensure(reach.end == LogSeq(last), Invariant::Snapshots, || {
-            format!("the log of {partition} ends with {}, not with {last}", reach.end)
+        ensure(end == LogSeq(last), Invariant::Snapshots, || {
+            format!("the log of {partition} ends with {end}, not with {last}")
         })?;
         for (object, _) in broker.snapshots(partition).filter(|(object, _)| !object.is_late) {
             ensure(is_complete(broker, partition, &object.manifest), Invariant::Snapshots, || {
@@ -122,11 +122,12 @@ impl Checker {
             })?;
         }
         let mut there = broker.snapshots(partition).map(|(object, _)| object.position);
-        let is_held = there.any(|position| reach.reaches(position) && is_usable(broker, partition, position));
-        ensure(is_held || !reach.is_trimmed(), Invariant::Snapshots, || {
-            format!("no snapshot of {partition} reaches to {}, where its log begins", reach.follows)
+        let is_held =
+            there.any(|position| (follows..=end).contains(&position) && is_usable(broker, partition, position));
+        ensure(is_held || follows == LogSeq(0), Invariant::Snapshots, || {
+            format!("no snapshot of {partition} reaches to {follows}, where its log begins")
         })?;
-        Ok(std::mem::replace(&mut log.trimmed, reach.follows) < reach.follows)
+        Ok(std::mem::replace(&mut log.trimmed, follows) < follows)
     }
 
     /// A batch holds what INBOX has between the last batch and its own mark, in that order, and nothing else.

@@ -60,6 +60,10 @@ named! {
         StoreDamage = "store-damage",
         /// A shard ends in the middle of a commit, of which any part is stored.
         TornCommit = "torn-commit",
+        /// There is no room on disk for a commit, and nothing of it is stored.
+        FullDisk = "full-disk",
+        /// A shard has no memory for a checkpoint, a backfill or upkeep.
+        LowMemory = "low-memory",
         /// Producers publish again what they have published.
         ProducerRetry = "producer-retry",
         /// Events that are none, or for tenants, kinds and days that are none.

@@ -1,10 +1,10 @@
 //! A simulation of Daybook: the real sequencer, state machine and day logic in one thread, over a model broker, with
 //! crashes between any two steps and whatever else can go wrong, watched by a naive model. A seed is a run.
 //!
-//! [`world`] holds the actors and decides whose turn it is. [`broker`] is the model broker. [`producer`] and
-//! [`catalogue`] are those who use Daybook; [`manager`], [`owner`] and [`replica`] with its [`outbox`], [`store`],
+//! [`world`] holds the actors and decides whose turn it is; [`shell`] is what they share. [`broker`] is the model broker. [`producer`] and
+//! [`catalogue`] are those who use Daybook; [`manager`], [`owner`] and [`replica`] with its [`outbox`], [`store`], [`scratch`],
 //! [`snapshots`] and how it begins ([`opening`]) are the services' actors as steps around the real cores. [`checker`] judges everything that is stored or said, by [`model`].
-//! [`fault`] lists what can go wrong, [`mutation`] the rules that are broken on purpose to see that it is noticed; `marks` helps with one.
+//! [`fault`] lists what can go wrong, [`mutation`] the rules that are broken on purpose to see that it is noticed; `marks` and [`tampering`] help with some.
 //! [`shrink`] makes a failing run small. See `docs/SIMULATION.md` for what is real and what is modelled.
 
 pub mod broker;
@@ -20,10 +20,13 @@ pub mod outbox;
 pub mod owner;
 pub mod producer;
 pub mod replica;
+pub mod scratch;
 pub mod settings;
+pub mod shell;
 pub mod shrink;
 pub mod snapshots;
 pub mod store;
+pub mod tampering;
 pub mod world;
 
 use settings::{Invariant, Reached, Settings, Violation};

@@ -3,7 +3,8 @@
 use crate::broker::{self, Append, Stream, Ticket, source_of};
 use crate::fault::Fault;
 use crate::mutation::Mutation;
-use crate::settings::{Place, Shell};
+use crate::settings::Place;
+use crate::shell::Shell;
 use async_nats::HeaderMap;
 use async_nats::jetstream::context::PublishErrorKind;
 use day_manager::activation::Backfills;

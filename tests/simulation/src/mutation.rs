@@ -105,10 +105,10 @@ named! {
         EvictUnstored = "evict-unstored",
         /// One of the pages that a batch needs does not come back.
         ForgetPage = "forget-page",
-        /// A restart goes by the summaries of an earlier commit.
-        StaleSummary = "stale-summary",
         /// Summaries forget on which day an entity is.
         ForgetHash = "forget-hash",
+        /// What a checkpoint that failed would have changed is not in the next one.
+        ForgetUnsaved = "forget-unsaved",
         /// A report is stored whatever stands before it.
         RewriteReport = "rewrite-report",
     }

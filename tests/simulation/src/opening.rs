@@ -1,49 +1,40 @@
-//! How a replica begins: with its store, with a snapshot on the broker, or with the beginning of the log. What
-//! `aggregator_shard::checkpoints::open` does, written once more; what is worth fetching, and whether stored rows can be used,
-//! is said by its own code.
+//! How a replica begins: the simulated broker and store tell what there is, and what follows from it, which
+//! `aggregator_shard::opening` decides, is carried out.
 
-use crate::broker::Broker;
+use crate::broker::{Broker, Stream};
 use crate::mutation::Mutation;
-use crate::settings::{Place, Shell, Violation};
+use crate::settings::{Place, Violation};
+use crate::shell::Shell;
 use crate::snapshots;
 use crate::store::Store;
-use aggregator_shard::checkpoints::is_worth_it;
-use aggregator_shard::snapshots::Snapshot;
-use daybook_contracts::log::Through;
+use aggregator_shard::opening::{Held, Opening, Otherwise, Reach};
 use daybook_domain::ids::{LogSeq, Partition};
+use daybook_domain::time::Instant;
 use daybook_machine::PartitionState;
+use daybook_runtime::log::Beginning;
 use daybook_runtime::store::Reading;
 
 /// The part of the log that is there.
-#[derive(Clone, Copy)]
-pub struct Reach {
-    /// The batch before the first one that is left, 0 for none.
-    pub follows: LogSeq,
-    /// The last batch, 0 for none.
-    pub end: LogSeq,
+pub fn reach_of(broker: &Broker, partition: Partition) -> Reach {
+    let first = broker.next_batch(partition, 1);
+    let end = broker.newest(Stream::Events, partition).map_or(0, |last| last.sequence);
+    Reach {
+        beginning: first.map(|(position, first)| Beginning {
+            position,
+            follows: first.follows,
+            stored_at: Instant::MIN,
+        }),
+        end: LogSeq(end),
+    }
 }
 
-impl Reach {
-    pub fn of(broker: &Broker, partition: Partition) -> Self {
-        let first = broker.next_batch(partition, 1);
-        let follows = first.map_or(LogSeq(0), |(_, first)| first.follows);
-        Self { follows, end: broker.log_end(partition).position() }
-    }
-
-    /// Whether it is there from that position on.
-    pub fn reaches(&self, position: LogSeq) -> bool {
-        (self.follows..=self.end).contains(&position)
-    }
-
-    pub fn is_trimmed(&self) -> bool {
-        self.follows > LogSeq(0)
-    }
-
-    /// Whether a state can go on with it: the batch that it has applied last stands there, or did right before the first one.
-    fn continues(&self, broker: &Broker, partition: Partition, position: LogSeq, through: Through) -> bool {
-        let there = broker.next_batch(partition, position.0.max(1)).filter(|(at, _)| *at == position);
-        position == self.follows || there.map(|(_, logged)| logged.marks.through) == Some(through)
-    }
+/// Whether the log goes on from what a store holds.
+fn goes_on(shell: &Shell, partition: Partition, reach: Reach, held: Held) -> bool {
+    let Held { position, through, .. } = held;
+    let there = shell.broker.next_batch(partition, position.0.max(1)).filter(|(at, _)| *at == position);
+    reach.begins_behind(position)
+        || there.is_some_and(|(_, there)| there.marks.through == through)
+        || shell.breaks(Mutation::FeedOverGap) && position <= reach.end
 }
 
 /// The state that a replica begins with, which its store then holds, with so many bytes of closed days in memory; `None` when the
@@ -60,31 +51,14 @@ pub fn open(
 ) -> Result<Option<PartitionState>, Violation> {
     let found = stored(shell, partition, name, store, closed_bytes)?;
     let local = found.as_ref().map_or(LogSeq(0), PartitionState::position);
-    let reach = Reach::of(&shell.broker, partition);
-    let goes_on = |state: &PartitionState| {
-        reach.continues(&shell.broker, partition, state.position(), state.through())
-            || shell.breaks(Mutation::FeedOverGap) && state.position() <= reach.end
-    };
-    let found = found.filter(goes_on);
+    let reach = reach_of(&shell.broker, partition);
+    let held = found.as_ref().map(Held::of).filter(|held| goes_on(shell, partition, reach, *held));
     let there = snapshots::try_list(shell, partition);
-    let needs_it = found.is_none() && reach.is_trimmed();
-    let mut there: Vec<Snapshot> = match there {
-        None if needs_it => return Ok(refused(shell, name, "the broker does not tell of snapshots")),
-        there => there.unwrap_or_default(),
-    };
-    there.retain(|snapshot| reach.reaches(snapshot.position));
-    if there.is_empty() && needs_it {
-        return Ok(refused(shell, name, "no state reaches to the beginning of the log"));
-    }
-    if let Some(state) = &found
-        && !is_worth_it(local, state.needs_history(), there.last(), reach.is_trimmed())
-    {
-        return Ok(found);
-    }
-    for Snapshot { position, .. } in there.into_iter().rev() {
+    let Opening { snapshots, otherwise } = Opening::of(held, reach, there.as_deref());
+    for position in snapshots {
         match snapshots::fetch(shell, partition, position) {
             Ok((rows, state)) => {
-                shell.reach(if found.is_some() && local > LogSeq(0) { Place::Replaced } else { Place::TookOver });
+                shell.reach(if held.is_some() && local > LogSeq(0) { Place::Replaced } else { Place::TookOver });
                 shell.trace.note(|| format!("replica {name}: takes over the snapshot at {position}, was at {local}"));
                 store.replace(rows);
                 return Ok(Some(state));
@@ -95,20 +69,18 @@ pub fn open(
             }
         }
     }
-    if needs_it {
-        // What the store has is left as it is.
-        return Ok(refused(shell, name, "its snapshots cannot be used"));
-    }
-    Ok(Some(found.unwrap_or_else(|| {
-        store.wipe();
-        PartitionState::new(partition)
-    })))
-}
-
-fn refused(shell: &mut Shell, name: &str, why: &str) -> Option<PartitionState> {
-    shell.reach(Place::Refused);
-    shell.trace.note(|| format!("replica {name}: the partition is refused: {why}"));
-    None
+    Ok(match otherwise {
+        Otherwise::GoOn => found,
+        Otherwise::Begin => {
+            store.wipe();
+            Some(PartitionState::new(partition))
+        }
+        Otherwise::Refuse(refusal) => {
+            shell.reach(Place::Refused);
+            shell.trace.note(|| format!("replica {name}: the partition is refused: {refusal:?}"));
+            None
+        }
+    })
 }
 
 /// What the store holds, the empty state if that is nothing; `None` when it cannot be used.

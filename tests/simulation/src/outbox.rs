@@ -1,120 +1,103 @@
-//! The outbox of a shard as steps: what `daybook_runtime::outbox` does, written once more.
+//! The outbox of a shard as steps: the real cores say which output is next and what to do for it, and the model broker does it.
 
 use crate::broker::{Answer, Append, Stream, Ticket};
 use crate::mutation::Mutation;
-use crate::settings::{Invariant, Shell, Violation, ensure};
+use crate::settings::{Invariant, Violation, ensure};
+use crate::shell::Shell;
 use daybook_contracts::headers;
+use daybook_domain::time::Instant;
 use daybook_runtime::append::{Found, Newest};
-use daybook_runtime::outbox::Output;
+use daybook_runtime::outbox::lanes::{Entry, Lanes};
+use daybook_runtime::outbox::writing::{End, Heard, Next, Writing};
+use daybook_runtime::outbox::{Output, Task};
 use daybook_runtime::written;
 use daybook_runtime::written::header_number;
-use std::collections::{BTreeMap, VecDeque};
 
-/// What is known of the end of a subject.
-#[derive(Clone, Copy)]
-struct End {
-    sequence: u64,
-    position: Option<u64>,
-}
-
-/// An output at the head of its lane.
-enum Stage {
-    /// What its subject ends with is not known.
-    Look,
-    Send(End),
-    Wait(End, Ticket),
-}
-
-#[derive(Default)]
-struct Lane {
-    outputs: VecDeque<(u64, Output)>,
-    stage: Option<Stage>,
-}
-
-/// Outputs on their way, those of a subject one after the other.
+/// Outputs on their way.
 #[derive(Default)]
 pub struct Outbox {
-    accepted: u64,
-    lanes: BTreeMap<String, Lane>,
-    remembered: BTreeMap<String, End>,
+    lanes: Lanes,
+    under_way: Vec<UnderWay>,
+}
+
+struct UnderWay {
+    entry: Entry,
+    writing: Writing,
+    next: Next,
+    /// Of the append under way.
+    ticket: Option<Ticket>,
 }
 
 impl Outbox {
     /// Hands an output in.
     pub fn put(&mut self, output: Output) {
-        self.accepted += 1;
-        self.lanes.entry(output.subject.clone()).or_default().outputs.push_back((self.accepted, output));
-    }
-
-    /// How many were handed in so far.
-    pub fn accepted(&self) -> u64 {
-        self.accepted
+        self.lanes.put(Instant::MIN, Task::Write(output));
     }
 
     /// How many of the first are written without a hole.
     pub fn written(&self) -> u64 {
-        let heads = self.lanes.values().filter_map(|lane| lane.outputs.front());
-        heads.map(|(ticket, _)| ticket - 1).min().unwrap_or(self.accepted)
+        self.lanes.done()
     }
 
     pub fn is_empty(&self) -> bool {
         self.lanes.is_empty()
     }
 
-    /// One step of one lane.
+    /// One step of one output.
     ///
     /// # Errors
     /// When a replay makes another report than the one that is there.
     pub fn step(&mut self, shell: &mut Shell) -> Result<(), Violation> {
-        if self.lanes.is_empty() {
+        while let Some((entry, end)) = self.lanes.next_write() {
+            let (writing, next) = Writing::begin(&entry.output, end);
+            self.under_way.push(UnderWay { entry, writing, next, ticket: None });
+        }
+        if self.under_way.is_empty() {
             return Ok(());
         }
-        let index = shell.random.below(self.lanes.len());
-        let (subject, lane) = self.lanes.iter_mut().nth(index).expect("there are so many");
-        let (_, output) = lane.outputs.front().expect("a lane goes when it is empty");
-        let stage = lane.stage.take().unwrap_or_else(|| match self.remembered.remove(subject) {
-            Some(end) => Stage::Send(end),
-            None if output.first => Stage::Send(End { sequence: 0, position: None }),
-            None => Stage::Look,
-        });
-        let done = match stage {
-            Stage::Look => {
-                lane.stage = Some(Stage::Send(look_up(shell, output)?));
-                None
-            }
-            Stage::Send(end) => {
-                let is_there = end.position.is_some_and(|position| position >= output.position);
-                if is_there && !shell.breaks(Mutation::OutboxForgetsPosition) {
-                    Some(end)
-                } else {
-                    lane.stage = Some(Stage::Wait(end, send(shell, output, end)));
-                    None
-                }
-            }
-            Stage::Wait(end, ticket) => match shell.broker.answer(ticket) {
-                None => {
-                    lane.stage = Some(Stage::Wait(end, ticket));
-                    None
-                }
-                Some(Answer::Stored(sequence)) => {
-                    shell.trace.note(|| format!("outbox: wrote {subject} at {}", output.position));
-                    Some(End { sequence, position: Some(output.position) })
-                }
-                Some(Answer::Conflict | Answer::Unclear) => {
-                    lane.stage = Some(Stage::Look);
-                    None
-                }
-            },
-        };
-        if let Some(end) = done {
-            lane.outputs.pop_front();
-            self.remembered.insert(subject.clone(), end);
-            if lane.outputs.is_empty() {
-                let subject = subject.clone();
-                self.lanes.remove(&subject);
-            }
+        let index = shell.random.below(self.under_way.len());
+        if let Some(end) = self.under_way[index].step(shell)? {
+            let Entry { ticket, output, .. } = self.under_way.swap_remove(index).entry;
+            self.lanes.wrote(ticket, &output.subject, end);
         }
         Ok(())
+    }
+}
+
+impl UnderWay {
+    /// Returns the end of its subject once it is written.
+    fn step(&mut self, shell: &mut Shell) -> Result<Option<End>, Violation> {
+        let output = &self.entry.output;
+        let heard = match self.next {
+            Next::LookUp { .. } => Heard::End(look_up(shell, output)?),
+            Next::AskWhatIsKept => Heard::Kept { has_let_go: false },
+            Next::Append { expected } => {
+                let Some(ticket) = self.ticket else {
+                    self.ticket = Some(send(shell, output, expected));
+                    return Ok(None);
+                };
+                let Some(answer) = shell.broker.answer(ticket) else { return Ok(None) };
+                self.ticket = None;
+                match answer {
+                    Answer::Stored(sequence) => Heard::Stored(sequence),
+                    Answer::Conflict => Heard::Conflict,
+                    Answer::Unclear => Heard::Unclear,
+                }
+            }
+            Next::Written(end) | Next::Skipped(end) => return Ok(Some(end)),
+        };
+        self.next = self.writing.heard(heard);
+        if self.next == Next::AskWhatIsKept {
+            // Streams keep everything here.
+            self.next = self.writing.heard(Heard::Kept { has_let_go: false });
+        }
+        if let Next::Written(_) = self.next {
+            shell.trace.note(|| format!("outbox: wrote {} at {}", output.subject, output.position));
+        }
+        match self.next {
+            Next::Written(end) | Next::Skipped(end) => Ok(Some(end)),
+            _ => Ok(None),
+        }
     }
 }
 
@@ -122,7 +105,7 @@ fn stream(shell: &Shell, output: &Output) -> Stream {
     Stream::named(&shell.broker.subjects, &output.stream).expect("an output goes to a stream of Daybook's")
 }
 
-fn send(shell: &mut Shell, output: &Output, end: End) -> Ticket {
+fn send(shell: &mut Shell, output: &Output, expected: u64) -> Ticket {
     let mut headers = output.headers.clone();
     headers.insert(headers::POSITION, output.position.to_string());
     let stream = stream(shell, output);
@@ -130,7 +113,7 @@ fn send(shell: &mut Shell, output: &Output, end: End) -> Ticket {
     shell.broker.send(Append {
         stream,
         subject: output.subject.clone(),
-        expected: (!is_rewritten).then_some(end.sequence),
+        expected: (!is_rewritten).then_some(expected),
         headers,
         payload: output.payload.clone(),
         tag: None,
@@ -156,5 +139,6 @@ fn look_up(shell: &Shell, output: &Output) -> Result<End, Violation> {
     ensure(position != output.position || same, Invariant::Replicas, || {
         format!("{} at {} was made again with other content", output.subject, output.position)
     })?;
-    Ok(End { sequence: end, position: Some(position) })
+    let is_seen = !shell.breaks(Mutation::OutboxForgetsPosition);
+    Ok(End { sequence: end, position: Some(position).filter(|_| is_seen) })
 }

@@ -3,7 +3,7 @@
 use crate::broker::{self, Append, Stored, Stream, Ticket};
 use crate::fault::Fault;
 use crate::mutation::Mutation;
-use crate::settings::Shell;
+use crate::shell::Shell;
 use async_nats::HeaderMap;
 use daybook_contracts::headers;
 use daybook_domain::catalogue::Definition;

@@ -2,8 +2,7 @@
 
 use crate::broker::{Answer, Append, Stream, Ticket};
 use crate::fault::Fault;
-use crate::model::Row;
-use crate::settings::Shell;
+use crate::shell::Shell;
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use daybook_contracts::headers;
@@ -33,6 +32,18 @@ pub struct Message {
     subject: String,
     headers: HeaderMap,
     payload: Bytes,
+}
+
+/// An event's content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    pub date: Date,
+    pub at: Instant,
+    pub status: Status,
+    pub dims: BTreeMap<String, String>,
+    pub measure: i64,
+    /// The name of the measure.
+    pub measured: &'static str,
 }
 
 /// What a producer means by an event.

@@ -5,7 +5,8 @@
 use crate::broker::{Answer, Broker, Object, Request, Stream, Ticket};
 use crate::fault::Fault;
 use crate::mutation::Mutation;
-use crate::settings::{Place, Shell};
+use crate::settings::Place;
+use crate::shell::Shell;
 use crate::store::Store;
 use aggregator_shard::pieces::{Cut, Known, Listing, Manifest, Piece, PieceId, PieceName, Sizes, cut, read_rows};
 use aggregator_shard::reclaim::{Due, Patience, Reclaim, ReclaimAction, ReclaimHeard};

@@ -3,7 +3,8 @@
 
 use crate::fault::Fault;
 use crate::mutation::Mutation;
-use crate::settings::{Invariant, Place, Shell, Violation, ensure};
+use crate::settings::{Invariant, Place, Violation, ensure};
+use crate::shell::Shell;
 use daybook_machine::checkpoint::pass;
 use daybook_runtime::store::ledger::{self, Checking, Ledger};
 use daybook_runtime::store::{Batch, Changes, Passed, Reading, Row, batch};
@@ -13,10 +14,22 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A commit of more than a few rows is broken off once in so many times: there is a crash at every other place already.
 const TORN_ONE_IN: usize = 2;
 const FEW_ROWS: usize = 3;
+/// There is no room for a commit once in so many times.
+const FULL_ONE_IN: usize = 6;
 /// A store is damaged once in so many times that it is opened.
 const DAMAGED_ONE_IN: usize = 6;
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// What became of a commit.
+#[derive(Clone, Copy, Debug)]
+pub enum Commit {
+    Whole,
+    /// It broke off, and whoever did it is gone.
+    Torn,
+    /// Nothing of it is stored.
+    Refused,
+}
 
 /// Survives crashes.
 #[derive(Default)]
@@ -50,7 +63,7 @@ impl Store {
         self.damage(shell, name);
         let passes = passes && !self.is_doubted.get();
         let reading = if passes { Reading::Passing } else { Reading::Whole };
-        let (mut rows, checking, passed) = self.read_all(passes);
+        let (rows, checking, passed) = self.read_all(passes);
         match checking.finish() {
             Ok(ledger) => {
                 // With nothing left it is as if it had never been. What one fault puts there another may take away.
@@ -65,9 +78,6 @@ impl Store {
                 self.torn = wholes;
                 if !passes {
                     self.is_doubted.set(false);
-                }
-                if shell.breaks(Mutation::StaleSummary) && passes {
-                    self.make_summaries_stale(&mut rows);
                 }
                 self.ledger = ledger;
                 if !passed.is_empty() {
@@ -103,14 +113,6 @@ impl Store {
             rows.extend(checking.take(row));
         }
         (rows, checking, passed)
-    }
-
-    fn make_summaries_stale(&self, rows: &mut [Row]) {
-        for row in rows.iter_mut().filter(|row| pass(row).is_some()) {
-            if let Some(earlier) = self.earlier.get(&row.0) {
-                row.1.clone_from(earlier);
-            }
-        }
     }
 
     /// Whether every row is what was committed.
@@ -159,8 +161,11 @@ impl Store {
         self.is_doubted.set(false);
     }
 
-    /// Commits, and tells whether that came to its end: if not, whoever did it is gone.
-    pub fn commit(&mut self, shell: &mut Shell, changes: &Changes) -> bool {
+    /// Commits.
+    pub fn commit(&mut self, shell: &mut Shell, changes: &Changes) -> Commit {
+        if shell.strikes(Fault::FullDisk, FULL_ONE_IN) {
+            return Commit::Refused;
+        }
         if shell.random.one_in(3) && self.torn.is_none() {
             self.earlier.clone_from(&self.rows);
         }
@@ -171,7 +176,7 @@ impl Store {
         if batch.len() <= FEW_ROWS || !shell.strikes(Fault::TornCommit, TORN_ONE_IN) {
             write(&mut self.rows, &batch);
             self.torn = None;
-            return true;
+            return Commit::Whole;
         }
         let (before, mut after) = (self.rows.clone(), self.rows.clone());
         write(&mut after, &batch);
@@ -187,7 +192,7 @@ impl Store {
         if self.rows != before && self.rows != after {
             (self.torn, self.is_damaged) = (Some(vec![before, after]), true);
         }
-        false
+        Commit::Torn
     }
 
     fn damage(&mut self, shell: &mut Shell, name: &str) {

@@ -8,15 +8,14 @@ use crate::manager::{Manager, Request};
 use crate::owner::{Owner, Trimmer};
 use crate::producer::Producers;
 use crate::replica::{Replica, Stepped};
-use crate::settings::{Invariant, Place, Reached, Settings, Shell, Trace, Violation, ensure};
+use crate::settings::{BEGIN, Invariant, Place, Reached, Settings, Violation, ensure};
+use crate::shell::{Shell, Trace};
 use daybook_domain::ids::Partition;
 use daybook_domain::time::Instant;
 use daybook_random::Random;
 use daybook_runtime::retention::Retention;
 use std::time::Duration;
 
-/// When runs begin: the days in which Europe's clocks change.
-pub const BEGIN: &str = "2026-03-27T08:00:00Z";
 /// Most time between two steps.
 const MAX_STEP: Duration = Duration::from_secs(10 * 60);
 /// An actor crashes after one step in so many.

@@ -11,7 +11,7 @@ const SEEN_AT_LEAST: u64 = 5;
 /// Of a thousand runs, so many may end because replicas can no longer be made to agree.
 const APART_AT_MOST: u64 = 5;
 /// Seeds in which every mutation must be noticed.
-const MUTATION_SEEDS: u64 = 400;
+const MUTATION_SEEDS: u64 = 1_000;
 
 #[test]
 fn a_thousand_seeds_hold() {

@@ -11,13 +11,13 @@ mod ranks;
 pub mod rates;
 
 use crate::broker::{Stored, source_of};
-use crate::producer::{Intent, Message};
+use crate::producer::{Intent, Message, Row};
 use daybook_contracts::day::{DayMarker, Edge};
 use daybook_contracts::report::Account;
 use daybook_domain::calendar::{BusinessDay, CalendarTable};
-use daybook_domain::catalogue::{Definition, Kind, Removal, Status, Tenant, View};
+use daybook_domain::catalogue::{Definition, Kind, Removal, Tenant, View};
 use daybook_domain::ids::{LogSeq, Partition};
-use daybook_domain::time::{Date, Instant};
+use daybook_domain::time::Date;
 use rates::Metered;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -52,18 +52,6 @@ pub enum Disposition {
     Stale,
     Carried,
     Rejected,
-}
-
-/// An event's content.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
-    pub date: Date,
-    pub at: Instant,
-    pub status: Status,
-    pub dims: BTreeMap<String, String>,
-    pub measure: i64,
-    /// The name of the measure.
-    pub measured: &'static str,
 }
 
 /// What a change does to views of a late policy: rows put in, or taken out, on a day.
