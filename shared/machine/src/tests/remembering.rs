@@ -386,6 +386,27 @@ const GOLDEN: [(&str, &str); 3] = [
     ("6941425100000070000000000000000200000000", "01000000000201027979000178"),
 ];
 
+/// The filter, a page, and the days.
+#[test]
+fn golden_bytes_of_the_summary_of_a_run() {
+    let mut twins = remembering(400);
+    twins.orders(vec![order("x", Some(2), 0), order("yy", Some(1), 0)]);
+    twins.close(0);
+    twins.close(KEEP_DAYS + 1);
+    twins.store(usize::MAX);
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let is_summary = |key: &&Vec<u8>| key[0] == b'i' && key.len() == b"iABQ\0kkpbbbbrrrr".len();
+    let summaries: Vec<(String, String)> =
+        twins.rows.keys().filter(is_summary).map(|key| (hex(key), hex(&twins.rows[key]))).collect();
+    assert_eq!(summaries, GOLDEN_SUMMARY.map(|(key, value)| (key.to_owned(), value.to_owned())));
+}
+
+const GOLDEN_SUMMARY: [(&str, &str); 1] = [(
+    "69414251000000700000000000000000",
+    "940194cf2545f4914f6cdd1d000ac41200000000000a02000000000000008c000000c420418cb29e1c01da090000000200000021fb896ade055c9a2c25fd4bb954f8\
+     97d891930002c410d359117b1fc41ca5caa6de4bf893da31",
+)];
+
 /// Which orders a scratch counts does not depend on whether it begins with the log or with a snapshot, nor on what is remembered since.
 #[test]
 fn a_view_that_comes_later_knows_the_same_ids() {
