@@ -60,6 +60,7 @@ impl Canonical for EntityKey {
     }
 }
 
+/// Sums of these bytes are stored in summaries of closed days: they are part of the stored form.
 impl Canonical for Entity {
     fn write(&self, bytes: &mut Vec<u8>) {
         pack(self, bytes);

@@ -449,6 +449,7 @@ impl Running {
                 Next::Done => saved.snapshot = Some(upload.newest()),
                 Next::Damaged => {
                     assert!(store.doubt(), "a row that was committed is in the store");
+                    shell.reach(Place::Doubted);
                     return Err(Ended);
                 }
                 // The next try may succeed.

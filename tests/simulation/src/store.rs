@@ -117,7 +117,7 @@ impl Store {
 
     /// Whether every row is what was committed.
     pub fn is_as_committed(&self) -> bool {
-        self.scan().all(|(key, value)| self.ledger.has(key, value))
+        self.scan().all(|(key, value)| self.ledger.has(key, value)) && self.scan().count() == self.ledger.rows()
     }
 
     /// Whether a row may not be what was committed. If so it is read whole when it is opened next.

@@ -11,7 +11,15 @@ const SEEN_AT_LEAST: u64 = 5;
 /// Of a thousand runs, so many may end because replicas can no longer be made to agree.
 const APART_AT_MOST: u64 = 5;
 /// Seeds in which every mutation must be noticed.
-const MUTATION_SEEDS: u64 = 1_000;
+const MUTATION_SEEDS: u64 = 3_000;
+/// Seeds in which mutations that few seeds notice were noticed last: they are tried first. Any change of the code makes them other runs; then all
+/// seeds are tried, which takes longer.
+const TRIED_FIRST: [(Mutation, u64); 4] = [
+    (Mutation::TrustTornCommit, 1_281),
+    (Mutation::ReuseUnnamed, 1_422),
+    (Mutation::DefineWithoutFence, 434),
+    (Mutation::StalePage, 434),
+];
 
 #[test]
 fn a_thousand_seeds_hold() {
@@ -46,7 +54,8 @@ fn every_mutation_is_noticed() {
     let mut unnoticed = Vec::new();
     for mutation in Mutation::ALL {
         let of = |seed| Settings { mutation: Some(*mutation), ..Settings::new(seed) };
-        let found = (0..MUTATION_SEEDS).find_map(|seed| Some((seed, run(&of(seed), 0).err()?)));
+        let first = TRIED_FIRST.iter().filter(|(of, _)| of == mutation).map(|(_, seed)| *seed);
+        let found = first.chain(0..MUTATION_SEEDS).find_map(|seed| Some((seed, run(&of(seed), 0).err()?)));
         match found {
             Some((seed, failure)) => println!("| `{mutation}` | {:?} | {seed} |", failure.violation.invariant),
             None => unnoticed.push(mutation.as_str()),

@@ -78,6 +78,9 @@ impl<K: Ord + Copy> Counts<K> {
             is_same
         });
         list.retain(|(_, n)| *n != 0);
+        if list.len() < list.capacity() / 2 {
+            list.shrink_to_fit();
+        }
         Self::Few(list)
     }
 }

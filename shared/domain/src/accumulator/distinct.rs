@@ -9,6 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Most texts of a list.
 const FEW: usize = 8;
+/// For so many texts there is room at once where several sets become one, even if they prove to be fewer.
+const FEW_AT_ONCE: usize = 1_024;
 
 /// Texts with how often each occurs; zero counts are not kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -185,9 +187,11 @@ impl<N: Clone> Texts<N> {
     where
         N: 'a,
     {
-        // Most texts are in one part only, or there are few.
-        let most = parts.clone().map(Self::len).sum();
-        let mut map = HashMap::with_capacity_and_hasher(most, foldhash::fast::FixedState::default());
+        let (longest, all) =
+            parts.clone().map(Self::len).fold((0, 0), |(longest, all), len| (len.max(longest), all + len));
+        // The same texts may be in all parts: where there are many, room grows as they come.
+        let room = all.min(longest.max(FEW_AT_ONCE));
+        let mut map = HashMap::with_capacity_and_hasher(room, foldhash::fast::FixedState::default());
         for (text, n) in parts.flat_map(Self::iter) {
             match map.entry_ref(text) {
                 EntryRef::Occupied(mut entry) => add(entry.get_mut(), n),

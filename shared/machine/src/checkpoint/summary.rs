@@ -18,7 +18,7 @@ use daybook_domain::time::Date;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-/// Version of the form.
+/// Version of the form, which the sums of pages are part of: of the bytes that digests are made of.
 const FORMAT: u8 = 1;
 /// Bytes of what is stored of a hash: its upper bits, which are all that [`Whereabouts`](crate::whereabouts::Whereabouts) keep.
 const PART_OF_A_HASH: usize = 6;

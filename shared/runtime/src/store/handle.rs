@@ -271,25 +271,35 @@ impl Store {
     ///
     /// # Errors
     /// When the store is not open; its rows may be errors too, the last one if the engine hangs or panics. A row that is not what was
-    /// committed is one: it may never have been read before.
+    /// committed is one, and so is the end where some did not come: they may never have been read before. The store is
+    /// [doubted](Self::doubt) then.
     pub fn scan(&self) -> Result<impl Iterator<Item = Result<Row, StoreError>> + use<>, StoreError> {
         let path = self.path.clone();
         let open = self.lock().open.clone().ok_or_else(|| StoreError::Locked(path.clone()))?;
         let is_own = |row: &Result<Row, EngineError>| matches!(row, Ok((key, _)) if key == ledger::KEY);
         let engine = open.engine.clone();
         let rows = watched_items(OPEN_DEADLINE, move || engine.scan(&[]).filter(move |row| !is_own(row)));
-        Ok(rows.map(move |row| {
+        let (mut rows, mut lacking, mut has_failed) = (rows, open.ledger().rows(), false);
+        Ok(std::iter::from_fn(move || {
             let damaged = |why: String| StoreError::Damaged { path: path.clone(), why };
-            let row = match row {
-                Some(Ok((key, value))) if !open.ledger().has(&key, &value) => Err(damaged(NOT_COMMITTED.to_owned())),
-                Some(row) => row.map_err(|error| damaged(error.to_string())),
-                None => Err(StoreError::Hung { path: path.clone(), doing: OPENING }),
+            let row = match rows.next() {
+                Some(Some(Ok((key, value)))) if !open.ledger().has(&key, &value) => {
+                    Err(damaged(NOT_COMMITTED.to_owned()))
+                }
+                Some(Some(row)) => row.map_err(|error| damaged(error.to_string())),
+                Some(None) => Err(StoreError::Hung { path: path.clone(), doing: OPENING }),
+                // Each of them is of the ledger, and none comes twice.
+                None if has_failed || lacking == 0 => return None,
+                None => Err(damaged(format!("{lacking} rows are missing"))),
             };
-            row.inspect_err(|error| {
-                if matches!(error, StoreError::Damaged { .. }) {
+            match &row {
+                Ok(_) => lacking = lacking.saturating_sub(1),
+                Err(_) => {
+                    has_failed = true;
                     doubt::begin(&path);
                 }
-            })
+            }
+            Some(row)
         }))
     }
 

@@ -74,6 +74,11 @@ impl Ledger {
         }
     }
 
+    /// How many rows there are.
+    pub fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
     /// Bytes of all keys and values.
     pub fn bytes(&self) -> u64 {
         self.bytes

@@ -171,6 +171,12 @@ fn rows_that_others_speak_for_are_passed_and_checked_when_they_are_read() {
         let scanned: Vec<_> = store.scan().unwrap().collect();
         assert_eq!(scanned.iter().filter(|row| matches!(row, Err(StoreError::Damaged { .. }))).count(), 1);
         store.tamper(b"t1", None);
+        let scanned: Vec<_> = store.scan().unwrap().collect();
+        let (last, others) = scanned.split_last().unwrap();
+        assert!(
+            others.iter().all(Result::is_ok) && matches!(last, Err(StoreError::Damaged { .. })),
+            "a row is missing"
+        );
         assert!(matches!(store.read(vec![b"t1".to_vec()]), Err(StoreError::Damaged { .. })));
         drop(store);
 
