@@ -195,7 +195,7 @@ fn challenge_card(challenge: &ChallengeView, form_id: &str) -> Markup {
                     button { "Submit" }
                 }
                 p.hint {
-                    (challenge.attempts) " attempts, solved by " (challenge.solvers) " teams"
+                    (counted(challenge.attempts, "attempt")) ", solved by " (counted(challenge.solvers, "team"))
                     @if let Some(again_at) = challenge.again_at { ", next attempt after " (clock_text(again_at)) }
                 }
                 @if let Some(price) = challenge.next_hint {
@@ -443,6 +443,10 @@ fn document(status: StatusCode, title: &str, follow: Option<&str>, lead: &Markup
         }
     };
     reply(status, "text/html; charset=utf-8", page.0)
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// A time as the page shows it: UTC, to the second.
