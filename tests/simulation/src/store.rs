@@ -18,6 +18,8 @@ const FEW_ROWS: usize = 3;
 const FULL_ONE_IN: usize = 6;
 /// A store is damaged once in so many times that it is opened.
 const DAMAGED_ONE_IN: usize = 6;
+/// Likewise a row that was passed, where there are any.
+const PASSED_DAMAGED_ONE_IN: usize = 2;
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -82,6 +84,7 @@ impl Store {
                 self.ledger = ledger;
                 if !passed.is_empty() {
                     shell.reach(Place::Passed);
+                    self.damage_passed(shell, name, &passed);
                 }
                 Ok(Some((rows, reading)))
             }
@@ -193,6 +196,22 @@ impl Store {
             (self.torn, self.is_damaged) = (Some(vec![before, after]), true);
         }
         Commit::Torn
+    }
+
+    /// Damages a row that was not read: whoever reads it is to notice.
+    fn damage_passed(&mut self, shell: &mut Shell, name: &str, passed: &BTreeSet<Vec<u8>>) {
+        if !shell.strikes(Fault::StoreDamage, PASSED_DAMAGED_ONE_IN) {
+            return;
+        }
+        let index = shell.random.below(passed.len());
+        let key = passed.iter().nth(index).expect("there are so many");
+        shell.trace.note(|| format!("replica {name}: damage to a row that it passed"));
+        self.torn.get_or_insert(vec![self.rows.clone()]);
+        self.is_damaged = true;
+        match self.rows.get_mut(key).filter(|_| shell.random.one_in(2)) {
+            Some(row) => row.truncate(row.len() / 2),
+            None => drop(self.rows.remove(key)),
+        }
     }
 
     fn damage(&mut self, shell: &mut Shell, name: &str) {
