@@ -19,7 +19,7 @@ pub struct Reach {
 }
 
 impl Reach {
-    /// Whether it is there from that position on, of which is known that it is this log's.
+    /// Whether the log still has every batch after `position`, which must be a position of this log.
     pub fn reaches(&self, position: LogSeq) -> bool {
         self.beginning.is_none_or(|beginning| beginning.follows <= position) && position <= self.end
     }
@@ -102,8 +102,8 @@ impl Opening {
     }
 }
 
-/// Whether a state in the folder that can go on is to be given up for a snapshot. Where the log is trimmed, only for one that waits for no
-/// backfill if the state does: what is left of the log might make other figures than it has.
+/// Whether a snapshot replaces a usable state in the folder. Over a trimmed log that happens only when the state waits for a backfill and
+/// the snapshot does not: the rest of the log might give the view other figures than the snapshot has.
 fn is_worth_it(held: Held, snapshot: &Snapshot, is_trimmed: bool) -> bool {
     let ahead = snapshot.position.0.saturating_sub(held.position.0);
     match is_trimmed {

@@ -240,7 +240,7 @@ impl Replica {
         self.pending
     }
 
-    /// Whether nothing stood behind the last batch when it was read.
+    /// Whether the state has every batch of the log, as far as is known: none waits here, and none followed when the log was last read.
     pub fn is_level(&self) -> bool {
         self.is_level
     }
@@ -411,8 +411,8 @@ impl Replica {
         self.actions.push_back(Action::Tell);
     }
 
-    /// Whether nobody has put a snapshot on the broker, for long enough, in which the view that the batch at `position` takes
-    /// into force is what it was found to be.
+    /// Whether the batch at `position` has waited long enough for another replica's snapshot, in which its view was made from the
+    /// part of the log that the activation names. The first call for a position asks for that snapshot.
     fn has_waited_for_snapshot(&mut self, position: LogSeq, now: Duration) -> bool {
         let patience = self.settings.patience;
         if let Some((_, since)) = self.short_of.filter(|(of, _)| *of == position) {
@@ -423,8 +423,8 @@ impl Replica {
         false
     }
 
-    /// Has the pages fetched that the batches here need, all at once. Before, pages leave for which there is no room: while some are on their
-    /// way none does.
+    /// Asks for all pages that the waiting batches need, in one fetch. Evicts first, because nothing is evicted while pages are on
+    /// their way.
     fn fetch(&mut self, moment: Moment) {
         self.evict(moment);
         self.is_fetching = true;
@@ -463,8 +463,8 @@ impl Replica {
         moment.closed_bytes.is_some_and(|part| bytes > most(part))
     }
 
-    /// Has closed days leave memory that take too much of it, if all that was handed out to be stored is stored. Nothing leaves while pages
-    /// are on their way: what the batch in front needs could go before the rest of it has come.
+    /// Evicts closed days that take too much memory. While a checkpoint is not on disk, evicts only pages of ids that came back. Evicts
+    /// nothing while pages are on their way: a page that the first batch needs could go before its other pages come.
     fn evict(&mut self, moment: Moment) {
         if self.is_fetching {
             return;

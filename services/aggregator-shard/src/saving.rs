@@ -37,7 +37,7 @@ pub struct Checkpoint {
     pub changes: Arc<Changes>,
     /// The snapshot that is to be put on the broker once it is committed.
     pub snapshot: Option<SnapshotDue>,
-    /// Whether it is to be looked whether the store is bloated.
+    /// Whether to check, after the commit, if the store is bloated.
     pub looks_for_bloat: bool,
 }
 
@@ -116,7 +116,7 @@ impl Saving {
         !self.is_under_way && is_due && self.unsaved.is_due(now)
     }
 
-    /// Also when nothing comes any more: the last of it would be missing there for as long as the log is quiet.
+    /// Is true for a quiet log, too: otherwise the newest snapshot would lack the last batches for as long as the log stays quiet.
     fn is_snapshot_due(&self, state: &PartitionState, now: Duration) -> bool {
         now.saturating_sub(self.snapshot_at) >= self.pace.snapshot && state.position() > self.snapshotted
     }

@@ -25,7 +25,7 @@ const MAX_AT_ONCE: usize = 4;
 /// How long memory may postpone a checkpoint. The estimate may be wrong, so after that it is made once memory is ample and nothing
 /// else is reserved.
 const MAX_POSTPONED: Duration = Duration::from_secs(60);
-/// Between two looks whether one more may be made.
+/// Pause between two tries to take a [`Slot`].
 const SLOT_POLL: Duration = Duration::from_millis(50);
 
 static SLOTS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
@@ -33,7 +33,7 @@ static SLOTS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
     Arc::new(Semaphore::new(processors.min(MAX_AT_ONCE)))
 });
 
-/// That a checkpoint may be made now.
+/// Permission to make a checkpoint now.
 pub struct Slot {
     _permit: OwnedSemaphorePermit,
 }
@@ -101,8 +101,9 @@ impl Storing {
         Turn::Now(slot)
     }
 
-    /// Begins a checkpoint of the replica, unless there is no memory for it: the log is there to be read again. The work says
-    /// [`Input::Committed`] when the changes are on disk, and ends with [`Input::Saved`], unless the outbox has ended.
+    /// Begins a checkpoint of the replica. Returns `None` when there is no memory for it: nothing is lost, as the log can be read
+    /// again. The work sends [`Input::Committed`] once the changes are on disk. It ends with [`Input::Saved`], also when the commit
+    /// fails. It sends neither when the outbox has ended.
     pub fn begin(
         &mut self,
         slot: Option<Slot>,

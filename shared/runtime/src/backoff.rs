@@ -41,7 +41,7 @@ impl Backoff {
 
 /// Pauses while the broker does not answer.
 const UNANSWERED: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(2));
-/// A pause from which on it is told: a broker that is well answers again before.
+/// Shortest pause that is logged: a healthy broker answers again before.
 const WORTH_TELLING: Duration = Duration::from_millis(300);
 
 /// Repeats `attempt` until it succeeds; says so once the pauses are long.

@@ -84,8 +84,8 @@ impl ConsumerSeen {
         Self { floor: progress.floor, ..self }
     }
 
-    /// Whether the consumer that is there now is another one, and begins behind alerts which nobody has: a process that did not know
-    /// this one made it.
+    /// Whether `found` is another consumer and skips alerts that were never delivered. A process that did not know this one can have made
+    /// it so.
     fn is_skipped_by(self, found: &Info) -> bool {
         Self::from(found).created != self.created
             && match found.config.deliver_policy {

@@ -1,10 +1,10 @@
 //! Summaries of days whose entities are in pages of their own. A restart reads a summary in the place of the day's pages, and a page when a
 //! batch needs it (docs/decisions/0037).
 //!
-//! A summary says of each page how many rows it has, what they sum up to, and what its stored row is known by. It says of each kind how
-//! many entities there are and what their ids sum up to. The hashes of the entities, of which [`Whereabouts`] keep a part, are in rows of their own;
-//! those of entities that came later are in the summary, until they are enough for a row. A hash of an entity that has left may be among
-//! them, and none of an entity that is there is missing. A summary is written in the same commit as any page that it speaks of.
+//! For each page a summary has the number of rows, their sum, and the length and hash of its stored row. For each kind it has the number of
+//! entities and the sum of their ids. The hashes of the entities, of which [`Whereabouts`] keep a part, are in rows of their own. The
+//! summary itself has the hashes of later entities, as long as they are few. Every entity of the day has its hash in one of these; hashes
+//! of entities that left may be there too. A summary is written in the same commit as any page that it speaks of.
 //!
 //! [`Whereabouts`]: crate::whereabouts::Whereabouts
 
@@ -18,7 +18,7 @@ use daybook_domain::time::Date;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-/// Version of the form, which the sums of pages are part of: of the bytes that digests are made of.
+/// Version of the stored form. It changes also when the sums of pages change, and so when the bytes that digests hash change.
 const FORMAT: u8 = 1;
 /// Bytes of what is stored of a hash: its upper bits, which are all that [`Whereabouts`](crate::whereabouts::Whereabouts) keep.
 const PART_OF_A_HASH: usize = 6;
@@ -170,7 +170,8 @@ impl Summarized {
         decode::<SummaryRow>(key, value)?.read().ok_or_else(|| damaged(key, "a summary"))
     }
 
-    /// Whether it speaks of the day, all of whose pages are in memory, as they were stored; `hashes` are those of its rows of hashes.
+    /// Whether the summary agrees with the day. All pages of the day must be in memory, as they were stored; `hashes` are those of its
+    /// rows of hashes.
     pub(super) fn is_of(&self, day: &mut Day, mut hashes: Vec<u64>) -> bool {
         hashes.extend(self.summary.more());
         hashes.sort_unstable();
@@ -224,8 +225,8 @@ pub(super) fn write(
     day.summary = Some(summary);
 }
 
-/// The rows that need not be read behind this one, which is a summary: those of a state that is
-/// [restored](crate::PartitionState::restore_passing) without them.
+/// Returns the rows that a restart need not read because `row` is their summary, and `None` when it is no summary. The
+/// state is then [restored](crate::PartitionState::restore_passing) without them.
 pub fn pass(row: &Row) -> Option<Passed> {
     pass_pages(row).or_else(|| super::ids::pass(row))
 }

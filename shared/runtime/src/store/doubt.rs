@@ -1,5 +1,5 @@
-//! A file in a store's folder that says that some row of it was not what was committed. Rows that are passed when a store is opened
-//! are looked at when they are needed: without this, a store with a damaged one would be opened again and again.
+//! A file in a store's folder that says that a row may not be what was committed. An opening that skips rows checks them only when
+//! they are needed. Without this file it would open a store with a damaged row again and again.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -12,7 +12,7 @@ pub(super) fn is_there(path: &Path) -> bool {
     path.join(FILE).try_exists().unwrap_or(true)
 }
 
-/// Has the store be read whole when it is opened next.
+/// Makes the next opening of the store read all of its rows.
 pub(super) fn begin(path: &Path) {
     if let Err(error) = std::fs::write(path.join(FILE), "") {
         tracing::warn!(?path, %error, "a damaged checkpoint store cannot be marked");

@@ -117,8 +117,8 @@ impl Store {
         Self::opened(backend, path, None, |rows, _| read(rows))
     }
 
-    /// As [`Self::open_with`], but does not read the rows that `pass` tells, which are what the row before them says: each is checked
-    /// against that when it is [read](Self::read). A store of which someone had [doubts](Self::doubt) is read whole.
+    /// As [`Self::open_with`], but skips the rows that `pass` returns for the row before them. The ledger counts each skipped row by
+    /// the length and hash in that row, and checks it when it is [read](Self::read). A [doubted](Self::doubt) store is read whole.
     ///
     /// # Errors
     /// As [`Self::open_with`].
@@ -148,8 +148,8 @@ impl Store {
         Ok((Self { backend, path: path.to_owned(), state }, made))
     }
 
-    /// What was read of it cannot be what it holds: from now on, until all of it has been read and found to be whole, it is not opened
-    /// by less than all of its rows. Blocking.
+    /// Marks the store as possibly damaged, because a row could not be read or is not what was committed. From now on every
+    /// opening reads all rows, until one finds them all sound. Blocking.
     pub fn doubt(&self) {
         doubt::begin(&self.path);
     }
@@ -245,8 +245,8 @@ impl Store {
     /// way or failed. Blocking.
     ///
     /// # Errors
-    /// When a row is not there or not what was committed: the store is damaged then, and [doubted](Self::doubt). One that is being
-    /// rebuilt is [locked](StoreError::is_locked) for a while.
+    /// When a row is missing or differs from what was committed, or when the engine fails or hangs: the store is then
+    /// [doubted](Self::doubt). While the store is being opened again or replaced it is [locked](StoreError::is_locked).
     pub fn read(&self, keys: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, StoreError> {
         let open = self.lock().reading.clone().ok_or_else(|| StoreError::Locked(self.path.clone()))?;
         let path = self.path.clone();
@@ -270,9 +270,9 @@ impl Store {
     /// Every row in order of keys, as of the last commit if none is made meanwhile. Blocking.
     ///
     /// # Errors
-    /// When the store is not open; its rows may be errors too, the last one if the engine hangs or panics. A row that is not what was
-    /// committed is one, and so is the end where some did not come: they may never have been read before. The store is
-    /// [doubted](Self::doubt) then.
+    /// When the store is not open; its rows may be errors too. The last item is an error when the engine hangs or panics, and when rows
+    /// are missing at the end. A row that differs from what was committed is an error: the scan may be the first to read it. The store
+    /// is then [doubted](Self::doubt).
     pub fn scan(&self) -> Result<impl Iterator<Item = Result<Row, StoreError>> + use<>, StoreError> {
         let path = self.path.clone();
         let open = self.lock().open.clone().ok_or_else(|| StoreError::Locked(path.clone()))?;
