@@ -242,6 +242,13 @@ impl AlertsBroker {
         eventually(&format!("the consumer of {target}"), || self.waiting(target)).await;
     }
 
+    /// Removes the target's consumer, as a broker does that loses it.
+    pub async fn lose_consumer(&self, target: &str) {
+        let jetstream = &self.connection.jetstream;
+        let stream = jetstream.get_stream(self.connection.subjects.alerts_stream()).await.unwrap();
+        stream.delete_consumer(&durable_name(&self.connection, target)).await.unwrap();
+    }
+
     /// Waits until everything is settled for the target.
     pub async fn settled(&self, target: &str) {
         eventually(&format!("{target} has everything"), || async {
@@ -258,7 +265,11 @@ pub async fn waiting(connection: &Connection, target: &str) -> Option<(u64, usiz
 
 async fn consumer_info(connection: &Connection, target: &str) -> Option<Info> {
     let stream = connection.jetstream.get_stream(connection.subjects.alerts_stream()).await.unwrap();
-    stream.consumer_info(format!("{}-webhook-{target}", connection.subjects.prefix())).await.ok()
+    stream.consumer_info(durable_name(connection, target)).await.ok()
+}
+
+fn durable_name(connection: &Connection, target: &str) -> String {
+    format!("{}-webhook-{target}", connection.subjects.prefix())
 }
 
 /// Arguments of a gateway that sends alerts to the webhooks of `folder`; without those that say where the broker is.

@@ -161,7 +161,7 @@ impl Reclaim {
             return if next.is_empty() { ReclaimAction::Done(round.removed) } else { ReclaimAction::Remove(next) };
         }
         let named = self.manifests.values().flat_map(Manifest::names).collect();
-        let due = self.seen.look(&std::mem::take(&mut round.there), &named, now, round.patience);
+        let due = self.seen.look(&std::mem::take(&mut round.there), named, now, round.patience);
         if due.is_empty() {
             return ReclaimAction::Done(0);
         }
@@ -308,10 +308,10 @@ impl<P> Default for Seen<P> {
 impl<P: Copy + Ord> Seen<P> {
     /// Takes note of which pieces are there and which are named, `now` by a clock that never goes back. Returns those of the former
     /// that have not been named for long enough.
-    fn look(&mut self, there: &BTreeSet<P>, named: &BTreeSet<P>, now: Duration, patience: Patience) -> Vec<Due<P>> {
+    fn look(&mut self, there: &BTreeSet<P>, named: BTreeSet<P>, now: Duration, patience: Patience) -> Vec<Due<P>> {
         let before = std::mem::take(&mut self.unnamed);
         let mut due = Vec::new();
-        for piece in there.difference(named).copied() {
+        for piece in there.difference(&named).copied() {
             let new = Since { at: now, was_named: self.named.contains(&piece) };
             let since = before.get(&piece).copied().unwrap_or(new);
             let patience = if since.was_named { patience.released } else { patience.orphaned };
@@ -320,7 +320,7 @@ impl<P: Copy + Ord> Seen<P> {
             }
             self.unnamed.insert(piece, since);
         }
-        self.named.clone_from(named);
+        self.named = named;
         due
     }
 }
@@ -336,7 +336,7 @@ mod tests {
         let mut seen = Seen::default();
         let mut at = |second, there: &[u8], named: &[u8]| {
             let [there, named] = [there, named].map(|pieces| pieces.iter().copied().collect());
-            let due = seen.look(&there, &named, Duration::from_secs(second), Patience { released, orphaned });
+            let due = seen.look(&there, named, Duration::from_secs(second), Patience { released, orphaned });
             due.into_iter().map(|due| (due.piece, due.patience)).collect::<Vec<_>>()
         };
         assert_eq!(at(5, &[1, 2, 3], &[1, 2]), []);

@@ -5,6 +5,7 @@ use crate::checkpoints::chain;
 use daybook_contracts::log::Through;
 use daybook_domain::ids::{LogSeq, Partition};
 use daybook_machine::PartitionState;
+use daybook_runtime::backoff::Backoff;
 use daybook_runtime::store::{Changes, StoreError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,7 +89,7 @@ impl Saving {
             position: state.position(),
             is_under_way: false,
             is_committed: false,
-            unsaved: Unsaved::new(now),
+            unsaved: Unsaved::new(pace.checkpoint, now),
             row_bytes,
             snapshot_at: now,
             snapshotted: LogSeq::default(),
@@ -160,7 +161,7 @@ impl Saving {
                 self.unsaved.stored(self.partition);
                 Ok(())
             }
-            Err(error) => self.unsaved.failed(self.partition, changes, error, self.pace.checkpoint, now),
+            Err(error) => self.unsaved.failed(self.partition, changes, error, now),
         }
     }
 }
@@ -194,13 +195,16 @@ impl RowBytes {
 struct Unsaved {
     changes: Changes,
     failures: u32,
+    backoff: Backoff,
     retry_at: Duration,
     look_at: Duration,
 }
 
 impl Unsaved {
-    fn new(now: Duration) -> Self {
-        Self { changes: Changes::default(), failures: 0, retry_at: now, look_at: now }
+    /// With this interval between checkpoints.
+    fn new(interval: Duration, now: Duration) -> Self {
+        let backoff = Backoff::new(interval, MAX_RETRY_PAUSE.max(interval));
+        Self { changes: Changes::default(), failures: 0, backoff, retry_at: now, look_at: now }
     }
 
     /// Whether the next checkpoint may be tried.
@@ -220,6 +224,7 @@ impl Unsaved {
             tracing::info!(%partition, failures = self.failures, "checkpoints are stored again");
         }
         self.failures = 0;
+        self.backoff.reset();
         metrics::gauge!("daybook_checkpoint_failures", "partition" => partition.to_string()).set(0.0);
     }
 
@@ -232,15 +237,13 @@ impl Unsaved {
         partition: Partition,
         changes: Arc<Changes>,
         error: StoreError,
-        interval: Duration,
         now: Duration,
     ) -> Result<(), StoreError> {
         metrics::counter!("daybook_checkpoint_failures_total").increment(1);
         if !error.may_pass() {
             return Err(error);
         }
-        let doubled = interval.saturating_mul(2_u32.saturating_pow(self.failures.min(16)));
-        let pause = doubled.min(MAX_RETRY_PAUSE.max(interval));
+        let pause = self.backoff.next_pause();
         self.failures += 1;
         self.retry_at = now + pause;
         self.changes = Arc::unwrap_or_clone(changes);
@@ -278,13 +281,13 @@ mod tests {
     #[test]
     fn a_checkpoint_that_failed_is_tried_again_with_what_came_later() {
         let mut now = Duration::ZERO;
-        let mut unsaved = Unsaved::new(now);
+        let mut unsaved = Unsaved::new(INTERVAL, now);
         assert!(unsaved.is_due(now));
         let mut pauses = Vec::new();
         let mut changes = unsaved.with(put(b"a", b"1"));
         for value in [b"2", b"3", b"4", b"5", b"6", b"7"] {
             let failed = now;
-            unsaved.failed(Partition(0), changes, locked(), INTERVAL, now).unwrap();
+            unsaved.failed(Partition(0), changes, locked(), now).unwrap();
             while !unsaved.is_due(now) {
                 now += Duration::from_secs(1);
             }
@@ -294,7 +297,7 @@ mod tests {
         assert_eq!(pauses, [5, 10, 20, 40, 60, 60]);
         assert_eq!(changes.put, [put(b"a", b"1").put, put(b"b", b"7").put].concat());
         unsaved.stored(Partition(0));
-        unsaved.failed(Partition(0), changes, locked(), INTERVAL, now).unwrap();
+        unsaved.failed(Partition(0), changes, locked(), now).unwrap();
         assert!(unsaved.is_due(now + INTERVAL), "the first failure in a row again");
     }
 
@@ -316,13 +319,13 @@ mod tests {
     fn damage_is_not_tried_again() {
         let damaged = StoreError::Damaged { path: PathBuf::new(), why: String::new() };
         let now = Duration::ZERO;
-        assert!(Unsaved::new(now).failed(Partition(0), Arc::default(), damaged, INTERVAL, now).is_err());
+        assert!(Unsaved::new(INTERVAL, now).failed(Partition(0), Arc::default(), damaged, now).is_err());
     }
 
     #[test]
     fn a_store_is_looked_at_now_and_then() {
         let now = Duration::ZERO;
-        let mut unsaved = Unsaved::new(now);
+        let mut unsaved = Unsaved::new(INTERVAL, now);
         assert!(unsaved.is_time_to_look(now) && !unsaved.is_time_to_look(now));
         assert!(unsaved.is_time_to_look(now + LOOK_INTERVAL));
     }

@@ -127,16 +127,13 @@ impl TargetConsumer {
             Self { consumer, opened, wanted, tenants: target.tenants.clone() }
         };
         let found: Option<Consumer<pull::Config>> = match stream.get_consumer(&name).await {
-            Ok(found) => Some(found),
-            Err(error) if is_absent(&error) => None,
-            Err(error) => return Err(cannot("find", error.as_ref())),
-        };
-        let found = match found {
-            Some(found) if seen.is_some_and(|seen| seen.is_skipped_by(found.cached_info())) => {
+            Ok(found) if seen.is_some_and(|seen| seen.is_skipped_by(found.cached_info())) => {
                 remove(connection, &target.name).await?;
                 None
             }
-            found => found,
+            Ok(found) => Some(found),
+            Err(error) if is_absent(&error) => None,
+            Err(error) => return Err(cannot("find", error.as_ref())),
         };
         let Some(found) = found else {
             tracing::info!(webhook = %target.name, consumer = name, begin = ?config.deliver_policy, "making a target's consumer");

@@ -136,9 +136,7 @@ async fn a_consumer_that_somebody_removes_is_made_again_where_it_was() {
     let mut ids = broker.alerts("acme", "low", 3).await;
     receiver.requests(3).await;
     broker.settled("pager").await;
-    let jetstream = &broker.connection.jetstream;
-    let stream = jetstream.get_stream(broker.connection.subjects.alerts_stream()).await.unwrap();
-    stream.delete_consumer("daybook-webhook-pager").await.unwrap();
+    broker.lose_consumer("pager").await;
     ids.extend(broker.alerts("acme", "low", 3).await);
     eventually("none is lost", || async { (receiver.counts().len() == 6).then_some(()) }).await;
     broker.settled("pager").await;
@@ -158,9 +156,7 @@ async fn a_consumer_that_another_process_makes_again_drops_nothing() {
     broker.settled("pager").await;
     // While the gateway stands still, the consumer is lost, alerts come, and a gateway that has just begun makes it again.
     gateway.pause();
-    let jetstream = &broker.connection.jetstream;
-    let stream = jetstream.get_stream(broker.connection.subjects.alerts_stream()).await.unwrap();
-    stream.delete_consumer("daybook-webhook-pager").await.unwrap();
+    broker.lose_consumer("pager").await;
     ids.extend(broker.alerts("acme", "low", 3).await);
     let mut other = broker.gateway("gateway-2");
     other.start();
