@@ -8,6 +8,9 @@ pub type Row = (Vec<u8>, Vec<u8>);
 /// Bytes of a row's hash.
 pub const HASH_BYTES: usize = 16;
 
+/// Bytes of a stored [`RowSum`].
+pub const ROW_SUM_BYTES: usize = size_of::<u32>() + HASH_BYTES;
+
 /// A row is known by this without its being held: one that has it is that row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowSum {
@@ -23,6 +26,20 @@ impl RowSum {
         hasher.update(&(key.len() as u64).to_be_bytes()).update(key).update(value);
         let hash = *hasher.finalize().as_bytes().first_chunk().expect("a hash has 32 bytes");
         Self { bytes: u32::try_from(key.len() + value.len()).unwrap_or(u32::MAX), hash }
+    }
+
+    /// As it is stored: the number, and the hash.
+    pub fn to_bytes(self) -> [u8; ROW_SUM_BYTES] {
+        let mut packed = [0; ROW_SUM_BYTES];
+        let (bytes, hash) = packed.split_at_mut(size_of::<u32>());
+        bytes.copy_from_slice(&self.bytes.to_be_bytes());
+        hash.copy_from_slice(&self.hash);
+        packed
+    }
+
+    pub fn from_bytes(packed: &[u8; ROW_SUM_BYTES]) -> Self {
+        let [a, b, c, d, hash @ ..] = *packed;
+        Self { bytes: u32::from_be_bytes([a, b, c, d]), hash }
     }
 }
 

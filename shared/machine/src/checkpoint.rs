@@ -11,20 +11,21 @@ pub(crate) use self::ids::id_page_key;
 use self::restore::{damaged, decode};
 pub(crate) use self::restore::{page_of_keys, stored_page};
 pub(crate) use self::summary::hash_row_key;
-pub use self::summary::{HASH_CUT, HashCut, Summary, pass};
+pub(crate) use self::summary::{HASH_CUT, HashCut};
+pub use self::summary::{Summary, pass};
 
 use super::alerts::Marks;
 use super::day::{Day, Sealed};
 use super::digest::Canonical;
 use super::entity::KindId;
-use super::pages::{PageKey, Pages};
+use super::pages::{PageKey, Pages, Stored};
 use super::window::{Views, Window};
 use super::{Model, PartitionState};
 use daybook_contracts::ask::DayState;
 use daybook_contracts::day::DayMarker;
 use daybook_contracts::log::Through;
 use daybook_contracts::report::{Account, Change, Coverage};
-use daybook_contracts::rows::{Changes, RowSum};
+use daybook_contracts::rows::Changes;
 use daybook_domain::calendar::CalendarTable;
 use daybook_domain::catalogue::{Kind, Tenant, View};
 use daybook_domain::ids::{LogSeq, Name, Partition, TenantId};
@@ -234,7 +235,9 @@ impl PartitionState {
             let windows = self.tenants.get_mut(&id).and_then(|tenant| tenant.windows.seasons.get_mut(&season));
             let prefix = season_prefix(&id, &season);
             for (view, window) in windows.into_iter().flatten() {
-                window.groups.take_dirty(|page, rows| put(view_key(&prefix, view, page), &rows, &mut changes));
+                window
+                    .groups
+                    .take_dirty(|page, rows| put(view_key(&prefix, view, page), &rows, Stored::sized, &mut changes));
             }
         }
         for (date, id) in dirty.days {
@@ -300,11 +303,13 @@ struct Room {
 /// There is `room` in the head for the page of entities, and for all pages.
 fn write_day(prefix: &[u8], day: &mut Day, views: Option<&mut Views>, room: [Room; 2], changes: &mut Changes) {
     let [mut of_entities, mut room] = room;
-    let entities = write_pages(&mut day.entities, |page| entity_key(prefix, page), &mut of_entities, changes);
+    let entities =
+        write_pages(&mut day.entities, |page| entity_key(prefix, page), Stored::hashed, &mut of_entities, changes);
     room.head = of_entities.head;
     let (mut rows, mut pages) = (BTreeMap::new(), BTreeMap::new());
     for (name, window) in views.into_iter().flatten() {
-        let page = write_pages(&mut window.groups, |page| view_key(prefix, name, page), &mut room, changes);
+        let page =
+            write_pages(&mut window.groups, |page| view_key(prefix, name, page), Stored::sized, &mut room, changes);
         pages.extend(page.map(|page| (name.clone(), page)));
         rows.insert(name.clone(), ViewRow::of(window));
     }
@@ -328,6 +333,7 @@ fn write_day(prefix: &[u8], day: &mut Day, views: Option<&mut Views>, room: [Roo
 fn write_pages<K, V>(
     pages: &mut Pages<K, V>,
     key: impl Fn(u32) -> Vec<u8>,
+    know: fn(&[u8], &[u8]) -> Stored,
     room: &mut Room,
     changes: &mut Changes,
 ) -> Option<ByteBuf>
@@ -341,7 +347,7 @@ where
         room.head -= bytes.len();
         return Some(ByteBuf::from(bytes));
     }
-    pages.take_dirty(|page, rows| put(key(page), &rows, changes));
+    pages.take_dirty(|page, rows| put(key(page), &rows, know, changes));
     None
 }
 
@@ -377,12 +383,12 @@ fn view_key(prefix: &[u8], view: &Name, page: u32) -> Vec<u8> {
     [prefix, b"v", view.as_str().as_bytes(), b"\0", &page.to_be_bytes()].concat()
 }
 
-/// Puts a page, and returns what its row is known by.
-fn put(key: Vec<u8>, rows: &impl Serialize, changes: &mut Changes) -> RowSum {
+/// Puts a page, and returns what is to be known of its row.
+fn put(key: Vec<u8>, rows: &impl Serialize, know: fn(&[u8], &[u8]) -> Stored, changes: &mut Changes) -> Stored {
     let bytes = encode(rows);
-    let row = RowSum::of(&key, &bytes);
+    let stored = know(&key, &bytes);
     changes.put.push((key, bytes));
-    row
+    stored
 }
 
 fn encode(row: &impl Serialize) -> Vec<u8> {

@@ -76,9 +76,14 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// A row of so many bytes.
-    pub fn sized(bytes: usize) -> Self {
-        Self { bytes: u32::try_from(bytes).unwrap_or(u32::MAX), hash: None }
+    /// A row of which nobody will ask for the hash.
+    pub fn sized(key: &[u8], value: &[u8]) -> Self {
+        Self { bytes: u32::try_from(key.len() + value.len()).unwrap_or(u32::MAX), hash: None }
+    }
+
+    /// A row that a summary may have to name.
+    pub fn hashed(key: &[u8], value: &[u8]) -> Self {
+        RowSum::of(key, value).into()
     }
 }
 
@@ -314,12 +319,12 @@ impl<K: PageKey, V: Canonical> Pages<K, V> {
 
     /// Hands every changed page to `write` as its number and rows, which returns what the row is known by that it makes of them, and takes
     /// them for written: from now on each is stored by itself.
-    pub fn take_dirty(&mut self, mut write: impl FnMut(u32, PageRows<'_, K, V>) -> RowSum) {
+    pub fn take_dirty(&mut self, mut write: impl FnMut(u32, PageRows<'_, K, V>) -> Stored) {
         let are_new = !self.is_apart && !self.pages.is_empty();
         self.is_apart |= are_new;
         for (index, page) in self.pages.iter_mut().enumerate() {
             if std::mem::take(&mut page.dirty) || are_new {
-                page.stored = write(index as u32, PageRows(&page.rows)).into();
+                page.stored = write(index as u32, PageRows(&page.rows));
             }
         }
     }
@@ -607,7 +612,7 @@ mod tests {
         let mut stored = BTreeMap::new();
         pages.take_dirty(|index, rows| {
             stored.insert(index, rmp_serde::to_vec(&rows).unwrap());
-            row(index, &stored[&index])
+            row(index, &stored[&index]).into()
         });
         (pages, stored)
     }
@@ -699,7 +704,7 @@ mod tests {
                 if small.is_none() {
                     pages.take_dirty(|index, rows| {
                         stored.insert(index, rmp_serde::to_vec(&rows).unwrap());
-                        row(index, &stored[&index])
+                        row(index, &stored[&index]).into()
                     });
                 }
             };

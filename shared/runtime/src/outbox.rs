@@ -146,7 +146,7 @@ async fn run(
             },
             Some((ticket, end)) = under_way.next() => {
                 match end {
-                    Some((subject, end)) => lanes.wrote(ticket, &subject, end),
+                    Some((subject, end)) => lanes.wrote(ticket, subject, end),
                     None => lanes.deleted(ticket),
                 }
                 written.send_replace(lanes.done());

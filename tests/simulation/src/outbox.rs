@@ -58,7 +58,7 @@ impl Outbox {
         let index = shell.random.below(self.under_way.len());
         if let Some(end) = self.under_way[index].step(shell)? {
             let Entry { ticket, output, .. } = self.under_way.swap_remove(index).entry;
-            self.lanes.wrote(ticket, &output.subject, end);
+            self.lanes.wrote(ticket, output.subject, end);
         }
         Ok(())
     }

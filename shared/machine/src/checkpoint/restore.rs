@@ -16,7 +16,6 @@ use crate::whereabouts::Whereabouts;
 use crate::window::{Group, GroupKey, Views, Windows};
 use crate::{Model, PartitionState, soundness};
 use daybook_contracts::report::Coverage;
-use daybook_contracts::rows::RowSum;
 use daybook_domain::catalogue::{Kind, View};
 use daybook_domain::ids::{LogSeq, Name, Partition, TenantId};
 use daybook_domain::plan::Plan;
@@ -323,7 +322,7 @@ impl Loose {
             }
             (b'e', page) => {
                 let is_known = knows || self.summary.is_some();
-                let stored = if is_known { RowSum::of(key, value).into() } else { Stored::sized(value.len()) };
+                let stored = if is_known { Stored::hashed(key, value) } else { Stored::sized(key, value) };
                 restore_page::<EntityKey, Entity>(&mut day.entities, key, page, value, stored)?;
             }
             (b'v', rest) => read_view_page(key, rest, value, &mut self.views)?,
@@ -554,7 +553,7 @@ fn read_view_page(key: &[u8], rest: &[u8], value: &[u8], views: &mut LooseViews)
     let (name, page) = split_name(rest).ok_or_else(bad)?;
     let name = Name::new(name).map_err(|_| bad())?;
     let groups = &mut views.windows.entry(name).or_default().groups;
-    restore_page::<GroupKey, Group>(groups, key, page, value, Stored::sized(value.len()))
+    restore_page::<GroupKey, Group>(groups, key, page, value, Stored::sized(key, value))
 }
 
 fn restore_page<K, V>(

@@ -12,7 +12,7 @@ use super::{RestoreError, damaged, day_prefix, decode, encode, entity_key};
 use crate::day::{Day, Kinds, OfKind};
 use crate::entity::KindId;
 use crate::pages::{PageKey, PageSum};
-use daybook_contracts::rows::{Changes, HASH_BYTES, Passed, Row, RowSum};
+use daybook_contracts::rows::{Changes, Passed, ROW_SUM_BYTES, Row, RowSum};
 use daybook_domain::ids::TenantId;
 use daybook_domain::time::Date;
 use serde::{Deserialize, Serialize};
@@ -25,13 +25,11 @@ const PART_OF_A_HASH: usize = 6;
 /// The bits of a hash that are not stored.
 const LOWER_BITS: u32 = 64 - 8 * PART_OF_A_HASH as u32;
 /// Bytes of a page in a summary: its rows, the length and the hash of its stored row, and its sum.
-const PAGE_BYTES: usize = 4 + ROW_BYTES + 16;
-/// Bytes by which a row is known: its length and its hash.
-const ROW_BYTES: usize = 4 + HASH_BYTES;
+const PAGE_BYTES: usize = 4 + ROW_SUM_BYTES + 16;
 
 /// How hashes are cut into rows. No figure depends on it.
 #[derive(Clone, Copy, Debug)]
-pub struct HashCut {
+pub(crate) struct HashCut {
     /// So many at most are in the summary.
     within: usize,
     /// So many at most are in a row of their own.
@@ -41,7 +39,7 @@ pub struct HashCut {
 /// For tests, whose days are small.
 pub(super) const SMALL_HASH_CUT: HashCut = HashCut { within: 4, row: 7 };
 /// In tests, days are small.
-pub const HASH_CUT: HashCut = if cfg!(test) { SMALL_HASH_CUT } else { HashCut { within: 512, row: 1 << 14 } };
+pub(crate) const HASH_CUT: HashCut = if cfg!(test) { SMALL_HASH_CUT } else { HashCut { within: 512, row: 1 << 14 } };
 
 /// What is in memory of a day's summary in the store.
 #[derive(Clone, Debug, Default)]
@@ -115,11 +113,11 @@ impl Summary {
         let mut packed = Vec::with_capacity(pages.len() * PAGE_BYTES);
         for PageSum { rows, stored, sum } in pages {
             packed.extend(rows.to_be_bytes());
-            pack_row(stored, &mut packed);
+            packed.extend(stored.to_bytes());
             packed.extend(sum.to_be_bytes());
         }
-        let mut hashes = Vec::with_capacity(self.hashes.len() * ROW_BYTES);
-        self.hashes.iter().for_each(|row| pack_row(row, &mut hashes));
+        let mut hashes = Vec::with_capacity(self.hashes.len() * ROW_SUM_BYTES);
+        self.hashes.iter().for_each(|row| hashes.extend(row.to_bytes()));
         SummaryRow {
             format: FORMAT,
             pages: packed.into(),
@@ -134,7 +132,7 @@ impl SummaryRow {
     /// What it says; `None` if that can be said of no day.
     fn read(self) -> Option<Summarized> {
         let (pages, rest) = self.pages.as_chunks::<PAGE_BYTES>();
-        let (hashes, behind) = self.hashes.as_chunks::<ROW_BYTES>();
+        let (hashes, behind) = self.hashes.as_chunks::<ROW_SUM_BYTES>();
         if self.format != FORMAT || pages.is_empty() || !rest.is_empty() || !behind.is_empty() {
             return None;
         }
@@ -142,7 +140,7 @@ impl SummaryRow {
             let (rows, rest) = page.split_first_chunk()?;
             let (stored, sum) = rest.split_first_chunk()?;
             let sum = u128::from_be_bytes(sum.try_into().ok()?);
-            Some(PageSum { rows: u32::from_be_bytes(*rows), stored: unpack_row(stored)?, sum })
+            Some(PageSum { rows: u32::from_be_bytes(*rows), stored: RowSum::from_bytes(stored), sum })
         };
         let mut kinds = Kinds::default();
         for (kind, count, sum) in self.kinds {
@@ -153,10 +151,7 @@ impl SummaryRow {
         Some(Summarized {
             pages: pages.iter().map(page).collect::<Option<_>>()?,
             kinds,
-            summary: Summary {
-                hashes: hashes.iter().map(unpack_row).collect::<Option<_>>()?,
-                more: unpack(&self.more)?,
-            },
+            summary: Summary { hashes: hashes.iter().map(RowSum::from_bytes).collect(), more: unpack(&self.more)? },
         })
     }
 }
@@ -271,14 +266,4 @@ fn unpack(bytes: &[u8]) -> Option<Vec<u64>> {
     let (hashes, []) = bytes.as_chunks::<PART_OF_A_HASH>() else { return None };
     let hash = |[a, b, c, d, e, f]: [u8; PART_OF_A_HASH]| u64::from_be_bytes([a, b, c, d, e, f, 0, 0]);
     Some(hashes.iter().copied().map(hash).collect())
-}
-
-fn pack_row(row: &RowSum, bytes: &mut Vec<u8>) {
-    bytes.extend(row.bytes.to_be_bytes());
-    bytes.extend(row.hash);
-}
-
-fn unpack_row(bytes: &[u8; ROW_BYTES]) -> Option<RowSum> {
-    let (length, hash) = bytes.split_first_chunk()?;
-    Some(RowSum { bytes: u32::from_be_bytes(*length), hash: hash.try_into().ok()? })
 }

@@ -4,14 +4,14 @@
 use super::days::DayOfIds;
 use super::filter::{Filter, FilterRow};
 use super::run::{Page, Run};
-use daybook_contracts::rows::{HASH_BYTES, RowSum};
+use daybook_contracts::rows::{ROW_SUM_BYTES, RowSum};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 /// Version of the form.
 const FORMAT: u8 = 1;
 /// Bytes of a page: its first hash, how many ids it has, and the length and the hash of its stored row.
-const PAGE_BYTES: usize = 8 + 4 + 4 + HASH_BYTES;
+const PAGE_BYTES: usize = 8 + 4 + ROW_SUM_BYTES;
 
 /// As it is stored.
 #[derive(Serialize, Deserialize)]
@@ -46,8 +46,7 @@ pub fn row_of(run: &Run, rows: &[RowSum]) -> impl Serialize + use<> {
     for (page, row) in run.pages.iter().zip(rows) {
         pages.extend(page.first.to_be_bytes());
         pages.extend(page.count.to_be_bytes());
-        pages.extend(row.bytes.to_be_bytes());
-        pages.extend(row.hash);
+        pages.extend(row.to_bytes());
     }
     SummaryRow { format: FORMAT, filter: run.filter.row(), pages: pages.into(), days: run.sums.clone() }
 }
@@ -60,8 +59,7 @@ impl Summary {
         let page = |page: &[u8; PAGE_BYTES]| {
             let (first, rest) = page.split_first_chunk()?;
             let (count, rest) = rest.split_first_chunk()?;
-            let (bytes, hash) = rest.split_first_chunk()?;
-            let row = RowSum { bytes: u32::from_be_bytes(*bytes), hash: hash.try_into().ok()? };
+            let row = RowSum::from_bytes(rest.try_into().ok()?);
             Some(PageOfRun { first: u64::from_be_bytes(*first), count: u32::from_be_bytes(*count), row })
         };
         let pages: Vec<PageOfRun> = pages.iter().map(page).collect::<Option<_>>()?;

@@ -66,15 +66,15 @@ impl Lanes {
     }
 
     /// Takes note that the output with this ticket is written, and how its subject ends now.
-    pub fn wrote(&mut self, ticket: u64, subject: &str, end: End) {
+    pub fn wrote(&mut self, ticket: u64, subject: String, end: End) {
+        match self.lanes.get_mut(&subject).and_then(VecDeque::pop_front) {
+            Some(next) => self.waiting.push_back(next),
+            None => drop(self.lanes.remove(&subject)),
+        }
         if self.remembered.len() >= MAX_REMEMBERED {
             self.remembered.clear();
         }
-        self.remembered.insert(subject.to_owned(), end);
-        match self.lanes.get_mut(subject).and_then(VecDeque::pop_front) {
-            Some(next) => self.waiting.push_back(next),
-            None => drop(self.lanes.remove(subject)),
-        }
+        self.remembered.insert(subject, end);
         self.done.finish(ticket);
     }
 
@@ -140,11 +140,11 @@ mod tests {
         }
         let next = |lanes: &mut Lanes| lanes.next_write().map(|(entry, end)| (entry.ticket, end));
         assert_eq!([next(&mut lanes), next(&mut lanes), next(&mut lanes)], [Some((1, None)), Some((2, None)), None]);
-        lanes.wrote(2, "b", end(1));
+        lanes.wrote(2, "b".to_owned(), end(1));
         assert_eq!((lanes.done(), next(&mut lanes)), (0, None), "the first is a hole");
-        lanes.wrote(1, "a", end(8));
+        lanes.wrote(1, "a".to_owned(), end(8));
         assert_eq!((lanes.done(), next(&mut lanes)), (2, Some((3, Some(end(8))))));
-        lanes.wrote(3, "a", end(9));
+        lanes.wrote(3, "a".to_owned(), end(9));
         assert!(lanes.is_empty() && lanes.done() == 3);
     }
 
@@ -156,7 +156,7 @@ mod tests {
         lanes.put(Instant::MIN, Task::Delete(deletion.clone()));
         lanes.put(Instant::MIN, write("b"));
         assert_eq!(lanes.next_deletion(), None);
-        lanes.wrote(1, "a", end(1));
+        lanes.wrote(1, "a".to_owned(), end(1));
         assert_eq!(lanes.next_deletion(), Some((2, deletion)));
         lanes.deleted(2);
         assert_eq!((lanes.next_deletion(), lanes.done()), (None, 2));

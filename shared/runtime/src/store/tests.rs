@@ -129,15 +129,13 @@ fn rows_are_read_one_by_one_unless_they_are_not_what_was_committed() {
 fn pass_one((key, value): &Row) -> Option<Passed> {
     let of = key.strip_prefix(b"s")?;
     let passed = [b"t", of].concat();
-    let (bytes, hash) = value.split_first_chunk()?;
-    let row = RowSum { bytes: u32::from_be_bytes(*bytes), hash: hash.try_into().ok()? };
+    let row = RowSum::from_bytes(value.as_slice().try_into().ok()?);
     Some(Passed { rows: vec![(passed.clone(), row)], next: [&passed[..], b"\0"].concat() })
 }
 
 /// What speaks for a row.
 fn speaking_for(key: &[u8], value: &[u8]) -> Row {
-    let RowSum { bytes, hash } = RowSum::of(key, value);
-    ([b"s", &key[1..]].concat(), [&bytes.to_be_bytes()[..], &hash].concat())
+    ([b"s", &key[1..]].concat(), RowSum::of(key, value).to_bytes().to_vec())
 }
 
 fn open_passing(backend: Backend, path: &Path) -> Result<(Store, (Vec<Row>, Reading)), StoreError> {
